@@ -1,0 +1,103 @@
+"""Plain greedy answers to many different prompts, batched: the model's own answers, and generation for evaluation.
+
+Prompts of unlike length share a batch by padding on the left, where attention ignores it and positions count from each
+prompt's own first token; so each answer is the one that the prompt alone would get, up to near-ties in the logits.
+The weights are taken as they are: call it inside ``pruned(…)`` for a pruned model's answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from harmviz.errors import Cancelled
+from harmviz.generation.decode import check_length, context_length
+from harmviz.generation.passes import accepts, last_logits, pass_options
+from harmviz.generation.sampling import end_tokens
+from harmviz.models import LoadedModel
+
+#: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
+_KEEP = 0.75
+
+
+def generate_batch(
+    loaded: LoadedModel,
+    prompts_ids: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    stop: threading.Event | None = None,
+    batch_size: int = 16,
+) -> list[list[int]]:
+    """The greedy answer of each prompt in order, without end tokens; [] where the model ends at once.
+
+    Args:
+        loaded: the model; its lock is held for a batch at a time.
+        prompts_ids: token ids of each prompt, chat template included.
+        max_new_tokens: the limit per answer; the model's context may end one sooner.
+        stop: checked at every step.
+        batch_size: prompts decoded together; those of like length are put together.
+
+    Raises:
+        ValueError: a prompt is empty or fills the context, or a number is below 1.
+        Cancelled: ``stop`` was set; half an answer is no answer, so none is returned.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    limits = [check_length(loaded, len(p), max_new_tokens) for p in prompts_ids]
+    answers: list[list[int]] = [[] for _ in prompts_ids]
+    order = sorted(range(len(prompts_ids)), key=lambda i: len(prompts_ids[i]))
+    for start in range(0, len(order), batch_size):
+        batch = order[start : start + batch_size]
+        with loaded.lock:
+            found = _answer(loaded, [list(prompts_ids[i]) for i in batch], [limits[i] for i in batch], stop)
+        if found is None:
+            raise Cancelled(f"generation was stopped after {start} of {len(order)} prompts")
+        for i, answer in zip(batch, found, strict=True):
+            answers[i] = answer
+    return answers
+
+
+@torch.inference_mode()
+def _answer(
+    loaded: LoadedModel, prompts: list[list[int]], limits: list[int], stop: threading.Event | None
+) -> list[list[int]] | None:
+    """The answers of one batch, or None if stopped."""
+    model, device, ends = loaded.model, loaded.device, end_tokens(loaded)
+    longest = max(map(len, prompts))
+    # Any id does for padding: nothing attends to it.
+    ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    positions = (seen.cumsum(-1) - 1).clamp(min=0)
+    takes_positions, options = accepts(model, "position_ids"), pass_options(model)
+    furthest = (context_length(loaded) or 1 << 62) - 1
+    answers: list[list[int]] = [[] for _ in prompts]
+    rows = list(range(len(prompts)))  # rows[r] is the prompt in row r of the batch
+    cache: Any = None
+    while True:
+        if stop is not None and stop.is_set():
+            return None
+        if takes_positions:
+            options["position_ids"] = positions
+        logits, cache = last_logits(model, ids, cache, attention_mask=seen, **options)
+        chosen = logits.argmax(-1)
+        going = []
+        for r, (i, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+            if limits[i] > 0 and token not in ends:
+                answers[i].append(token)
+                limits[i] -= 1
+                if limits[i] > 0:
+                    going.append(r)
+            else:
+                limits[i] = 0  # ended: fed along, and ignored
+        if not going:
+            return answers
+        if len(going) <= _KEEP * len(rows) and hasattr(cache, "batch_select_indices"):
+            kept = torch.tensor(going, device=device)
+            cache.batch_select_indices(kept)
+            chosen, seen, positions = chosen[kept], seen[kept], positions[kept]
+            rows = [rows[r] for r in going]
+        ids = chosen[:, None]
+        seen = torch.cat([seen, seen.new_ones(len(rows), 1)], dim=-1)
+        positions = (positions[:, -1:] + 1).clamp(max=furthest)  # a row that has ended must not run past the context

@@ -1,0 +1,1 @@
+"""Prune masks: selection from stored candidates, the PruneMask and its algebra, controls, application."""

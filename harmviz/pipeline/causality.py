@@ -1,0 +1,68 @@
+"""The causal check of a run: measured ``ΔL/ε`` against ``ΣH``, on the scoring samples themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from harmviz.encoding import Sample
+from harmviz.evaluation.causal import CausalCheck, causal_check
+from harmviz.evaluation.loss import response_losses
+from harmviz.masks.apply import pruned
+from harmviz.masks.candidates import Candidates
+from harmviz.masks.mask import PruneMask
+from harmviz.masks.selection import Selection, make_mask
+from harmviz.models import LoadedModel
+from harmviz.pipeline.job import Job
+from harmviz.splits import SCORING
+from harmviz.store import Row
+
+
+def check_mask_causally(
+    loaded: LoadedModel, mask: PruneMask, predicted: float, groups: Sequence[Sequence[Sample]]
+) -> CausalCheck:
+    """The check for a mask whose score is the mean over ``groups`` (categories) of each group's mean over samples."""
+    flat = [s for group in groups for s in group]
+    weights = np.concatenate([np.full(len(g), 1 / (len(groups) * len(g))) for g in groups])
+
+    def loss() -> float:
+        return float(weights @ response_losses(loaded, flat)[:, 0])
+
+    def loss_at(epsilon: float) -> float:
+        with pruned(loaded, mask, strength=epsilon):
+            return loss()
+
+    return causal_check(predicted, loss(), loss_at)
+
+
+def causal_rows(job: Job, found: Candidates) -> list[Row]:
+    """Rows ``predicted``, ``measured`` and ``relative_error`` for ``mean(all)`` at the fixed point, plain selection.
+
+    Only in float32: in bfloat16 the rounding of a small ε drowns what is to be measured, and the rows say not measured.
+    """
+    q, p = job.spec.fixed_point
+    categories = job.samples.categories
+    mask = make_mask(found, Selection(categories, q=q, p=p), model_hash=job.loaded.weight_hash)
+    groups = [[s for half in SCORING for s in job.samples.scoring[c, half]] for c in categories]
+    rows_of = np.searchsorted(found.global_index, mask.to_global(job.loaded.table))
+    predicted = float(found.score("mean", rows=rows_of).sum(dtype=np.float64))
+    common = {
+        "experiment": "causal", "mask": "mean(all)", "category": "harm", "unit": "nats/token", "q": q, "p": p,
+        "scope": "global", "contrast": "none", "skip_tokens": job.spec.skip_tokens, "n_weights": mask.n_weights,
+        "n": sum(map(len, groups)),
+    }  # fmt: skip
+    if job.loaded.dtype != torch.float32:
+        return [Row(metric="measured", value=None, **common), Row(metric="predicted", value=predicted, **common)]
+
+    def work() -> dict[str, float | None]:
+        check = check_mask_causally(job.loaded, mask, predicted, groups)
+        return {"measured": check.measured, "relative_error": check.relative_error}
+
+    info = job.stage("causal", 5.0 * sum(map(len, groups)), work)
+    return [
+        Row(metric="predicted", value=predicted, **common),
+        Row(metric="measured", value=info["measured"], **common),
+        Row(metric="relative_error", value=info["relative_error"], **{**common, "unit": "fraction"}),
+    ]

@@ -1,0 +1,74 @@
+"""What a map run computes: every setting that determines its result, checked before any work starts."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harmviz.masks.ranking import check_fraction
+
+#: Raised whenever the same settings would give other numbers.
+METHOD_VERSION = 1
+#: The q grid is q_max divided by these: 1e-6 … 1e-4 by default.
+Q_DIVISORS = (100, 20, 10, 5, 2, 1)
+P_GRID = (0.01, 0.05)
+CANDIDATE_P_GRID = (0.0, 0.01, 0.05)
+#: Protection of the point printed beside the chosen one, which nobody chose; its q is q_max / 10 (1e-5 by default).
+FIXED_P = 0.01
+#: Largest benign ΔL (nats/token) on the validation prompts that a chosen (q, p) may cost.
+BENIGN_LIMIT = {"none": 0.05, "both": 0.1}
+CONTRASTS = ("none", "both")
+SKIPS = (0, 8)
+CONTROL_DRAWS = 5
+OWN_ANSWERS_PRESERVED = 32
+REPORT_SAFE_PER_CATEGORY = 8
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Settings of ``python -m harmviz run``.
+
+    ``samples``: most responses scored per category (half of them in each scoring half). ``seed``: of splits, sample
+    choice, control draws and intervals. ``skip_tokens``: response openers left out of the scoring loss.
+    ``max_response_tokens``: where responses are cut. ``q_max``: largest fraction that can be selected later.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    samples: int = 24
+    seed: int = 0
+    q_max: float = 1e-4
+    skip_tokens: int = 0
+    max_response_tokens: int = 96
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("samples", 4, 100_000), ("seed", 0, 2**31 - 1), ("max_response_tokens", 16, 4096)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        if self.skip_tokens not in SKIPS:
+            raise ValueError(f"skip_tokens must be one of {', '.join(map(str, SKIPS))}, got {self.skip_tokens!r}")
+        object.__setattr__(self, "q_max", check_fraction("q_max", self.q_max))
+        if not 1e-6 <= self.q_max <= 0.1:
+            raise ValueError(f"q_max must lie in [1e-6, 0.1], got {self.q_max!r}")
+
+    @property
+    def q_grid(self) -> tuple[float, ...]:
+        """Fractions tried on the validation prompts: those the stored candidates can answer."""
+        return tuple(self.q_max / d for d in Q_DIVISORS)
+
+    @property
+    def fixed_point(self) -> tuple[float, float]:
+        """(q, p) printed unchosen."""
+        return self.q_max / 10, FIXED_P
+
+    def parameters(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "q_grid": list(self.q_grid),
+            "p_grid": list(P_GRID),
+            "fixed_point": list(self.fixed_point),
+            "benign_limit": dict(BENIGN_LIMIT),
+            "control_draws": CONTROL_DRAWS,
+        }

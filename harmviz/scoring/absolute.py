@@ -1,0 +1,124 @@
+"""Absolute SNIP: the utility score, with the absolute value taken per sample before averaging.
+
+    U = E_x∈D |W ⊙ ∇_W L(x)|
+
+Each sample's own gradient of a linear layer is ``G_x = δ_xᵀ a_x`` (``δ_x``: pos × d_out, gradient of the loss at the
+layer's output; ``a_x``: pos × d_in, its input). Both are caught by hooks while forward and backward run batched over
+activations only: no parameter requires a gradient, so no ``.grad`` is ever made. A layer called several times in one
+pass sums its gradients before the absolute value.
+
+Fused expert parameters have no such layer to hook; models with them run one sample at a time, with plain gradients for
+the experts only.
+
+Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5; Wei et al. 2024 (arXiv:2402.05162), §3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from harmviz.encoding import Batch
+from harmviz.models import LoadedModel
+from harmviz.scoring.forward import sample_losses
+from harmviz.scoring.signed import Progress, check_losses
+
+#: Per-sample gradients are made in row blocks of at most this many bytes, so that they stay in the CPU's cache.
+BLOCK_BYTES = 2 << 20
+BLOCK_BYTES_CUDA = 1 << 28
+
+
+def add_abs_gradients(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """``total += Σ_b |left_bᵀ right_b|``; total ``[m, n]`` float32, left ``[batch, pos, m]``, right ``[batch, pos, n]``."""
+    batch, _, m = left.shape
+    budget = BLOCK_BYTES if total.device.type == "cpu" else BLOCK_BYTES_CUDA
+    step = max(1, min(m, budget // (4 * batch * right.shape[2])))
+    for start in range(0, m, step):
+        block = torch.bmm(left[:, :, start : start + step].transpose(1, 2), right)
+        total[start : start + step] += block.float().abs_().sum(0)
+
+
+class _Capture:
+    """Hooks on one module: pairs each call's input with the gradient at its output, then adds |δᵀa| to ``total``."""
+
+    def __init__(self, module: nn.Module, total: torch.Tensor, transposed: bool):
+        self.total, self.transposed = total, transposed
+        self.calls = 0
+        self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.handle = module.register_forward_hook(self._forward)
+
+    def _forward(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if not output.requires_grad:
+            return
+        self.calls += 1
+        activation = inputs[0].detach()
+        output.register_hook(lambda delta: self._backward(activation, delta))
+
+    def _backward(self, activation: torch.Tensor, delta: torch.Tensor) -> None:
+        self.pending.append((activation, delta.detach()))
+        if len(self.pending) < self.calls:
+            return  # the same weights were used again in this pass: wait for all uses
+        # The gradients of several uses add up if their positions are strung together: Σ_k δ_kᵀ a_k.
+        a = torch.cat([p[0] for p in self.pending], dim=1) if self.calls > 1 else self.pending[0][0]
+        d = torch.cat([p[1] for p in self.pending], dim=1) if self.calls > 1 else self.pending[0][1]
+        add_abs_gradients(self.total, a, d) if self.transposed else add_abs_gradients(self.total, d, a)
+        self.reset()
+
+    def reset(self) -> None:
+        self.calls = 0
+        self.pending.clear()
+
+
+def score_absolute(
+    loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
+) -> list[torch.Tensor]:
+    """``Σ_x |W ⊙ ∇_W L(x)|`` per scored matrix, float32, as stored; divide by the number of samples for U.
+
+    Raises:
+        ValueError: no batches, or a batch of several samples on a model with fused experts (its experts' gradients
+            cannot be told apart by sample; use batches of one).
+        HarmvizError: the loss is NaN or infinite.
+    """
+    if not batches:
+        raise ValueError("batches must hold at least one sample, got none")
+    experts = dict.fromkeys(m.param_name for m in loaded.table if m.expert is not None)
+    if experts and any(b.n_samples > 1 for b in batches):
+        raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
+    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=loaded.device) for m in loaded.table]
+    expert_totals = {n: torch.zeros_like(loaded.model.get_parameter(n), dtype=torch.float32) for n in experts}
+    captures: list[_Capture] = []
+    done, n_samples = 0, sum(b.n_samples for b in batches)
+    with loaded.lock, torch.enable_grad():
+        try:
+            for i, matrix in enumerate(loaded.table):
+                if matrix.expert is None:
+                    captures.append(_Capture(loaded.modules[i], totals[i], matrix.transposed))
+            for name in experts:
+                loaded.model.get_parameter(name).requires_grad_(True)
+            embed = loaded.model.get_input_embeddings()
+            for batch in batches:
+                # A gradient must reach the first layer's outputs: the embedded tokens are the leaf it flows to.
+                embedded = embed(batch.input_ids).detach().requires_grad_(True)
+                losses = sample_losses(loaded, batch, inputs_embeds=embedded)
+                check_losses(losses, "absolute score")
+                losses.sum().backward(inputs=[embedded, *(loaded.model.get_parameter(n) for n in experts)])
+                for name, total in expert_totals.items():
+                    parameter = loaded.model.get_parameter(name)
+                    if parameter.grad is not None:
+                        total += parameter.grad.float().abs_()
+                        parameter.grad = None
+                done += batch.n_samples
+                progress(done, n_samples)
+        finally:
+            for capture in captures:
+                capture.handle.remove()
+                capture.reset()
+            for name in experts:
+                loaded.model.get_parameter(name).requires_grad_(False).grad = None
+    for i, matrix in enumerate(loaded.table):
+        if matrix.expert is not None:
+            totals[i] = expert_totals[matrix.param_name][matrix.expert]
+        totals[i] *= loaded.tensor(i).detach().float().abs()
+    return totals

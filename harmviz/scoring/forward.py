@@ -1,0 +1,62 @@
+"""One forward pass of a batch to per-token losses, with ``lm_head`` applied only where a response token is predicted.
+
+The vocabulary projection is the widest matrix of a small model; prompts and padding have no use for it. A hook on the
+output embedding selects the needed positions before the projection, which works for every architecture (whatever
+scaling or soft-capping the model applies to its logits comes after, element by element, and stays right).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from harmviz.encoding import Batch
+from harmviz.errors import UnsupportedArchitecture
+from harmviz.models import LoadedModel
+
+
+@contextmanager
+def selected_logits(loaded: LoadedModel, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
+    """Within this context the model's logits are ``[1, n, d_vocab]``, at ``(rows[i], positions[i])`` only."""
+    head = loaded.model.get_output_embeddings()
+    if not isinstance(head, nn.Module):
+        raise UnsupportedArchitecture(f"{type(loaded.model).__name__} names no output embedding; its logits cannot be selected")
+
+    def select(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden = inputs[0]
+        # index_select, not advanced indexing: the backward pass of the latter is serial on the CPU
+        chosen = hidden.flatten(0, 1).index_select(0, rows * hidden.shape[1] + positions)
+        return (chosen.unsqueeze(0), *inputs[1:])
+
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def token_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> torch.Tensor:
+    """``[n_loss]`` float32: −log p(target | context) in nats for every response token of the batch."""
+    with selected_logits(loaded, batch.rows, batch.positions):
+        given = inputs or {"input_ids": batch.input_ids}
+        logits = loaded.model(**given, use_cache=False).logits[0]
+    return functional.cross_entropy(logits.float(), batch.targets, reduction="none")
+
+
+def sample_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> torch.Tensor:
+    """``[n_samples]`` float32: L(x), the mean negative log-likelihood in nats per response token of each sample."""
+    losses = token_losses(loaded, batch, **inputs)
+    total = torch.zeros(batch.n_samples, dtype=torch.float32, device=losses.device)
+    return total.index_add(0, batch.rows, losses) / batch.n_loss
+
+
+def default_batch_tokens(loaded: LoadedModel) -> int:
+    """Padded tokens per batch: enough for efficient matrix products, few enough that logits stay near 1 GB."""
+    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
+    budget = 1 << 30 if loaded.device.type == "cpu" else 4 << 30
+    return max(256, min(1024 if loaded.device.type == "cpu" else 16384, budget // (4 * 4 * vocabulary)))

@@ -1,0 +1,97 @@
+"""Signed SNIP: how much the mean loss changes, to first order, when a weight is zeroed.
+
+    I_D = W ⊙ E_x∈D[∇_W L(x)]        zeroing weight ij changes the mean loss by −I_D[ij]
+    H_c = −I_c                       harm score: positive where the weight supports the harmful responses
+
+The sum of gradients over samples is linear, so it is taken over batches in one ``.grad`` (float32 models) or moved
+into float32 sums after each micro-batch (bfloat16 models).
+
+Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5 without the absolute value; Wei et al. 2024
+(arXiv:2402.05162), §3; Orgad et al. 2026 (arXiv:2604.09544).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from harmviz.encoding import Batch
+from harmviz.errors import HarmvizError
+from harmviz.models import LoadedModel
+from harmviz.scoring.forward import sample_losses
+
+Progress = Callable[[int, int], None]
+
+
+def check_losses(losses: torch.Tensor, where: str) -> None:
+    """Raises HarmvizError where a loss is NaN or infinite: nothing computed from it would mean anything."""
+    if not bool(torch.isfinite(losses).all()):
+        raise HarmvizError(f"{where}: the loss is NaN or infinite; try --dtype float32")
+
+
+@contextmanager
+def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
+    """Within this context every backward pass adds the gradients of the scored parameters to float32 sums.
+
+    Yields parameter name → sum (filled as backward passes run). Afterwards the model is frozen and holds no gradients.
+    """
+    names = dict.fromkeys(m.param_name for m in loaded.table)
+    parameters = {n: loaded.model.get_parameter(n) for n in names}
+    sums: dict[str, torch.Tensor] = {}
+    handles = []
+    try:
+        for name, parameter in parameters.items():
+            parameter.requires_grad_(True)
+
+            def move(p: torch.Tensor, name: str = name) -> None:
+                assert p.grad is not None
+                if name not in sums:
+                    sums[name] = p.grad.float()  # float32: the gradient itself, no copy
+                elif p.grad is not sums[name]:
+                    sums[name] += p.grad
+                if p.dtype != torch.float32:
+                    p.grad = None
+
+            handles.append(parameter.register_post_accumulate_grad_hook(move))
+        yield sums
+    finally:
+        for handle in handles:
+            handle.remove()
+        for parameter in parameters.values():
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+
+def score_signed(
+    loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
+) -> list[torch.Tensor]:
+    """``W ⊙ Σ_x ∇_W L(x)`` per scored matrix, float32, as stored; divide by the number of samples for I_D.
+
+    The sum rather than the mean is returned, so that the two halves of a set add up to the set.
+
+    Raises:
+        ValueError: no batches.
+        HarmvizError: the loss is NaN or infinite.
+    """
+    if not batches:
+        raise ValueError("batches must hold at least one sample, got none")
+    total = sum(b.n_samples for b in batches)
+    done = 0
+    with loaded.lock, gradient_sums(loaded) as sums, torch.enable_grad():
+        for batch in batches:
+            losses = sample_losses(loaded, batch)
+            check_losses(losses, "signed score")
+            losses.sum().backward()
+            done += batch.n_samples
+            progress(done, total)
+        return [_times_weight(loaded, i, sums) for i in range(len(loaded.table))]
+
+
+def _times_weight(loaded: LoadedModel, index: int, sums: dict[str, torch.Tensor]) -> torch.Tensor:
+    matrix, weight = loaded.table[index], loaded.tensor(index).detach().float()
+    if matrix.param_name not in sums:  # no sample reached it (an expert that was never chosen)
+        return torch.zeros_like(weight)
+    gradient = sums[matrix.param_name] if matrix.expert is None else sums[matrix.param_name][matrix.expert]
+    return weight * gradient

@@ -1,0 +1,85 @@
+"""A real server and a real Chromium for the browser journeys. Screenshots go to artifacts/, outside git."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+
+
+def _need(missing: str) -> None:
+    """Skips with the reason on a machine without a browser; in CI that is a failure, so that no journey goes unrun."""
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium, the system's own."""
+    path = next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if path is None:
+        _need(f"no Chromium on PATH ({', '.join(CHROMIUM)}): apt-get install chromium")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _need("playwright is not installed: pip install -r requirements.txt")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path)
+        yield chromium
+        chromium.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+    pytest.fail(f"the dashboard did not start:\n{log.read_text()}")
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Callable[[Path], Any]:
+    """``with serve(cache) as url:`` the dashboard over this cache folder, on a free port."""
+
+    @contextmanager
+    def run(cache: Path) -> Iterator[str]:
+        port, log = _free_port(), tmp_path / "server.log"
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+        with log.open("wb") as sink:
+            server = subprocess.Popen(
+                command, cwd=ROOT, env={**os.environ, "HARMVIZ_CACHE": str(cache)}, stdout=sink, stderr=subprocess.STDOUT
+            )
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait_until_healthy(url, server, log)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(timeout=20)
+
+    return run
