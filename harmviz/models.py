@@ -262,7 +262,7 @@ def load_model(
         raise
     except torch.cuda.OutOfMemoryError as e:
         raise OutOfMemory(f"model {name} does not fit into memory; choose a smaller one or --device cpu") from e
-    except Exception as e:  # noqa: BLE001 - transformers raises many types here; all mean "this cannot be loaded"
+    except Exception as e:
         reason = str(e).strip().splitlines() or [type(e).__name__]
         raise ModelUnavailable(f"model {name!r} cannot be loaded: {type(e).__name__}: {reason[0][:300]}") from e
     loaded = wrap(model, tokenizer, name=canonical, revision=revision or getattr(model.config, "_commit_hash", None))

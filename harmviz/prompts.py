@@ -22,8 +22,8 @@ from pathlib import Path
 
 from harmviz.assets import Say, pyrit_files
 from harmviz.errors import DataInvalid
-from harmviz.refusal import reads_as_refusal
 from harmviz.paths import BUILTIN_DATA
+from harmviz.refusal import reads_as_refusal
 
 #: Harm categories of the fetched data set, each from one or more of its files.
 PYRIT_FILES = {

@@ -44,7 +44,7 @@ def behaviour(
         found: dict[str, Any] = {}
         for name, ids in prompts.items():
             answers = generate_batch(loaded, ids, ANSWER_TOKENS)
-            rate = refusal_rate([loaded.tokenizer.decode(a, skip_special_tokens=True) for a in answers]).rate
+            rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers]).rate
             repeats = mean_repetition([repeated_tokens(a) for a in answers])
             found[name] = {
                 "refusal": [rate.value, rate.ci_low, rate.ci_high, rate.n],
@@ -74,7 +74,8 @@ def behaviour_rows(
         )  # fmt: skip
         share, n = found[name]["repetition"]
         yield Row(metric="repetition", category=name, value=share if n else None, n=n, unit="fraction", **facts)
-    value, low, high, n = (found["text"][i] if i == 3 else None if found["text"][i] is None else float(np.exp(found["text"][i])) for i in range(4))  # fmt: skip
+    *nll, n = found["text"]
+    value, low, high = (None if v is None else float(np.exp(v)) for v in nll)  # exp is monotone: so is the interval
     yield Row(metric="perplexity", category="benign", value=value, ci_low=low, ci_high=high, n=n, unit="per token", **facts)
     if benign_delta is not None:
         reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], found["benign"]["repetition"][0])

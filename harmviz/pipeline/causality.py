@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models import LoadedModel
 from harmviz.pipeline.job import Job
+from harmviz.pipeline.spec import RunSpec
 from harmviz.splits import SCORING
 from harmviz.store import Row
 
@@ -37,18 +39,23 @@ def check_mask_causally(
     return causal_check(predicted, loss(), loss_at)
 
 
+def fixed_point_mask(found: Candidates, spec: RunSpec, model_hash: str) -> tuple[PruneMask, float]:
+    """The plain ``mean(all)`` mask at the fixed point, and ΣH over it."""
+    q, p = spec.fixed_point
+    mask = make_mask(found, Selection(found.categories, q=q, p=p), model_hash=model_hash)
+    rows = np.searchsorted(found.global_index, mask.to_global(found.table))
+    return mask, float(found.score("mean", rows=rows).sum(dtype=np.float64))
+
+
 def causal_rows(job: Job, found: Candidates) -> list[Row]:
     """Rows ``predicted``, ``measured`` and ``relative_error`` for ``mean(all)`` at the fixed point, plain selection.
 
     Only in float32: in bfloat16 the rounding of a small ε drowns what is to be measured, and the rows say not measured.
     """
     q, p = job.spec.fixed_point
-    categories = job.samples.categories
-    mask = make_mask(found, Selection(categories, q=q, p=p), model_hash=job.loaded.weight_hash)
-    groups = [[s for half in SCORING for s in job.samples.scoring[c, half]] for c in categories]
-    rows_of = np.searchsorted(found.global_index, mask.to_global(job.loaded.table))
-    predicted = float(found.score("mean", rows=rows_of).sum(dtype=np.float64))
-    common = {
+    mask, predicted = fixed_point_mask(found, job.spec, job.loaded.weight_hash)
+    groups = [[s for half in SCORING for s in job.samples.scoring[c, half]] for c in job.samples.categories]
+    common: dict[str, Any] = {
         "experiment": "causal", "mask": "mean(all)", "category": "harm", "unit": "nats/token", "q": q, "p": p,
         "scope": "global", "contrast": "none", "skip_tokens": job.spec.skip_tokens, "n_weights": mask.n_weights,
         "n": sum(map(len, groups)),

@@ -97,7 +97,7 @@ class Job:
             flat = [r for split in rows.values() for r in split]
             prompts = [encode_prompt(self.loaded.tokenizer, r.prompt) for r in flat]
             answers = generate_batch(self.loaded, prompts, self.spec.max_response_tokens)
-            texts = [self.loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers]
+            texts = [str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
             self.partial.write(target, json.dumps(texts).encode())
 
         self.stage("answers", 10.0, work)

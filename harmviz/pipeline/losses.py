@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Losses:
     """``losses(mask, split)`` → ``[n_samples, n_skips]`` float64, one stage of the run per (mask, split).
 
-    Splits: ``validation``, ``report``, and ``controls``, the fixed half of the report prompts on which drawn controls
+    Splits: ``validation``, ``report``, and ``controls``, the fixed third of the report prompts on which drawn controls
     are measured.
     """
 

@@ -47,9 +47,9 @@ def matrix_map(matrix: WeightMatrix, harm: np.ndarray) -> dict[str, np.ndarray]:
     above = harm[harm > 0]
     bins = np.searchsorted(EDGES, above, side="right")
     return {
-        "positive_mass": np.float32(positive.sum(dtype=np.float64)),
-        "negative_mass": np.float32(np.minimum(grid, 0).sum(dtype=np.float64)),
-        "n_positive": np.int64(len(above)),
+        "positive_mass": np.array(positive.sum(dtype=np.float64), np.float32),
+        "negative_mass": np.array(np.minimum(grid, 0).sum(dtype=np.float64), np.float32),
+        "n_positive": np.array(len(above), np.int64),
         "histogram": np.bincount(bins, minlength=len(EDGES) + 1).astype(np.int64),
         "tile_max": _pad(pool(grid, (TILES, TILES), np.maximum), (TILES, TILES)),
         "tile_mean": _pad(pool(grid, (TILES, TILES), np.add) / sizes, (TILES, TILES)),

@@ -7,7 +7,6 @@ The fixed point, which nobody chose, is measured as well. Plain and contrastive 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,10 +42,10 @@ def measure_units(job: Job) -> float:
     n = {name: len(s.samples) for name, s in sets.items()}
     scoring = sum(len(s) for (name, _), s in job.samples.scoring.items() if name in job.samples.categories)
     grid = len(CONTRASTS) * len(job.spec.q_grid) * len(P_GRID)
-    whole = len(CONTRASTS) * (len(job.spec.q_grid) + 1 + 3 + len(job.samples.categories) + 2) + 3 + 1
+    whole = len(CONTRASTS) * (2 + 3 + len(job.samples.categories) + 2) + 1
     return (
         n["validation"] * (grid + 1) + n["report"] * whole
-        + n["controls"] * len(CONTRASTS) * CONTROL_DRAWS * (len(DRAWN) + 1)
+        + n["controls"] * (len(CONTRASTS) * CONTROL_DRAWS * (len(DRAWN) + 1) + 3)
         + BEHAVIOUR_UNITS * (2 + len(CONTRASTS)) + scoring * (5 + SCORE_UNITS + 1)
     )  # fmt: skip
 
@@ -60,7 +59,7 @@ class Measurement:
         self.categories = job.samples.categories
         self.seed = job.spec.seed
         self.skip = job.spec.skip_tokens
-        self.about = {"run_id": job.partial.run_id, "scoring_prompts": list(job.samples.scoring_prompts)}
+        self.about: dict[str, Any] = {"run_id": job.partial.run_id, "scoring_prompts": list(job.samples.scoring_prompts)}
 
     # -- masks --------------------------------------------------------------------------------------------------
     def mask(self, selection: Selection) -> PruneMask:
@@ -114,7 +113,7 @@ class Measurement:
             for q in self.job.spec.q_grid:
                 chosen = Selection(self.categories, q=q, p=p, contrast=contrast)  # type: ignore[arg-type]
                 mask = self.mask(chosen)
-                at = {"mask": "mean(all)", "q": q, "p": p, "scope": "global", "contrast": contrast}
+                at: dict[str, Any] = {"mask": "mean(all)", "q": q, "p": p, "scope": "global", "contrast": contrast}
                 rows += self.effect(mask, "validation", condition="validation", **at)
                 delta = self.losses.delta(mask, "validation", self.skip)
                 harm_effect = macro_mean(delta[harm], prompts[harm], sets[harm], draws=10).value
@@ -186,7 +185,7 @@ class Measurement:
             rows = list(self.effect(mask, "report", **{**at, "mask": category, "experiment": "transfer"}))
             yield from rows
             own = [r for r in rows if r.category == category and r.metric == "delta_nll"]
-            yield from (Row(**{**{f: getattr(r, f) for f in Row.__slots__}, "experiment": "effect"}) for r in own)  # type: ignore[attr-defined]
+            yield from (Row(**{**{f: getattr(r, f) for f in Row.__slots__}, "experiment": "effect"}) for r in own)
 
 
 def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, str]]:
@@ -205,7 +204,7 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         (q, p), within, grid = m.choose(contrast)
         rows += grid
         selection = Selection(m.categories, q=q, p=p, contrast=contrast)  # type: ignore[arg-type]
-        at = {"mask": "mean(all)", "q": q, "p": p, "scope": "global", "contrast": contrast}
+        at: dict[str, Any] = {"mask": "mean(all)", "q": q, "p": p, "scope": "global", "contrast": contrast}
         name = f"headline-{'plain' if contrast == 'none' else 'contrastive'}"
         mask = m.mask(selection)
         headline[contrast] = {
@@ -215,9 +214,7 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         digests[f"mask.{name}"] = mask.digest
         m._keep(mask, name)
         fixed_q, fixed_p = job.spec.fixed_point
-        # The curve over q at the chosen p (the chosen point is one of its points), then the fixed point.
-        points = dict.fromkeys([*((q_i, p) for q_i in job.spec.q_grid), (fixed_q, fixed_p)])
-        for q_i, p_i in points:
+        for q_i, p_i in dict.fromkeys([(q, p), (fixed_q, fixed_p)]):
             there = Selection(m.categories, q=q_i, p=p_i, contrast=contrast)  # type: ignore[arg-type]
             rows += m.effect(m.mask(there), "report", **{**at, "q": q_i, "p": p_i})
         other = next(s for s in SKIPS if s != m.skip)
@@ -226,7 +223,7 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         rows += m.signed_controls(selection, name, **at)
         if (fixed_q, fixed_p) != (q, p):
             there = Selection(m.categories, q=fixed_q, p=fixed_p, contrast=contrast)  # type: ignore[arg-type]
-            more = {"q": fixed_q, "p": fixed_p, "scope": "global", "contrast": contrast}
+            more: dict[str, Any] = {"q": fixed_q, "p": fixed_p, "scope": "global", "contrast": contrast}
             rows += m.controls(m.mask(there), there, ("random",), None, **more)
         rows += m.halves(selection, **{**at, "p": fixed_p})
         rows += m.transfer(selection, **at)
@@ -238,7 +235,7 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
             text = _behaviour(job, drawn, "random", prompts, texts)
             rows += behaviour_rows(text, intact, None, **m.facts(drawn, **at), control="random")
             for label, other_mask in comparison_masks(job, found, selection, m.about):
-                rows += m.effect(other_mask, "report", **{**at, "mask": label})
+                rows += m.effect(other_mask, "controls", **{**at, "mask": label})
     rows += causal_rows(job, found)
     write_rows(job.partial.path("results/measured.parquet"), rows)
     job.partial.finish("results", {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harmviz.encoding import Sample, encode_all
@@ -76,6 +76,45 @@ def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:
     }
 
 
+class _Chooser:
+    """Which rows of the data do which job, and how they are encoded."""
+
+    def __init__(self, loaded: LoadedModel, data: PromptData, spec: RunSpec):
+        self.loaded, self.data, self.spec = loaded, data, spec
+        self.job = split_prompts(data, spec.seed)
+        self.per_half = max(2, spec.samples // 2)
+
+    def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
+        return encode_all(
+            self.loaded.tokenizer, list(rows), max_response_tokens=self.spec.max_response_tokens, skip_tokens=skip,
+            max_prompt_tokens=prompt_limit(self.loaded, self.spec),
+        )  # fmt: skip
+
+    def usable(self, rows: Iterable[PromptRow]) -> list[PromptRow]:
+        """Rows with a response no longer than the largest skip are left out everywhere, so that both losses exist."""
+        return [r for r in rows if self.encoded([r], max(SKIPS))]
+
+    def chosen(self, set_name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
+        rows = rows_for(self.data, self.job, set_name, split)
+        kept = self.usable(choose_rows(rows, None, self.spec.seed, per_prompt=per_prompt))
+        return kept if limit is None else kept[:limit]
+
+    def scoring(self, set_name: str, half: str) -> list[Sample]:
+        """The scoring samples of one half of a category, of ``benign``, or of ``safe`` (pooled over categories)."""
+        if set_name == "safe":
+            names = [s for s in self.data.sets if s.startswith("safe:")]
+            rows = [row for name in names for row in self.chosen(name, half, self.per_half)]
+        else:
+            rows = self.chosen(set_name, half, None if set_name == "benign" else self.per_half)
+        return self.encoded(rows, self.spec.skip_tokens)
+
+
+def scoring_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, set_name: str) -> list[Sample]:
+    """The samples a set was scored on, both halves: what the causal check repeats."""
+    chooser = _Chooser(loaded, data, spec)
+    return [s for half in SCORING for s in chooser.scoring(set_name, half)]
+
+
 def build_samples(
     loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dict[str, list[PromptRow]]
 ) -> RunSamples:
@@ -84,38 +123,16 @@ def build_samples(
     Raises:
         DataInvalid: a category or the benign set has no sample left for one of its jobs.
     """
-    job = split_prompts(data, spec.seed)
+    choose = _Chooser(loaded, data, spec)
     counts: dict[str, dict[str, int]] = defaultdict(dict)
-
-    def encoded(rows: Iterable[PromptRow], skip: int) -> list[Sample]:
-        rows = list(rows)
-        return encode_all(
-            loaded.tokenizer, rows, max_response_tokens=spec.max_response_tokens, skip_tokens=skip,
-            max_prompt_tokens=prompt_limit(loaded, spec),
-        )  # fmt: skip
-
-    def usable(rows: Iterable[PromptRow]) -> list[PromptRow]:
-        # Rows with a response no longer than the largest skip are left out everywhere, so that both losses exist.
-        return [r for r in rows if encoded([r], max(SKIPS))]
-
-    def chosen(set_name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
-        kept = usable(choose_rows(rows_for(data, job, set_name, split), None, spec.seed, per_prompt=per_prompt))
-        return kept if limit is None else kept[:limit]
-
-    own = {split: usable(rows) for split, rows in own.items()}
-
-    scoring: dict[tuple[str, str], list[Sample]] = {}
-    per_half = max(2, spec.samples // 2)
     safe_sets = [s for s in data.sets if s.startswith("safe:")]
+    own = {split: choose.usable(rows) for split, rows in own.items()}
+    scoring: dict[tuple[str, str], list[Sample]] = {}
     for half in SCORING:
-        for category in data.categories:
-            scoring[category, half] = encoded(chosen(category, half, per_half), spec.skip_tokens)
-            counts[category][half] = len(scoring[category, half])
-        pooled = [row for name in safe_sets for row in chosen(name, half, per_half)]
-        scoring["safe", half] = encoded(pooled, spec.skip_tokens)
-        scoring["benign", half] = encoded(chosen("benign", half, None), spec.skip_tokens)
-        counts["safe"][half], counts["benign"][half] = len(scoring["safe", half]), len(scoring["benign", half])
-    preserve = encoded([*chosen("benign", "preserve", None), *own["preserve"]], spec.skip_tokens)
+        for name in (*data.categories, "safe", "benign"):
+            scoring[name, half] = choose.scoring(name, half)
+            counts[name][half] = len(scoring[name, half])
+    preserve = choose.encoded([*choose.chosen("benign", "preserve", None), *own["preserve"]], spec.skip_tokens)
     counts["benign"]["preserve"] = len(preserve) - len(own["preserve"])
     counts["benign_own"] = {"preserve": len(own["preserve"])}
     held_out = {}
@@ -124,8 +141,8 @@ def build_samples(
         sets: list[str] = []
         for name in (*data.categories, *safe_sets, "benign", "benign_own"):
             limit = REPORT_SAFE_PER_CATEGORY if name.startswith("safe:") else None
-            rows = own[split] if name == "benign_own" else chosen(name, split, limit, per_prompt=1)
-            new = encoded(rows, 0)
+            rows = own[split] if name == "benign_own" else choose.chosen(name, split, limit, per_prompt=1)
+            new = choose.encoded(rows, 0)
             samples += new
             sets += [name] * len(new)
             counts[name][split] = len(new)
@@ -143,11 +160,11 @@ def build_samples(
 
 
 def _control_subset(report: MeasuredSet) -> MeasuredSet:
-    """Every other prompt of each set: the fixed subset on which the drawn controls (many masks) are measured."""
+    """Every third prompt of each set: the fixed subset on which the drawn controls (many masks) are measured."""
     seen: dict[str, int] = defaultdict(int)
     kept: set[str] = set()
     for name, prompt in zip(report.sets, report.prompts, strict=True):
-        if seen[name] % 2 == 0:
+        if seen[name] % 3 == 0:
             kept.add(prompt)
         seen[name] += 1
     return report.subset(kept)

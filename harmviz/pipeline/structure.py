@@ -77,7 +77,7 @@ def overlap_rows(
         full, halves: set → sorted global indices, whole and by scoring half.
         eligible: ``[n_matrices]`` eligible weights per matrix.
     """
-    base = {"experiment": "overlap", **facts}
+    base: dict[str, Any] = {"experiment": "overlap", **facts}
     for name, pair in halves.items():
         yield Row(
             metric="jaccard_ceiling", mask=name, category=name, value=_number(split_half(pair)), unit="fraction",
@@ -87,7 +87,7 @@ def overlap_rows(
     pairs += [BASELINES] if all(b in full for b in BASELINES) else []
     for a, b in pairs:
         control = CONTROL_OF.get(b, "none")
-        common = {"mask": a, "category": b, "control": control, "n": min(n_samples[a], n_samples[b]), **base}
+        common: dict[str, Any] = {"mask": a, "category": b, "control": control, "n": min(n_samples[a], n_samples[b]), **base}
         half = cross_half(halves[a], halves[b])
         chance = chance_overlap(full[a], full[b], table.offsets, eligible, seed=seed)
         yield Row(metric="intersection", value=intersection_size(full[a], full[b]), unit="weights", **common)
@@ -100,7 +100,7 @@ def overlap_rows(
             ci_high=_number(chance.jaccard_high), unit="fraction", **{**common, "control": "random"},
         )  # fmt: skip
     for core in core_sizes({c: full[c] for c in categories}, table.offsets, eligible, seed=seed):
-        at = {"metric": "core_size", "condition": f"k>={core.k}", "unit": "weights", "mask": "all", "n": len(categories)}
+        at: dict[str, Any] = {"metric": "core_size", "condition": f"k>={core.k}", "unit": "weights", "mask": "all", "n": len(categories)}
         yield Row(value=core.observed, **at, **base)
         yield Row(
             value=core.shuffle_mean, ci_low=core.shuffle_low, ci_high=core.shuffle_high, control="random", **at, **base
@@ -113,7 +113,7 @@ def concentration_rows(
     """Gini, effective count and Lorenz points of each set's positive harm scores. Comparable only at equal n."""
     for name in sets:
         found = concentration(lambda name=name: (scores.harm(name, i) for i in range(len(table))), n_samples[name])  # type: ignore[misc]
-        common = {
+        common: dict[str, Any] = {
             "experiment": "concentration", "mask": name, "category": name, "n": n_samples[name],
             "control": CONTROL_OF.get(name, "none"),
         }  # fmt: skip

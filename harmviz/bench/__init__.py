@@ -1,0 +1,1 @@
+"""Benches: each module's ``bench()`` returns ``{what: (median, unit)}``; ratios are taken between medians."""

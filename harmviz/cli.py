@@ -1,0 +1,128 @@
+"""The command line: everything the pages can do, without a browser. Arguments here, work in ``harmviz.commands``.
+
+Exit codes: 0 done, 2 bad input (one line on stderr: what, where, what to do), 1 a fault of harmviz or of the machine,
+130 cancelled. ``--json`` prints one JSON document on stdout; progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from harmviz.errors import HarmvizError
+
+EMBEDDED = "smollm2-135m-instruct"
+BENCHES = ("scoring", "masks", "toggle", "decode", "ui")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _model_options(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--model", default=None, metavar="M", help=f"{EMBEDDED} (default), a folder, a .gguf file, or hub id@revision")
+    p.add_argument("--dtype", default="auto", metavar="T", help="auto (default), float32 or bfloat16")
+    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+
+
+def _json_option(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="python -m harmviz", description="Find, show and prune the weights that harmful generation hangs on.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    p = commands.add_parser("fetch", help="embedded model and data set into the asset cache, verified by sha256")
+    _json_option(p)
+
+    p = commands.add_parser("run", help="score a model, select masks, measure their effects: a stored run")
+    _model_options(p)
+    p.add_argument("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file")
+    p.add_argument("--samples", type=int, default=24, metavar="N", help="responses scored per category at most (24)")
+    p.add_argument("--seed", type=int, default=0, metavar="K", help="of splits, choices, draws and intervals (0)")
+    p.add_argument("--q-max", type=float, default=1e-4, metavar="Q", help="largest fraction selectable later (1e-4)")
+    p.add_argument("--skip-tokens", type=int, default=0, metavar="K", help="response openers left out of the loss: 0 or 8")
+    p.add_argument("--max-response-tokens", type=int, default=96, metavar="N", help="where responses are cut (96)")
+    p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")
+    p.add_argument("--resume", action="store_true", help="go on where an interrupted run of these settings stopped")
+    _json_option(p)
+
+    p = commands.add_parser("runs", help="list the stored runs")
+    _json_option(p)
+
+    p = commands.add_parser("show", help="headline numbers of a run, with n, interval and controls")
+    p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
+    _json_option(p)
+
+    p = commands.add_parser("mask", help="export a mask out of a stored run")
+    p.add_argument("run", metavar="RUN")
+    p.add_argument("--categories", required=True, metavar="a,b", help="harm categories, comma-separated, or all")
+    p.add_argument("--combine", default="mean", choices=("mean", "union", "intersection", "difference"))
+    p.add_argument("--q", type=float, required=True, help="fraction of scored weights to prune, e.g. 1e-5")
+    p.add_argument("--p", type=float, default=0.01, help="fraction of weights protected by utility (0.01)")
+    p.add_argument("--scope", default="global", choices=("global", "matrix"))
+    p.add_argument("--contrast", default="none", choices=("none", "both"), help="both: contrastive selection")
+    p.add_argument("--out", required=True, metavar="FILE", help="where to write the mask (.safetensors)")
+    _json_option(p)
+
+    p = commands.add_parser("eval", help="loss shift per set under a mask, beside a random control")
+    p.add_argument("--mask", required=True, metavar="F", help="a mask file")
+    _model_options(p)
+    p.add_argument("--run", default=None, metavar="RUN", help="the mask's run: adds random and magnitude controls")
+    p.add_argument("--data", default="pyrit", metavar="D")
+    _json_option(p)
+
+    p = commands.add_parser("generate", help="the intact model and masked variants side by side")
+    _model_options(p)
+    p.add_argument("--mask", action="append", default=[], metavar="F", help="a mask file; may be given several times")
+    p.add_argument("--prompt", required=True, metavar="TEXT")
+    p.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
+    p.add_argument("--strength", type=float, default=1.0, metavar="S", help="0 intact … 1 zeroed (1)")
+    p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (0)")
+    p.add_argument("--seed", type=int, default=0, metavar="K")
+    _json_option(p)
+
+    p = commands.add_parser("verify", help="hashes and schema of a run; --causal repeats the causal check")
+    p.add_argument("run", metavar="RUN")
+    p.add_argument("--causal", action="store_true", help="repeat the causal check on the model and data of the run")
+    _json_option(p)
+
+    p = commands.add_parser("bench", help="timings on this machine")
+    p.add_argument("what", nargs="?", choices=BENCHES, default=None)
+    _json_option(p)
+    return top
+
+
+def _interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: locks released, finished stages kept
+    try:
+        command = importlib.import_module(f"harmviz.commands.{arguments.command}")
+        command.run(arguments)
+    except HarmvizError as e:
+        print(f"harmviz: {e}", file=sys.stderr)
+        return e.exit_code
+    except ValueError as e:
+        if getattr(e, "__traceback__", None) and not str(e):
+            raise
+        print(f"harmviz: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("harmviz: cancelled; finished stages are kept, --resume goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    return 0

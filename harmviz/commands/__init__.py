@@ -1,0 +1,1 @@
+"""One module a command: ``run(arguments)`` does it and prints. The words for people, and ``--json`` for scripts."""

@@ -1,0 +1,52 @@
+"""``generate``: one prompt, answered by the intact model and by each masked variant, decoded together in step."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from harmviz.cli import EMBEDDED
+from harmviz.commands.output import print_json, say
+from harmviz.errors import DataInvalid
+from harmviz.masks.mask import PruneMask
+
+
+def run(arguments: argparse.Namespace) -> None:
+    if not arguments.prompt.strip():
+        raise DataInvalid("--prompt is empty; give some text")
+    if arguments.max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens must be at least 1, got {arguments.max_new_tokens}")
+    masks = [(Path(f).stem, PruneMask.load(f)) for f in arguments.mask]
+    from harmviz.encoding import encode_prompt
+    from harmviz.generation.decode import generate
+    from harmviz.generation.sampling import check_sampling
+    from harmviz.generation.variants import Variant
+    from harmviz.masks.apply import check_strength
+    from harmviz.models import load_model
+
+    check_strength(arguments.strength)
+    check_sampling(arguments.temperature, 1.0)
+    loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    variants = [Variant("intact"), *(Variant(name, mask, arguments.strength) for name, mask in masks)]
+    answers = generate(
+        loaded, encode_prompt(loaded.tokenizer, arguments.prompt), variants, max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature, seed=arguments.seed,
+    )  # fmt: skip
+    if arguments.json:
+        print_json(
+            {
+                "prompt": arguments.prompt,
+                "variants": [
+                    {
+                        "name": a.name, "mask_digest": a.mask_digest, "strength": a.strength, "text": a.text,
+                        "token_ids": list(a.token_ids), "tokens_per_s": a.tokens_per_s, "finished": a.finished,
+                    }
+                    for a in answers
+                ],
+            }
+        )  # fmt: skip
+        return
+    for answer in answers:
+        changed = "" if answer.mask_digest is None else f", strength {answer.strength:g}"
+        print(f"== {answer.name}{changed} ({len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished})")
+        print(f"{answer.text}\n")

@@ -1,0 +1,62 @@
+"""What the commands share: JSON on stdout, tables for people, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+
+def say(line: str) -> None:
+    """One line of what is going on, on stderr (stdout may be a JSON document)."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Left-aligned columns, as wide as their widest entry."""
+    table = [list(header), *[list(r) for r in rows]]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    if value is None or math.isnan(value):
+        return "not measured"
+    return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+def estimate(row: dict[str, Any], *, sign: bool = True) -> str:
+    """``+0.301 [+0.250, +0.352] n=84``"""
+    text = number(row["value"], sign=sign)
+    if row.get("ci_low") is not None and not math.isnan(row["ci_low"]):
+        text += f" [{number(row['ci_low'], sign=sign)}, {number(row['ci_high'], sign=sign)}]"
+    return text + (f" n={int(row['n'])}" if row.get("n") is not None and not math.isnan(row["n"]) else "")
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def progress_printer(every: float = 5.0) -> Callable[[dict[str, Any]], None]:
+    """A listener for ``Progress``: one line per stage, and again every few seconds within a stage."""
+    last: dict[str, Any] = {"stage": "", "at": 0.0}
+
+    def show(state: dict[str, Any]) -> None:
+        now = time.monotonic()
+        if state["stage"] == last["stage"] and now - last["at"] < every:
+            return
+        last.update(stage=state["stage"], at=now)
+        inside = f" {state['done']}/{state['total']}" if state["total"] else ""
+        eta = "" if state["eta_s"] is None else f", about {duration(state['eta_s'])} left"
+        say(f"[{state['fraction']:4.0%}] {state['stage']}{inside} ({duration(state['elapsed_s'])}{eta})")
+
+    return show

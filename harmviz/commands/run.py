@@ -1,0 +1,43 @@
+"""``run``: a complete map run of one model on one data set."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from harmviz.cli import EMBEDDED
+from harmviz.commands.output import duration, print_json, progress_printer, say
+from harmviz.commands.show import print_headline
+from harmviz.errors import HarmvizError, OutOfMemory
+from harmviz.pipeline.spec import RunSpec
+
+
+def run(arguments: argparse.Namespace) -> None:
+    spec = RunSpec(
+        samples=arguments.samples, seed=arguments.seed, q_max=arguments.q_max, skip_tokens=arguments.skip_tokens,
+        max_response_tokens=arguments.max_response_tokens,
+    )  # fmt: skip
+    from harmviz.prompts import load_prompts
+
+    data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second
+    for category, why in data.left_out.items():
+        say(f"category {category} is left out: {why}")
+    from harmviz.models import load_model
+    from harmviz.pipeline.job import run_map
+
+    loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    root = Path(arguments.out).expanduser() if arguments.out else None
+    if root is not None and root.exists() and not root.is_dir():
+        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    start = time.monotonic()
+    try:
+        made = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
+    except MemoryError as e:
+        raise OutOfMemory("memory ran out; use fewer --samples or a smaller model; --resume keeps finished stages") from e
+    say(f"done in {duration(time.monotonic() - start)}")
+    if arguments.json:
+        print_json({"run_id": made.id, "path": str(made.path), "timings": made.manifest["timings"]})
+        return
+    print(made.path)
+    print_headline(made)

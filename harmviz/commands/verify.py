@@ -1,0 +1,67 @@
+"""``verify``: is a run what it was when it was made, and do its scores mean what they say?"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from harmviz.commands.output import print_json, say
+from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.store import Run, open_run, result_digest, verify_run
+
+CAUSAL_LIMIT = 0.05
+
+
+class VerificationFailed(HarmvizError):
+    """The run is not what its manifest says, or its scores do not predict the measured change."""
+
+    exit_code = 1
+
+
+def run(arguments: argparse.Namespace) -> None:
+    found = open_run(arguments.run)
+    problems = verify_run(found)
+    report: dict[str, Any] = {"run_id": found.id, "result_digest": result_digest(found), "problems": problems, "causal": None}
+    if arguments.causal and not problems:
+        report["causal"] = _causal(found)
+        if not report["causal"]["relative_error"] <= CAUSAL_LIMIT:
+            problems.append(f"causal check: relative error {report['causal']['relative_error']:.2%} exceeds {CAUSAL_LIMIT:.0%}")
+    if arguments.json:
+        print_json(report)
+    else:
+        print(f"{found.id}: {len(found.manifest['files'])} files, result digest {report['result_digest']}")
+        if report["causal"]:
+            c = report["causal"]
+            print(
+                f"causal check: measured {c['measured']:.5f}, predicted {c['predicted']:.5f} nats/token, relative error {c['relative_error']:.2%}"
+            )
+    if problems:
+        raise VerificationFailed(f"run {found.id} fails: {'; '.join(problems[:3])}; make it again or restore its files")
+    if not arguments.json:
+        print("verified")
+
+
+def _causal(found: Run) -> dict[str, float]:
+    """Repeats the run's causal check from its stored candidates, on the model and data it names."""
+    from harmviz.masks.candidates import Candidates
+    from harmviz.models import load_model
+    from harmviz.pipeline.causality import check_mask_causally, fixed_point_mask
+    from harmviz.pipeline.samples import scoring_samples
+    from harmviz.pipeline.spec import RunSpec
+    from harmviz.prompts import load_prompts
+
+    settings = found.manifest["parameters"]
+    spec = RunSpec(**{k: settings[k] for k in ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")})
+    data = load_prompts(found.manifest["data"]["id"], say=say)
+    if data.hash != found.manifest["data"]["hash"]:
+        raise RunIncompatible(f"the data set {data.id!r} here is not the one run {found.id} was made on")
+    loaded = load_model(found.manifest["model"]["name"], dtype="float32", say=say)
+    if loaded.weight_hash != found.manifest["model"]["weight_hash"]:
+        raise RunIncompatible(f"the model {loaded.name!r} here has other weights than run {found.id} was made on")
+    candidates = Candidates.load(found.candidates_path)
+    mask, predicted = fixed_point_mask(candidates, spec, loaded.weight_hash)
+    groups = [scoring_samples(loaded, data, spec, c) for c in candidates.categories]
+    check = check_mask_causally(loaded, mask, predicted, groups)
+    if check.measured is None or check.relative_error is None:
+        raise VerificationFailed("causal check: no ε stands out from rounding; the mask's scores are too small to test")
+    return {"predicted": predicted, "measured": check.measured, "relative_error": check.relative_error}
