@@ -125,4 +125,4 @@ def _collate(group: Sequence[Sample], index: tuple[int, ...], pad_id: int, devic
     positions = torch.cat([torch.arange(s.loss_from - 1, len(s.ids) - 1) for s in group])
     targets = torch.tensor([t for s in group for t in s.ids[s.loss_from :]])
     n_loss = torch.tensor([s.n_loss for s in group])
-    return Batch(*(t.to(device) for t in (ids, rows, positions, targets, n_loss)), index=index)
+    return Batch(ids.to(device), rows.to(device), positions.to(device), targets.to(device), n_loss.to(device), index)

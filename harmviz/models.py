@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import tempfile
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
-from harmviz.assets import Say, embedded_model_dir
+from harmviz.assets import Say, embedded_model_dir, sha256_of
 from harmviz.errors import HarmvizError, ModelUnavailable, OutOfMemory, UnsupportedArchitecture
 from harmviz.gguf import convert_gguf
 from harmviz.paths import assets_root
@@ -101,7 +102,9 @@ def scored_matrices(model: PreTrainedModel) -> tuple[WeightTable, list[nn.Module
     """
     n_layers = model.config.get_text_config().num_hidden_layers
     prefix, blocks = _decoder_blocks(model, n_layers)
-    parents: dict[str, nn.Module] = dict(model.named_modules())
+    # A module shared by several blocks has several names; its weights are listed once, under the first.
+    parents: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    owners: dict[int, nn.Module] = {}
     matrices: list[WeightMatrix] = []
     modules: list[nn.Module] = []
     unknown: list[str] = []
@@ -110,16 +113,21 @@ def scored_matrices(model: PreTrainedModel) -> tuple[WeightTable, list[nn.Module
             name = f"{prefix}.{layer}.{local}"
             owner_name, _, leaf = name.rpartition(".")
             owner = parents[owner_name]
-            if parameter.ndim < 2 or _is_router(name, parents):
+            if parameter.ndim < 2 or _is_router(name, parents) or owners.get(id(parameter)) is owner:
+                continue
+            if owners.setdefault(id(parameter), owner) is not owner:
+                unknown.append(f"{name} (the same weights in two modules)")
                 continue
             if leaf == "weight" and isinstance(owner, nn.Linear | Conv1D) and parameter.is_floating_point():
                 kind = _module_kind(owner_name, block)
-                matrices.append(WeightMatrix(name, layer, kind, *parameter.shape, transposed=isinstance(owner, Conv1D)))
+                rows, cols = parameter.shape
+                matrices.append(WeightMatrix(name, layer, kind, rows, cols, transposed=isinstance(owner, Conv1D)))
                 modules.append(owner)
             elif parameter.ndim == 3 and "expert" in owner_name.lower() and parameter.is_floating_point():
                 transposed = bool(getattr(owner, "is_transposed", False))
-                for e in range(parameter.shape[0]):
-                    matrices.append(WeightMatrix(f"{name}[{e}]", layer, leaf, *parameter.shape[1:], transposed=transposed))
+                n_experts, rows, cols = parameter.shape
+                for e in range(n_experts):
+                    matrices.append(WeightMatrix(f"{name}[{e}]", layer, leaf, rows, cols, transposed=transposed))
                     modules.append(owner)
             else:
                 unknown.append(f"{name} ({type(owner).__name__}, {'×'.join(map(str, parameter.shape))})")
@@ -139,7 +147,7 @@ def hash_parameters(named: Iterable[tuple[str, torch.Tensor]]) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(named, key=lambda item: item[0]):
         digest.update(f"{name}\0{tensor.dtype}\0{tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -199,14 +207,13 @@ def _locate(name: str, say: Say) -> tuple[str, str | None, Path | str]:
 
 
 def _converted(gguf: Path, say: Say) -> Path:
-    from harmviz.assets import sha256_of
-
     folder = assets_root() / f"gguf-{sha256_of(gguf)[:16]}"
     if not folder.is_dir():
         say(f"{gguf.name}: converting GGUF to safetensors (once)")
-        part = folder.with_name(f".part-{folder.name}")
-        convert_gguf(gguf, part)
-        part.replace(folder)
+        assets_root().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".part-", dir=assets_root()) as part:
+            convert_gguf(gguf, Path(part) / "model")
+            (Path(part) / "model").replace(folder)
     return folder
 
 
@@ -218,9 +225,9 @@ def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: st
         ModelUnavailable: a parameter holds NaN or infinity; the message names it.
     """
     model.eval().requires_grad_(False)
-    if model.config.get_text_config().to_dict().get("num_local_experts") and hasattr(model, "set_experts_implementation"):
-        model.set_experts_implementation("eager")  # one expert at a time: the only path whose sums are reproducible
     table, modules = scored_matrices(model)
+    if any(m.expert is not None for m in table) and hasattr(model, "set_experts_implementation"):
+        model.set_experts_implementation("eager")  # one expert at a time: the only path whose sums are reproducible
     for parameter_name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelUnavailable(f"model {name}: the weight {parameter_name} holds NaN or infinity; the file is damaged")
@@ -257,20 +264,25 @@ def load_model(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         # The checkpoint's own dtype first: the weight hash must not depend on the dtype one computes in.
-        model = AutoModelForCausalLM.from_pretrained(source, dtype="auto", use_safetensors=True, **options)
+        found: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype="auto", use_safetensors=True, output_loading_info=True, **options
+        )
+        model, info = found
     except HarmvizError:
         raise
     except torch.cuda.OutOfMemoryError as e:
         raise OutOfMemory(f"model {name} does not fit into memory; choose a smaller one or --device cpu") from e
-    except Exception as e:
+    except Exception as e:  # transformers raises many types here; all mean: this cannot be loaded
         reason = str(e).strip().splitlines() or [type(e).__name__]
         raise ModelUnavailable(f"model {name!r} cannot be loaded: {type(e).__name__}: {reason[0][:300]}") from e
+    if lacking := sorted(info["missing_keys"]):  # transformers would go on with random weights in their place
+        raise ModelUnavailable(f"model {name!r} lacks the weight {lacking[0]} ({len(lacking)} in all); its files are incomplete")
     loaded = wrap(model, tokenizer, name=canonical, revision=revision or getattr(model.config, "_commit_hash", None))
     chosen = choose_dtype(dtype, where, loaded.n_parameters)
     try:
         for parameter in loaded.model.parameters():  # parameters only: rotary frequencies must stay float32
             parameter.data = parameter.data.to(device=where, dtype=chosen)
-        loaded.model.to(device=where)
+        loaded.model.to(device=where)  # type: ignore[call-arg]
     except torch.cuda.OutOfMemoryError as e:
         raise OutOfMemory(f"model {name} does not fit on {where}; use --dtype bfloat16 or --device cpu") from e
     loaded.device, loaded.dtype = where, chosen

@@ -159,10 +159,13 @@ def _records(path: Path) -> Iterable[tuple[int, dict[str, object]]]:
         reader = csv.DictReader(io.StringIO(text))
         if lacking := [c for c in COLUMNS if c not in (reader.fieldnames or [])]:
             raise DataInvalid(f"{path}, row 1: the header lacks the column {lacking[0]!r}; needed: {', '.join(COLUMNS)}")
-        for record in reader:
-            yield reader.line_num, dict(record)
+        try:
+            for record in reader:
+                yield reader.line_num, dict(record)
+        except csv.Error as e:
+            raise DataInvalid(f"{path}, row {reader.line_num}: not CSV ({e})") from e
     else:
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # splitlines would also break at U+2028, which JSON allows
             if not line.strip():
                 continue
             try:
@@ -175,13 +178,16 @@ def _records(path: Path) -> Iterable[tuple[int, dict[str, object]]]:
 
 
 def _from_file(path: Path) -> list[PromptRow]:
-    rows, seen = [], {}
+    rows: list[PromptRow] = []
+    seen: dict[str, int] = {}
     for number, record in _records(path):
         for column in COLUMNS:
             value = record.get(column)
             if not isinstance(value, str) or not value.strip():
                 what = "is missing" if column not in record else "is empty or not text"
                 raise DataInvalid(f"{path}, row {number}: column {column!r} {what}")
+            if any("\ud800" <= c <= "\udfff" for c in value):
+                raise DataInvalid(f"{path}, row {number}: column {column!r} holds half of a surrogate pair, which is no text")
         row = PromptRow(*(str(record[c]).strip() for c in COLUMNS))
         category = row.set.removeprefix("safe:")
         if not category.replace("_", "").replace("-", "").isalnum() or category in {"safe", "mean", "benign_own"}:

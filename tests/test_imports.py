@@ -22,11 +22,11 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("scoring", "masks"),
     ("evaluation", "generation"),
     ("figures", "experiments", "pipeline", "worker"),
-    ("ui", "cli", "commands", "__main__"),
+    ("ui", "bench", "cli", "commands", "__main__"),
     ("app", "pages"),
 )
 #: May import torch (and transformers) when they are imported; everybody else inside functions, or not at all.
-TORCH = ("models", "encoding", "scoring", "generation", "masks.apply", "evaluation", "pipeline")
+TORCH = ("models", "encoding", "scoring", "generation", "masks.apply", "evaluation", "pipeline", "bench")
 NUMPY_ONLY = ("store", "figures", "masks", "weights", "errors", "paths", "ui", "app", "pages")
 STREAMLIT = ("ui", "app", "pages")
 

@@ -119,6 +119,8 @@ def decode(
     """
     check_sampling(temperature, top_p)
     check_variants(loaded, variants)
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
     ids = [*input_ids, *prefill_ids]
     limit = check_length(loaded, len(ids), max_new_tokens)
     draws = np.random.default_rng(seed)

@@ -2,8 +2,8 @@
 
 For every set that can be ranked (each harm category, their ``mean``, the signed baselines ``benign`` and ``safe``; plain
 and contrastive) and every protection level p of a grid, the top ``⌊q_max·N⌋`` *eligible* weights of positive score are
-listed in selection order. The union of all lists is one table of rows: address, utility, exact utility tail, and every
-set's harm score. ``harmviz.masks.selection`` answers any (categories, q, p, scope, contrast) from these rows, or says
+listed in selection order. The union of all lists is one table of rows: address, exact utility tail (which says all that
+selection needs of the utility), and every set's harm score. ``harmviz.masks.selection`` answers any (categories, q, p, scope, contrast) from these rows, or says
 that it cannot. The *protected* weights of each p > 0 are kept as gap bytes, so that controls can be drawn later.
 
 Scores are harm scores ``H = −I``: positive where the weight supports that set's text (METHOD.md, section 2).
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from harmviz.masks.lists import (
     mean_score,
     ranked_scores,
 )
-from harmviz.masks.packing import map_arrays, pack_gaps, unpack_gaps
+from harmviz.masks.packing import map_arrays, pack_gaps, squeeze, unpack_gaps, unsqueeze
 from harmviz.masks.plan import PIECE, BuildPlan
 from harmviz.masks.ranking import TopK, check_fraction, count_at_least, count_of, eligibility_threshold
 from harmviz.weights import WeightTable
@@ -44,10 +44,10 @@ FORMAT = "harmviz-candidates-1"
 class Candidates:
     """The union of all lists as rows (ascending global index), and each list as row numbers in selection order.
 
-    ``matrix``, ``flat``: the row's address. ``utility``: U, float32. ``tail_count``: ``#{j : U_j >= U_row}`` over all N
+    ``matrix``, ``flat``: the row's address. ``tail_count``: ``#{j : U_j >= U_row}`` over all N
     weights, exact. ``scores``: set → H, float32 (the mean and contrastive scores follow from these, see ``score``).
-    ``orders``: list → row numbers; a ``matrix``-scope list runs matrix by matrix. ``protected``: p → (gap bytes of all
-    matrices, where each matrix's begin).
+    ``orders``: list → row numbers; a ``matrix``-scope list runs matrix by matrix. ``protected``: p → (compressed gap
+    bytes of all matrices, where each matrix's begin).
     """
 
     table: WeightTable
@@ -58,11 +58,11 @@ class Candidates:
     baselines: tuple[str, ...]
     matrix: np.ndarray
     flat: np.ndarray
-    utility: np.ndarray
     tail_count: np.ndarray
     scores: Mapping[str, np.ndarray]
     orders: Mapping[ListKey, np.ndarray]
     protected: Mapping[float, tuple[np.ndarray, np.ndarray]]
+    _unpacked: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def n_rows(self) -> int:
@@ -122,9 +122,16 @@ class Candidates:
                 f"p={p!r}: the weights protected above p={self.p_grid[-1]!r} are not stored; use p <= {self.p_grid[-1]!r} "
                 "or make a run with a higher p in its grid"
             )
-        packed, start = self.protected[level]
+        packed, start = self._gaps(level)
         allowed[unpack_gaps(packed[start[index] : start[index + 1]])] = False
         return allowed
+
+    def _gaps(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """(gap bytes, where each matrix's begin) at a level of the grid, decompressed once."""
+        if level not in self._unpacked:
+            squeezed, start = self.protected[level]
+            self._unpacked[level] = unsqueeze(squeezed), start
+        return self._unpacked[level]
 
     # -- files --------------------------------------------------------------------------------------------------
     def to_bytes(self) -> bytes:
@@ -140,7 +147,7 @@ class Candidates:
             "baselines": self.baselines,
             "orders": [list(key) for key in keys],
         }
-        arrays = {name: getattr(self, name) for name in ("matrix", "flat", "utility", "tail_count")}
+        arrays = {name: getattr(self, name) for name in ("matrix", "flat", "tail_count")}
         arrays |= {f"score/{name}": score for name, score in self.scores.items()}
         arrays |= {f"order/{i}": self.orders[key] for i, key in enumerate(keys)}
         for p, (packed, start) in self.protected.items():
@@ -172,13 +179,13 @@ class Candidates:
                 matrix_p=tuple(header["matrix_p"]),
                 categories=tuple(header["categories"]),
                 baselines=tuple(header["baselines"]),
-                **{name: arrays[name] for name in ("matrix", "flat", "utility", "tail_count")},
+                **{name: arrays[name] for name in ("matrix", "flat", "tail_count")},
                 scores={name: arrays[f"score/{name}"] for name in sets},
                 orders={ListKey(*key): arrays[f"order/{i}"] for i, key in enumerate(header["orders"])},
                 protected={p: (arrays[f"protected/{p!r}"], arrays[f"protected_start/{p!r}"]) for p in p_grid if p > 0},
             )
             n = found.n_rows
-            columns = (found.matrix, found.utility, found.tail_count, *found.scores.values())
+            columns = (found.matrix, found.tail_count, *found.scores.values())
             if any(column.shape != (n,) for column in columns):
                 raise ValueError("the columns differ in length")
             if any(order.size and int(order.max()) >= n for order in found.orders.values()):
@@ -200,6 +207,7 @@ def build_candidates(
     q_max: float = 1e-4,
     p_grid: Sequence[float] = (0.0, 0.01, 0.05),
     matrix_p: Sequence[float] = (0.01,),
+    mean_only_p: Sequence[float] = (),
     max_rows: int = 2_000_000,
     progress: Callable[[int, int], None] | None = None,
 ) -> Candidates:
@@ -213,6 +221,8 @@ def build_candidates(
         q_max: the largest fraction q that can be selected, in (0, 1].
         p_grid: protection levels of the global lists, ascending, each in [0, 1).
         matrix_p: the same for per-matrix lists (their own, since a global list may leave a matrix empty).
+        mean_only_p: levels at which only the mean and the baselines are listed (their single-category lists would hold
+            rows that nothing else selects, and only the unprotected control asks for p = 0).
         max_rows: the most rows the union may have.
         progress: called with (matrices done, matrices to do) over all passes.
 
@@ -222,7 +232,8 @@ def build_candidates(
         OutOfMemory: the union of the lists has more than ``max_rows`` rows.
     """
     plan = BuildPlan(
-        table, scores, utility, tuple(categories), tuple(baselines), q_max, p_grid, matrix_p, max_rows, progress
+        table, scores, utility, tuple(categories), tuple(baselines), q_max, p_grid, matrix_p, mean_only_p, max_rows,
+        progress,
     )
     lists, protected = _rank(plan)
     global_index = np.unique(np.concatenate(list(lists.values())))
@@ -240,7 +251,6 @@ def build_candidates(
         baselines=plan.baselines,
         matrix=matrix.astype(np.uint16 if len(table) <= 1 << 16 else np.uint32),
         flat=flat.astype(np.uint32),
-        utility=kept_utility,
         tail_count=tail_count.astype(np.uint32) if table.n_weights < 1 << 32 else tail_count,
         scores=kept_scores,
         orders=orders,
@@ -252,7 +262,7 @@ def _rank(plan: BuildPlan) -> tuple[dict[ListKey, np.ndarray], dict[float, tuple
     """(list → global indices in selection order, p → protected weights), in one pass over scores and utility."""
     table, n = plan.table, plan.table.n_weights
     thresholds = dict(zip(plan.levels, eligibility_threshold(plan.utility_pieces, n, plan.levels), strict=True))
-    keys = list_keys(plan.categories, plan.baselines, plan.p_grid, plan.matrix_p)
+    keys = list_keys(plan.categories, plan.baselines, plan.p_grid, plan.matrix_p, plan.mean_only_p)
     best = {key: TopK(count_of(plan.q_max, n)) for key in keys if key.scope == "global"}
     by_matrix: dict[ListKey, list[np.ndarray]] = {key: [] for key in keys if key.scope == "matrix"}
     gaps: dict[float, list[np.ndarray]] = {p: [] for p in plan.p_grid if p > 0}
@@ -282,7 +292,7 @@ def _rank(plan: BuildPlan) -> tuple[dict[ListKey, np.ndarray], dict[float, tuple
     protected = {}
     for p, parts in gaps.items():
         starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
-        protected[p] = (np.concatenate([np.empty(0, dtype=np.uint8), *parts]), starts)
+        protected[p] = (squeeze(np.concatenate([np.empty(0, dtype=np.uint8), *parts])), starts)
     return {key: lists[key] for key in keys}, protected
 
 

@@ -52,14 +52,26 @@ def guard_score(safe: np.ndarray, benign: np.ndarray) -> np.ndarray:
 
 
 def list_keys(
-    categories: Sequence[str], baselines: Sequence[str], p_grid: Sequence[float], matrix_p: Sequence[float]
+    categories: Sequence[str],
+    baselines: Sequence[str],
+    p_grid: Sequence[float],
+    matrix_p: Sequence[float],
+    mean_only_p: Sequence[float] = (),
 ) -> list[ListKey]:
-    """Every list that a run stores. Contrastive ones need both baselines; a baseline is never contrasted with itself."""
+    """Every list that a run stores. Contrastive ones need both baselines; a baseline is never contrasted with itself.
+
+    At the levels ``mean_only_p`` the mean and the baselines alone are listed, not the single categories.
+    """
     harm = (*categories, MEAN)
     contrastive = harm if set(BASELINES) <= set(baselines) else ()
     ranked: list[tuple[str, Contrast]] = [(s, "none") for s in (*harm, *baselines)] + [(s, "both") for s in contrastive]
     levels: list[tuple[float, Scope]] = [(p, "global") for p in p_grid] + [(p, "matrix") for p in matrix_p]
-    return [ListKey(s, contrast, p, scope) for s, contrast in ranked for p, scope in levels]
+    return [
+        ListKey(s, contrast, p, scope)
+        for s, contrast in ranked
+        for p, scope in levels
+        if p not in mean_only_p or s in (MEAN, *BASELINES)
+    ]
 
 
 def ranked_scores(

@@ -3,7 +3,7 @@
 **Gap bytes.** A sorted index set is stored as the gaps between neighbours, one byte each. With ``d`` = gap − 1 (the
 first gap counts from −1), ``d`` is written as ``⌊d / 255⌋`` bytes 255 and one byte ``d mod 255``. A 255 therefore
 means "advance by 255, no index here" and any other byte ``r`` "advance by r + 1, here is one". At a protected fraction
-of 0.05 or 0.01 a gap is 20 or 100 on average, so an index costs about one byte instead of four.
+of 0.05 or 0.01 a gap is 20 or 100 on average, so an index costs about one byte instead of four; zlib saves a third more.
 
 **Zero-copy reading.** ``safetensors.numpy`` copies every tensor it hands out. A page asks a few of many lists, so the
 file is mapped instead and each array is a read-only view of it: opening costs the header alone.
@@ -15,6 +15,7 @@ import json
 import math
 import mmap
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,23 @@ def unpack_gaps(packed: np.ndarray) -> np.ndarray:
     """The strictly ascending index array (int64) that ``pack_gaps`` was given."""
     here = packed != _ESCAPE
     return np.cumsum(packed.astype(np.int64) + here)[here] - 1
+
+
+def squeeze(packed: np.ndarray) -> np.ndarray:
+    """Bytes compressed without loss (zlib), as uint8."""
+    return np.frombuffer(zlib.compress(packed.tobytes(), 6), dtype=np.uint8)
+
+
+def unsqueeze(squeezed: np.ndarray) -> np.ndarray:
+    """The bytes that ``squeeze`` was given.
+
+    Raises:
+        RunIncompatible: they are damaged.
+    """
+    try:
+        return np.frombuffer(zlib.decompress(squeezed.tobytes()), dtype=np.uint8)
+    except zlib.error as e:
+        raise RunIncompatible(f"the protected weights of this run are damaged ({e}); make the run again") from e
 
 
 def map_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:

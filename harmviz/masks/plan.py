@@ -33,6 +33,7 @@ class BuildPlan:
         q_max: float,
         p_grid: Sequence[float],
         matrix_p: Sequence[float],
+        mean_only_p: Sequence[float],
         max_rows: int,
         progress: Callable[[int, int], None] | None,
     ):
@@ -46,6 +47,7 @@ class BuildPlan:
         self.q_max = check_fraction("q_max", q_max)
         self.p_grid = tuple(check_fraction("p_grid", p, below_one=True) for p in p_grid)
         self.matrix_p = tuple(check_fraction("matrix_p", p, below_one=True) for p in matrix_p)
+        self.mean_only_p = tuple(check_fraction("mean_only_p", p, below_one=True) for p in mean_only_p)
         for name, grid in (("p_grid", self.p_grid), ("matrix_p", self.matrix_p)):
             if list(grid) != sorted(set(grid)):
                 raise ValueError(f"{name} must ascend without repeats, got {grid!r}")

@@ -125,13 +125,14 @@ def _starts(c: Candidates, rows: np.ndarray, scope: Scope) -> np.ndarray:
     return np.searchsorted(c.matrix[rows], np.arange(len(c.table) + 1))
 
 
-def _stored_p(c: Candidates, s: Selection) -> float:
-    """The nearest stored protection level at or below p.
+def _stored_p(c: Candidates, s: Selection, needed: Sequence[str]) -> float:
+    """The nearest protection level at or below p at which all needed lists are stored.
 
     Raises:
         SelectionInexact: there is none.
     """
-    levels = c.p_grid if s.scope == "global" else c.matrix_p
+    grid = c.p_grid if s.scope == "global" else c.matrix_p
+    levels = [p for p in grid if all(ListKey(name, s.contrast, p, s.scope) in c.orders for name in needed)]
     below = [level for level in levels if level <= s.p]
     if not below:
         stored = f"p >= {levels[0]!r}" if levels else "no protection level"
@@ -191,9 +192,10 @@ def _rankings(c: Candidates, s: Selection) -> tuple[dict[str, _Ranking], float]:
         raise ValueError(f"unknown category {unknown[0]!r}; this run has {', '.join(known)}")
     if s.contrast == "both" and not c.has_contrast:
         raise ValueError("contrast 'both' needs scores of benign and safe answers, which this run has not; use 'none'")
-    stored_p = _stored_p(c, s)
+    of_all = s.combine == "mean" and len(s.categories) > 1 and set(s.categories) == set(c.categories)
+    stored_p = _stored_p(c, s, (MEAN,) if of_all else s.categories)
     if s.combine == "mean" and len(s.categories) > 1:
-        if set(s.categories) < set(c.categories):
+        if not of_all:
             return {s.name(c.categories): _mean(c, s.categories, s, stored_p)}, stored_p
         names = {s.name(c.categories): MEAN}
     else:

@@ -148,7 +148,7 @@ class Job:
         def candidates() -> dict[str, Any]:
             built = build_candidates(
                 table, files.harm, files.utility, categories=categories, q_max=spec.q_max,
-                p_grid=CANDIDATE_P_GRID, matrix_p=(FIXED_P,), progress=self.progress.within(60),
+                p_grid=CANDIDATE_P_GRID, matrix_p=(FIXED_P,), mean_only_p=(0.0,), progress=self.progress.within(60),
             )  # fmt: skip
             self.partial.write("candidates.safetensors", built.to_bytes())
             return {"rows": built.n_rows}

@@ -134,7 +134,8 @@ class Measurement:
             for draw in range(CONTROL_DRAWS):
                 drawn = self.drawn(control, mask, selection.p, draw)
                 draws.append(self.losses.of(drawn, "controls")[:, SKIPS.index(self.skip)] - self._intact_subset())
-                self._keep(drawn, f"{save_as}.{control}-{draw}" if save_as else None)
+                if draw == 0:  # one draw of each goes with the run, so that a page can play the control beside the mask
+                    self._keep(drawn, f"{save_as}.{control}" if save_as else None)
             facts = self.facts(mask, mask="mean(all)", **at)
             yield from control_rows(subset, own, draws, self.categories, seed=self.seed, control=control, **facts)
 

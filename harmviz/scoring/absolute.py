@@ -22,7 +22,7 @@ from torch import nn
 
 from harmviz.encoding import Batch
 from harmviz.models import LoadedModel
-from harmviz.scoring.forward import sample_losses
+from harmviz.scoring.forward import by_sample, sample_losses
 from harmviz.scoring.signed import Progress, check_losses
 
 #: Per-sample gradients are made in row blocks of at most this many bytes, so that they stay in the CPU's cache.
@@ -46,6 +46,7 @@ class _Capture:
     def __init__(self, module: nn.Module, total: torch.Tensor, transposed: bool):
         self.total, self.transposed = total, transposed
         self.calls = 0
+        self.n_samples = 1  # of the batch at hand
         self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
         self.handle = module.register_forward_hook(self._forward)
 
@@ -53,16 +54,21 @@ class _Capture:
         if not output.requires_grad:
             return
         self.calls += 1
-        activation = inputs[0].detach()
+        activation = by_sample(inputs[0].detach(), self.n_samples)
         output.register_hook(lambda delta: self._backward(activation, delta))
 
     def _backward(self, activation: torch.Tensor, delta: torch.Tensor) -> None:
-        self.pending.append((activation, delta.detach()))
-        if len(self.pending) < self.calls:
-            return  # the same weights were used again in this pass: wait for all uses
+        self.pending.append((activation, by_sample(delta.detach(), self.n_samples)))
+        if len(self.pending) == self.calls:  # else the same weights were used again in this pass: wait for all uses
+            self.add()
+
+    def add(self) -> None:
+        """Adds what this pass has caught, and forgets it. A use that no gradient reached adds nothing."""
+        if not self.pending:
+            return self.reset()
         # The gradients of several uses add up if their positions are strung together: Σ_k δ_kᵀ a_k.
-        a = torch.cat([p[0] for p in self.pending], dim=1) if self.calls > 1 else self.pending[0][0]
-        d = torch.cat([p[1] for p in self.pending], dim=1) if self.calls > 1 else self.pending[0][1]
+        a = torch.cat([p[0] for p in self.pending], dim=1) if len(self.pending) > 1 else self.pending[0][0]
+        d = torch.cat([p[1] for p in self.pending], dim=1) if len(self.pending) > 1 else self.pending[0][1]
         add_abs_gradients(self.total, a, d) if self.transposed else add_abs_gradients(self.total, d, a)
         self.reset()
 
@@ -96,14 +102,18 @@ def score_absolute(
                 if matrix.expert is None:
                     captures.append(_Capture(loaded.modules[i], totals[i], matrix.transposed))
             for name in experts:
-                loaded.model.get_parameter(name).requires_grad_(True)
+                loaded.model.get_parameter(name).requires_grad_(True).grad = None
             embed = loaded.model.get_input_embeddings()
             for batch in batches:
+                for capture in captures:
+                    capture.n_samples = batch.n_samples
                 # A gradient must reach the first layer's outputs: the embedded tokens are the leaf it flows to.
                 embedded = embed(batch.input_ids).detach().requires_grad_(True)
                 losses = sample_losses(loaded, batch, inputs_embeds=embedded)
                 check_losses(losses, "absolute score")
                 losses.sum().backward(inputs=[embedded, *(loaded.model.get_parameter(n) for n in experts)])
+                for capture in captures:
+                    capture.add()  # a layer whose use in this batch no gradient reached must not wait for it
                 for name, total in expert_totals.items():
                     parameter = loaded.model.get_parameter(name)
                     if parameter.grad is not None:

@@ -55,6 +55,14 @@ def sample_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> torch.Ten
     return total.index_add(0, batch.rows, losses) / batch.n_loss
 
 
+def by_sample(hidden: torch.Tensor, n_samples: int) -> torch.Tensor:
+    """``[n_samples, pos, d]`` of a layer's input, or of the gradient at its output.
+
+    Some layers see ``[n_samples · pos, d]`` (OPT's and Qwen2-MoE's MLPs) or ``[n_samples, 1, pos, d]`` (DeepSeek-V3's latents).
+    """
+    return hidden if hidden.ndim == 3 else hidden.reshape(n_samples, -1, hidden.shape[-1])
+
+
 def default_batch_tokens(loaded: LoadedModel) -> int:
     """Padded tokens per batch: enough for efficient matrix products, few enough that logits stay near 1 GB."""
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)

@@ -44,6 +44,7 @@ def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
+            parameter.grad = None  # what an earlier training step left would be added in
 
             def move(p: torch.Tensor, name: str = name) -> None:
                 assert p.grad is not None

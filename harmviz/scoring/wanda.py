@@ -16,6 +16,7 @@ from torch import nn
 from harmviz.encoding import Batch
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models import LoadedModel
+from harmviz.scoring.forward import by_sample
 
 
 def score_magnitude(loaded: LoadedModel) -> list[torch.Tensor]:
@@ -40,7 +41,7 @@ def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[torch.Ten
 
     def watch(module: nn.Module, total: torch.Tensor) -> None:
         def add(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            chosen = inputs[0][current[0].rows, current[0].positions]
+            chosen = by_sample(inputs[0], current[0].n_samples)[current[0].rows, current[0].positions]
             total.add_(chosen.float().square().sum(0))
 
         handles.append(module.register_forward_pre_hook(add))

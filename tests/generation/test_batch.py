@@ -10,7 +10,7 @@ import torch
 
 from harmviz.errors import Cancelled
 from harmviz.generation.batch import generate_batch
-from harmviz.generation.decode import generate
+from harmviz.generation.decode import context_length, generate
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.models import LoadedModel
@@ -65,7 +65,8 @@ def test_each_row_has_its_own_context_limit() -> None:
     loaded = tiny_model("gpt2")
     loaded.model.generation_config.eos_token_id = [200]
     loaded.tokenizer = type(loaded.tokenizer)(tokenizer_object=loaded.tokenizer._tokenizer, pad_token="<pad>")
-    prompts = [[5] * 250, [6] * 240, [7] * 30, [8] * 31, [9] * 32, [10] * 33, [11] * 34]
+    context = context_length(loaded) or 0
+    prompts = [[5] * (context - 6), [6] * (context - 16), [7] * 30, [8] * 31, [9] * 32, [10] * 33, [11] * 34]
     answers = generate_batch(loaded, prompts, 40)
     assert [len(a) for a in answers] == [6, 16, 40, 40, 40, 40, 40]
     assert answers[0] == alone(loaded, prompts[0], 40)

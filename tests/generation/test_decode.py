@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from harmviz.errors import MaskInvalid
-from harmviz.generation.decode import Panes, decode, generate
+from harmviz.generation.decode import Panes, context_length, decode, generate
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
@@ -243,10 +243,11 @@ def test_streamed_text_is_the_result_text() -> None:
 def test_the_context_limits_the_answer() -> None:
     for family in ("gpt2", "llama"):  # gpt2 has no position beyond its context: one step more would fail
         loaded = without_end(tiny_model(family))
-        (answer,) = generate(loaded, [5] * 250, INTACT, max_new_tokens=50)
+        context = context_length(loaded) or 0
+        (answer,) = generate(loaded, [5] * (context - 6), INTACT, max_new_tokens=50)
         assert (len(answer.token_ids), answer.finished) == (6, "length")
-        with pytest.raises(ValueError, match="256 tokens and fills"):
-            decode(loaded, [5] * 256, INTACT, max_new_tokens=1)
+        with pytest.raises(ValueError, match=f"{context} tokens and fills"):
+            decode(loaded, [5] * context, INTACT, max_new_tokens=1)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +259,7 @@ def test_the_context_limits_the_answer() -> None:
         ({"temperature": math.nan}, "temperature must be a finite number ≥ 0"),
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\], got 0.0"),
         ({"top_p": 1.1}, r"top_p must lie in \(0, 1\]"),
+        ({"seed": -1}, "seed must be a whole number ≥ 0, got -1"),
         ({"input_ids": []}, "input_ids must hold at least one token"),
         ({"variants": []}, "variants must name at least one"),
         ({"variants": [Variant("x", None, 2.0)]}, r"strength must lie in \[0, 1\]"),
@@ -295,7 +297,7 @@ def embedded() -> LoadedModel:
 
 
 def large_weights(loaded: LoadedModel, n: int) -> PruneMask:
-    """n random ones of the hundred-thousandth largest weights of each matrix: a mask that changes what is said."""
+    """n random ones of the largest ten-thousandth of each matrix's weights: a mask that changes what is said."""
     rng = np.random.default_rng(0)
     pool = [
         loaded.table.offsets[i] + loaded.tensor(i).abs().reshape(-1).topk(max(1, m.size // 10_000)).indices.numpy()

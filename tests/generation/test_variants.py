@@ -22,6 +22,7 @@ from tests.generation.rows import PROMPTS, follow, gap, random_mask, walk
 from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
 
 ATOL, RTOL = 1e-3, 1e-4
+_SHARED = tiny_model()
 
 
 def hooks_left(loaded: LoadedModel) -> int:
@@ -102,9 +103,6 @@ def test_any_mask_any_strength(seed: int, n: int, strength: float, n_tokens: int
         with pruned(loaded, mask, strength):
             torch.testing.assert_close(rows[:1], loaded.model(input_ids=ids).logits, atol=ATOL, rtol=RTOL)
         torch.testing.assert_close(rows[1:], loaded.model(input_ids=ids).logits, atol=1e-5, rtol=1e-5)
-
-
-_SHARED = tiny_model()
 
 
 def test_bfloat16_is_close() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import warnings
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from harmviz.masks.apply import PreparedMask, hash_matrix, hash_weights, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models import LoadedModel
 from tests.tiny import FAMILIES, tiny_model
+
+_SHARED = tiny_model()
 
 
 def random_mask(loaded: LoadedModel, n: int, seed: int = 0, kind: str = "harm") -> PruneMask:
@@ -167,13 +170,10 @@ def test_two_hundred_random_masks() -> None:
 @given(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4), strength=st.floats(0, 1))
 def test_nested_masks_restore_in_reverse(seeds: list[int], strength: float) -> None:
     """Overlapping masks included: 400 of 4,608 weights each."""
-    from contextlib import ExitStack
-
     loaded = _SHARED
     hashes = [hash_weights(loaded)]
-    with warnings.catch_warnings(), ExitStack() as outer:
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        outer.callback(lambda: None)
         stacks = []
         for s in seeds:
             stacks.append(ExitStack())
@@ -183,9 +183,6 @@ def test_nested_masks_restore_in_reverse(seeds: list[int], strength: float) -> N
             assert hash_weights(loaded) == hashes.pop()
             stack.close()
     assert hash_weights(loaded) == hashes.pop()
-
-
-_SHARED = tiny_model()
 
 
 def test_prepared_mask_is_reusable_and_follows_a_cast_model() -> None:

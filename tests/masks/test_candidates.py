@@ -39,7 +39,6 @@ def test_rows_hold_what_the_full_arrays_hold(world):
     c = world.build()
     index = c.global_index
     assert np.all(np.diff(index) > 0)
-    assert np.array_equal(c.utility, world.utility[index])
     assert c.tail_count.tolist() == [world.tail[i] for i in index]
     for name in SETS:
         assert np.array_equal(c.scores[name], world.scores[name][index])
@@ -208,7 +207,7 @@ def test_a_missing_truncated_or_foreign_file_is_named(tmp_path):
     ("change", "message"),
     [
         (lambda a: a.pop("score/hate"), "KeyError"),
-        (lambda a: a.update(utility=np.zeros(1, np.float32)), "columns differ in length"),
+        (lambda a: a.update(tail_count=np.zeros(1, np.uint32)), "columns differ in length"),
         (lambda a: a.update({"order/0": np.array([99], np.uint32)}), "a row that does not exist"),
     ],
 )
