@@ -115,14 +115,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarmvizError as e:
         print(f"harmviz: {e}", file=sys.stderr)
         return e.exit_code
-    except ValueError as e:
-        if getattr(e, "__traceback__", None) and not str(e):
-            raise
+    except ValueError as e:  # a setting out of range: the message names it, its value and what is allowed
         print(f"harmviz: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("harmviz: cancelled; finished stages are kept, --resume goes on from there", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except (MemoryError, RuntimeError) as e:
+        if not isinstance(e, MemoryError) and type(e).__name__ != "OutOfMemoryError":  # torch's, without loading torch
+            raise
+        print("harmviz: memory ran out; use a smaller model, --dtype bfloat16 or --device cpu; finished stages are kept", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         return 0
     return 0

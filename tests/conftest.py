@@ -1,0 +1,35 @@
+"""Fixtures shared by all tests: a tiny model on disk, and one complete run of it made by the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it; must come before torch is loaded
+
+TINY_RUN = ("--data", "builtin", "--samples", "8", "--q-max", "0.05", "--max-response-tokens", "32")
+
+
+@pytest.fixture(scope="session")
+def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a saved tiny Llama with its tokenizer."""
+    from tests.tiny import tiny_model
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    loaded = tiny_model("llama")
+    loaded.model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a complete run of the tiny model on the builtin data, made by ``python -m harmviz run``."""
+    from harmviz.cli import main
+
+    root = tmp_path_factory.mktemp("cache") / "runs"
+    assert main(["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(root)]) == 0
+    (run,) = [p for p in root.iterdir() if not p.name.startswith(".")]
+    return run

@@ -9,7 +9,7 @@ from pathlib import Path
 from harmviz.cli import EMBEDDED
 from harmviz.commands.output import duration, print_json, progress_printer, say
 from harmviz.commands.show import print_headline
-from harmviz.errors import HarmvizError, OutOfMemory
+from harmviz.errors import HarmvizError
 from harmviz.pipeline.spec import RunSpec
 
 
@@ -31,10 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
     start = time.monotonic()
-    try:
-        made = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
-    except MemoryError as e:
-        raise OutOfMemory("memory ran out; use fewer --samples or a smaller model; --resume keeps finished stages") from e
+    made = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - start)}")
     if arguments.json:
         print_json({"run_id": made.id, "path": str(made.path), "timings": made.manifest["timings"]})

@@ -1,0 +1,119 @@
+"""The committed reference run, and a reduced real run: the embedded model on real text, in CI.
+
+The claims of the README are asserted here against the stored rows, so that text and numbers cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harmviz.masks.candidates import Candidates
+from harmviz.masks.mask import PruneMask
+from harmviz.paths import PACKAGE
+from harmviz.prompts import read_builtin
+from harmviz.store import list_runs, open_run, verify_run
+
+ROOT = PACKAGE.parent
+CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith("smollm2-135m-instruct-pyrit-")]
+    assert len(found) == 1, "exactly one reference run is committed"
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def frame(reference):
+    return reference.results()
+
+
+def at_headline(reference, frame, contrast, control="none"):
+    point = reference.manifest["method"]["headline"][contrast]
+    return frame[
+        (frame.experiment == "effect") & frame.condition.isna() & (frame["mask"] == "mean(all)") & (frame.control == control)
+        & (frame.contrast == contrast) & (frame.q == point["q"]) & (frame.p == point["p"]) & (frame.skip_tokens == 0)
+    ]  # fmt: skip
+
+
+def test_it_is_whole_small_and_free_of_text(reference):
+    assert verify_run(reference) == []
+    files = [p for p in reference.path.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in files) <= 25e6
+    assert {p.suffix for p in files} <= {".json", ".safetensors", ".parquet"}
+    assert not list(reference.path.glob("results/*.jsonl"))  # harmful text is never committed
+    assert set(Candidates.load(reference.candidates_path).categories) == CATEGORIES
+
+
+def test_q_1e_5_is_there_unchosen(frame):
+    here = frame[
+        (frame.experiment == "effect") & frame.condition.isna() & (frame["mask"] == "mean(all)") & (frame.control == "none")
+        & (frame.q == 1e-5) & (frame.p == 0.01) & (frame.metric == "delta_nll") & (frame.category == "harm")
+    ]  # fmt: skip
+    assert set(here.contrast) == {"none", "both"}
+
+
+def test_overlap_stands_beside_ceiling_baselines_and_shuffles(frame):
+    overlap = frame[frame.experiment == "overlap"]
+    assert {"jaccard", "jaccard_half", "jaccard_ceiling", "jaccard_chance", "core_size"} <= set(overlap.metric)
+    assert {"none", "benign_signed", "safe_signed", "random"} <= set(overlap.control)
+
+
+def test_masks_load_and_name_their_scoring_prompts(reference):
+    for path in reference.masks().values():
+        mask = PruneMask.load(path)
+        assert mask.model_hash == reference.manifest["model"]["weight_hash"]
+        assert set(mask.provenance["scoring_prompts"]) == set(reference.manifest["data"]["scoring_prompts"])
+
+
+def test_stored_causal_check_is_within_five_percent(frame):
+    error = frame[(frame.experiment == "causal") & (frame.metric == "relative_error")].value.iloc[0]
+    assert error <= 0.05
+
+
+def harmviz(*argv: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, **({"HARMVIZ_CACHE": str(cache)} if cache else {})}
+    return subprocess.run([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_verify_causal_on_the_real_model(reference):
+    done = harmviz("verify", str(reference.path), "--causal", "--json")
+    assert done.returncode == 0, done.stderr[-500:]
+    assert json.loads(done.stdout)["causal"]["relative_error"] <= 0.05
+
+
+@pytest.mark.slow
+def test_a_reduced_real_run_survives_a_kill(tmp_path):
+    """Two mild built-in categories through the whole pipeline on the embedded model, killed once on the way."""
+    rows = [r for name in ("harmful", "safe") for r in read_builtin(name) if r["category"] in ("exploits", "privacy")]
+    n = len(rows) // 2
+    data = [{**r, "category": r["category"] if i < n else f"safe:{r['category']}"} for i, r in enumerate(rows)]
+    data += [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:36]]
+    file = tmp_path / "two.jsonl"
+    file.write_text("\n".join(json.dumps(r) for r in data))
+    argv = ["run", "--data", str(file), "--samples", "12", "--max-response-tokens", "48", "--out", str(tmp_path / "runs"), "--resume"]
+    process = subprocess.Popen([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 600
+    while time.monotonic() < end and not list(tmp_path.glob("runs/.partial-*/stages/candidates.json")):
+        time.sleep(0.5)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = harmviz(*argv, "--json")
+    assert done.returncode == 0, done.stderr[-500:]
+    run = open_run(json.loads(done.stdout)["path"])
+    assert verify_run(run) == []
+    frame = run.results()
+    causal = frame[(frame.experiment == "causal") & (frame.metric == "relative_error")]
+    assert causal.value.iloc[0] <= 0.05
+    harm = frame[(frame.experiment == "effect") & (frame.metric == "delta_nll") & (frame.category == "harm") & (frame.condition == "validation")]
+    assert harm.value.max() > 0.05  # a large enough mask raises the loss of harmful answers it was not scored on
