@@ -15,7 +15,7 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     refuses to be saved or tuned; the tags are dropped here, once.
 
     Raises:
-        ModelUnavailable: transformers cannot read this file.
+        ModelUnavailable: transformers cannot read this file, or it lacks a weight.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -23,9 +23,14 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     model: Any
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
-    except (ValueError, OSError, KeyError, NotImplementedError, ImportError) as e:
-        raise ModelUnavailable(f"{gguf} cannot be read as GGUF ({e}); give a safetensors folder instead") from e
+        model, info = AutoModelForCausalLM.from_pretrained(
+            gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as e:  # a damaged file makes the reader fail in many ways, struct.error among them
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
+        raise ModelUnavailable(f"{gguf} cannot be read as GGUF ({reason}); give a safetensors folder instead") from e
+    if lacking := sorted(info["missing_keys"]):  # transformers would go on with random weights in their place
+        raise ModelUnavailable(f"{gguf} lacks the weight {lacking[0]} ({len(lacking)} in all); the file is incomplete")
     for tag in ("hf_quantizer", "quantization_method"):
         if hasattr(model, tag):
             delattr(model, tag)
