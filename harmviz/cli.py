@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file")
     p.add_argument("--samples", type=int, default=24, metavar="N", help="responses scored per category at most (24)")
     p.add_argument("--seed", type=int, default=0, metavar="K", help="of splits, choices, draws and intervals (0)")
-    p.add_argument("--q-max", type=float, default=1e-4, metavar="Q", help="largest fraction selectable later (1e-4)")
+    p.add_argument("--q-max", type=float, default=None, metavar="Q", help="largest fraction selectable later (1e-4; less for models beyond 1B)")
     p.add_argument("--skip-tokens", type=int, default=0, metavar="K", help="response openers left out of the loss: 0 or 8")
     p.add_argument("--max-response-tokens", type=int, default=96, metavar="N", help="where responses are cut (96)")
     p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")

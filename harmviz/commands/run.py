@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from harmviz.cli import EMBEDDED
 from harmviz.commands.output import duration, print_json, progress_printer, say
 from harmviz.commands.show import print_headline
 from harmviz.errors import HarmvizError
-from harmviz.pipeline.spec import RunSpec
+from harmviz.pipeline.spec import DEFAULT_Q_MAX, RunSpec, default_q_max
 
 
 def run(arguments: argparse.Namespace) -> None:
     spec = RunSpec(
-        samples=arguments.samples, seed=arguments.seed, q_max=arguments.q_max, skip_tokens=arguments.skip_tokens,
+        samples=arguments.samples, seed=arguments.seed, skip_tokens=arguments.skip_tokens,
         max_response_tokens=arguments.max_response_tokens,
+        q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )  # fmt: skip
     from harmviz.prompts import load_prompts
 
@@ -27,6 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.pipeline.job import run_map
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    if arguments.q_max is None:
+        spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
     root = Path(arguments.out).expanduser() if arguments.out else None
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")

@@ -34,7 +34,7 @@ from harmviz.pipeline.maps import build_maps
 from harmviz.pipeline.progress import Listener, Progress
 from harmviz.pipeline.samples import RunSamples, build_samples, own_prompts, prompt_limit
 from harmviz.pipeline.scratch import ScoreFiles, write_scores
-from harmviz.pipeline.spec import CANDIDATE_P_GRID, FIXED_P, METHOD_VERSION, RunSpec
+from harmviz.pipeline.spec import CANDIDATE_P_GRID, FIXED_P, MAX_ROWS, METHOD_VERSION, RunSpec
 from harmviz.pipeline.structure import concentration_rows, half_selections, overlap_rows
 from harmviz.prompts import PromptData, PromptRow
 from harmviz.scoring.absolute import score_absolute
@@ -148,7 +148,7 @@ class Job:
         def candidates() -> dict[str, Any]:
             built = build_candidates(
                 table, files.harm, files.utility, categories=categories, q_max=spec.q_max,
-                p_grid=CANDIDATE_P_GRID, matrix_p=(FIXED_P,), mean_only_p=(0.0,), progress=self.progress.within(60),
+                p_grid=CANDIDATE_P_GRID, matrix_p=(FIXED_P,), mean_only_p=(0.0,), max_rows=MAX_ROWS, progress=self.progress.within(60),
             )  # fmt: skip
             self.partial.write("candidates.safetensors", built.to_bytes())
             return {"rows": built.n_rows}

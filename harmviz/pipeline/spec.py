@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from decimal import ROUND_FLOOR, Context
 from typing import Any
 
 from harmviz.masks.ranking import check_fraction
@@ -13,8 +14,11 @@ METHOD_VERSION = 1
 Q_DIVISORS = (100, 20, 10, 5, 2, 1)
 P_GRID = (0.01, 0.05)
 CANDIDATE_P_GRID = (0.0, 0.01, 0.05)
-#: Protection of the point printed beside the chosen one, which nobody chose; its q is q_max / 10 (1e-5 by default).
-FIXED_P = 0.01
+#: The point printed beside the chosen one, which nobody chose.
+FIXED_Q, FIXED_P = 1e-5, 0.01
+DEFAULT_Q_MAX = 1e-4
+#: Most candidate rows a run stores (some 50 bytes each).
+MAX_ROWS = 5_000_000
 #: Largest benign ΔL (nats/token) on the validation prompts that a chosen (q, p) may cost.
 BENIGN_LIMIT = {"none": 0.05, "both": 0.1}
 CONTRASTS = ("none", "both")
@@ -22,6 +26,14 @@ SKIPS = (0, 8)
 CONTROL_DRAWS = 5
 OWN_ANSWERS_PRESERVED = 32
 REPORT_SAFE_PER_CATEGORY = 8
+
+
+def default_q_max(n_weights: int, n_categories: int) -> float:
+    """The largest fraction to store for a model of this size: 1e-4, or as much as fits ``MAX_ROWS`` whatever the
+    overlap of the lists, rounded down to one digit (1e-5 for an 8B model with seven categories)."""
+    n_lists = 2 * (n_categories + 1) * (len(P_GRID) + 1) + 2 * (len(CANDIDATE_P_GRID) + 1) + 2
+    fits = MAX_ROWS / (n_lists * n_weights)
+    return DEFAULT_Q_MAX if fits >= DEFAULT_Q_MAX else float(f"{Context(prec=1, rounding=ROUND_FLOOR).create_decimal(fits):.0e}")
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class RunSpec:
 
     samples: int = 24
     seed: int = 0
-    q_max: float = 1e-4
+    q_max: float = DEFAULT_Q_MAX
     skip_tokens: int = 0
     max_response_tokens: int = 96
 
@@ -60,8 +72,8 @@ class RunSpec:
 
     @property
     def fixed_point(self) -> tuple[float, float]:
-        """(q, p) printed unchosen."""
-        return self.q_max / 10, FIXED_P
+        """(q, p) printed unchosen: q = 1e-5, or q_max where that is less, or a tenth of a q_max beyond 1e-4."""
+        return min(FIXED_Q, self.q_max) if self.q_max <= DEFAULT_Q_MAX else self.q_max / 10, FIXED_P
 
     def parameters(self) -> dict[str, Any]:
         return {

@@ -23,7 +23,7 @@ from torch import nn
 from harmviz.encoding import Batch
 from harmviz.models import LoadedModel
 from harmviz.scoring.forward import by_sample, sample_losses
-from harmviz.scoring.signed import Progress, check_losses
+from harmviz.scoring.signed import Progress, check_losses, sums_device
 
 #: Per-sample gradients are made in row blocks of at most this many bytes, so that they stay in the CPU's cache.
 BLOCK_BYTES = 2 << 20
@@ -33,11 +33,11 @@ BLOCK_BYTES_CUDA = 1 << 28
 def add_abs_gradients(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
     """``total += Σ_b |left_bᵀ right_b|``; total ``[m, n]`` float32, left ``[batch, pos, m]``, right ``[batch, pos, n]``."""
     batch, _, m = left.shape
-    budget = BLOCK_BYTES if total.device.type == "cpu" else BLOCK_BYTES_CUDA
+    budget = BLOCK_BYTES if left.device.type == "cpu" else BLOCK_BYTES_CUDA
     step = max(1, min(m, budget // (4 * batch * right.shape[2])))
     for start in range(0, m, step):
         block = torch.bmm(left[:, :, start : start + step].transpose(1, 2), right)
-        total[start : start + step] += block.float().abs_().sum(0)
+        total[start : start + step] += block.float().abs_().sum(0).to(total.device)
 
 
 class _Capture:
@@ -92,8 +92,11 @@ def score_absolute(
     experts = dict.fromkeys(m.param_name for m in loaded.table if m.expert is not None)
     if experts and any(b.n_samples > 1 for b in batches):
         raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
-    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=loaded.device) for m in loaded.table]
-    expert_totals = {n: torch.zeros_like(loaded.model.get_parameter(n), dtype=torch.float32) for n in experts}
+    where = sums_device(loaded)
+    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where) for m in loaded.table]
+    expert_totals = {
+        n: torch.zeros_like(loaded.model.get_parameter(n), dtype=torch.float32, device=where) for n in experts
+    }
     captures: list[_Capture] = []
     done, n_samples = 0, sum(b.n_samples for b in batches)
     with loaded.lock, torch.enable_grad():
@@ -117,7 +120,7 @@ def score_absolute(
                 for name, total in expert_totals.items():
                     parameter = loaded.model.get_parameter(name)
                     if parameter.grad is not None:
-                        total += parameter.grad.float().abs_()
+                        total += parameter.grad.to(where, torch.float32).abs_()
                         parameter.grad = None
                 done += batch.n_samples
                 progress(done, n_samples)
@@ -130,5 +133,5 @@ def score_absolute(
     for i, matrix in enumerate(loaded.table):
         if matrix.expert is not None:
             totals[i] = expert_totals[matrix.param_name][matrix.expert]
-        totals[i] *= loaded.tensor(i).detach().float().abs()
+        totals[i] *= loaded.tensor(i).detach().to(where, torch.float32).abs()
     return totals

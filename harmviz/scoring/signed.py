@@ -31,6 +31,15 @@ def check_losses(losses: torch.Tensor, where: str) -> None:
         raise HarmvizError(f"{where}: the loss is NaN or infinite; try --dtype float32")
 
 
+def sums_device(loaded: LoadedModel) -> torch.device:
+    """Where float32 sums over all scored weights are kept: beside the model if they fit, else in main memory."""
+    if loaded.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(loaded.device)
+        if 4 * loaded.table.n_weights > 0.7 * free:
+            return torch.device("cpu")
+    return loaded.device
+
+
 @contextmanager
 def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
     """Within this context every backward pass adds the gradients of the scored parameters to float32 sums.
@@ -41,6 +50,7 @@ def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
     parameters = {n: loaded.model.get_parameter(n) for n in names}
     sums: dict[str, torch.Tensor] = {}
     handles = []
+    where = sums_device(loaded)
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
@@ -49,10 +59,10 @@ def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
             def move(p: torch.Tensor, name: str = name) -> None:
                 assert p.grad is not None
                 if name not in sums:
-                    sums[name] = p.grad.float()  # float32: the gradient itself, no copy
+                    sums[name] = p.grad.to(where, torch.float32)  # float32 in place: the gradient itself, no copy
                 elif p.grad is not sums[name]:
-                    sums[name] += p.grad
-                if p.dtype != torch.float32:
+                    sums[name] += p.grad.to(where)
+                if p.grad is not sums[name]:
                     p.grad = None
 
             handles.append(parameter.register_post_accumulate_grad_hook(move))
@@ -91,8 +101,10 @@ def score_signed(
 
 
 def _times_weight(loaded: LoadedModel, index: int, sums: dict[str, torch.Tensor]) -> torch.Tensor:
-    matrix, weight = loaded.table[index], loaded.tensor(index).detach().float()
+    """``W ⊙ ΣG`` of one matrix, in the memory of the sum: a second copy of all sums would not fit beside a large model."""
+    matrix, weight = loaded.table[index], loaded.tensor(index).detach()
     if matrix.param_name not in sums:  # no sample reached it (an expert that was never chosen)
-        return torch.zeros_like(weight)
+        return torch.zeros_like(weight, dtype=torch.float32)
     gradient = sums[matrix.param_name] if matrix.expert is None else sums[matrix.param_name][matrix.expert]
-    return weight * gradient
+    with torch.no_grad():
+        return gradient.mul_(weight.to(gradient.device, torch.float32))
