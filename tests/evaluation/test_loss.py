@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ from harmviz.evaluation import loss
 from harmviz.evaluation.loss import response_losses
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
+from tests.scoring.worked import SAMPLE_A, SAMPLE_B, by_hand, samples, single_loss
 from tests.tiny import FAMILIES, tiny_model
-
-sys.path.append(str(Path(__file__).resolve().parent.parent / "scoring"))
-from worked import SAMPLE_A, SAMPLE_B, by_hand, samples, single_loss
 
 
 def test_by_hand() -> None:

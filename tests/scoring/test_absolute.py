@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, DeepseekV3Config, OPTConfig, Qwen2MoeConfig
 from transformers.pytorch_utils import Conv1D
-from worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, worst_error
 
 from harmviz.encoding import make_batches
 from harmviz.errors import HarmvizError
@@ -19,30 +15,8 @@ from harmviz.models import LoadedModel, wrap
 from harmviz.scoring import absolute
 from harmviz.scoring.absolute import add_abs_gradients, score_absolute
 from harmviz.scoring.signed import score_signed
-from tests.tiny import _COMMON, _GQA, DENSE_FAMILIES, FAMILIES, VOCAB, tiny_model, tokenizer
-
-_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 8}
-#: Layers of theirs see inputs that are not batch × pos × d: OPT and Qwen2-MoE tokens × d, DeepSeek-V3 batch × 1 × pos × d.
-ODD_SHAPES: dict[str, Callable[[], Any]] = {
-    "opt": lambda: OPTConfig(
-        vocab_size=VOCAB, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=256, word_embed_proj_dim=16,
-    ),
-    "qwen2_moe": lambda: Qwen2MoeConfig(**_GQA, **_EXPERTS, num_experts=4, shared_expert_intermediate_size=8),
-    "deepseek_v3": lambda: DeepseekV3Config(
-        **_COMMON, **_EXPERTS, n_routed_experts=4, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4,
-        qk_nope_head_dim=4, v_head_dim=8, n_group=1, topk_group=1, first_k_dense_replace=1,
-    ),
-}  # fmt: skip
-
-
-def odd_model(family: str) -> LoadedModel:
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(ODD_SHAPES[family](), dtype=torch.float32)
-    for name, p in model.named_parameters():
-        if p.ndim >= 2 and "embed" not in name:
-            p.data *= 3
-    return wrap(model, tokenizer(), name=family)
+from tests.scoring.worked import ODD_SHAPES, SAMPLE_A, SAMPLE_B, by_hand, odd_model, reference, samples, worst_error
+from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model, tokenizer
 
 
 def assert_clean(loaded: LoadedModel) -> None:

@@ -7,13 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_absolute import odd_model
 from torch import nn
-from worked import SAMPLE_A, by_hand, samples, single_loss
 
 from harmviz.encoding import Sample, make_batches
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.scoring.forward import by_sample, default_batch_tokens, sample_losses, selected_logits, token_losses
+from tests.scoring.worked import SAMPLE_A, by_hand, odd_model, samples, single_loss
 from tests.tiny import FAMILIES, tiny_model
 
 

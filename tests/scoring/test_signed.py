@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, single_loss, worst_error
 
 from harmviz.encoding import make_batches
 from harmviz.errors import HarmvizError
 from harmviz.models import LoadedModel
 from harmviz.scoring.forward import sample_losses
-from harmviz.scoring.signed import score_signed
+from harmviz.scoring.signed import score_signed, sums_device
+from tests.scoring.worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, single_loss, worst_error
 from tests.tiny import FAMILIES, tiny_model
 
 
@@ -161,6 +161,16 @@ def test_bfloat16_is_near_float32_on_the_same_weights() -> None:
     wanted = torch.cat([s.flatten() for s in score_signed(fine, batches)])
     got = torch.cat([s.flatten() for s in score_signed(coarse, batches)])
     assert float((got - wanted).norm() / wanted.norm()) < 0.05
+
+
+def test_sums_move_to_main_memory_where_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = tiny_model()
+    assert sums_device(loaded) == torch.device("cpu")
+    loaded.device = torch.device("cuda")
+    needed = 4 * loaded.table.n_weights  # float32, at most 70 % of what is free
+    for free, where in ((needed / 0.7 + 10, "cuda"), (needed / 0.7 - 10, "cpu")):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (int(free), 0))
+        assert sums_device(loaded).type == where
 
 
 # -- what is left behind ----------------------------------------------------------------------------------------------

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_absolute import odd_model
 from torch import nn
-from worked import SAMPLE_A, SAMPLE_B, by_hand, samples, worst_error
 
 from harmviz.encoding import Sample, make_batches
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models import LoadedModel
 from harmviz.scoring.wanda import score_magnitude, score_wanda
+from tests.scoring.worked import SAMPLE_A, SAMPLE_B, by_hand, odd_model, samples, worst_error
 from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
 
 

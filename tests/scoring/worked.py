@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from transformers import PretrainedConfig
+from transformers import AutoModelForCausalLM, DeepseekV3Config, OPTConfig, PretrainedConfig, Qwen2MoeConfig
 
 from harmviz.encoding import Sample, encode
-from harmviz.models import LoadedModel
+from harmviz.models import LoadedModel, wrap
 from harmviz.prompts import PromptRow
 from harmviz.weights import WeightMatrix, WeightTable
-from tests.tiny import tokenizer
+from tests.tiny import _COMMON, _GQA, VOCAB, tokenizer
 
 
 def samples(n: int = 6, *, skip: int = 0, seed: int = 0, longest: int = 40) -> list[Sample]:
@@ -139,3 +139,28 @@ def by_hand() -> LoadedModel:
 #: One prompt token, then the response: of A one token 0 (after token 0), of B one token 1 (after token 1).
 SAMPLE_A = Sample("a", "a", (0, 0), 1, 1)
 SAMPLE_B = Sample("b", "b", (1, 1), 1, 1)
+
+
+# -- families beyond tests.tiny ---------------------------------------------------------------------------------------
+_EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 8}
+#: Layers of theirs see inputs that are not batch × pos × d: OPT and Qwen2-MoE tokens × d, DeepSeek-V3 batch × 1 × pos × d.
+ODD_SHAPES: dict[str, Callable[[], Any]] = {
+    "opt": lambda: OPTConfig(
+        vocab_size=VOCAB, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=256, word_embed_proj_dim=16,
+    ),
+    "qwen2_moe": lambda: Qwen2MoeConfig(**_GQA, **_EXPERTS, num_experts=4, shared_expert_intermediate_size=8),
+    "deepseek_v3": lambda: DeepseekV3Config(
+        **_COMMON, **_EXPERTS, n_routed_experts=4, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4,
+        qk_nope_head_dim=4, v_head_dim=8, n_group=1, topk_group=1, first_k_dense_replace=1,
+    ),
+}  # fmt: skip
+
+
+def odd_model(family: str) -> LoadedModel:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(ODD_SHAPES[family](), dtype=torch.float32)
+    for name, p in model.named_parameters():
+        if p.ndim >= 2 and "embed" not in name:
+            p.data *= 3
+    return wrap(model, tokenizer(), name=family)
