@@ -190,7 +190,9 @@ def _from_file(path: Path) -> list[PromptRow]:
                 raise DataInvalid(f"{path}, row {number}: column {column!r} holds half of a surrogate pair, which is no text")
         row = PromptRow(*(str(record[c]).strip() for c in COLUMNS))
         category = row.set.removeprefix("safe:")
-        if not category.replace("_", "").replace("-", "").isalnum() or category in {"safe", "mean", "benign_own"}:
+        if not category.replace("_", "").replace("-", "").isalnum() or (
+            category in {"safe", "mean", "benign_own"} or row.set == "safe:benign"
+        ):
             raise DataInvalid(
                 f"{path}, row {number}: column 'category' must be benign, safe:<category> or letters, digits, _ and -"
             )

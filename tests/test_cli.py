@@ -244,8 +244,8 @@ def test_measurement_mask_is_refused_everywhere(tiny_dir, tmp_path, capsys):
         secret.save(tmp_path / "x.safetensors")
     assert not (tmp_path / "x.safetensors").exists()
     forged = tmp_path / "forged.safetensors"
-    meta = {"format": FORMAT, "kind": "measurement", "model_hash": "hash", "digest": secret.digest, "provenance": "{}"}
-    save_file(dict(secret.indices), forged, metadata=meta)
+    meta = {"format": FORMAT, "kind": "measurement", "model_hash": "hash", "digest": secret.digest, "provenance": {}}
+    save_file(dict(secret.indices), forged, metadata={"harmviz": json.dumps(meta)})
     fails(capsys, ["generate", "--model", str(tiny_dir), "--mask", str(forged), "--prompt", "Hi"], 2, "measurement-only")
     fails(capsys, ["eval", "--model", str(tiny_dir), "--mask", str(forged), "--data", "builtin"], 2, "measurement-only")
 

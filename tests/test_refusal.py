@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmviz.errors import DataInvalid
 from harmviz import refusal
+from harmviz.errors import DataInvalid
 from harmviz.refusal import (
     KEYWORD_LIST_ID,
     OPENING_CHARS,

@@ -151,13 +151,15 @@ class PruneMask:
 
         if self.kind == "measurement":
             raise MaskInvalid("a measurement-only mask cannot be exported: it marks weights that refusals rest on")
-        meta = {
+        header = {
             "format": FORMAT,
             "kind": self.kind,
             "model_hash": self.model_hash,
             "digest": self.digest,
-            "provenance": json.dumps(dict(self.provenance), sort_keys=True),
+            "provenance": dict(self.provenance),
         }
+        # One entry, because safetensors writes several in an order that differs from run to run.
+        meta = {"harmviz": json.dumps(header, sort_keys=True)}
         target = Path(path)
         write_atomic(target, save(dict(self.indices) or {"__empty__": np.empty(0, np.uint32)}, metadata=meta))
         return target
@@ -174,18 +176,20 @@ class PruneMask:
             raise MaskInvalid(f"mask file {where} does not exist; make one with `python -m harmviz mask`")
         try:
             with safe_open(where, framework="numpy") as f:
-                meta = f.metadata() or {}
+                meta = json.loads((f.metadata() or {}).get("harmviz", "{}"))
                 arrays = {name: f.get_tensor(name) for name in f.keys() if name != "__empty__"}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError) as e:
             raise MaskInvalid(f"mask file {where} cannot be read ({e}); it is truncated or no safetensors file") from e
-        if meta.get("format") != FORMAT:
-            raise MaskInvalid(f"{where} is not a harmviz mask (format {meta.get('format')!r}, need {FORMAT!r})")
+        if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+            raise MaskInvalid(f"{where} is not a harmviz mask (need format {FORMAT!r})")
         if meta.get("kind") == "measurement":
             raise MaskInvalid(f"{where} is measurement-only and cannot be used as a mask")
         if bad := [n for n, a in arrays.items() if a.dtype != np.uint32 or a.ndim != 1]:
             raise MaskInvalid(f"{where}: the indices of {bad[0]} are not a flat uint32 array")
         try:
-            mask = cls(arrays, meta["kind"], meta["model_hash"], json.loads(meta.get("provenance", "{}")))
+            if not isinstance(provenance := meta.get("provenance"), dict):
+                raise ValueError("no provenance")
+            mask = cls(arrays, meta["kind"], meta["model_hash"], provenance)
         except (KeyError, ValueError) as e:
             raise MaskInvalid(f"{where}: damaged mask header ({e})") from e
         if mask.digest != meta.get("digest"):

@@ -59,6 +59,8 @@ class Measurement:
         self.categories = job.samples.categories
         self.seed = job.spec.seed
         self.skip = job.spec.skip_tokens
+        #: Masks that go with the run, by name; written together with the results, so that one stage owns them.
+        self.kept: dict[str, PruneMask] = {}
         self.about: dict[str, Any] = {"run_id": job.partial.run_id, "scoring_prompts": list(job.samples.scoring_prompts)}
 
     # -- masks --------------------------------------------------------------------------------------------------
@@ -151,7 +153,7 @@ class Measurement:
 
     def _keep(self, mask: PruneMask, name: str | None) -> None:
         if name is not None:
-            mask.save(self.job.partial.path(f"masks/{name}.safetensors"))
+            self.kept[name] = mask
 
     def signed_controls(self, selection: Selection, save_as: str, **at: Any) -> Iterator[Row]:
         makers = {"benign_signed": benign_signed, "safe_signed": safe_signed, "unprotected": unprotected}
@@ -239,6 +241,8 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
                 rows += m.effect(other_mask, "controls", **{**at, "mask": label})
     rows += causal_rows(job, found)
     write_rows(job.partial.path("results/measured.parquet"), rows)
+    for name, mask in m.kept.items():
+        mask.save(job.partial.path(f"masks/{name}.safetensors"))
     job.partial.finish("results", {})
     return headline, digests
 

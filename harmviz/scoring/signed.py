@@ -104,7 +104,7 @@ def _times_weight(loaded: LoadedModel, index: int, sums: dict[str, torch.Tensor]
     """``W ⊙ ΣG`` of one matrix, in the memory of the sum: a second copy of all sums would not fit beside a large model."""
     matrix, weight = loaded.table[index], loaded.tensor(index).detach()
     if matrix.param_name not in sums:  # no sample reached it (an expert that was never chosen)
-        return torch.zeros_like(weight, dtype=torch.float32)
+        return torch.zeros_like(weight, dtype=torch.float32, device=sums_device(loaded))
     gradient = sums[matrix.param_name] if matrix.expert is None else sums[matrix.param_name][matrix.expert]
     with torch.no_grad():
         return gradient.mul_(weight.to(gradient.device, torch.float32))
