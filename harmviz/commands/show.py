@@ -11,9 +11,9 @@ from harmviz.commands.output import estimate, number, print_json, print_table
 from harmviz.store import Run, frame_to_records, open_run
 
 CONTROL_NAMES = {
-    "random": "random (same count per matrix)",
-    "magnitude": "like |W|",
-    "utility": "like utility",
+    "random": "random*",
+    "magnitude": "like |W|*",
+    "utility": "like utility*",
     "benign_signed": "benign-signed",
     "safe_signed": "safe-signed",
     "unprotected": "unprotected (p = 0)",
@@ -60,7 +60,8 @@ def print_headline(found: Run) -> None:
     print("\nintact loss, nats/token: " + _line(intact, ("harm", "safe", "benign", "benign_own"), sign=False))
     fixed_q, fixed_p = found.manifest["parameters"]["fixed_point"]
     fixed = (fixed_q, fixed_p)
-    for contrast, point in headline.items():
+    for contrast in (c for c in SELECTION_NAMES if c in headline):
+        point = headline[contrast]
         chosen = (point["q"], point["p"])
         kept = "" if point["within_benign_limit"] else " (no grid point kept the limit: least benign cost)"
         print(
@@ -106,6 +107,7 @@ def _print_point(effect: pd.DataFrame, contrast: str, point: tuple[float, float]
         controls.append([name, _line(theirs, ("harm", "benign"), n=True), beyond])
     if controls:
         print_table(("control", "harm · benign", "mask exceeds it by (harm)"), controls)
+        print("* same count per matrix; mean of several draws on a fixed third of the report prompts")
     collapsed = mine[mine.metric == "collapsed"]
     if len(collapsed) and collapsed.iloc[0].value:
         print("COLLAPSED: this mask breaks the model; what it no longer says proves nothing about safety")

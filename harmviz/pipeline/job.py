@@ -45,6 +45,8 @@ from harmviz.store import PartialRun, Row, Run, begin, find_run, run_id, write_r
 
 #: Cost of one scored sample in forward passes of one sample.
 SCORE_UNITS, ABSOLUTE_UNITS = 3.0, 3.5
+#: Cost of all own answers together: a few batches of as many steps as an answer has tokens.
+ANSWER_UNITS = 500.0
 
 
 def map_run_id(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> str:
@@ -100,7 +102,7 @@ class Job:
             texts = [str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
             self.partial.write(target, json.dumps(texts).encode())
 
-        self.stage("answers", 10.0, work)
+        self.stage("answers", ANSWER_UNITS, work)
         texts = iter(json.loads(self.partial.path(target).read_text()))
         return {
             split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, texts, strict=False) if t.strip()]
@@ -288,7 +290,7 @@ def run_map(
         job.samples = build_samples(loaded, data, spec, own)
         n_scored = sum(len(s) for s in job.samples.scoring.values())
         progress.total = (
-            10.0 + SCORE_UNITS * n_scored + ABSOLUTE_UNITS * len(job.samples.preserve) + 200.0 + measure_units(job)
+            ANSWER_UNITS + SCORE_UNITS * n_scored + ABSOLUTE_UNITS * len(job.samples.preserve) + 200.0 + measure_units(job)
         )
         job.score()
         found = job.select()

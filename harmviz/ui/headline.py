@@ -34,6 +34,8 @@ class Headline:
 def headline(results: pd.DataFrame) -> Headline | None:
     """The rows a run is summed up by, or None where it measured no effect."""
     shifts = results[(results["experiment"] == "effect") & (results["metric"] == "delta_nll") & results["category"].notna()]
+    # Report prompts only: rows with a condition were measured on the prompts that chose (q, p), or under half masks.
+    shifts = shifts[shifts["condition"].isna()]
     pruned = shifts[shifts["control"] == "none"]
     if pruned.empty:
         return None
@@ -54,7 +56,7 @@ def headline(results: pd.DataFrame) -> Headline | None:
         return frame[keep]
 
     effect = of_point(pruned).drop_duplicates("category")
-    order = effect["category"].map(lambda c: (0, c) if is_harm(c) else (1, str(_LAST.index(c)) if c in _LAST else "-" + c))
+    order = effect["category"].map(lambda c: (0, "" if c == "harm" else c) if is_harm(c) else (1, str(_LAST.index(c)) if c in _LAST else "-" + c))
     effect = effect.loc[order.sort_values(kind="stable").index]
     controls = of_point(shifts[(shifts["control"] == "random") & shifts["value"].notna()])
     return Headline(effect, {str(c): float(v) for c, v in controls.groupby("category")["value"].mean().items()})

@@ -60,6 +60,7 @@ def set_name(category: str) -> str:
     known = {
         "benign": "benign, by others",
         "benign_own": "benign, own answers",
+        "harm": "harm, mean of all types",
         "safe": "same topics, no harm",
     }
     if category in known:

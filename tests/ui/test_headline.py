@@ -26,6 +26,7 @@ def test_the_point_nearest_the_claim_is_shown_whatever_its_value() -> None:
                 row("hate", 0.1),
                 row("hate", 3.0, experiment="transfer"),
                 row("hate", 2.0, metric="nll"),
+                row("hate", 1.0, condition="validation"),
             ]
         )
     )
