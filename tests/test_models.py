@@ -350,14 +350,14 @@ def test_a_hub_id_offline_is_one_clear_line(name: str, revision: str | None, mon
 
     def offline(source: str, **options: Any) -> None:
         asked.append((source, options))
-        raise OSError("We couldn't connect to 'https://huggingface.co' to load the files.\nCheck your connection.\nMore.")
+        raise OSError("We couldn't connect to 'https://hub.invalid' to load the files.\nCheck your connection.\nMore.")
 
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", offline)
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", lambda *_, **__: pytest.fail("no second try"))
     with pytest.raises(ModelUnavailable) as e:
         load_model(name)
     assert str(e.value) == (
-        f"model '{name}' cannot be loaded: OSError: We couldn't connect to 'https://huggingface.co' to load the files."
+        f"model '{name}' cannot be loaded: OSError: We couldn't connect to 'https://hub.invalid' to load the files."
     )
     expected = {"trust_remote_code": False} | ({"revision": revision} if revision else {})
     assert asked == [("org/tiny", expected)]
