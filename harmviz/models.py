@@ -282,7 +282,7 @@ def load_model(
     try:
         for parameter in loaded.model.parameters():  # parameters only: rotary frequencies must stay float32
             parameter.data = parameter.data.to(device=where, dtype=chosen)
-        loaded.model.to(device=where)  # type: ignore[call-arg]
+        nn.Module.to(loaded.model, device=where)
     except torch.cuda.OutOfMemoryError as e:
         raise OutOfMemory(f"model {name} does not fit on {where}; use --dtype bfloat16 or --device cpu") from e
     loaded.device, loaded.dtype = where, chosen

@@ -21,7 +21,7 @@ def fails(capsys: pytest.CaptureFixture[str], argv: list[str], code: int, *said:
     try:
         got = main(argv)
     except SystemExit as e:  # argparse
-        got = e.code  # type: ignore[assignment]
+        got = e.code
     out, err = capsys.readouterr()
     lines = [line for line in err.strip().splitlines() if line.startswith(("harmviz:", "python -m harmviz"))]
     assert got == code, err

@@ -52,7 +52,7 @@ class Marking:
 
 
 def test_special_tokens_stand_before_the_prompt_only() -> None:
-    sample = encode(Marking(), ROW, max_response_tokens=96)  # type: ignore[arg-type]
+    sample = encode(Marking(), ROW, max_response_tokens=96)
     assert sample.ids == (1, *ids_of("Hi?\nWell, no."))
     assert encode_prompt(tokenizer(), "x") == list(ids_of("<|user|>x\n<|assistant|>"))  # the template has its own
 

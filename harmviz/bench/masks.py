@@ -5,11 +5,16 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
+from typing import get_args
 
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.selection import Selection, make_mask
+from harmviz.masks.lists import Contrast
+from harmviz.masks.selection import Combine, Selection, make_mask
 from harmviz.store import default_run
+
+COMBINES: tuple[Combine, ...] = get_args(Combine)
+CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)
 
 
 def bench() -> dict[str, tuple[float, str]]:
@@ -22,9 +27,9 @@ def bench() -> dict[str, tuple[float, str]]:
     seconds = []
     refused = 0
     for names, combine, q, p, contrast in itertools.product(
-        groups, ("mean", "union", "intersection", "difference"), (found.q_max / 30, found.q_max / 3), (0.01, 0.05), ("none", "both")
+        groups, COMBINES, (found.q_max / 30, found.q_max / 3), (0.01, 0.05), CONTRASTS
     ):
-        selection = Selection(names, combine=combine, q=q, p=p, contrast=contrast)  # type: ignore[arg-type]
+        selection = Selection(names, combine=combine, q=q, p=p, contrast=contrast)
         start = time.perf_counter()
         try:
             make_mask(found, selection, model_hash="bench")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from harmviz.errors import DataInvalid
 from harmviz.masks.mask import PruneMask
 from harmviz.prompts import load_prompts
 from harmviz.store import Row, Run, frame_to_records, open_run, rows_to_frame
+
+if TYPE_CHECKING:
+    from harmviz.models import LoadedModel
 
 PER_SET = 24
 DRAWS = 5
@@ -83,14 +86,11 @@ def _control(mask: PruneMask) -> str:
     return str(mask.provenance.get("control", "none"))
 
 
-def _controls(source: Run, mask: PruneMask, loaded: object) -> dict[str, list[PruneMask]]:
+def _controls(source: Run, mask: PruneMask, loaded: LoadedModel) -> dict[str, list[PruneMask]]:
     """Random and magnitude-matched draws among the weights eligible in the mask's run."""
     from harmviz.errors import RunIncompatible
     from harmviz.masks.candidates import Candidates
     from harmviz.masks.controls import matched_control, random_control
-    from harmviz.models import LoadedModel
-
-    assert isinstance(loaded, LoadedModel)
     if source.manifest["model"]["weight_hash"] != mask.model_hash:
         raise RunIncompatible(f"run {source.id} is of another model than the mask; give the run the mask was made from")
     found = Candidates.load(source.candidates_path)
