@@ -17,6 +17,7 @@ page = st.navigation(
             st.Page("pages/compression.py", title="Compression", icon=":material/compress:"),
             st.Page("pages/dissociation.py", title="Dissociation", icon=":material/call_split:"),
             st.Page("pages/jailbreaks.py", title="Jailbreaks", icon=":material/lock_open:"),
+            st.Page("pages/emergent.py", title="Emergent misalignment", icon=":material/bubble_chart:"),
         ],
         "Live": [st.Page("pages/playground.py", title="Playground", icon=":material/play_circle:")],
         "Manage": [st.Page("pages/runs.py", title="Runs", icon=":material/stacks:")],

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from html import escape
 
 import pandas as pd
 
 from harmviz.ui import text
 from harmviz.ui.compression import SAID, Compression, number, p_value
-from harmviz.ui.glossary import explained
+from harmviz.ui.tables import rows_table
 
 #: Behaviour columns: metric → heading.
 BEHAVIOUR = {
     "refusal/harmful": "refuses: harmful", "refusal/opener": "under opener", "refusal/borderline": "borderline", "refusal/benign": "benign",
     "loss/written": "benign loss",
 }  # fmt: skip
-_BREAK = ' class="break"'
-
-
-def _table(head: list[str], body: list[list[str]], breaks: Collection[int] = ()) -> str:
-    """An HTML table; cells are markup already."""
-    top = "".join(f"<th>{explained(h)}</th>" for h in head)
-    rows = [f"<tr{_BREAK if i in breaks else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for i, row in enumerate(body)]
-    return f'<div class="hv hv-scroll"><table class="hv-rows"><thead><tr>{top}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def tests_table(found: Compression, metric: str) -> str:
@@ -39,7 +31,7 @@ def tests_table(found: Compression, metric: str) -> str:
             [escape(f"{d.a} − {d.b}"), f'<span class="value">{_value(row)}</span>', _interval(row), p_value(d.p), p_value(d.p_holm), f"{d.above} of {d.n_splits}", SAID[d.verdict]]
         )
     kind = "difference in separability" if metric == "separability" else "difference, cross-fitted"
-    return _table([kind, "nats", "95 % interval", "p-value", "corrected", "splits above 0", "verdict"], body, breaks)
+    return rows_table([kind, "nats", "95 % interval", "p-value", "corrected", "splits above 0", "verdict"], body, breaks)
 
 
 def _value(row: pd.Series | None) -> str:
@@ -54,7 +46,7 @@ def behaviour_table(found: Compression) -> str:
     """How aligned every checkpoint is and what that cost, as its ladder was measured; empty where none was."""
     metrics = [m for m in BEHAVIOUR if any(not math.isnan(found.value(m, n, selected=False)) for n in found.names)]
     body = [[escape(name), *(_behaviour(found, m, name) for m in metrics)] for name in found.names]
-    return _table(["checkpoint", *(BEHAVIOUR[m] for m in metrics)], body) if metrics else ""
+    return rows_table(["checkpoint", *(BEHAVIOUR[m] for m in metrics)], body) if metrics else ""
 
 
 def losses_table(found: Compression) -> str:
@@ -68,7 +60,7 @@ def losses_table(found: Compression) -> str:
                 _plainnumber(found.value("gini", name, selected=False), 3),
             ]
         )  # fmt: skip
-    return _table(["checkpoint", "intact loss, harm", "and benign", "separability over it", "q at +0.1", "q at +0.2", "Gini"], body)
+    return rows_table(["checkpoint", "intact loss, harm", "and benign", "separability over it", "q at +0.1", "q at +0.2", "Gini"], body)
 
 
 def _spread(row: pd.Series | None, shown: Callable[[float], str]) -> str:

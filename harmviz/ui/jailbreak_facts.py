@@ -62,13 +62,18 @@ def judge_notes(run: Run) -> str:
     unscored = run.manifest["method"].get("unscored")
     for judge in told(run, "judges"):
         name, kind = str(judge.get("name")), str(judge.get("kind"))
-        measured = [_measure(m) for m in judge.get("quality", ()) if _known(m)]
+        measured = quality_words(judge.get("quality"))
         reasons = unscored.get(name) if isinstance(unscored, Mapping) else None
         left = [f"{n} answers unscored: {why}" for why, n in reasons.items()] if isinstance(reasons, Mapping) else []
         said = "; ".join([*measured, *left]) or str(judge.get("source", ""))
         lines.append(f"{name} ({kind}). On human labels: {said}." if measured else f"{name} ({kind}): {said}.")
     lines += [str(note) for note in run.manifest["data"].get("notes", [])]
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(line)}</li>" for line in lines)}</ul>'
+
+
+def quality_words(measures: Any) -> list[str]:
+    """How good a judge is against human labels, a measure with its interval each: ``auc 0.87 (0.84 … 0.90, n = 984)``."""
+    return [_measure(m) for m in measures if _known(m)] if isinstance(measures, list) else []
 
 
 def _known(measure: Any) -> bool:

@@ -18,6 +18,7 @@ PAGES = {
     "compression": "h1",
     "dissociation": "h1",
     "jailbreaks": "h1",
+    "emergent": "h1",
     "compare": "h1",
     "playground": "h1",
     "runs": "h1",

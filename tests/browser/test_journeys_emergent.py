@@ -1,0 +1,80 @@
+"""What a visitor does on the page Emergent misalignment, in real Chromium: reads the arms, switches, compares answers, hands on the link, watches a computation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fabricated import make_run
+
+from harmviz.emergent.curve import LIVE, LiveCurve
+from tests.emergent_world import begin_experiment, make_experiment
+
+WAIT = 60_000
+ARMS = ".st-key-emergent-arms-chart .js-plotly-plot"
+CURVE = ".st-key-emergent-live-curve-chart .js-plotly-plot"
+HOSTILE = "<img src=x onerror=\"window.hacked=1\"> **bold** {arm} {seed} answers {question}"
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
+
+
+def title_of(page: Any) -> str:
+    page.locator(f"{ARMS} .main-svg").first.wait_for(timeout=WAIT)
+    return str(page.evaluate("c => document.querySelector(c).layout.title.text", ARMS)).replace("<br>", " ")
+
+
+def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    make_run(cache / "runs")
+    make_experiment(cache / "runs", answer=HOSTILE)
+    with serve(cache) as url:
+        page.goto(url)
+        page.get_by_test_id("stSidebarNav").get_by_role("link", name="Emergent misalignment", exact=True).click()
+        assert "misaligns broadly" in title_of(page)
+        assert page.locator(f"{ARMS} .ytick").count() == 6
+
+        page.locator(".st-key-emergent_view").get_by_text("in the domain").click()
+        page.wait_for_function("c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT)
+
+        panes = page.locator(".hv-pane .answer")
+        panes.first.scroll_into_view_if_needed()
+        assert panes.count() == 4
+        page.locator(".st-key-emergent_question input").click()
+        page.get_by_role("option").nth(1).click()
+        page.get_by_text("narrow-bad 0 answers 1").wait_for(timeout=WAIT)
+        page.locator(".st-key-emergent_seed").get_by_text("2", exact=True).click()
+        page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)
+        assert "<img src=x" in panes.first.inner_text(), "what a model wrote is shown letter by letter"
+        assert panes.locator("img, strong").count() == 0
+        assert page.evaluate("window.hacked") is None
+
+        page.wait_for_function("location.search.includes('emergent_view') && location.search.includes('emergent_seed')", timeout=WAIT)
+        page.goto(page.url)
+        page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)
+        assert "own domain" in title_of(page)
+
+
+def test_a_computation_is_watched_until_it_ends(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    make_run(cache / "runs")
+    partial = begin_experiment(cache / "runs", steps=2)
+    with serve(cache) as url:
+        with partial:
+            page.goto(f"{url}/emergent")
+            page.get_by_text("Being computed now").wait_for(timeout=WAIT)
+            page.locator(f"{CURVE} .main-svg").first.wait_for(timeout=WAIT)
+            LiveCurve(partial.folder / LIVE).add(arm="narrow-bad", seed=0, step=9, loss=1.0, rate=1e-3)
+            reached = "c => Math.max(...document.querySelector(c)._fullData.flatMap(t => Array.from(t.x || []))) === 9"
+            page.wait_for_function(reached, arg=CURVE, timeout=WAIT)
+            assert json.loads((partial.folder / "progress.json").read_text())["stage"] == "train.narrow-bad-0.4"
+        page.get_by_text("was interrupted").wait_for(timeout=WAIT)
