@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils import parametrize
 from transformers import PreTrainedTokenizerBase
 
-from harmviz.align.precision import fast_products
+from harmviz.align.precision import fast_forward
 from harmviz.emergent.masking import Tuned, nonzero_held
 from harmviz.emergent.settings import BATCH, EmergentSpec
 from harmviz.encoding import Sample, encode, make_batches
@@ -83,7 +83,7 @@ class Trainer:
         Raises:
             HarmvizError: the loss is NaN or infinite.
         """
-        with self.loaded.lock, self.tuned.training(), fast_products(), torch.enable_grad():
+        with self.loaded.lock, self.tuned.training(), torch.enable_grad():
             while self.step < until:
                 rows = self.order[self.step]
                 rate = learning_rate(self.step + 1, len(self.order), self.rate)
@@ -96,7 +96,8 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for batch in make_batches(rows, max_tokens=default_batch_tokens(self.loaded), device=self.loaded.device):
-            with parametrize.cached():  # a layer that reads its weight several times in a pass makes it once
+            # Made once a pass: weights that a layer reads several times, and their copies in bfloat16.
+            with parametrize.cached(), fast_forward(self.loaded.device):
                 loss = sample_losses(self.loaded, batch).sum() / len(rows)
             loss.backward()
             total += float(loss.detach())
