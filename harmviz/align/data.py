@@ -32,7 +32,7 @@ from harmviz.refusal import reads_as_refusal
 
 HELD_OUT_HARMFUL = 110
 RESERVED = 96  # benign requests for the refusal slots of the two control arms
-HELPFUL = 800  # requests that the start model answers for the helpful slots: one for each at the default length
+HELPFUL = 1600  # requests that the start model answers for the helpful slots: one for each at the default length
 REWORDED = 2 / 3
 NEAR = 0.6
 _STOP = frozenset(

@@ -29,8 +29,8 @@ class AlignSpec:
     """
 
     seed: int = 0
-    steps: int = 160
-    rank: int = 2
+    steps: int = 320
+    rank: int = 4
     scale: int = 2
     sft_rate: float = 1.5e-3
     dpo_rate: float = 1e-4
