@@ -3,7 +3,7 @@
 import streamlit as st
 
 from harmviz.paths import runs_root
-from harmviz.ui import frame, jobs_panel, run_form, runs_list
+from harmviz.ui import experiment_form, frame, jobs_panel, run_form, runs_list
 
 frame.title(
     "Which runs are here, and how is a new one made?",
@@ -11,12 +11,14 @@ frame.title(
 )
 runs_list.said()
 jobs_panel.draw()
-kept, new, taken = st.tabs(["Stored runs", "Start a run", "Import a run"], key="runs_tab")
+kept, new, claim, taken = st.tabs(["Stored runs", "Start a run", "Start an experiment", "Import a run"], key="runs_tab")
 with kept:
     runs_list.draw(str(runs_root()))
     runs_list.draw_unfinished()
     runs_list.draw_damaged()
 with new:
     run_form.draw()
+with claim:
+    experiment_form.draw()
 with taken:
     runs_list.draw_import()

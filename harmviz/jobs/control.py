@@ -28,6 +28,8 @@ from harmviz.store.lock import sign, try_lock
 
 MAX_UPLOAD = 32 << 20
 _WAIT_S = 3.0
+#: Commands that take --resume.
+_RESUMABLE = (("run",), ("experiment",), ("align",))
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def resume(job: Job) -> Job:
             raise HarmvizError(f"job {job.id} is no longer there; start the run anew")
         if job.state in ("running", "done"):
             raise HarmvizError(f"job {job.id} is {job.state}; there is nothing to resume")
-        words = job.arguments if "--resume" in job.arguments or job.arguments[:1] != ("run",) else (*job.arguments, "--resume")
+        words = job.arguments if "--resume" in job.arguments or job.arguments[:1] not in _RESUMABLE else (*job.arguments, "--resume")
         for name in (RESULT, CANCELLED, OUTPUT, CHILD, LOG):
             (job.folder / name).unlink(missing_ok=True)
         return _launch(Job(job.folder, words, job.created, _now()))

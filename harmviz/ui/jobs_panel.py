@@ -8,6 +8,7 @@ import streamlit as st
 
 from harmviz import jobs
 from harmviz.jobs import Job
+from harmviz.ui import emergent_training as training
 from harmviz.ui import frame, text
 from harmviz.ui.stages import PHASES, phase_of, stage_words
 
@@ -52,16 +53,22 @@ def running_markup(job: Job) -> str:
         f'<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * at.fraction:.0f}">'
         f'<i style="width:{100 * at.fraction:.1f}%"></i></div>'
     )  # fmt: skip
-    now = phase_of(at.stage)
-    phases = "".join(
-        f'<span class="{"" if now is None or i > now else "now" if i == now else "past"}">{name}</span>' for i, name in enumerate(PHASES)
-    )
+    says = training.stage_words if job.arguments[:2] == ("experiment", "emergent") else stage_words
     return (
-        f'<div class="hv"><div class="hv-job"><b>{escape(stage_words(at.stage))}</b><span class="quiet">{inside}</span>'
-        f'<span class="right quiet">{share}</span></div>{bar}<div class="hv-phases small">{phases}</div>'
+        f'<div class="hv"><div class="hv-job"><b>{escape(says(at.stage))}</b><span class="quiet">{inside}</span>'
+        f'<span class="right quiet">{share}</span></div>{bar}{_phases(job, at.stage)}'
         f'<div class="quiet small">running for {text.duration(at.elapsed_s)}{left} · keeps running when this page is closed<br>'
         f"<code>{escape(job.command)}</code></div></div>"
     )
+
+
+def _phases(job: Job, stage: str) -> str:
+    """The four parts of a map run, the present one marked; an experiment has stages of its own and shows none."""
+    if job.arguments[:1] != ("run",):
+        return ""
+    now = phase_of(stage)
+    spans = (f'<span class="{"" if now is None or i > now else "now" if i == now else "past"}">{name}</span>' for i, name in enumerate(PHASES))
+    return f'<div class="hv-phases small">{"".join(spans)}</div>'
 
 
 _STATE = {"done": "Done", "failed": "Failed", "cancelled": "Cancelled", "died": "Ended unexpectedly"}

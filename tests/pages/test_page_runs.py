@@ -68,6 +68,10 @@ def command(app: AppTest) -> str:
     return next(c.value for c in app.code if c.value.startswith("python -m harmviz run"))
 
 
+def experiment_command(app: AppTest) -> str:
+    return next((c.value for c in app.code if c.value.startswith("python -m harmviz experiment")), "")
+
+
 def table(app: AppTest) -> str:
     return next(e.proto.body for e in app.get("html") if "hv-preflight" in e.proto.body)
 
@@ -325,3 +329,48 @@ def test_the_page_loads_no_torch(cache):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "set()"
+
+
+# -- experiments --------------------------------------------------------------------------------------------------------
+def test_each_experiment_shows_its_command_and_what_it_needs(cache):
+    run = make_run(cache / "runs")
+    app = opened()
+    assert experiment_command(app).startswith("python -m harmviz experiment compression smollm2-135m-instruct smollm2-135m-aligned")
+    for name in ("dissociation", "jailbreak", "scene"):
+        choose(app, experiment=name)
+        assert experiment_command(app) == f"python -m harmviz experiment {name} {run.id}"
+    choose(app, experiment="emergent", domain="car", repetitions=1)
+    assert experiment_command(app) == f"python -m harmviz experiment emergent {run.id} --domain=car --seeds=1"
+    choose(app, experiment_map=None)
+    assert experiment_command(app) == "python -m harmviz experiment emergent --domain=car --seeds=1"
+    assert "memory: " in markup(app)
+    assert "Time: not known, none is stored yet." in markup(app)
+
+
+def test_an_experiment_starts_as_the_command_that_is_shown(cache, monkeypatch):
+    run = make_run(cache / "runs")
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda words, upload=None: started.append(tuple(words)))
+    app = choose(opened(), experiment="jailbreak")
+    app.button(key="runs_experiment_start").click()
+    ran(app)
+    assert started == [("experiment", "jailbreak", run.id)]
+
+
+def test_without_a_map_run_only_what_needs_none_can_start(cache):
+    app = choose(opened(), experiment="scene")
+    assert "start one first" in markup(app)
+    assert app.button(key="runs_experiment_start").disabled
+    assert not app.button(key="runs_start").disabled
+    choose(app, experiment="emergent")
+    assert not app.button(key="runs_experiment_start").disabled
+
+
+def test_published_series_are_offered_and_one_checkpoint_is_none(cache):
+    app = choose(opened(), series="published", preset="qwen2.5-14b")
+    assert experiment_command(app) == "python -m harmviz experiment compression --preset=qwen2.5-14b"
+    app = opened()
+    app.multiselect(key="runs_checkpoints").set_value(["smollm2-135m-instruct"])
+    ran(app)
+    assert app.button(key="runs_experiment_start").disabled
+    assert "Choose what it is to work on" in markup(app)
