@@ -5,17 +5,15 @@ What a model wrote, and what a user's question says, is untrusted: it is escaped
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from harmviz.errors import RunIncompatible
 from harmviz.store import Run
+from harmviz.ui.answer_lines import answer_lines
 from harmviz.ui.emergent import BASE, arm_name, role
 
-TRANSCRIPTS = "results/transcripts.jsonl"
 _LOOKS = {"base": "intact", "bad": "harm", "pruned": "harm", "good": "benign", "control": "control"}
 
 
@@ -40,17 +38,7 @@ def transcripts(run: Run) -> list[Answer]:
     Raises:
         RunIncompatible: the file is damaged.
     """
-    if TRANSCRIPTS not in run.manifest["files"]:
-        return []
-    found = []
-    for number, line in enumerate(run.file(TRANSCRIPTS).read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            found.append(_answer(json.loads(line)))
-        except (ValueError, KeyError, TypeError) as e:
-            raise RunIncompatible(f"{run.path / TRANSCRIPTS}, line {number}: not an answer ({e}); compute the experiment again") from e
-    return found
+    return answer_lines(run, _answer)
 
 
 def _answer(row: Any) -> Answer:

@@ -16,7 +16,7 @@ from harmviz.experiments.compression.presets import PRESETS
 from harmviz.paths import ladders_root
 from harmviz.pipeline.spec import RunSpec
 from harmviz.store import Run
-from harmviz.ui import frame, stored, text
+from harmviz.ui import frame, jobs_panel, stored, text
 from harmviz.ui.model_bar import name_of_run, shown_name
 
 Arguments = tuple[str, ...]
@@ -137,11 +137,9 @@ def _summary(name: str, setting: Setting | None) -> None:
         with frame.shown_errors():
             ready = _fits(setting)
         frame.html(f'<div class="hv quiet small">{took(name, stored.runs())}</div>')
-    running = jobs.running_job()
-    if running is not None:
-        frame.html('<div class="hv quiet">One heavy job at a time: wait for the running one, or cancel it.</div>')
+    busy = jobs_panel.busy()
     pressed = st.button(
-        "Start the experiment", type="primary", icon=":material/play_arrow:", key="runs_experiment_start", disabled=not ready or running is not None,
+        "Start the experiment", type="primary", icon=":material/play_arrow:", key="runs_experiment_start", disabled=not ready or busy,
     )  # fmt: skip
     if setting is None:
         return

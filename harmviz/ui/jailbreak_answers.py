@@ -5,17 +5,15 @@ What a model wrote is untrusted: it is escaped here, letter by letter.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 from harmviz.attacks import Attack
-from harmviz.errors import RunIncompatible
 from harmviz.store import Run
+from harmviz.ui.answer_lines import answer_lines
 from harmviz.ui.jailbreak_facts import CONTROLS, GROUPS, told
-
-TRANSCRIPTS = "results/transcripts.jsonl"
 
 
 @dataclass(frozen=True)
@@ -37,22 +35,15 @@ def transcripts(run: Run) -> list[Answer]:
     Raises:
         RunIncompatible: the file is damaged.
     """
-    if TRANSCRIPTS not in run.manifest["files"]:
-        return []
-    found = []
-    for number, line in enumerate(run.file(TRANSCRIPTS).read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            texts = [row[k] for k in ("mask", "attack", "category", "request", "opening", "answer")]
-            if not all(isinstance(t, str) for t in texts) or not (row["refused"] is None or isinstance(row["refused"], bool)):
-                raise TypeError("a field is not text")
-        except (ValueError, KeyError, TypeError) as e:
-            raise RunIncompatible(f"{run.path / TRANSCRIPTS}, line {number}: not an answer ({e}); compute the experiment again") from e
-        mask, attack, category, request, opening, answer = texts
-        found.append(Answer(mask, attack, category != "benign", request, opening, answer, row["refused"]))
-    return found
+    return answer_lines(run, _answer)
+
+
+def _answer(row: Any) -> Answer:
+    texts = [row[k] for k in ("mask", "attack", "category", "request", "opening", "answer")]
+    if not all(isinstance(t, str) for t in texts) or not (row["refused"] is None or isinstance(row["refused"], bool)):
+        raise TypeError("a field is not text")
+    mask, attack, category, request, opening, answer = texts
+    return Answer(mask, attack, category != "benign", request, opening, answer, row["refused"])
 
 
 def requests(answers: Sequence[Answer]) -> list[str]:

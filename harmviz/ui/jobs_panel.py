@@ -28,6 +28,14 @@ def draw() -> None:
             _ended(job)
 
 
+def busy() -> bool:
+    """Whether a job runs, so that no other may start; says so where one does."""
+    running = jobs.running_job() is not None
+    if running:
+        frame.html('<div class="hv quiet">One heavy job at a time: wait for the running one, or cancel it.</div>')
+    return running
+
+
 def _running(job: Job) -> None:
     if job.state != "running":
         st.rerun(scope="app")  # it ended: the run it made belongs into the lists and the sidebar

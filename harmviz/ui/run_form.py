@@ -16,7 +16,7 @@ from harmviz.paths import model_roots
 from harmviz.pipeline.spec import DEFAULT_Q_MAX, RunSpec
 from harmviz.preflight import DataPlan, ModelEstimate
 from harmviz.prompts import PromptData
-from harmviz.ui import frame
+from harmviz.ui import frame, jobs_panel
 from harmviz.ui.model_bar import shown_name
 from harmviz.ui.preflight_table import preflight_table
 
@@ -189,11 +189,9 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
             ready = _checked_needs(model, data, upload, options)
         except HarmvizError as e:
             frame.error(str(e))
-    running = jobs.running_job()
-    if running is not None:
-        frame.html('<div class="hv quiet">One heavy job at a time: wait for the running one, or cancel it.</div>')
+    busy = jobs_panel.busy()
     pressed = st.button(
-        "Start the run", type="primary", icon=":material/play_arrow:", key="runs_start", disabled=not ready or running is not None,
+        "Start the run", type="primary", icon=":material/play_arrow:", key="runs_start", disabled=not ready or busy,
     )  # fmt: skip
     if model is None or data is None:
         return

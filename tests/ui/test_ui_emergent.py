@@ -17,6 +17,7 @@ from harmviz.store import Run
 from harmviz.ui import emergent, emergent_training
 from harmviz.ui import emergent_answers as answers
 from harmviz.ui import emergent_details as details
+from harmviz.ui.answer_lines import TRANSCRIPTS
 from tests.emergent_world import HELPS, NO_HELP, NOTHING, SPEC, begin_experiment, make_experiment, points
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -262,7 +263,7 @@ GOOD_LINE = {"arm": "base", "seed": None, "kind": "k", "prompt": "p", "answer": 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", json.dumps({"arm": "base"}), json.dumps({**GOOD_LINE, "answer": 3}), json.dumps({**GOOD_LINE, "seed": "x"}), json.dumps({**GOOD_LINE, "harm": "x"})])
 def test_damaged_answers_are_one_clear_error(tmp_path: Path, line: str) -> None:
-    run = SimpleNamespace(manifest={"files": {answers.TRANSCRIPTS: ""}}, path=tmp_path, file=lambda name: tmp_path / "t.jsonl")
+    run = SimpleNamespace(manifest={"files": {TRANSCRIPTS: ""}}, path=tmp_path, file=lambda name: tmp_path / "t.jsonl")
     (tmp_path / "t.jsonl").write_text(f"{json.dumps(GOOD_LINE)}\n\n{line}\n")
     with pytest.raises(RunIncompatible, match="line 3: not an answer"):
         answers.transcripts(run)  # type: ignore[arg-type]
