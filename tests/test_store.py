@@ -223,7 +223,7 @@ def test_runs_are_listed_newest_first_and_found_by_what_is_unique(tmp_path: Path
     assert [r.id for r in store.list_runs(tmp_path)] == [new.id, old.id]
     for name in (old.id, "alpha-0000000001", old.path, str(old.path)):
         assert store.open_run(name, tmp_path) == old
-    assert store.open_run("latest", tmp_path) == new
+    assert store.open_run("latest", tmp_path) == old  # the newest map, though an experiment is newer
     assert store.default_run(tmp_path) == old  # a map before an experiment
     with pytest.raises(RunNotFound, match=r"could be any of alpha-0000000002, alpha-0000000001"):
         store.open_run("alpha", tmp_path)

@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({"run_id": made.id, "path": str(made.path), **made.manifest["method"], "rows": frame_to_records(made.results())})
         return
     print(made.path)
-    print_compression(made)
+    print_found(made)
 
 
 def _fractions(text: str) -> tuple[float, ...]:
@@ -73,7 +73,7 @@ def _short(name: str, names: list[str]) -> str:
     return mine if last.count(mine) == 1 else name
 
 
-def print_compression(run: Run) -> None:
+def print_found(run: Run) -> None:
     """Two tables a selection: the separability of every checkpoint, and the tested differences."""
     frame, method = run.results(), run.manifest["method"]
     names = [c["name"] for c in method["checkpoints"]]

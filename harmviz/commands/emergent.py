@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({"run_id": made.id, "path": str(made.path), "method": dict(made.manifest["method"]), "rows": found})
         return
     print(made.path)
-    print_arms(made)
+    print_found(made)
 
 
 def domain_name(domain: str) -> str:
@@ -64,7 +64,7 @@ def domain_name(domain: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(domain).stem).strip("-")[:40] or "domain"
 
 
-def print_arms(run: Run) -> None:
+def print_found(run: Run) -> None:
     """The table: a line per arm, shifts against the base model with interval and n."""
     frame = run.results()
     rows = []

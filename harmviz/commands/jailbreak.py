@@ -52,12 +52,11 @@ def run(arguments: argparse.Namespace) -> None:
         listener=progress_printer(), say=say,
     )  # fmt: skip
     say(f"done in {duration(time.monotonic() - begun)}")
-    results = made.results()
     if arguments.json:
-        print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(results)})
+        print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(made.results())})
         return
     print(made.path)
-    print_grid(made, results)
+    print_found(made)
 
 
 def chosen_judges(names: list[str] | None) -> list[Judge]:
@@ -79,8 +78,9 @@ def model_name(run: Run) -> str:
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
-def print_grid(run: Run, results: pd.DataFrame) -> None:
+def print_found(run: Run) -> None:
     """One line per attack, and one for all attacks: refusals under each mask, then what judges say, then over-refusal."""
+    results = run.results()
     conditions: list[str | None] = [a["id"] for a in run.manifest["method"]["attacks"]]
     conditions.append(None)
     parts = [("harmful requests refused, keyword list (a lower bound)", "harm", "refusal_rate")]

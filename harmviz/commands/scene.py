@@ -48,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({"run_id": made.id, "path": str(made.path), **made.manifest["method"], "rows": frame_to_records(made.results())})
         return
     print(made.path)
-    print_scene(made)
+    print_found(made)
 
 
 def _numbers(name: str, text: str) -> list[float]:
@@ -58,7 +58,7 @@ def _numbers(name: str, text: str) -> list[float]:
         raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
 
 
-def print_scene(made: Run) -> None:
+def print_found(made: Run) -> None:
     """The chosen mask, the rates with their intervals and controls, and whether it shows what it is to show."""
     method, opener = made.manifest["method"], made.manifest["parameters"]["opener"]
     chosen = method["chosen"]

@@ -1,8 +1,10 @@
-"""``show``: the headline numbers of a run, plain and contrastive side by side, each with n, interval and controls."""
+"""``show``: the headline numbers of a run, plain and contrastive side by side, each with n, interval and controls; of an
+experiment, the table that its own command ends with."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 from typing import Any
 
 import pandas as pd
@@ -18,13 +20,14 @@ CONTROL_NAMES = {
     "safe_signed": "safe-signed",
     "unprotected": "unprotected (p = 0)",
 }
+EXPERIMENTS = ("compression", "dissociation", "jailbreak", "scene", "emergent")
 SELECTION_NAMES = {"none": "plain, as in the paper", "both": "contrastive"}
 
 
 def run(arguments: argparse.Namespace) -> None:
     found = open_run(arguments.run)
     if not arguments.json:
-        print_headline(found)
+        print_headline(found) if found.kind == "map" else _print_experiment(found)
         return
     model = found.manifest["model"]
     print_json(
@@ -39,6 +42,15 @@ def run(arguments: argparse.Namespace) -> None:
             "rows": frame_to_records(found.results()),
         }
     )
+
+
+def _print_experiment(found: Run) -> None:
+    model, name = found.manifest["model"], str(found.manifest["method"].get("experiment"))
+    print(f"{found.id}\n{model['name']}, {model['dtype']}; data {found.manifest['data']['id']}")
+    if name in EXPERIMENTS:
+        importlib.import_module(f"harmviz.commands.{name}").print_found(found)
+    else:
+        print(f"experiment {name!r} is not known to this version; see its rows with --json")
 
 
 def _categories(found: Run) -> list[str]:

@@ -175,7 +175,8 @@ def find_run(run_id: str, root: Path | None = None) -> Run | None:
 
 
 def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
-    """The run named by its id, an unambiguous beginning of it, its folder, or ``latest``.
+    """The run named by its id, an unambiguous beginning of it, its folder, or ``latest``: the newest map, which is what
+    commands work on, or the newest experiment where there is no map.
 
     Raises:
         RunNotFound: nothing has this name, or several do; the message lists what there is.
@@ -187,7 +188,7 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
         return read_run(path)
     runs, broken = _scan(root)
     if text == "latest" and runs:
-        return runs[0]
+        return next((r for r in runs if r.kind == "map"), runs[0])
     found = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
     if len(found) == 1:
         return found[0]

@@ -343,6 +343,8 @@ def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "refusals under the opener at least doubled" in printed
+    assert main(["show", str(open_run("latest", tmp_path).path)]) == 0
+    assert "refusals under the opener at least doubled" in capsys.readouterr().out
     assert all(r.prompt not in printed for r in read_records(open_run("latest", tmp_path)))
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
