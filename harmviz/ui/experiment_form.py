@@ -123,7 +123,7 @@ def took(name: str, runs: list[Run]) -> str:
     made = next((r for r in runs if r.kind == "experiment" and r.manifest["method"].get("experiment") == name), None)
     seconds = 0.0 if made is None else sum(v for v in made.manifest["timings"].values() if isinstance(v, int | float))
     if made is None or not seconds:
-        return "Time: not known, none is stored yet."
+        return "Time: not known, no such result is here yet."
     device = "GPU" if made.manifest["hardware"].get("device") == "cuda" else "CPU"
     return f"Time: the one stored on {made.manifest['data']['id']} took {text.duration(seconds)} on a {device}."
 

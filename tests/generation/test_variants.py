@@ -115,14 +115,16 @@ def test_bfloat16_is_close() -> None:
     torch.testing.assert_close(rows, follow(TurnPasses(loaded, variants), PROMPTS[0], tokens), atol=3e-2, rtol=3e-2)
 
 
-def test_strength_zero_rows_are_identical_to_the_intact_row() -> None:
+def test_strength_zero_rows_are_the_intact_row() -> None:
     loaded = tiny_model()
     mask = random_mask(loaded, 500)
     variants = [Variant("intact"), Variant("off", mask, 0.0), Variant("on", mask)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         _, logits = walk(RowPasses(loaded, variants), PROMPTS[0], 3, 32)
-    assert torch.equal(logits[:, 0], logits[:, 1])
+    # Not bit for bit: with several threads some processors add up the rows of one batch in different orders.
+    torch.testing.assert_close(logits[:, 0], logits[:, 1], atol=1e-6, rtol=1e-6)
+    assert torch.equal(logits[:, 0].argmax(-1), logits[:, 1].argmax(-1))
     assert not torch.allclose(logits[:, 0], logits[:, 2], atol=1e-2)
 
 

@@ -344,7 +344,7 @@ def test_each_experiment_shows_its_command_and_what_it_needs(cache):
     choose(app, experiment_map=None)
     assert experiment_command(app) == "python -m harmviz experiment emergent --domain=car --seeds=1"
     assert "memory: " in markup(app)
-    assert "Time: not known, none is stored yet." in markup(app)
+    assert "Time: not known, no such result is here yet." in markup(app)
 
 
 def test_an_experiment_starts_as_the_command_that_is_shown(cache, monkeypatch):
