@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import REFERENCE
-
 from harmviz.assets import embedded_model_dir
-from harmviz.paths import assets_root
+from harmviz.paths import assets_root, shipped_runs_root
+from harmviz.store import shipped_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
@@ -91,10 +90,11 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with the committed reference run and the fetched assets, and nothing that a visit could change."""
+    """A cache folder with the committed runs and the fetched assets, and nothing that a visit could change."""
     cache = tmp_path_factory.mktemp("cache")
     (cache / "runs").mkdir()
-    (cache / "runs" / REFERENCE.name).symlink_to(REFERENCE)
+    for name in shipped_runs():
+        (cache / "runs" / name).symlink_to(shipped_runs_root() / name)
     embedded_model_dir()  # fetched before anybody waits for it
     (cache / "assets").symlink_to(assets_root())
     return cache

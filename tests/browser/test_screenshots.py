@@ -18,7 +18,7 @@ PAGES = {
     "compression": "h1",
     "dissociation": "h1",
     "jailbreaks": "h1",
-    "emergent": "h1",
+    "emergent": ".js-plotly-plot .main-svg",
     "compare": "h1",
     "playground": "h1",
     "runs": "h1",
