@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harmviz.assets import embedded_model_dir
 from harmviz.paths import assets_root, shipped_runs_root
 from harmviz.store import shipped_runs
