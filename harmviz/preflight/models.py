@@ -80,7 +80,7 @@ def _embedded() -> ModelEstimate:
     folder = assets_root() / EMBEDDED
     if (folder / MARKER).is_file():
         return replace(_local(EMBEDDED, folder), name=EMBEDDED)
-    known = next((r for r in list_runs(shipped_runs_root()) if r.model_name == EMBEDDED), None)
+    known = next((r for r in list_runs(shipped_runs_root()) if r.kind == "map" and r.model_name == EMBEDDED), None)
     if known is None:
         return ModelEstimate(EMBEDDED, notes=("not fetched yet: the run fetches it first",))
     model = known.manifest["model"]

@@ -61,5 +61,5 @@ def test_an_empty_disk_shows_the_command(browser: Any, serve: Callable[..., Any]
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(url)
         page.get_by_text("No runs here yet").wait_for(timeout=60_000)
-        assert page.get_by_test_id("stCode").get_by_text("python -m harmviz run").is_visible()
+        page.get_by_test_id("stCode").get_by_text("python -m harmviz run").wait_for(timeout=60_000)
         page.close()
