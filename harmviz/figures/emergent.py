@@ -121,7 +121,7 @@ def training_curves(points: pd.DataFrame, theme: Theme, *, title: str, subtitle:
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=440)
     # Below the plot: six arms and more take several lines.
-    figure.update_layout(showlegend=True, legend={"y": -0.2, "yanchor": "top", "x": 0, "xanchor": "left"})
+    figure.update_layout(showlegend=True, legend={"y": -0.27, "yanchor": "top", "x": 0, "xanchor": "left"})
     styles = arm_styles(list(zip(points["label"], points["role"], strict=True)))
     for (label, seed), here in points[points["seed"].notna()].groupby(["label", "seed"], sort=False):
         figure.add_scatter(

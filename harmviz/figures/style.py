@@ -81,7 +81,7 @@ def framed(theme: Theme, title: str, subtitle: str, *, height: int, legend: bool
     size = 15 * theme.scale
     lines = title.count("<br>"), subtitle.count("<br>") + 1 if subtitle else 0
     # Measured: plotly sets a subtitle of one line as low as the second of two, and lifts a title of two lines out of view.
-    top = size * (2.6 + 1.7 * lines[0] + 1.35 * (max(2, lines[1]) if subtitle else 0)) + (22 * theme.scale if legend else 0)
+    top = size * (2.6 + 1.7 * lines[0] + 0.8 * max(0, lines[0] - 1) + 1.35 * (max(2, lines[1]) if subtitle else 0)) + (22 * theme.scale if legend else 0)
     axis = {
         "gridcolor": theme.grid, "zerolinecolor": theme.quiet, "zerolinewidth": 1, "linecolor": theme.grid,
         "tickfont": {"color": theme.quiet, "size": size * 0.93}, "title": {"font": {"color": theme.quiet, "size": size * 0.93}},

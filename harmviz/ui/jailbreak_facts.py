@@ -84,8 +84,9 @@ def _known(measure: Any) -> bool:
 
 
 def _measure(measure: list[Any]) -> str:
-    name, _, _, value, low, high, n = measure
-    return f"{name} {value:.2f} ({low:.2f} … {high:.2f}, n = {n})"
+    name, by, _, value, low, high, n = measure
+    beside = "" if by == "judge" else f"{by}: "
+    return f"{beside}{str(name).replace('_', ' ')} {value:.2f} ({low:.2f} … {high:.2f}, n = {n})"
 
 
 def attack_list(run: Run) -> str:
