@@ -72,21 +72,24 @@ def judge_notes(run: Run) -> str:
 
 
 def quality_words(measures: Any) -> list[str]:
-    """How good a judge is against human labels, a measure with its interval each: ``auc 0.87 (0.84 … 0.90, n = 984)``."""
-    return [_measure(m) for m in measures if _known(m)] if isinstance(measures, list) else []
+    """How good a judge is against human labels, a measure with its interval each: ``auc 0.87 (0.84 … 0.90, n = 984)``.
+
+    The keyword list's own figures stand for it where it is the judge; another judge is told by its own alone.
+    """
+    known = [m for m in measures if _known(m)] if isinstance(measures, list) else []
+    return [_measure(m) for m in known if m[1] == "judge"] or [_measure(m) for m in known]
 
 
 def _known(measure: Any) -> bool:
-    """Whether this is a measure against human labels with its interval, of the judge itself."""
+    """Whether this is a measure against human labels with its interval, of a judge or of the keyword list."""
     if not isinstance(measure, list) or len(measure) != 7 or measure[1] not in ("judge", "keyword list") or measure[2] != "human labels":
         return False
     return all(isinstance(x, int | float) for x in measure[3:])
 
 
 def _measure(measure: list[Any]) -> str:
-    name, by, _, value, low, high, n = measure
-    beside = "" if by == "judge" else f"{by}: "
-    return f"{beside}{str(name).replace('_', ' ')} {value:.2f} ({low:.2f} … {high:.2f}, n = {n})"
+    name, _, _, value, low, high, n = measure
+    return f"{str(name).replace('_', ' ')} {value:.2f} ({low:.2f} … {high:.2f}, n = {n})"
 
 
 def attack_list(run: Run) -> str:

@@ -203,3 +203,10 @@ def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, nonse
     assert facts.attack_names(run) == {}
     assert not jailbreak.dots(grid, run, "refusal_rate").empty
     assert len(jailbreak.cells(grid, {}, "refusal_rate", "rates")) == 50
+
+
+def test_a_judge_is_told_by_its_own_figures() -> None:
+    own, words = (["auc", by, "human labels", 0.87, 0.84, 0.90, 984] for by in ("judge", "keyword list"))
+    assert facts.quality_words([own, ["auc", "keyword list", "human labels", 0.59, 0.56, 0.62, 984]]) == ["auc 0.87 (0.84 … 0.90, n = 984)"]
+    assert facts.quality_words([words]) == ["auc 0.87 (0.84 … 0.90, n = 984)"]
+    assert facts.quality_words([["auc", "judge", "mild texts", 0.5, 0.4, 0.6, 32]]) == facts.quality_words(None) == []
