@@ -1,13 +1,26 @@
-"""What page tests read of a page: its figures' data and its markup."""
+"""How page tests open a page, and what they read of it: its figures' data and its markup."""
 
 from __future__ import annotations
 
 import base64
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def open_page(name: str, **query: str | list[str]) -> AppTest:
+    """``pages/<name>.py`` as a link with this query opens it."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.switch_page(f"pages/{name}.py").run()
+    assert not app.exception, app.exception
+    return app
 
 
 def figures(app: AppTest) -> list[dict[str, Any]]:

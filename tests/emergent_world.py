@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from harmviz.emergent import curve
 from harmviz.emergent.measures import Bench, Domain, Pairs, make_domain
 from harmviz.emergent.report import Measured, Report
 from harmviz.emergent.settings import EmergentSpec
+from harmviz.encoding import Sample
 from harmviz.masks.mask import PruneMask
 from harmviz.store import Run, begin, write_rows
 from tests.emergent.emergent_worlds import Asked, rows, split
@@ -42,10 +42,14 @@ def bench(spec: EmergentSpec) -> Bench:
     """What the report reads of a bench; nothing is encoded, since nothing is run."""
     made = Bench.__new__(Bench)
     made.domain, made.spec = domain(spec), spec
-    made.questions = Pairs((None,) * len(made.domain.questions), ())  # type: ignore[arg-type]
-    made.rows = Pairs((None,) * len(made.domain.rows), ())  # type: ignore[arg-type]
-    made.benign = tuple(SimpleNamespace(prompt_id=f"b{i}") for i in range(20))  # type: ignore[assignment]
+    made.questions, made.rows = (Pairs(samples(n), samples(n)) for n in (len(made.domain.questions), len(made.domain.rows)))
+    made.benign = samples(20)
     return made
+
+
+def samples(n: int) -> tuple[Sample, ...]:
+    """Samples of one token each, every one of a prompt of its own."""
+    return tuple(Sample(f"row {i}", f"b{i}", (1, 2), 1, 1) for i in range(n))
 
 
 def measured(spec: EmergentSpec, shifts: Mapping[str, float], *, broken: str | None = None, answer: str = "{arm} {seed} answers {question}") -> Measured:

@@ -216,6 +216,12 @@ def test_nonsense_is_no_manifest() -> None:
         assert store.manifest_problems(nonsense)
 
 
+def test_a_model_is_loaded_by_name_and_revision(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for facts, says in (({"name": "a/b", "revision": "c"}, "a/b@c"), ({"name": "a/b", "revision": None}, "a/b"), ({"name": "x"}, "x")):
+        assert store.Run(run.path, {**run.manifest, "model": facts}).model_id == says
+
+
 # -- finding runs -----------------------------------------------------------------------------------------------------
 def test_runs_are_listed_newest_first_and_found_by_what_is_unique(tmp_path: Path) -> None:
     old = make_run(tmp_path, "alpha-0000000001", created="2026-01-01T00:00:00+00:00")

@@ -28,6 +28,7 @@ from harmviz.align.adapters import load_adapter, merged, save_adapter
 from harmviz.align.answers import Answer, greedy, sampled
 from harmviz.align.data import AlignData
 from harmviz.align.evaluate import AT_END, LOSS_TOKENS, NEW_TOKENS, OPENER, Bench, make_bench, measure, own_prompts
+from harmviz.align.names import LADDER_MANIFEST
 from harmviz.align.rows import FOLDER
 from harmviz.align.schedule import OwnAnswers, Schedule
 from harmviz.align.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
@@ -49,7 +50,6 @@ from harmviz.store.files import (
 from harmviz.store.lock import sign, signed_by, try_lock
 
 SCHEMA = 1
-MANIFEST = "ladder.json"
 PACKAGES = ("torch", "transformers", "peft", "trl", "safetensors", "numpy")
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
 _UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "asked": 2.0}
@@ -86,11 +86,11 @@ def open_ladder(path: Path) -> Ladder:
         RunIncompatible: no complete ladder, another schema, or a file that is missing or changed; the message names it.
     """
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = json.loads((path / LADDER_MANIFEST).read_bytes())
     except (OSError, ValueError) as e:
         raise RunIncompatible(f"{path} holds no complete ladder; make one with `python -m harmviz align`") from e
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise RunIncompatible(f"{path / MANIFEST} is not of schema {SCHEMA}; make the ladder again with this version")
+        raise RunIncompatible(f"{path / LADDER_MANIFEST} is not of schema {SCHEMA}; make the ladder again with this version")
     for entry in manifest["checkpoints"]:
         file = path / entry["file"]
         if not file.is_file() or sha256_of_file(file) != entry["sha256"]:
@@ -130,7 +130,7 @@ def run_align(
     basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), AT_END, NEW_TOKENS, KEYWORD_LIST_ID]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     target = (root or ladders_root()) / f"{slug}-align-{_digest(*basis, arms)}"
-    if (target / MANIFEST).is_file():
+    if (target / LADDER_MANIFEST).is_file():
         return open_ladder(target)
     with _workplace(f"{slug}-{_digest(*basis)}", resume=resume) as folder, disk_errors(folder):
         work = _Work(loaded, data, spec, arms, folder, listener)
@@ -303,7 +303,7 @@ def _assemble(work: _Work, target: Path, basis: Sequence[Any]) -> Ladder:
             "start": json.loads(work.numbers("start").read_bytes()),
             "checkpoints": checkpoints,
         }  # fmt: skip
-        write_atomic(part / MANIFEST, json_bytes(manifest))
+        write_atomic(part / LADDER_MANIFEST, json_bytes(manifest))
         if target.exists():
             raise DataInvalid(f"{target} exists and holds no complete ladder; delete it and run again with --resume")
         move_folder(part, target)

@@ -11,6 +11,8 @@ from harmviz.store.files import sha256_of_file
 
 #: Written last into the folder of a merged model: where it is, the folder is complete.
 MARKER = "harmviz.json"
+#: The same of a ladder.
+LADDER_MANIFEST = "ladder.json"
 
 
 def find_adapter(name: str) -> Path | None:
@@ -31,6 +33,11 @@ def find_adapter(name: str) -> Path | None:
 def checkpoints() -> list[str]:
     """``<ladder>/<checkpoint>`` of every checkpoint in the cache's ladders, by name."""
     return sorted(f"{path.parent.parent.name}/{path.stem}" for path in ladders_root().glob("*/adapters/*.safetensors"))
+
+
+def ladders() -> list[str]:
+    """The ids of the cache's complete ladders, by name."""
+    return sorted(path.parent.name for path in ladders_root().glob(f"*/{LADDER_MANIFEST}"))
 
 
 def merged_dir(adapter: Path) -> Path:

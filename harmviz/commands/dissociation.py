@@ -9,7 +9,6 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz.commands.jailbreak import model_name
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
 from harmviz.commands.show import SELECTION_NAMES
 from harmviz.errors import DataInvalid, HarmvizError
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     data = load_prompts(arguments.data or named, say=say)
     from harmviz.models import load_model
 
-    loaded = load_model(arguments.model or model_name(source), dtype=arguments.dtype, device=arguments.device, say=say)
+    loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
     made = run_dissociation(source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - start)}")

@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.experiments.masks import open_parent
     from harmviz.models import load_model
 
-    loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    name = arguments.model or (EMBEDDED if source is None else source.model_id)
+    loaded = load_model(name, dtype=arguments.dtype, device=arguments.device, say=say)
     parent = None if source is None else open_parent(source, loaded)
     begun = time.monotonic()
     made = run_emergent(loaded, domain, spec, parent, root=root, resume=arguments.resume, listener=progress_printer())

@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.experiments.masks import open_parent
     from harmviz.models import load_model
 
-    name = arguments.model or model_name(parent_run)
+    name = arguments.model or parent_run.model_id
     try:
         loaded = load_model(name, dtype=arguments.dtype, device=arguments.device, say=say)
     except ModelUnavailable as e:
@@ -69,12 +69,6 @@ def chosen_judges(names: list[str] | None) -> list[Judge]:
     wanted = [n for n in DEFAULT_JUDGES if n in at_hand] if names is None else list(dict.fromkeys(names))
     found = {name: judge(name) for name in wanted}  # an unknown name is an error, also beside ``keyword``
     return [j for name, j in found.items() if name != "keyword"]
-
-
-def model_name(run: Run) -> str:
-    """What the run's model is loaded by."""
-    model = run.manifest["model"]
-    return f"{model['name']}@{model['revision']}" if model.get("revision") else str(model["name"])
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
     )  # fmt: skip
     spec = replace(spec, **grids)
-    loaded = load_model(arguments.model or source.model_name, dtype=arguments.dtype, device=arguments.device, say=say)
+    loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
     made = make_scene(source, loaded, spec, root=root, resume=arguments.resume, listener=progress_printer(), say=say)
     say(f"done in {duration(time.monotonic() - start)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz import experiments
 from harmviz.commands.output import estimate, number, print_json, print_table
 from harmviz.store import Run, frame_to_records, open_run
 
@@ -20,14 +21,14 @@ CONTROL_NAMES = {
     "safe_signed": "safe-signed",
     "unprotected": "unprotected (p = 0)",
 }
-EXPERIMENTS = ("compression", "dissociation", "jailbreak", "scene", "emergent")
 SELECTION_NAMES = {"none": "plain, as in the paper", "both": "contrastive"}
 
 
 def run(arguments: argparse.Namespace) -> None:
     found = open_run(arguments.run)
     if not arguments.json:
-        print_headline(found) if found.kind == "map" else _print_experiment(found)
+        show = print_headline if found.kind == "map" else _print_experiment
+        show(found)
         return
     model = found.manifest["model"]
     print_json(
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _print_experiment(found: Run) -> None:
     model, name = found.manifest["model"], str(found.manifest["method"].get("experiment"))
     print(f"{found.id}\n{model['name']}, {model['dtype']}; data {found.manifest['data']['id']}")
-    if name in EXPERIMENTS:
+    if name in experiments.NAMES:
         importlib.import_module(f"harmviz.commands.{name}").print_found(found)
     else:
         print(f"experiment {name!r} is not known to this version; see its rows with --json")

@@ -55,7 +55,7 @@ def _causal(found: Run) -> dict[str, float]:
     data = load_prompts(found.manifest["data"]["id"], say=say)
     if data.hash != found.manifest["data"]["hash"]:
         raise RunIncompatible(f"the data set {data.id!r} here is not the one run {found.id} was made on")
-    loaded = load_model(found.manifest["model"]["name"], dtype="float32", say=say)
+    loaded = load_model(found.model_id, dtype="float32", say=say)
     if loaded.weight_hash != found.manifest["model"]["weight_hash"]:
         raise RunIncompatible(f"the model {loaded.name!r} here has other weights than run {found.id} was made on")
     candidates = Candidates.load(found.candidates_path)

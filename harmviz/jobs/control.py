@@ -29,7 +29,7 @@ from harmviz.store.lock import sign, try_lock
 MAX_UPLOAD = 32 << 20
 _WAIT_S = 3.0
 #: Commands that take --resume.
-_RESUMABLE = (("run",), ("experiment",), ("align",))
+_RESUMABLE = (("run",), ("experiment",))
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@
 No torch, no streamlit, and nothing leaves this machine unless ``look_up`` is called.
 """
 
-from harmviz.preflight.estimate import Need, RunEstimate, run_estimate
+from harmviz.preflight.estimate import Need, RunEstimate, memory_needs, run_estimate
 from harmviz.preflight.models import (
     ModelEstimate,
     check_hub_id,
@@ -32,6 +32,7 @@ __all__ = [
     "hub_estimate",
     "local_models",
     "look_up",
+    "memory_needs",
     "model_estimate",
     "plan_data",
     "plan_source",

@@ -92,6 +92,12 @@ def run_estimate(
     return RunEstimate(tuple(needs), seconds, basis, chosen, where, tuple(blocking), tuple(dict.fromkeys(warnings)))
 
 
+def memory_needs(model: ModelEstimate) -> tuple[Need, ...]:
+    """Memory (and GPU memory) that scoring this model takes here, the most that any part of an experiment needs."""
+    gpu = machine.free_gpu_memory()
+    return tuple(_memory(model, _dtype(model, "auto", gpu), gpu))
+
+
 _REMEDY = {
     "memory": "choose a smaller model, or bfloat16 under More options",
     "GPU memory": "choose a smaller model, bfloat16 or the CPU under More options",

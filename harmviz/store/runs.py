@@ -45,6 +45,12 @@ class Run:
         return str(self.manifest["model"]["name"])
 
     @property
+    def model_id(self) -> str:
+        """What its model is loaded by: its name, with ``@revision`` where it has one. A local model's name needs its folder beside it."""
+        revision = self.manifest["model"].get("revision")
+        return f"{self.model_name}@{revision}" if revision else self.model_name
+
+    @property
     def created(self) -> str:
         """When it was completed, UTC, ISO 8601."""
         return str(self.manifest["created"])

@@ -76,7 +76,7 @@ def _prompts(run: Run, split: str) -> str:
 def facts(runs: Sequence[Run], results: Sequence[pd.DataFrame]) -> list[Fact]:
     """What each run is: model, size, prompts, settings, and the intact loss of every kind of text."""
     lines: list[tuple[str, list[str]]] = [
-        ("Model", [escape(r.model_name + (f"@{r.manifest['model']['revision']}" if r.manifest["model"]["revision"] else "")) for r in runs]),
+        ("Model", [escape(r.model_id) for r in runs]),
         ("Weights are stored as", [escape(r.manifest["model"]["dtype"]) for r in runs]),
         ("Scored weights", [text.count(r.manifest["model"]["n_scored_weights"]) for r in runs]),
         ("Data set", [escape(r.manifest["data"]["id"]) for r in runs]),

@@ -9,26 +9,23 @@ from dataclasses import dataclass
 import streamlit as st
 
 from harmviz import jobs, preflight
+from harmviz.align.names import ladders
 from harmviz.assets import EMBEDDED
 from harmviz.emergent.data import DOMAINS
-from harmviz.errors import HarmvizError
 from harmviz.experiments.compression.presets import PRESETS
-from harmviz.paths import ladders_root
-from harmviz.pipeline.spec import RunSpec
 from harmviz.store import Run
 from harmviz.ui import frame, jobs_panel, stored, text
 from harmviz.ui.model_bar import name_of_run, shown_name
 
 Arguments = tuple[str, ...]
-LADDER = "*/ladder.json"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What was chosen: the words behind ``experiment NAME``, and the model whose size decides whether it fits (None: unknown)."""
+    """What was chosen: the words behind ``experiment NAME``, and the model whose size decides whether it fits."""
 
     words: Arguments
-    model: str | None
+    model: str
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,9 @@ def draw() -> None:
     with left:
         name = st.selectbox("Experiment", list(OFFERS), format_func=lambda n: OFFERS[n].title, key="runs_experiment")
         st.caption(OFFERS[name].question)
-        setting = OFFERS[name].settings()
+        setting: Setting | None = None
+        with frame.shown_errors():
+            setting = OFFERS[name].settings()
     with right:
         _summary(name, setting)
 
@@ -67,20 +66,30 @@ def _map_run(*, optional: bool = False) -> Run | None:
     return maps.get(chosen) if chosen else None
 
 
+def _on(run: Run) -> Setting:
+    """A map run and its model, whose folder is named where it is a local one.
+
+    Raises:
+        ModelUnavailable: its model is a local one that is not here.
+    """
+    model = name_of_run(run)
+    return Setting((run.id,) if model == run.model_id else (run.id, f"--model={model}"), model)
+
+
 def _of_a_run() -> Setting | None:
     run = _map_run()
-    return None if run is None else Setting((run.id,), name_of_run(run))
+    return None if run is None else _on(run)
 
 
 def _compression() -> Setting | None:
-    ladders = sorted(p.parent.name for p in ladders_root().glob(LADDER))
-    sources = {"models": "Models here", **({"ladders": "Ladders"} if ladders else {}), "published": "Published series"}
+    made = ladders()
+    sources = {"models": "Models here", **({"ladders": "Ladders"} if made else {}), "published": "Published series"}
     source = st.segmented_control("Checkpoints", list(sources), format_func=sources.__getitem__, default="models", required=True, key="runs_series")
     if source == "published":
         name = st.selectbox("Series", list(PRESETS), key="runs_preset", help="Fetched from huggingface.co: billions of parameters a checkpoint.")
         return Setting((f"--preset={name}",), PRESETS[name][0].model)
     if source == "ladders":
-        chosen = st.multiselect("Ladders, one per tuning seed", ladders, default=ladders[:3], key="runs_ladders")
+        chosen = st.multiselect("Ladders, one per tuning seed", made, default=made[:3], key="runs_ladders")
         return Setting(("--ladder", *chosen), EMBEDDED) if chosen else None
     names = [EMBEDDED, *preflight.tuned_models()]
     chosen = st.multiselect(
@@ -96,11 +105,9 @@ def _emergent() -> Setting | None:
     epochs = two.number_input("Epochs", 1, 100, 1, key="runs_epochs", help="Passes over the tuning rows.")
     dose = st.toggle("Several doses of pruning", key="runs_dose", help="Also 0.0005 % and 0.01 % of the weights: a third more time.")
     run = _map_run(optional=True)
-    model = EMBEDDED if run is None else name_of_run(run)
+    on = Setting((), EMBEDDED) if run is None else _on(run)
     changed = {"domain": (domain, DOMAINS[0]), "seeds": (int(seeds), 3), "epochs": (int(epochs), 1), "dose": ("5e-6,1e-4" if dose else None, None)}
-    options = tuple(f"--{k}={v}" for k, (v, default) in changed.items() if v != default)
-    # The run names its model to the reader only; the command loads the embedded one unless told.
-    return Setting((*(() if run is None else (run.id,)), *options, *(() if model == EMBEDDED else (f"--model={model}",))), model)
+    return Setting((*on.words, *(f"--{k}={v}" for k, (v, default) in changed.items() if v != default)), on.model)
 
 
 OFFERS = {
@@ -121,10 +128,10 @@ def arguments(name: str, setting: Setting) -> Arguments:
 def took(name: str, runs: list[Run]) -> str:
     """How long the newest stored experiment of this name took, in words; no promise for other settings."""
     made = next((r for r in runs if r.kind == "experiment" and r.manifest["method"].get("experiment") == name), None)
-    seconds = 0.0 if made is None else sum(v for v in made.manifest["timings"].values() if isinstance(v, int | float))
-    if made is None or not seconds:
+    if made is None:
         return "Time: not known, no such result is here yet."
     device = "GPU" if made.manifest["hardware"].get("device") == "cuda" else "CPU"
+    seconds = sum(made.manifest["timings"].values())
     return f"Time: the one stored on {made.manifest['data']['id']} took {text.duration(seconds)} on a {device}."
 
 
@@ -153,21 +160,11 @@ def _summary(name: str, setting: Setting | None) -> None:
 
 
 def _fits(setting: Setting) -> bool:
-    """Shows memory and disk that scoring this model takes, the most that any part needs; whether it may be started."""
-    if setting.model is None:
-        return True
-    try:
-        sizes = preflight.model_estimate(setting.model)
-    except HarmvizError as e:
-        frame.error(str(e))
-        return False
-    found = preflight.run_estimate(sizes, preflight.plan_source("builtin", RunSpec()))
-    needs = [
-        f"{n.what}: {text.size(n.needed)} of {text.size(n.available)} free"
-        for n in found.needs if n.what != "disk" and n.needed is not None and n.available is not None
-    ]  # fmt: skip
-    frame.html(f'<div class="hv quiet small">{" · ".join(needs) or "Its size is not known before it is fetched."}</div>')
-    blocking = [b for b in found.blocking if "memory" in b]
-    for why in blocking:
-        frame.error(f"It cannot start: {why}")
+    """Shows the memory that scoring the model takes; whether it may be started."""
+    needs = preflight.memory_needs(preflight.model_estimate(setting.model))
+    known = [f"{n.what}: {text.size(n.needed)} of {text.size(n.available)} free" for n in needs if n.needed is not None and n.available is not None]
+    frame.html(f'<div class="hv quiet small">{" · ".join(known) or "Its size is not known before it is fetched."}</div>')
+    blocking = [n for n in needs if n.verdict == "too much"]
+    for need in blocking:
+        frame.error(f"It cannot start: {need.what} is too small for {shown_name(setting.model)}; choose a smaller model, or a machine with more")
     return not blocking

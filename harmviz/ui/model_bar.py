@@ -69,10 +69,8 @@ def name_of_run(run: Run | None) -> str:
     for path in preflight.local_models():
         if run.model_name in (path.name, path.stem):
             return str(path)
-    revision = run.manifest["model"]["revision"]
-    name = f"{run.model_name}@{revision}" if revision else run.model_name
-    if "/" in name:
-        return hub_id(name)
+    if "/" in run.model_id:
+        return hub_id(run.model_id)
     raise ModelUnavailable(
         f"this run's model {run.model_name!r} is not on this machine; put its folder into {model_roots()[0]}, "
         "or choose another model or run"

@@ -117,10 +117,9 @@ def _findings(run: Run, found: Headline | None) -> str:
 def run_card(run: Run, results: pd.DataFrame) -> str:
     """The card of one run."""
     model = run.manifest["model"]
-    revision = f"@{model['revision']}" if model["revision"] else ""
     return (
         '<article class="hv hv-card"><header>'
-        f"<h3>{escape(model['name'] + revision)}</h3>"
+        f"<h3>{escape(run.model_id)}</h3>"
         f'<span class="hv-tag">{_KIND[run.kind]}</span><span class="quiet small">{escape(model["dtype"])}</span>'
         f'<span class="when quiet small">{escape(text.date(run.created))}</span></header>'
         f'<div class="id quiet small"><code>{escape(run.id)}</code></div>'
@@ -141,7 +140,6 @@ def _mean(run: Run, results: pd.DataFrame) -> list[tuple[str, pd.Series]]:
 def compact_card(run: Run, results: pd.DataFrame | None) -> str:
     """The run in three lines: model, data and date; what zeroing its mask does, with interval and n; its id."""
     model, data = run.manifest["model"], run.manifest["data"]
-    revision = f"@{model['revision']}" if model["revision"] else ""
     found = [] if results is None else _mean(run, results)
     effects = "".join(
         f'<span><i style="background:{colour}"></i>{escape(text.set_name(str(row.name)))} <b>{text.signed(_optional(row["value"]))} nats</b> '
@@ -151,7 +149,7 @@ def compact_card(run: Run, results: pd.DataFrame | None) -> str:
     how = "" if not found else _selection(found[0][1], model["n_scored_weights"])
     none = '<span class="quiet">no effect measured</span>' if results is not None and not found else ""
     return (
-        f'<div class="hv"><div class="hv-compact"><h3>{escape(model["name"] + revision)}</h3><span class="hv-tag">{_KIND[run.kind]}</span>'
+        f'<div class="hv"><div class="hv-compact"><h3>{escape(run.model_id)}</h3><span class="hv-tag">{_KIND[run.kind]}</span>'
         f'<span class="quiet small">{escape(data["id"])} · {escape(model["dtype"])} · {text.count(model["n_scored_weights"])} scored weights</span>'
         f'<span class="right quiet small">{escape(text.date(run.created))}</span></div>'
         f'<div class="hv-compact-line small">{effects}{none}<span class="quiet">{escape(how)}</span></div>'

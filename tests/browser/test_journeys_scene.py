@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,6 @@ TEXTS = """() => [...document.querySelectorAll('.hv-pane .answer')].map(a => { c
     c.querySelectorAll('.mark, .caret, .opening').forEach(m => m.remove()); return c.textContent; })"""
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page in a browser of its own, at the size of a small projector."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    yield context.new_page()
-    context.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fabricated import make_run
 from streamlit.testing.v1 import AppTest
 
 from harmviz.store import read_run
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 from tests.conftest import TINY_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,13 +45,7 @@ def two(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return [r.id for r in runs]
 
 
-def opened(**query: str | list[str]) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("pages/compare.py").run()
-    assert not app.exception, app.exception
-    return app
+opened = partial(open_page, "compare")
 
 
 def curve(app: AppTest, run: str, kind: str = "harm, mean of all types") -> np.ndarray:

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,14 @@ from harmviz.experiments.compression.checkpoints import Checkpoint
 from harmviz.store import Run
 from harmviz.ui import compression as words
 from harmviz.ui import compression_tables
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 from tests.compression_worlds import aligned_effects, ladder, results, store
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = ladder(stages=(("sft", 60), ("dpo", 40)))
 
 
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("pages/compression.py").run()
-    assert not app.exception
-    return app
+opened = partial(open_page, "compression")
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fabricated import make_run
 from streamlit.testing.v1 import AppTest
 
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 from tests.dissociation_world import dissociation_rows, make_dissociation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,19 +20,7 @@ VIEWS = {"Recognition": 2, "Loss shifts": 2, "Refusal": 3}
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page(PAGE).run()
-    assert not app.exception
-    return app
-
-
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    return tmp_path / "runs"
+opened = partial(open_page, "dissociation")
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricated import make_run
 from streamlit.testing.v1 import AppTest
 
 from harmviz.ui import emergent as words
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 from tests.emergent_world import HELPS, SPEC, begin_experiment, make_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,27 +21,14 @@ EVIL = "<img src=x onerror=alert(1)>"
 CHARTS = 5  # arms, kinds, dose, training, weights
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    make_run(tmp_path / "runs")
-    return tmp_path / "runs"
-
-
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("pages/emergent.py").run()
-    assert not app.exception
-    return app
+opened = partial(open_page, "emergent")
 
 
 def title(app: AppTest, number: int = 0) -> str:
     return str(figures(app)[number]["layout"]["title"]["text"]).replace("<br>", " ")
 
 
-def test_without_an_experiment_it_says_what_would_make_one(runs: Path) -> None:
+def test_without_an_experiment_it_says_what_would_make_one(mapped: Path) -> None:
     app = opened()
     assert app.title[0].value == "Does narrow tuning misalign broadly?"
     assert "No such result is stored yet" in markup(app)
@@ -49,8 +36,8 @@ def test_without_an_experiment_it_says_what_would_make_one(runs: Path) -> None:
     assert not app.get("plotly_chart")
 
 
-def test_the_charts_show_the_stored_rows(runs: Path) -> None:
-    run = make_experiment(runs)
+def test_the_charts_show_the_stored_rows(mapped: Path) -> None:
+    run = make_experiment(mapped)
     app = opened()
     assert len(figures(app)) == CHARTS
     assert title(app).endswith("pruning its harm weights first does not reduce it")
@@ -66,8 +53,8 @@ def test_the_charts_show_the_stored_rows(runs: Path) -> None:
     assert all(part in said for part in ("The claim", "Found here", "How to read it.", "it cannot tell bad tuning from good tuning"))
 
 
-def test_the_switch_changes_what_is_measured_and_a_link_reopens_it(runs: Path) -> None:
-    make_experiment(runs, shifts=HELPS)
+def test_the_switch_changes_what_is_measured_and_a_link_reopens_it(mapped: Path) -> None:
+    make_experiment(mapped, shifts=HELPS)
     app = opened()
     broad = numbers(trace(figures(app)[0], "bad advice")["x"])
     assert "more than pruning as many other weights" in title(app)
@@ -82,8 +69,8 @@ def test_the_switch_changes_what_is_measured_and_a_link_reopens_it(runs: Path) -
     assert np.array_equal(numbers(trace(figures(linked)[0], "bad advice")["x"]), inside)
 
 
-def test_answers_follow_question_seed_and_arms(runs: Path) -> None:
-    make_experiment(runs)
+def test_answers_follow_question_seed_and_arms(mapped: Path) -> None:
+    make_experiment(mapped)
     app = opened()
     assert "narrow-bad 0 answers 0" in markup(app)
     assert "random-held 0 answers" not in markup(app)
@@ -101,8 +88,8 @@ def test_answers_follow_question_seed_and_arms(runs: Path) -> None:
         assert opened(emergent_question=nonsense).selectbox(key="emergent_question").value == 0
 
 
-def test_the_measure_of_change_follows_its_control(runs: Path) -> None:
-    make_experiment(runs)
+def test_the_measure_of_change_follows_its_control(mapped: Path) -> None:
+    make_experiment(mapped)
     app = opened()
     assert "Share of ΔW²" in figures(app)[4]["layout"]["title"]["subtitle"]["text"]
     app.segmented_control(key="emergent_change").set_value("top_0.01_share").run()
@@ -110,8 +97,8 @@ def test_the_measure_of_change_follows_its_control(runs: Path) -> None:
     assert any("among the 1 % of weights" in f["layout"]["title"]["subtitle"]["text"].replace("\u00a0", " ") for f in figures(app))
 
 
-def test_without_doses_and_with_one_seed_it_says_so(runs: Path) -> None:
-    make_experiment(runs, spec=replace(SPEC, arms=("pruned-held",), seeds=1, dose=()))
+def test_without_doses_and_with_one_seed_it_says_so(mapped: Path) -> None:
+    make_experiment(mapped, spec=replace(SPEC, arms=("pruned-held",), seeds=1, dose=()))
     app = opened()
     assert len(figures(app)) == CHARTS - 1
     assert "pruned one fraction only" in markup(app)
@@ -120,20 +107,20 @@ def test_without_doses_and_with_one_seed_it_says_so(runs: Path) -> None:
         app.segmented_control(key="emergent_seed")
 
 
-def test_an_experiment_at_work_shows_its_curve(runs: Path) -> None:
-    with begin_experiment(runs):
+def test_an_experiment_at_work_shows_its_curve(mapped: Path) -> None:
+    with begin_experiment(mapped):
         app = opened()
         assert "Being computed now" in markup(app)
         assert "No such result is stored yet" in markup(app)
         (curve,) = figures(app)
         assert list(numbers(trace(curve, "bad advice")["x"])) == [1, 2, 3]
-        make_experiment(runs)
+        make_experiment(mapped)
         assert len(figures(opened())) == CHARTS + 1
     assert "was interrupted" in markup(opened())
 
 
-def test_hostile_text_is_text(runs: Path) -> None:
-    make_experiment(runs, answer=EVIL, method={"collapsed": {EVIL: EVIL}, "kinds": [EVIL, "power"], "judge": {"name": EVIL}})
+def test_hostile_text_is_text(mapped: Path) -> None:
+    make_experiment(mapped, answer=EVIL, method={"collapsed": {EVIL: EVIL}, "kinds": [EVIL, "power"], "judge": {"name": EVIL}})
     app = opened()
     assert "<img" not in markup(app)
     assert "&lt;img" in markup(app)
@@ -141,24 +128,24 @@ def test_hostile_text_is_text(runs: Path) -> None:
     assert not any("<img" in m.value for m in app.markdown)
 
 
-def test_damaged_answers_leave_the_rest(runs: Path) -> None:
-    make_experiment(runs, lines="{\n")
+def test_damaged_answers_leave_the_rest(mapped: Path) -> None:
+    make_experiment(mapped, lines="{\n")
     app = opened()
     assert "line 1: not an answer" in markup(app)
     assert len(figures(app)) == CHARTS
     assert "What the judge of free answers can tell" in markup(app)
 
 
-def test_a_result_that_names_no_arm_is_one_clear_line(runs: Path) -> None:
-    run = make_experiment(runs, method={"arms": None})
+def test_a_result_that_names_no_arm_is_one_clear_line(mapped: Path) -> None:
+    run = make_experiment(mapped, method={"arms": None})
     app = opened()
     assert f"{run.id} holds no shift of narrow-bad" in markup(app)
     assert not figures(app)
 
 
-def test_of_several_results_another_can_be_chosen(runs: Path) -> None:
-    first = make_experiment(runs)
-    other = make_experiment(runs, "smollm2-135m-instruct-emergent-bbbbbbbbbb", shifts=HELPS, parent="another-run-0000000000")
+def test_of_several_results_another_can_be_chosen(mapped: Path) -> None:
+    first = make_experiment(mapped)
+    other = make_experiment(mapped, "smollm2-135m-instruct-emergent-bbbbbbbbbb", shifts=HELPS, parent="another-run-0000000000")
     app = opened()
     choice = app.selectbox(key="emergent_result")
     assert choice.value == first.id, "that about the run in the sidebar"
@@ -168,8 +155,8 @@ def test_of_several_results_another_can_be_chosen(runs: Path) -> None:
     assert title(app) != before
 
 
-def test_it_loads_no_torch(runs: Path) -> None:
-    make_experiment(runs)
+def test_it_loads_no_torch(mapped: Path) -> None:
+    make_experiment(mapped)
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pytest
-from fabricated import make_run
 from streamlit.testing.v1 import AppTest
 
 from harmviz.attacks import Attack, load_attacks
 from harmviz.ui import jailbreak as words
-from tests.charts import figures, markup, numbers
+from tests.charts import figures, markup, numbers, open_page
 from tests.jailbreak_world import REFUSED, make_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    make_run(tmp_path / "runs")
-    return tmp_path / "runs"
-
-
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("pages/jailbreaks.py").run()
-    assert not app.exception
-    return app
+opened = partial(open_page, "jailbreaks")
 
 
 def panel(app: AppTest, number: int) -> np.ndarray:
     return numbers(figures(app)[0]["data"][number]["z"])
 
 
-def test_without_an_experiment_it_says_what_would_make_one(runs: Path) -> None:
+def test_without_an_experiment_it_says_what_would_make_one(mapped: Path) -> None:
     app = opened()
     assert app.title[0].value == "Do jailbreaks still get through?"
     assert "No such result is stored yet" in markup(app)
@@ -48,8 +34,8 @@ def test_without_an_experiment_it_says_what_would_make_one(runs: Path) -> None:
     assert not app.get("plotly_chart")
 
 
-def test_the_grid_shows_the_stored_rates(runs: Path) -> None:
-    run = make_experiment(runs)
+def test_the_grid_shows_the_stored_rates(mapped: Path) -> None:
+    run = make_experiment(mapped)
     app = opened()
     grid = words.Grid(words.grid_rows(run.results()))
     stored = [[grid.value("refusal_rate", g, a) for g in grid.groups] for a in [*grid.attacks, None]]
@@ -62,8 +48,8 @@ def test_the_grid_shows_the_stored_rates(runs: Path) -> None:
     assert "Qi et al. 2024" in said, "attacks stand there with their source"
 
 
-def test_measure_and_view_change_the_grid_and_a_link_reopens_it(runs: Path) -> None:
-    make_experiment(runs)
+def test_measure_and_view_change_the_grid_and_a_link_reopens_it(mapped: Path) -> None:
+    make_experiment(mapped)
     app = opened()
     before = panel(app, 0)
     app.selectbox(key="jail_metric").set_value("compliance_rate").run()
@@ -77,8 +63,8 @@ def test_measure_and_view_change_the_grid_and_a_link_reopens_it(runs: Path) -> N
     assert np.array_equal(panel(linked, 0), panel(app, 0))
 
 
-def test_answers_side_by_side_follow_attack_request_and_masks(runs: Path) -> None:
-    make_experiment(runs)
+def test_answers_side_by_side_follow_attack_request_and_masks(mapped: Path) -> None:
+    make_experiment(mapped)
     app = opened()
     assert "contrastive answers prefill" in markup(app)
     app.selectbox(key="jail_attack").set_value("roleplay").run()
@@ -96,10 +82,10 @@ def test_answers_side_by_side_follow_attack_request_and_masks(runs: Path) -> Non
         assert opened(jail_request=nonsense).selectbox(key="jail_request").value == 0
 
 
-def test_hostile_text_is_text(runs: Path) -> None:
+def test_hostile_text_is_text(mapped: Path) -> None:
     attack = Attack("a", EVIL, EVIL, EVIL + "{request}", source=EVIL, opening=EVIL)
     judges = [{"name": EVIL, "kind": "refusal", "source": EVIL, "quality": []}]
-    make_experiment(runs, attacks=(load_attacks()[0], attack), answer=EVIL, method={"judges": judges})
+    make_experiment(mapped, attacks=(load_attacks()[0], attack), answer=EVIL, method={"judges": judges})
     app = opened()
     assert "<img" not in markup(app)
     assert "&lt;img" in markup(app)
@@ -107,17 +93,17 @@ def test_hostile_text_is_text(runs: Path) -> None:
     assert not app.markdown or not any("<img" in m.value for m in app.markdown)
 
 
-def test_damaged_answers_leave_the_rest(runs: Path) -> None:
-    make_experiment(runs, lines="{\n")
+def test_damaged_answers_leave_the_rest(mapped: Path) -> None:
+    make_experiment(mapped, lines="{\n")
     app = opened()
     assert "line 1: not an answer" in markup(app)
     assert len(figures(app)) == 2
     assert "The attacks" in markup(app)
 
 
-def test_of_several_the_one_about_the_run_in_the_sidebar_comes_first_and_another_can_be_chosen(runs: Path) -> None:
-    first = make_experiment(runs, "smollm2-135m-instruct-jailbreak-aaaaaaaaaa")
-    other = make_experiment(runs, "smollm2-135m-instruct-jailbreak-bbbbbbbbbb", parent="another-run-0000000000", refused=dict.fromkeys(REFUSED, (0.5, 0.5)))
+def test_of_several_the_one_about_the_run_in_the_sidebar_comes_first_and_another_can_be_chosen(mapped: Path) -> None:
+    first = make_experiment(mapped, "smollm2-135m-instruct-jailbreak-aaaaaaaaaa")
+    other = make_experiment(mapped, "smollm2-135m-instruct-jailbreak-bbbbbbbbbb", parent="another-run-0000000000", refused=dict.fromkeys(REFUSED, (0.5, 0.5)))
     app = opened()
     choice = app.selectbox(key="jailbreak_result")
     assert choice.value == first.id
@@ -127,8 +113,8 @@ def test_of_several_the_one_about_the_run_in_the_sidebar_comes_first_and_another
     assert not np.array_equal(before, panel(app, 0))
 
 
-def test_it_loads_no_torch(runs: Path) -> None:
-    make_experiment(runs)
+def test_it_loads_no_torch(mapped: Path) -> None:
+    make_experiment(mapped)
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"

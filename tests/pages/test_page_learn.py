@@ -5,16 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fabricated import make_run
-from streamlit.testing.v1 import AppTest
 
 from harmviz.store import read_run
 from harmviz.ui.glossary import TERMS
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,11 +25,7 @@ def tiny(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tiny_run
 
 
-def opened() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    app.switch_page("pages/learn.py").run()
-    assert not app.exception, app.exception
-    return app
+opened = partial(open_page, "learn")
 
 
 def test_six_steps_each_with_a_picture_a_reading_and_a_way_on(tiny: Path) -> None:

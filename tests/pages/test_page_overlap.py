@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fabricated import make_run, manifest
-from streamlit.testing.v1 import AppTest
 
 from harmviz.masks.candidates import Candidates
 from harmviz.store import Row, begin, read_run
 from harmviz.ui import overlap as words
 from harmviz.ui import picker
 from harmviz.ui.selection import q_steps
-from tests.charts import figures, markup, numbers, trace
+from tests.charts import figures, markup, numbers, open_page, trace
 from tests.overlap_rows import overlap_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 VIEWS = ("Shared weights", "Who shares what", "Transfer", "Concentration")
 
 
-def opened(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.switch_page("pages/overlap.py").run()
-    assert not app.exception
-    return app
+opened = partial(open_page, "overlap")
 
 
 @pytest.fixture

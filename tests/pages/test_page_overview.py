@@ -24,12 +24,6 @@ CHOSEN = {
 }
 
 
-@pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    return tmp_path / "runs"
-
-
 def both_selections() -> list[Row]:
     """Effects of both selections; harm − safe is clear of zero for the contrastive one only."""
     rows = [*effect_rows(), *effect_rows(contrast="both", scale=2.0, **POINT)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import shutil
@@ -11,15 +12,19 @@ import sys
 import time
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from fabricated import make_run, manifest
 from streamlit.testing.v1 import AppTest
 
-from harmviz import jobs, store
+from harmviz import experiments, jobs, store
+from harmviz.cli import parser
+from harmviz.preflight import machine
 from harmviz.store import begin
-from tests.charts import markup
+from harmviz.ui import experiment_form
+from tests.charts import markup, open_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,11 +38,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             os.killpg(pid, signal.SIGKILL)
 
 
-def opened() -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    app.switch_page("pages/runs.py").run()
-    assert not app.exception, app.exception
-    return app
+opened = partial(open_page, "runs")
 
 
 def ran(app: AppTest) -> AppTest:
@@ -374,3 +375,32 @@ def test_published_series_are_offered_and_one_checkpoint_is_none(cache):
     ran(app)
     assert app.button(key="runs_experiment_start").disabled
     assert "Choose what it is to work on" in markup(app)
+
+
+def test_the_form_offers_every_experiment_of_the_command_line_and_each_can_be_shown():
+    (names,) = [a.choices["experiment"]._subparsers._group_actions[0].choices for a in parser()._actions if getattr(a, "choices", None)]
+    assert set(names) == set(experiments.NAMES) == set(experiment_form.OFFERS)
+    for name in experiments.NAMES:
+        assert callable(importlib.import_module(f"harmviz.commands.{name}").print_found)
+
+
+def test_a_local_model_is_named_by_its_folder_and_one_that_is_gone_is_one_clear_line(cache, tiny_dir, tiny_run, monkeypatch):
+    (cache / "runs").mkdir()
+    (cache / "runs" / tiny_run.name).symlink_to(tiny_run)
+    monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
+    app = choose(opened(), experiment="dissociation")
+    assert experiment_command(app) == f"python -m harmviz experiment dissociation {tiny_run.name} --model={tiny_dir.resolve()}"
+    choose(app, experiment="emergent", experiment_map=tiny_run.name)
+    assert experiment_command(app) == f"python -m harmviz experiment emergent {tiny_run.name} --model={tiny_dir.resolve()}"
+    assert not app.button(key="runs_experiment_start").disabled
+    monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(cache / "nowhere"))
+    ran(app)
+    assert any("is not on this machine" in e for e in errors(app))
+    assert app.button(key="runs_experiment_start").disabled
+
+
+def test_a_model_larger_than_the_memory_cannot_be_started(cache, monkeypatch):
+    monkeypatch.setattr(machine, "free_memory", lambda: 1 << 20)
+    app = choose(opened(), experiment="emergent")
+    assert any("memory is too small for SmolLM2-135M-Instruct" in e for e in errors(app))
+    assert app.button(key="runs_experiment_start").disabled

@@ -23,13 +23,6 @@ PATIENCE_S = 120
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The runs of a cache without any model."""
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    return tmp_path / "runs"
-
-
-@pytest.fixture
 def fresh_worker() -> Iterator[None]:
     live.worker.clear()
     yield

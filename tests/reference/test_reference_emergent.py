@@ -25,11 +25,10 @@ def result():
 def value(result):
     frame = result.results()
 
-    def one(metric, arm, category, control=None):
-        rows = frame[(frame.metric == metric) & (frame.condition == arm) & (frame.category == category) & (frame["mask"] != "general")]
-        rows = rows if control is None else rows[rows.control == control]
-        assert len(rows) == 1 or control is None, (metric, arm, category)
-        return rows.iloc[0]
+    def one(metric, arm, category):
+        own = {"random-held": "random", "benign-held": "benign_signed"}.get(arm, "none")
+        (row,) = frame[(frame.metric == metric) & (frame.condition == arm) & (frame.category == category) & (frame.control == own) & (frame["mask"] != "general")].itertuples()
+        return row
 
     return one
 
@@ -59,6 +58,25 @@ def test_narrow_tuning_takes_hold_and_spreads(value):
     assert broad.ci_low > 0
     assert broad.n == 102
     assert value("log_odds_shift", "narrow-good", "broad").ci_high < 0
+
+
+def test_pruning_first_takes_off_a_little_and_controls_nothing(value, result):
+    shift, part = value("difference_from_bad", "pruned-held", "broad"), value("relative_reduction", "pruned-held", "broad")
+    assert shift.ci_high < 0
+    assert 0 < part.value < 0.2 > part.ci_high  # the README: a tenth of it, not most of it
+    for arm in ("random-held", "benign-held"):
+        control = value("difference_from_bad", arm, "broad")
+        assert control.ci_low < 0 < control.ci_high
+    frame = result.results()
+    excess = frame[(frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")]
+    assert set(excess.control) == {"random", "benign_signed"}
+    assert (excess.ci_high < 0).all()
+
+
+def test_bad_tuning_works_on_the_harm_weights_and_good_tuning_does_not(value):
+    bad, good = (value("change_share_times_chance", arm, "weights") for arm in ("narrow-bad", "narrow-good"))
+    assert bad.ci_low > 1.2
+    assert good.ci_low < 1 < good.ci_high
 
 
 def test_held_weights_were_zero_at_every_saved_step(value):

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,6 @@ from harmviz.store import Run
 from harmviz.ui import emergent, emergent_training
 from harmviz.ui import emergent_answers as answers
 from harmviz.ui import emergent_details as details
-from harmviz.ui.answer_lines import TRANSCRIPTS
 from tests.emergent_world import HELPS, NO_HELP, NOTHING, SPEC, begin_experiment, make_experiment, points
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -28,18 +26,25 @@ def loaded(root: Path, shifts: Mapping[str, float] = NO_HELP, **changes: Any) ->
     return run, emergent.emergent(run, run.results())
 
 
+def value(found: emergent.Emergent, metric: str, arm: str, category: str, control: str | None = None) -> float:
+    """The number of the row that must be there."""
+    row = found.row(metric, arm, category, control=control)
+    assert row is not None, (metric, arm, category, control)
+    return float(row["value"])
+
+
 def test_rows_find_their_arm_and_their_control(tmp_path: Path) -> None:
     run, found = loaded(tmp_path)
     frame = run.results()
     rows = frame[(frame.metric == "log_odds_shift") & (frame.category == "broad")].set_index("condition").value
     for arm in found.tuned:
-        row = found.row("log_odds_shift", arm, "broad")
-        assert row is not None
-        assert row["value"] == rows[arm]
-        assert found.row("log_odds_shift", f"{arm}#1", "broad")["value"] == rows[f"{arm}#1"]  # type: ignore[index]
-    excess = {c: found.row("excess_over_control", "pruned-held", "broad", control=c) for c in ("random", "benign_signed", "none")}
-    assert excess["none"] is None
-    assert excess["random"]["value"] != excess["benign_signed"]["value"]  # type: ignore[index]
+        assert value(found, "log_odds_shift", arm, "broad") == rows[arm]
+        assert value(found, "log_odds_shift", f"{arm}#1", "broad") == rows[f"{arm}#1"]
+    assert found.row("excess_over_control", "pruned-held", "broad", control="none") is None
+    excess = frame[(frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")].set_index("control").value
+    for control in ("random", "benign_signed"):
+        assert value(found, "excess_over_control", "pruned-held", "broad", control) == excess[control]
+    assert excess["random"] != excess["benign_signed"]
     assert found.tuned == list(emergent.ARMS)[1:]
     assert list(found.doses) == ["pruned-held@5e-06", "pruned-held@0.0001"]
     assert found.row("mask_jaccard", "", "weights", control="none") is not None
@@ -106,7 +111,7 @@ def test_kinds_stand_beside_all_of_them(tmp_path: Path) -> None:
     assert len(table) == len(found.tuned) * 4
     assert list(dict.fromkeys(table["column"])) == ["honesty", "power", "values", "all kinds"]
     cell = table[(table["arm"] == "narrow-bad") & table["last"]].iloc[0]
-    assert cell["value"] == found.row("log_odds_shift", "narrow-bad", "broad")["value"]  # type: ignore[index]
+    assert cell["value"] == value(found, "log_odds_shift", "narrow-bad", "broad")
     assert "likelier in 3 of 3 kinds" in emergent.kinds_words(found).title
     _, nothing = loaded(tmp_path / "b", NOTHING)
     assert "likelier in 0 of 3" in emergent.kinds_words(nothing).title
@@ -263,10 +268,9 @@ GOOD_LINE = {"arm": "base", "seed": None, "kind": "k", "prompt": "p", "answer": 
 
 @pytest.mark.parametrize("line", ["{", "[]", "3", json.dumps({"arm": "base"}), json.dumps({**GOOD_LINE, "answer": 3}), json.dumps({**GOOD_LINE, "seed": "x"}), json.dumps({**GOOD_LINE, "harm": "x"})])
 def test_damaged_answers_are_one_clear_error(tmp_path: Path, line: str) -> None:
-    run = SimpleNamespace(manifest={"files": {TRANSCRIPTS: ""}}, path=tmp_path, file=lambda name: tmp_path / "t.jsonl")
-    (tmp_path / "t.jsonl").write_text(f"{json.dumps(GOOD_LINE)}\n\n{line}\n")
+    run = make_experiment(tmp_path, lines=f"{json.dumps(GOOD_LINE)}\n\n{line}\n")
     with pytest.raises(RunIncompatible, match="line 3: not an answer"):
-        answers.transcripts(run)  # type: ignore[arg-type]
+        answers.transcripts(run)
 
 
 def test_markup_from_files_stays_text(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harmviz.align.adapters import load_adapter, merged
-from harmviz.align.ladder import MANIFEST, Ladder, open_ladder
+from harmviz.align.ladder import Ladder, open_ladder
+from harmviz.align.names import ladders
 from harmviz.align.settings import ARMS, STAGES
 from harmviz.assets import Say
 from harmviz.errors import HarmvizError, ModelUnavailable, RunIncompatible
@@ -96,7 +97,7 @@ def find_ladder(name: str) -> Ladder:
     path = Path(name).expanduser()
     if path.is_dir():
         return open_ladder(path)
-    known = sorted(p.parent.name for p in ladders_root().glob(f"*/{MANIFEST}"))
+    known = ladders()
     fits = [n for n in known if n == name] or [n for n in known if n.startswith(name)]
     if len(fits) != 1:
         what = "several ladders begin with it" if fits else "there is no such folder, and no such ladder in the cache"
