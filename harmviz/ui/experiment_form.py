@@ -151,7 +151,7 @@ def _summary(name: str, setting: Setting | None) -> None:
     if setting is None:
         return
     words = arguments(name, setting)
-    st.caption("The same from the command line, with more options (--help):")
+    st.caption("The same from the command line; --help lists further settings:")
     st.code(shlex.join(["python", "-m", "harmviz", *words]), language=None, wrap_lines=True)
     if pressed and ready:
         with frame.shown_errors():

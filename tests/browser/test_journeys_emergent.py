@@ -40,9 +40,10 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         page.wait_for_function("c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT)
 
         panes = page.locator(".hv-pane .answer")
-        panes.first.scroll_into_view_if_needed()
+        question = page.locator(".st-key-emergent_question input")
+        question.scroll_into_view_if_needed()  # a list that opens while the page scrolls closes again
         assert panes.count() == 4
-        page.locator(".st-key-emergent_question input").click()
+        question.click()
         page.get_by_role("option").nth(1).click()
         page.get_by_text("narrow-bad 0 answers 1").wait_for(timeout=WAIT)
         page.locator(".st-key-emergent_seed").get_by_text("2", exact=True).click()

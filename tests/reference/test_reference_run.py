@@ -101,7 +101,7 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
     data += [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:36]]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
-    argv = ["run", "--data", str(file), "--samples", "12", "--max-response-tokens", "48", "--out", str(tmp_path / "runs"), "--resume"]
+    argv = ["run", "--data", str(file), "--samples", "12", "--max-response-tokens", "24", "--out", str(tmp_path / "runs"), "--resume"]
     process = subprocess.Popen([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 600
     while time.monotonic() < end and not list(tmp_path.glob("runs/.partial-*/stages/candidates.json")):
