@@ -1,6 +1,7 @@
 """What a checkpoint does on held-out requests: how often it declines, and what it costs on harmless text.
 
-Refusal is read off the opening of the greedy answer by the keyword list of ``harmviz.refusal``: a lower bound. Loss shifts are
+Refusal is read off the opening of the greedy answer by the keyword list of ``harmviz.refusal``: a lower bound. At the start and at
+the end of the last stage, longer answers to some sets are also read by the offline refusal judge. Loss shifts are
 in nats per token against the start model, on written answers to benign requests (off-policy) and on the start model's own
 greedy answers, with the cluster-bootstrap interval over requests.
 """
@@ -17,6 +18,8 @@ from harmviz.align.answers import Answer
 from harmviz.align.data import AlignData
 from harmviz.encoding import Sample, encode, encode_prompt
 from harmviz.evaluation.bootstrap import paired_effect
+from harmviz.evaluation.judges import Judge, JudgeItem
+from harmviz.evaluation.judges.refusing import refuses
 from harmviz.evaluation.loss import response_losses
 from harmviz.generation.batch import generate_batch
 from harmviz.models import LoadedModel
@@ -32,15 +35,18 @@ LOSS_TOKENS = 64
 #: Requests per set at the end of a stage, and at the checkpoints along the way.
 AT_END = {"harmful": 64, "opener": 64, "reworded": 136, "reworded_mild": 32, "benign": 87, "borderline": 57, "borderline_pairs": 32}
 ALONG = 24
+#: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
+JUDGED, JUDGED_TOKENS = ("reworded", "benign", "borderline"), 96
 SETS = tuple(AT_END)
 Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """One set of requests as token ids; ``opener`` is put into the answer's mouth."""
+    """One set of requests, as text and as token ids; in set ``opener``, that is put into the answer's mouth."""
 
     name: str
+    requests: tuple[str, ...] = field(repr=False)
     prompts: tuple[tuple[int, ...], ...] = field(repr=False)
 
 
@@ -68,7 +74,7 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     for name, limit in AT_END.items():
         source = data.held_out["harmful" if name == "opener" else name][:limit]
         tail = opener if name == "opener" else []
-        asked.append(Asked(name, tuple((*encode_prompt(tokenizer, p), *tail) for p in source)))
+        asked.append(Asked(name, source, tuple((*encode_prompt(tokenizer, p), *tail) for p in source)))
     pairs = dict(data.benign_pairs)
     written = tuple(
         encode(tokenizer, PromptRow("benign", p, pairs[p]), max_response_tokens=LOSS_TOKENS) for p in own_prompts(data)
@@ -83,29 +89,41 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     return Bench(tuple(asked), written, tuple(own_samples), *before)
 
 
-def measure(
-    loaded: LoadedModel, bench: Bench, *, full: bool, tick: Tick = lambda done, total: None
-) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """(numbers by name, opening of each answer by set) of the model as it is now; call it inside ``merged(…)``.
+def tokens_of(name: str, *, judged: bool) -> int:
+    """Where the answers to a set are cut."""
+    return JUDGED_TOKENS if judged and name in JUDGED else NEW_TOKENS
 
-    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``loss/written`` and
-    ``loss/own``: shift against the start in nats per token, and ``intact`` the start's own loss.
+
+def tokens_to_decode(*, full: bool, judged: bool) -> int:
+    """What ``measure`` decodes at most, in tokens."""
+    return sum((n if full else min(n, ALONG)) * tokens_of(name, judged=judged) for name, n in AT_END.items())
+
+
+def measure(
+    loaded: LoadedModel, bench: Bench, *, full: bool, judge: Judge | None = None, tick: Tick = lambda done, total: None
+) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """(numbers by name, each answer by set) of the model as it is now; call it inside ``merged(…)``.
+
+    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``judged/<set>``, where a judge is given:
+    the same by keywords or judge (``evaluation.judges.refusing``). ``loss/written`` and ``loss/own``: shift against the start in nats per token,
+    and ``intact`` the start's own loss.
     """
     numbers: dict[str, dict[str, Any]] = {}
     texts: dict[str, list[str]] = {}
-    plan = [(a.name, a.prompts if full else a.prompts[:ALONG]) for a in bench.asked]
-    total, done = sum(len(prompts) for _, prompts in plan), 0
-    for name, prompts in plan:
-        answers = generate_batch(loaded, prompts, NEW_TOKENS, batch_size=BATCH)
-        texts[name] = [str(loaded.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
-        share = wilson(sum(map(reads_as_refusal, texts[name])), len(prompts))
-        numbers[f"refusal/{name}"] = {
-            "value": share.value, "ci_low": share.ci_low, "ci_high": share.ci_high, "hits": share.hits, "n": share.n, "unit": "share",
-        }  # fmt: skip
-        done += len(prompts)
+    some = None if full else ALONG
+    plan = [(a.name, a.requests[:some], a.prompts[:some], tokens_of(a.name, judged=judge is not None)) for a in bench.asked]
+    total, done = sum(len(prompts) * tokens for _, _, prompts, tokens in plan), 0
+    for name, requests, prompts, tokens in plan:
+        answers = generate_batch(loaded, prompts, tokens, batch_size=BATCH)
+        texts[name] = _texts(loaded, answers)
+        # Read at one length in every checkpoint.
+        numbers[f"refusal/{name}"] = _share([reads_as_refusal(t) for t in _texts(loaded, [a[:NEW_TOKENS] for a in answers])])
+        if judge is not None and name in JUDGED:
+            found = refuses(judge, [JudgeItem(r, t) for r, t in zip(requests, texts[name], strict=True)])
+            numbers[f"judged/{name}"] = _share([bool(f) for f in found if not np.isnan(f)])
+        done += len(prompts) * tokens
         tick(done, total)
     for name, samples, before in (("written", bench.written, bench.written_start), ("own", bench.own, bench.own_start)):
-        some = len(samples) if full else min(ALONG, len(samples))
         losses = response_losses(loaded, samples[:some])[:, 0]
         effect = paired_effect(losses - before[:some], [s.prompt_id for s in samples[:some]])
         numbers[f"loss/{name}"] = {
@@ -113,3 +131,12 @@ def measure(
             "intact": float(before[:some].mean()), "unit": "nats/token",
         }  # fmt: skip
     return numbers, texts
+
+
+def _texts(loaded: LoadedModel, answers: Sequence[Sequence[int]]) -> list[str]:
+    return [str(loaded.tokenizer.decode(list(ids), skip_special_tokens=True)) for ids in answers]
+
+
+def _share(bits: Sequence[bool]) -> dict[str, Any]:
+    share = wilson(sum(bits), len(bits))
+    return {"value": share.value, "ci_low": share.ci_low, "ci_high": share.ci_high, "hits": share.hits, "n": share.n, "unit": "share"}

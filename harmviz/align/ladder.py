@@ -27,13 +27,26 @@ from typing import Any
 from harmviz.align.adapters import load_adapter, merged, save_adapter
 from harmviz.align.answers import Answer, greedy, sampled
 from harmviz.align.data import AlignData
-from harmviz.align.evaluate import AT_END, LOSS_TOKENS, NEW_TOKENS, OPENER, Bench, make_bench, measure, own_prompts
+from harmviz.align.evaluate import (
+    AT_END,
+    JUDGED,
+    JUDGED_TOKENS,
+    LOSS_TOKENS,
+    NEW_TOKENS,
+    OPENER,
+    Bench,
+    make_bench,
+    measure,
+    own_prompts,
+    tokens_to_decode,
+)
 from harmviz.align.names import LADDER_MANIFEST
 from harmviz.align.rows import FOLDER
 from harmviz.align.schedule import OwnAnswers, Schedule
 from harmviz.align.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
 from harmviz.align.training import adapted_modules, train_stage
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
+from harmviz.evaluation.judges.refusing import identity, usable_judge
 from harmviz.models import LoadedModel
 from harmviz.paths import cache_root, ladders_root
 from harmviz.pipeline.progress import Listener, Progress
@@ -52,7 +65,7 @@ from harmviz.store.lock import sign, signed_by, try_lock
 SCHEMA = 1
 PACKAGES = ("torch", "transformers", "peft", "trl", "safetensors", "numpy")
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
-_UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "asked": 2.0}
+_UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16}
 
 
 @dataclass(frozen=True)
@@ -127,7 +140,8 @@ def run_align(
     """
     arms = check_arms(arms)
     adapted_modules(loaded)
-    basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), AT_END, NEW_TOKENS, KEYWORD_LIST_ID]
+    bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, identity(usable_judge())]
+    basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), *bench]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     target = (root or ladders_root()) / f"{slug}-align-{_digest(*basis, arms)}"
     if (target / LADDER_MANIFEST).is_file():
@@ -166,17 +180,24 @@ class _Work:
         self, loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: tuple[str, ...], folder: Path, listener: Listener
     ):
         self.loaded, self.data, self.spec, self.arms, self.folder = loaded, data, spec, arms, folder
-        asked = {True: sum(AT_END.values()), False: 2 * sum(AT_END.values()) // 3}
-        measured = [self.full(stage, step) for stage in STAGES for step in spec.checkpoints(stage)]
-        total = _UNITS["answer"] * len(data.answered) + _UNITS["asked"] * asked[True]
+        self.judge = usable_judge()
+        measured = [(self.full(stage, step), self.last(stage, step)) for stage in STAGES for step in spec.checkpoints(stage)]
+        total = _UNITS["answer"] * len(data.answered) + self.units(full=True, last=True)
         total += len(arms) * sum(_UNITS[stage] * spec.length(stage) for stage in STAGES)
-        total += len(arms) * _UNITS["asked"] * sum(asked[full] for full in measured)
-        self.asked = asked
+        total += len(arms) * sum(self.units(full=full, last=last) for full, last in measured)
         self.progress = Progress(total, listener)
 
     def full(self, stage: str, step: int) -> bool:
         """Whether a checkpoint is measured on the whole bench: at the end of a stage."""
         return step == self.spec.length(stage)
+
+    def last(self, stage: str, step: int) -> bool:
+        """Whether a checkpoint is what the arm comes to: its answers are judged, too."""
+        return stage == STAGES[-1] and self.full(stage, step)
+
+    def units(self, *, full: bool, last: bool) -> float:
+        """What measuring a checkpoint costs."""
+        return _UNITS["token"] * tokens_to_decode(full=full, judged=last and self.judge is not None)
 
     def adapter(self, name: str) -> Path:
         return self.folder / "adapters" / f"{name}.safetensors"
@@ -193,12 +214,12 @@ class _Work:
                 self._train(schedule, arm, stage, start)
                 start = self.adapter(checkpoint_name(arm, stage, self.spec.length(stage)))
         bench = self._bench()
-        self._measure(None, "start", bench, full=True)
+        self._measure(None, "start", bench, full=True, last=True)
         # The ends of the stages first: they are what one waits for.
         places = [(arm, stage, step) for arm in self.arms for stage in STAGES for step in self.spec.checkpoints(stage)]
         for arm, stage, step in sorted(places, key=lambda p: (not self.full(p[1], p[2]), self.arms.index(p[0]))):
             name = checkpoint_name(arm, stage, step)
-            self._measure(self.adapter(name), name, bench, full=self.full(stage, step))
+            self._measure(self.adapter(name), name, bench, full=self.full(stage, step), last=self.last(stage, step))
 
     # -- own answers --------------------------------------------------------------------------------------------------
     def _own_answers(self) -> OwnAnswers:
@@ -247,15 +268,17 @@ class _Work:
             tick=self.progress.within(units),
         )  # fmt: skip
 
-    def _measure(self, adapter: Path | None, name: str, bench: Bench, *, full: bool) -> None:
-        units = _UNITS["asked"] * self.asked[full]
+    def _measure(self, adapter: Path | None, name: str, bench: Bench, *, full: bool, last: bool) -> None:
+        units = self.units(full=full, last=last)
         path = self.numbers(name)
         if path.is_file():
             self.progress.skip(units)
             return
         self.progress.begin(f"{name}: measuring")
         with merged(self.loaded, None if adapter is None else load_adapter(adapter)):
-            numbers, texts = measure(self.loaded, bench, full=full, tick=self.progress.within(units))
+            numbers, texts = measure(
+                self.loaded, bench, full=full, judge=self.judge if last else None, tick=self.progress.within(units)
+            )
         # Answers stay in the scratch folder: some are harmful text.
         write_atomic(self.folder / "answers" / f"{name}.json", json_bytes(texts))
         write_atomic(path, json_bytes({"full": full, "numbers": numbers}))
@@ -297,7 +320,8 @@ def _assemble(work: _Work, target: Path, basis: Sequence[Any]) -> Ladder:
             "arms": list(work.arms),
             "evaluation": {
                 "opener": OPENER, "new_tokens": NEW_TOKENS, "loss_tokens": LOSS_TOKENS, "refusal_list": KEYWORD_LIST_ID,
-                "requests": AT_END,
+                "requests": AT_END, "judged": list(JUDGED), "judged_tokens": JUDGED_TOKENS,
+                "judge": None if work.judge is None else work.judge.name,
             },
             "software": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
             "start": json.loads(work.numbers("start").read_bytes()),

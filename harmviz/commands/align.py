@@ -21,6 +21,9 @@ COLUMNS = (
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
     ("refusal/borderline_pairs", "borderline pairs"),
+    ("judged/reworded", "judged: reworded"),
+    ("judged/benign", "judged: benign"),
+    ("judged/borderline", "judged: borderline"),
     ("loss/written", "benign loss, written"),
     ("loss/own", "own answers"),
 )
@@ -53,13 +56,16 @@ def run(arguments: argparse.Namespace) -> None:
 
 def print_ladder(manifest: dict[str, Any]) -> None:
     """The table: a line per checkpoint, every number with its interval and n."""
-    rows = [["start", *(_cell(manifest["start"]["numbers"][key]) for key, _ in COLUMNS)]]
-    rows += [[entry["name"], *(_cell(entry["numbers"][key]) for key, _ in COLUMNS)] for entry in manifest["checkpoints"]]
+    rows = [["start", *(_cell(manifest["start"]["numbers"].get(key)) for key, _ in COLUMNS)]]
+    rows += [[entry["name"], *(_cell(entry["numbers"].get(key)) for key, _ in COLUMNS)] for entry in manifest["checkpoints"]]
     print_table(["checkpoint", *(title for _, title in COLUMNS)], rows)
     print("refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; [95 % interval], n requests")
+    print("judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end")
 
 
-def _cell(found: dict[str, Any]) -> str:
+def _cell(found: dict[str, Any] | None) -> str:
+    if found is None:
+        return ""
     if found["unit"] == "share":
         return f"{found['value']:.0%} [{found['ci_low']:.0%}, {found['ci_high']:.0%}] n={found['n']}"
     return f"{number(found['value'], sign=True)} [{number(found['ci_low'], sign=True)}, {number(found['ci_high'], sign=True)}] n={found['n']}"

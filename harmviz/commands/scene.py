@@ -77,4 +77,4 @@ def print_found(made: Run) -> None:
     for name, parts in method["shows"].items():
         print(f"\n{name}: " + "; ".join(f"{words}: {'yes' if parts[key] else 'NO'}" for key, words in CHECKS.items()))
     print(f"\n{method['n_read_well']} mild requests read well; {len(method['offered'])} are recorded")
-    print("refusal_rate: keywords, a lower bound; refusal_judged: offline judge")
+    print("refusal_rate: keywords, a lower bound; refusal_judged: keywords or, from 40 words on, the offline judge")

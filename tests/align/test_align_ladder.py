@@ -13,6 +13,7 @@ from align_worlds import SPEC, make_data
 
 from harmviz.align import ladder as ladder_module
 from harmviz.align.adapters import load_adapter
+from harmviz.align.evaluate import JUDGED
 from harmviz.align.ladder import Ladder, open_ladder, run_align
 from harmviz.align.settings import ARMS
 from harmviz.cli import main
@@ -48,7 +49,9 @@ def test_a_ladder_holds_measured_checkpoints_and_its_whole_history(cache: Path) 
     assert manifest["data"]["counts"]["harmful"] == 12
     assert {"torch", "peft", "trl"} <= manifest["software"].keys()
     for entry in (manifest["start"], *manifest["checkpoints"]):
-        for key, _ in COLUMNS:
+        is_judged = entry.get("stage", "dpo") == "dpo"  # the start, and what each arm comes to
+        assert {f"judged/{name}" in entry["numbers"] for name in JUDGED} == {is_judged}
+        for key in [key for key, _ in COLUMNS if is_judged or not key.startswith("judged/")]:
             numbers = entry["numbers"][key]
             assert numbers["n"] == 3
             assert numbers["ci_low"] <= numbers["value"] <= numbers["ci_high"]
@@ -130,9 +133,10 @@ def test_damage_is_named(cache: Path, tmp_path: Path) -> None:
 
 def test_the_table_shows_n_and_interval_of_every_number(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     print_ladder(made().manifest)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:-1]] == ["start", "safety-sft-1", "safety-sft-4", "safety-dpo-2"]
-    assert all(line.count("n=3") == len(COLUMNS) for line in lines[1:-1])
+    lines = capsys.readouterr().out.splitlines()[1:-2]
+    assert [line.split()[0] for line in lines] == ["start", "safety-sft-1", "safety-sft-4", "safety-dpo-2"]
+    not_judged = len(COLUMNS) - len(JUDGED)
+    assert [line.count("n=3") for line in lines] == [len(COLUMNS), not_judged, not_judged, len(COLUMNS)]
 
 
 @pytest.mark.parametrize(

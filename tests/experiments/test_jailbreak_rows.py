@@ -14,12 +14,11 @@ from harmviz.evaluation.bootstrap import paired_effect
 from harmviz.evaluation.judges import JudgeItem, Kind, Measure, Quality, Verdict
 from harmviz.evaluation.judges import judge as offline_judge
 from harmviz.evaluation.judges.measuring import MILD
+from harmviz.evaluation.judges.refusing import MIN_WORDS, SHORT
 from harmviz.experiments.jailbreak.judging import (
     EMPTY,
-    MIN_WORDS,
     PIECE,
     REPEATS,
-    SHORT,
     described,
     identity,
     judged,

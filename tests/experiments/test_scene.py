@@ -14,9 +14,9 @@ import pytest
 
 from harmviz.encoding import encode_prompt
 from harmviz.errors import DataInvalid, RunIncompatible, SelectionInexact
+from harmviz.evaluation.judges import refusing
 from harmviz.evaluation.repetition import repeated_tokens
 from harmviz.experiments.masks import open_parent
-from harmviz.experiments.scene import answers as scene_answers
 from harmviz.experiments.scene import sets as scene_sets
 from harmviz.experiments.scene.answers import Read
 from harmviz.experiments.scene.experiment import grid_of, make_scene
@@ -49,7 +49,7 @@ def declines(text: str) -> bool:
 @pytest.fixture(scope="module")
 def patched() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scene_answers, "reads_as_refusal", declines)
+        patch.setattr(refusing, "reads_as_refusal", declines)
         yield patch
 
 

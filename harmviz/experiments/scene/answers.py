@@ -1,7 +1,8 @@
 """The answers of a stage scene under one mask after another, and what each answer shows. Text never leaves this module.
 
 An answer is read together with the words that were put into its mouth, as the panes of the Playground read it. ``declines``
-is the keyword list's verdict (a lower bound), ``judged`` the offline refusal judge's; an empty answer is unscored (NaN).
+is the keyword list's verdict (a lower bound), ``judged`` that of list and offline refusal judge together
+(``evaluation.judges.refusing``); an empty answer is unscored (NaN).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 
 from harmviz.encoding import Sample, encode, encode_prompt
 from harmviz.evaluation.judges import Judge, JudgeItem
+from harmviz.evaluation.judges.refusing import refuses
 from harmviz.evaluation.loss import response_losses
 from harmviz.evaluation.repetition import repeated_tokens
 from harmviz.experiments.job import Experiment
@@ -24,7 +26,6 @@ from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models import LoadedModel
 from harmviz.prompts import PromptRow
-from harmviz.refusal import reads_as_refusal
 
 #: Work of one answer of this many tokens, in forward passes of one sample.
 UNITS_PER_TOKEN = 1 / 32
@@ -79,12 +80,9 @@ class Answers:
             ids = self.ids(mask, name, rows, limit, opened=opened, strength=strength)
             texts = [whole_text(self.loaded.tokenizer, answer, self._opener_ids if opened else []) for answer in ids]
             opener = self.opener if opened else ""
-            declines = [float(reads_as_refusal(opener + t)) if t.strip() else np.nan for t in texts]
-            judged = [np.nan] * len(texts)
-            if self.judge is not None:
-                items = [JudgeItem(r.prompt, opener + t if t.strip() else "") for r, t in zip(rows, texts, strict=True)]
-                judged = [np.nan if v.label is None else float(v.label) for v in self.judge.score(items)]
-            self._read[key] = Read(np.array(declines), np.array(judged), np.array([repeated_tokens(a).share for a in ids]))
+            items = [JudgeItem(r.prompt, opener + t if t.strip() else "") for r, t in zip(rows, texts, strict=True)]
+            judged = np.full(len(items), np.nan) if self.judge is None else refuses(self.judge, items)
+            self._read[key] = Read(refuses(None, items), judged, np.array([repeated_tokens(a).share for a in ids]))
         return self._read[key]
 
     # -- losses -------------------------------------------------------------------------------------------------

@@ -21,8 +21,7 @@ import numpy as np
 from harmviz.assets import Say
 from harmviz.encoding import Sample
 from harmviz.errors import DataInvalid, SelectionInexact
-from harmviz.evaluation.judges import Judge, available, judge
-from harmviz.evaluation.judges.offline import JUDGES
+from harmviz.evaluation.judges.refusing import identity, usable_judge
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent, open_parent
 from harmviz.experiments.scene.answers import UNITS_PER_TOKEN, Answers
@@ -36,12 +35,10 @@ from harmviz.models import LoadedModel
 from harmviz.pipeline.progress import Listener
 from harmviz.prompts import PromptRow
 from harmviz.store import Row, Run
-from harmviz.store.files import sha256_of_file
 
 VERSION = 1
 #: Answers to choosing requests are cut here: who declines does so within its first sentence.
 CHOOSING_TOKENS = 32
-JUDGE = "offline-refusal"
 
 
 def grid_of(parent: Parent, spec: SceneSpec) -> list[Point]:
@@ -69,16 +66,6 @@ def grid_of(parent: Parent, spec: SceneSpec) -> list[Point]:
     return list(found.values())
 
 
-def usable_judge() -> Judge | None:
-    """The offline refusal judge; None where none is here that can be used, and the keyword list judges alone."""
-    if not any(info.name == JUDGE and info.at_hand for info in available()):
-        return None
-    try:
-        return judge(JUDGE)
-    except DataInvalid:
-        return None
-
-
 def make_scene(
     run: Run, loaded: LoadedModel, spec: SceneSpec, *, root: Path | None = None, resume: bool = False,
     listener: Listener = lambda state: None, say: Say = lambda _: None,
@@ -101,7 +88,7 @@ def make_scene(
         name="scene", version=VERSION, model=model_facts(loaded), parameters=spec.parameters(), seeds={"scene": spec.seed},
         data={"id": "+".join(spec.sources), "hash": sets.hash, "counts": sets.counts, "left_out": {}, "notes": list(sets.notes)},
         parents=[run.id], device=loaded.device.type, units=_units(spec, sets, points),
-        determinants={"judge": None if referee is None else sha256_of_file(JUDGES / "refusal.safetensors")},
+        determinants={"judge": identity(referee)},
         notes={"judges": ["keyword", *([] if referee is None else [referee.name])]},
     )  # fmt: skip
 

@@ -6,7 +6,7 @@ strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requ
 a control of several draws is their mean; its interval reaches from the lowest to the highest end of the draws' own, since
 draws answer the same requests. ``mask`` None: the intact model.
 
-Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_judged`` (offline judge), ``repetition``; paired with the intact
+Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_judged`` (keywords or offline judge), ``repetition``; paired with the intact
 answer to the same request ``delta_refusal``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact; ``refusal_excess`` = mask
 minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
 """
