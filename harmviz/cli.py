@@ -94,7 +94,7 @@ def _jailbreak(p: argparse.ArgumentParser) -> None:
     p.add_argument("--draws", type=int, default=2, metavar="N", help="random masks beside the contrastive one (2)")
     p.add_argument("--q", type=float, default=None, help="fraction of scored weights to prune (default: the run's own choice)")
     p.add_argument("--p", type=float, default=None, help="fraction of weights protected by utility; belongs to --q")
-    p.add_argument("--judge", action="append", default=None, metavar="NAME", help="beside the keyword list: offline-refusal, offline-harm (both by default), endpoint, endpoint-refusal; keyword: none beside it; may be given several times")
+    p.add_argument("--judge", action="append", default=None, metavar="NAME", help="beside the keyword list: offline-refusal, offline-harm (both by default), endpoint, endpoint-refusal, hub-llama-guard and others (`judge evaluate` lists them); keyword: none beside it; may be given several times")
     _model_options(p)
     _experiment_options(p)
 
@@ -219,7 +219,7 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument("--out", default=None, metavar="DIR", help="folder for the judges (default: those that ship with harmviz)")
     _json_option(t)
     t = tasks.add_parser("evaluate", help="measured quality of all judges; --judge runs one on the human labels")
-    t.add_argument("--judge", default=None, metavar="NAME", help="e.g. keyword, offline-harm, endpoint")
+    t.add_argument("--judge", default=None, metavar="NAME", help="e.g. keyword, offline-harm, endpoint, hub-llama-guard")
     t.add_argument("--limit", type=int, default=None, metavar="N", help="the first N labelled answers only")
     _json_option(t)
 

@@ -2,7 +2,7 @@
 
 1. ``keyword``: refusal by keyword list, a lower bound with its measured recall beside it.
 2. ``offline-harm``, ``offline-refusal``: small linear models trained here from human labels; they ship with harmviz.
-3. ``endpoint``, ``endpoint-refusal``: a model behind an OpenAI-compatible address.
+3. ``endpoint``, ``endpoint-refusal``: a model behind an OpenAI-compatible address; ``hub-…``: a judge model from a hub, run here.
 
 The first two need NumPy only; importing this package loads neither torch nor transformers.
 """
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class JudgeInfo(NamedTuple):
-    """One judge: its tier (keyword, offline, endpoint), what it judges, what it needs, and whether that is at hand."""
+    """One judge: its tier (keyword, offline, endpoint, hub), what it judges, what it needs, and whether that is at hand."""
 
     name: str
     tier: str
@@ -51,6 +51,10 @@ def available() -> list[JudgeInfo]:
     ready = bool(os.environ.get("HARMVIZ_JUDGE_URL") and os.environ.get("HARMVIZ_JUDGE_MODEL"))
     for name, kind in (("endpoint", kinds[0]), ("endpoint-refusal", kinds[1])):
         listed.append(JudgeInfo(name, "endpoint", kind, "HARMVIZ_JUDGE_URL and HARMVIZ_JUDGE_MODEL set", ready))
+    from harmviz.evaluation.judges.cards import CARDS, WEIGHTS
+
+    needs = f"a GPU, and its model from the hub or in {WEIGHTS}"
+    listed += [JudgeInfo(name, "hub", card.kind, needs, False) for name, card in CARDS.items()]
     return listed
 
 
@@ -74,4 +78,8 @@ def judge(name: str) -> Judge:
         from harmviz.evaluation.judges.endpoint import EndpointJudge
 
         return EndpointJudge("harm" if name == "endpoint" else "refusal")
+    if name.startswith("hub-"):
+        from harmviz.evaluation.judges.hub import HubJudge
+
+        return HubJudge(name)
     raise ValueError(f"judge must be one of {', '.join(info.name for info in available())}, got {name!r}")
