@@ -95,10 +95,11 @@ def test_verify_causal_on_the_real_model(reference):
 @pytest.mark.slow
 def test_a_reduced_real_run_survives_a_kill(tmp_path):
     """Two mild built-in categories through the whole pipeline on the embedded model, killed once on the way."""
-    rows = [r for name in ("harmful", "safe") for r in read_builtin(name) if r["category"] in ("exploits", "privacy")]
-    n = len(rows) // 2
-    data = [{**r, "category": r["category"] if i < n else f"safe:{r['category']}"} for i, r in enumerate(rows)]
-    data += [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:36]]
+    data = [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]]
+    for name, prefix in (("harmful", ""), ("safe", "safe:")):
+        for category in ("exploits", "privacy"):
+            rows = [r for r in read_builtin(name) if r["category"] == category][:16]
+            data += [{**r, "category": f"{prefix}{category}"} for r in rows]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
     argv = ["run", "--data", str(file), "--samples", "12", "--max-response-tokens", "24", "--out", str(tmp_path / "runs"), "--resume"]
