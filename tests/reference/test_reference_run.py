@@ -98,7 +98,7 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
     data = [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]]
     for name, prefix in (("harmful", ""), ("safe", "safe:")):
         for category in ("exploits", "privacy"):
-            rows = [r for r in read_builtin(name) if r["category"] == category][:16]
+            rows = [r for r in read_builtin(name) if r["category"] == category][: 12 if prefix else 24]
             data += [{**r, "category": f"{prefix}{category}"} for r in rows]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
@@ -106,6 +106,7 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
     process = subprocess.Popen([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 600
     while time.monotonic() < end and not list(tmp_path.glob("runs/.partial-*/stages/candidates.json")):
+        assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.5)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
