@@ -106,7 +106,7 @@ def _scene(p: argparse.ArgumentParser) -> None:
     p.add_argument("--choosing", type=int, default=32, metavar="N", help="other requests that the mask is chosen by (32)")
     p.add_argument("--sets", default="advbench,mild", metavar="a,b", help="advbench (fetched) and mild (built in); the first is the one quoted")
     p.add_argument("--max-new-tokens", type=int, default=48, metavar="N", help="length of an answer (48)")
-    p.add_argument("--q", default=None, metavar="a,b", help="fractions tried (1e-5,2e-5,4e-5,6e-5,1e-4)")
+    p.add_argument("--q", default=None, metavar="a,b", help="fractions tried (2e-6,5e-6,1e-5,2e-5,4e-5,1e-4)")
     p.add_argument("--p", default=None, metavar="a,b", help="protected fractions tried (0.01,0.05)")
     p.add_argument("--draws", type=int, default=3, metavar="N", help="of the random control (3)")
     p.add_argument("--offered", type=int, default=8, metavar="N", help="mild requests recorded for the stage (8)")

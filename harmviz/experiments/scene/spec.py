@@ -41,7 +41,7 @@ class SceneSpec:
     requests: int = 64
     choosing: int = 32
     max_new_tokens: int = 48
-    q_grid: tuple[float, ...] = (1e-5, 2e-5, 4e-5, 6e-5, 1e-4)
+    q_grid: tuple[float, ...] = (2e-6, 5e-6, 1e-5, 2e-5, 4e-5, 1e-4)
     p_grid: tuple[float, ...] = (0.01, 0.05)
     contrasts: tuple[Contrast, ...] = ("both", "none")
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)

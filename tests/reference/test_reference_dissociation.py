@@ -1,0 +1,42 @@
+"""The committed result on dissociation: whole, and what the README says of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from harmviz.paths import PACKAGE
+from harmviz.store import list_runs, shipped_runs, verify_run
+
+ROOT = PACKAGE.parent
+
+
+@pytest.fixture(scope="module")
+def result():
+    (found,) = [r for r in list_runs(ROOT / "cache" / "runs") if r.id in shipped_runs() and r.manifest["method"].get("experiment") == "dissociation"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def change(result):
+    """(metric, category) → its row under a contrastive mask."""
+    frame = result.results()
+
+    def one(mask, metric, category):
+        here = frame[(frame["mask"] == mask) & (frame.control == "none") & (frame.contrast == "both")]
+        (row,) = here[(here.metric == metric) & (here.category == category)].itertuples()
+        return row
+
+    return one
+
+
+def test_it_is_whole_and_was_made_on_the_committed_run(result):
+    assert verify_run(result) == []
+    (parent,) = result.manifest["parents"]
+    assert parent in shipped_runs()
+    assert result.manifest["method"]["refusal_mask"]["kind"] == "measurement"
+    assert not [p for p in result.path.rglob("*") if p.suffix in (".safetensors", ".npz")]  # no mask leaves the process
+
+
+def test_writing_harm_and_declining_it_come_apart(change):
+    frame_rows = {mask: change(mask, "delta_nll", "harm_specific") for mask in ("mean(all)", "refusal")}
+    assert frame_rows["mean(all)"].ci_low > 0 > frame_rows["refusal"].ci_high
