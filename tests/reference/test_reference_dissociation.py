@@ -38,5 +38,15 @@ def test_it_is_whole_and_was_made_on_the_committed_run(result):
 
 
 def test_writing_harm_and_declining_it_come_apart(change):
-    frame_rows = {mask: change(mask, "delta_nll", "harm_specific") for mask in ("mean(all)", "refusal")}
-    assert frame_rows["mean(all)"].ci_low > 0 > frame_rows["refusal"].ci_high
+    writing, declining = (
+        {mask: change(mask, metric, category) for mask in ("mean(all)", "refusal")}
+        for metric, category in (("harm_specific", "harm"), ("delta_refusal_log_odds", "harmful"))
+    )
+    assert writing["mean(all)"].ci_low > 0 > writing["refusal"].ci_high
+    assert declining["mean(all)"].ci_low > 0 > declining["refusal"].ci_high
+
+
+def test_recognition_and_harmless_answers_stay(change):
+    auc = change("mean(all)", "delta_auc", "all")
+    assert auc.ci_low < 0 < auc.ci_high
+    assert change("mean(all)", "delta_nll", "benign").value < 0.05
