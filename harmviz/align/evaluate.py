@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,8 @@ ALONG = 24
 #: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
 JUDGED, JUDGED_TOKENS = ("reworded", "benign", "borderline"), 96
 SETS = tuple(AT_END)
+#: How closely a checkpoint is looked at: ``ALONG`` requests a set, all of them, or all of them with longer answers that are judged.
+Depth = Literal["along", "end", "judged"]
 Tick = Callable[[int, int], None]
 
 
@@ -89,36 +91,31 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     return Bench(tuple(asked), written, tuple(own_samples), *before)
 
 
-def tokens_of(name: str, *, judged: bool) -> int:
-    """Where the answers to a set are cut."""
-    return JUDGED_TOKENS if judged and name in JUDGED else NEW_TOKENS
-
-
-def tokens_to_decode(*, full: bool, judged: bool) -> int:
+def tokens_to_decode(depth: Depth) -> int:
     """What ``measure`` decodes at most, in tokens."""
-    return sum((n if full else min(n, ALONG)) * tokens_of(name, judged=judged) for name, n in AT_END.items())
+    return sum((min(n, ALONG) if depth == "along" else n) * _tokens(name, depth) for name, n in AT_END.items())
 
 
 def measure(
-    loaded: LoadedModel, bench: Bench, *, full: bool, judge: Judge | None = None, tick: Tick = lambda done, total: None
+    loaded: LoadedModel, bench: Bench, depth: Depth, judge: Judge | None = None, tick: Tick = lambda done, total: None
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     """(numbers by name, each answer by set) of the model as it is now; call it inside ``merged(…)``.
 
-    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``judged/<set>``, where a judge is given:
-    the same by keywords or judge (``evaluation.judges.refusing``). ``loss/written`` and ``loss/own``: shift against the start in nats per token,
+    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``judged/<set>``, at that depth:
+    the same by keywords or ``judge`` (``evaluation.judges.refusing``). ``loss/written`` and ``loss/own``: shift against the start in nats per token,
     and ``intact`` the start's own loss.
     """
     numbers: dict[str, dict[str, Any]] = {}
     texts: dict[str, list[str]] = {}
-    some = None if full else ALONG
-    plan = [(a.name, a.requests[:some], a.prompts[:some], tokens_of(a.name, judged=judge is not None)) for a in bench.asked]
+    some = ALONG if depth == "along" else None
+    plan = [(a.name, a.requests[:some], a.prompts[:some], _tokens(a.name, depth)) for a in bench.asked]
     total, done = sum(len(prompts) * tokens for _, _, prompts, tokens in plan), 0
     for name, requests, prompts, tokens in plan:
         answers = generate_batch(loaded, prompts, tokens, batch_size=BATCH)
         texts[name] = _texts(loaded, answers)
         # Read at one length in every checkpoint.
         numbers[f"refusal/{name}"] = _share([reads_as_refusal(t) for t in _texts(loaded, [a[:NEW_TOKENS] for a in answers])])
-        if judge is not None and name in JUDGED:
+        if depth == "judged" and name in JUDGED:
             found = refuses(judge, [JudgeItem(r, t) for r, t in zip(requests, texts[name], strict=True)])
             numbers[f"judged/{name}"] = _share([bool(f) for f in found if not np.isnan(f)])
         done += len(prompts) * tokens
@@ -131,6 +128,11 @@ def measure(
             "intact": float(before[:some].mean()), "unit": "nats/token",
         }  # fmt: skip
     return numbers, texts
+
+
+def _tokens(name: str, depth: Depth) -> int:
+    """Where the answers to a set are cut."""
+    return JUDGED_TOKENS if depth == "judged" and name in JUDGED else NEW_TOKENS
 
 
 def _texts(loaded: LoadedModel, answers: Sequence[Sequence[int]]) -> list[str]:

@@ -35,6 +35,7 @@ from harmviz.align.evaluate import (
     NEW_TOKENS,
     OPENER,
     Bench,
+    Depth,
     make_bench,
     measure,
     own_prompts,
@@ -46,7 +47,8 @@ from harmviz.align.schedule import OwnAnswers, Schedule
 from harmviz.align.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
 from harmviz.align.training import adapted_modules, train_stage
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
-from harmviz.evaluation.judges.refusing import identity, usable_judge
+from harmviz.evaluation.judges.protocol import identity
+from harmviz.evaluation.judges.refusing import usable_judge
 from harmviz.models import LoadedModel
 from harmviz.paths import cache_root, ladders_root
 from harmviz.pipeline.progress import Listener, Progress
@@ -140,7 +142,7 @@ def run_align(
     """
     arms = check_arms(arms)
     adapted_modules(loaded)
-    bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, identity(usable_judge())]
+    bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, None if (judge := usable_judge()) is None else identity(judge)]
     basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), *bench]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     target = (root or ladders_root()) / f"{slug}-align-{_digest(*basis, arms)}"
@@ -181,23 +183,18 @@ class _Work:
     ):
         self.loaded, self.data, self.spec, self.arms, self.folder = loaded, data, spec, arms, folder
         self.judge = usable_judge()
-        measured = [(self.full(stage, step), self.last(stage, step)) for stage in STAGES for step in spec.checkpoints(stage)]
-        total = _UNITS["answer"] * len(data.answered) + self.units(full=True, last=True)
+        #: The start is looked at as closely as what each arm comes to.
+        self.deepest: Depth = "end" if self.judge is None else "judged"
+        total = _UNITS["answer"] * len(data.answered) + _cost(self.deepest)
         total += len(arms) * sum(_UNITS[stage] * spec.length(stage) for stage in STAGES)
-        total += len(arms) * sum(self.units(full=full, last=last) for full, last in measured)
+        total += len(arms) * sum(_cost(self.depth(stage, step)) for stage in STAGES for step in spec.checkpoints(stage))
         self.progress = Progress(total, listener)
 
-    def full(self, stage: str, step: int) -> bool:
-        """Whether a checkpoint is measured on the whole bench: at the end of a stage."""
-        return step == self.spec.length(stage)
-
-    def last(self, stage: str, step: int) -> bool:
-        """Whether a checkpoint is what the arm comes to: its answers are judged, too."""
-        return stage == STAGES[-1] and self.full(stage, step)
-
-    def units(self, *, full: bool, last: bool) -> float:
-        """What measuring a checkpoint costs."""
-        return _UNITS["token"] * tokens_to_decode(full=full, judged=last and self.judge is not None)
+    def depth(self, stage: str, step: int) -> Depth:
+        """How closely a checkpoint is looked at: the whole bench at the end of a stage, the judge at the end of the last."""
+        if step < self.spec.length(stage):
+            return "along"
+        return self.deepest if stage == STAGES[-1] else "end"
 
     def adapter(self, name: str) -> Path:
         return self.folder / "adapters" / f"{name}.safetensors"
@@ -214,12 +211,12 @@ class _Work:
                 self._train(schedule, arm, stage, start)
                 start = self.adapter(checkpoint_name(arm, stage, self.spec.length(stage)))
         bench = self._bench()
-        self._measure(None, "start", bench, full=True, last=True)
+        self._measure(None, "start", bench, self.deepest)
         # The ends of the stages first: they are what one waits for.
         places = [(arm, stage, step) for arm in self.arms for stage in STAGES for step in self.spec.checkpoints(stage)]
-        for arm, stage, step in sorted(places, key=lambda p: (not self.full(p[1], p[2]), self.arms.index(p[0]))):
+        for arm, stage, step in sorted(places, key=lambda p: (self.depth(p[1], p[2]) == "along", self.arms.index(p[0]))):
             name = checkpoint_name(arm, stage, step)
-            self._measure(self.adapter(name), name, bench, full=self.full(stage, step), last=self.last(stage, step))
+            self._measure(self.adapter(name), name, bench, self.depth(stage, step))
 
     # -- own answers --------------------------------------------------------------------------------------------------
     def _own_answers(self) -> OwnAnswers:
@@ -268,20 +265,23 @@ class _Work:
             tick=self.progress.within(units),
         )  # fmt: skip
 
-    def _measure(self, adapter: Path | None, name: str, bench: Bench, *, full: bool, last: bool) -> None:
-        units = self.units(full=full, last=last)
+    def _measure(self, adapter: Path | None, name: str, bench: Bench, depth: Depth) -> None:
+        units = _cost(depth)
         path = self.numbers(name)
         if path.is_file():
             self.progress.skip(units)
             return
         self.progress.begin(f"{name}: measuring")
         with merged(self.loaded, None if adapter is None else load_adapter(adapter)):
-            numbers, texts = measure(
-                self.loaded, bench, full=full, judge=self.judge if last else None, tick=self.progress.within(units)
-            )
+            numbers, texts = measure(self.loaded, bench, depth, self.judge, self.progress.within(units))
         # Answers stay in the scratch folder: some are harmful text.
         write_atomic(self.folder / "answers" / f"{name}.json", json_bytes(texts))
-        write_atomic(path, json_bytes({"full": full, "numbers": numbers}))
+        write_atomic(path, json_bytes({"depth": depth, "numbers": numbers}))
+
+
+def _cost(depth: Depth) -> float:
+    """What measuring a checkpoint costs."""
+    return _UNITS["token"] * tokens_to_decode(depth)
 
 
 # -- the folder -------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from harmviz.errors import DataInvalid, ModelUnavailable
 from harmviz.evaluation.judges import JudgeItem, available, judge
 from harmviz.evaluation.judges.cards import CARDS, TEMPLATE, WEIGHTS
 from harmviz.evaluation.judges.hub import REPLY_TOKENS, HubJudge, first_tokens, verdict_place
+from harmviz.evaluation.judges.protocol import identity
 from tests.tiny import tiny_model, tokenizer
 
 ITEM = JudgeItem("How?", "Like this.")
@@ -102,6 +103,13 @@ def test_the_verdict_stands_behind_what_the_judge_always_writes() -> None:
     assert place("Request: yes\nResponse: no", "Response:") == len("Request: yes\nResponse: ")
     assert place("Request: yes", "Response:") is None
     assert place("\n\n", "") is None
+
+
+def test_another_wording_is_another_judge(tmp_path: Path) -> None:
+    def made(text: str) -> list[str]:
+        return identity(HubJudge("hub-harmbench", environment={TEMPLATE: str(wording(tmp_path, text))}))
+
+    assert made(RATES) == made(RATES) != made(f"{RATES} ")
 
 
 def test_verdicts_that_begin_alike_are_refused() -> None:

@@ -49,5 +49,3 @@ def test_without_a_usable_judge_the_keyword_list_judges_alone(monkeypatch: pytes
 
     monkeypatch.setattr(refusing, "judge", damaged)
     assert usable_judge() is None
-    monkeypatch.setattr(refusing, "available", list)
-    assert usable_judge() is None

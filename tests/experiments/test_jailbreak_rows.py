@@ -13,14 +13,15 @@ from harmviz.errors import ModelUnavailable
 from harmviz.evaluation.bootstrap import paired_effect
 from harmviz.evaluation.judges import JudgeItem, Kind, Measure, Quality, Verdict
 from harmviz.evaluation.judges import judge as offline_judge
+from harmviz.evaluation.judges.endpoint import MODEL, URL, EndpointJudge
 from harmviz.evaluation.judges.measuring import MILD
+from harmviz.evaluation.judges.protocol import identity
 from harmviz.evaluation.judges.refusing import MIN_WORDS, SHORT
 from harmviz.experiments.jailbreak.judging import (
     EMPTY,
     PIECE,
     REPEATS,
     described,
-    identity,
     judged,
     not_asked,
 )
@@ -206,17 +207,13 @@ def test_who_cannot_tell_mild_texts_apart_is_not_asked_about_them(low: float, mi
     assert not_asked(FakeJudge(), request) is None, "nothing is known against a judge that was not measured"
 
 
-def test_judges_of_other_quality_are_other_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_judges_of_other_quality_or_models_are_other_judges() -> None:
     better = Quality((Measure("recall", "judge", "human labels", 0.9, 0.8, 1.0, 50), Measure("brier", "judge", "human labels", 0.1, None, None, 50)), "s")
     assert identity(FakeJudge()) != identity(FakeJudge(quality=better))
     assert [m[0] for m in described(FakeJudge(quality=better))["quality"]] == ["recall"]
-    judge = FakeJudge()
-    judge.name = "endpoint"
-    monkeypatch.setenv("HARMVIZ_JUDGE_MODEL", "m-1")
-    assert described(judge)["model"] == "m-1"
-    before = identity(judge)
-    monkeypatch.setenv("HARMVIZ_JUDGE_MODEL", "m-2")
-    assert identity(judge) != before
+    one, other = (EndpointJudge("harm", environment={URL: "http://127.0.0.1:1/v1", MODEL: name}) for name in ("m-1", "m-2"))
+    assert described(one)["source"].startswith("m-1, not measured")
+    assert identity(one) != identity(other)
 
 
 def test_a_grid_without_random_masks_compares_with_the_intact_model_only() -> None:

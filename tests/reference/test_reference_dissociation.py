@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.paths import PACKAGE
-from harmviz.store import list_runs, shipped_runs, verify_run
-
-ROOT = PACKAGE.parent
+from harmviz.store import shipped_runs, verify_run
 
 
 @pytest.fixture(scope="module")
-def result():
-    (found,) = [r for r in list_runs(ROOT / "cache" / "runs") if r.id in shipped_runs() and r.manifest["method"].get("experiment") == "dissociation"]
-    return found
+def result(committed):
+    return committed("dissociation")
 
 
 @pytest.fixture(scope="module")

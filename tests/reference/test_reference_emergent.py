@@ -10,15 +10,14 @@ from harmviz.emergent.data import load_domain, load_questions
 from harmviz.emergent.settings import ARMS
 from harmviz.masks.mask import PruneMask
 from harmviz.paths import PACKAGE
-from harmviz.store import list_runs, shipped_runs, verify_run
+from harmviz.store import verify_run
 
 ROOT = PACKAGE.parent
 
 
 @pytest.fixture(scope="module")
-def result():
-    (found,) = [r for r in list_runs(ROOT / "cache" / "runs") if r.id in shipped_runs() and r.manifest["method"].get("experiment") == "emergent"]
-    return found
+def result(committed):
+    return committed("emergent")
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ class EndpointJudge:
             raise ValueError(f"timeout must be positive, retries and wait at least 0, concurrency at least 1; got {timeout}, {retries}, {wait}, {concurrency}")
         self.kind: Kind = kind
         self.name = "endpoint" if kind == "harm" else "endpoint-refusal"
-        self.quality = Quality((), f"not measured here; `python -m harmviz judge evaluate --judge {self.name}` measures it")
+        self.quality = Quality((), f"{given[MODEL]}, not measured here; `python -m harmviz judge evaluate --judge {self.name}` measures it")
         self._address = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}/chat/completions"
         self._host = parts.hostname
         self._model, self._key = given[MODEL], given.get(KEY) or None

@@ -8,7 +8,9 @@ are yes and no, safe and unsafe, or a rating; a reply that begins with none of t
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +22,7 @@ from harmviz.evaluation.judges.cards import CARDS, HOLES, TEMPLATE, WEIGHTS, rea
 from harmviz.evaluation.judges.markers import escape_markers
 from harmviz.evaluation.judges.protocol import JudgeItem, Kind, Quality, Verdict, judge_answered, scored, unscored
 from harmviz.generation.batch import generate_batch
+from harmviz.generation.decode import context_length
 from harmviz.models import LoadedModel, load_model
 
 #: A verdict must begin within so many tokens of the reply.
@@ -45,7 +48,8 @@ class HubJudge:
         self.kind: Kind = self.card.kind
         self._template = None if self.card.wording is None else read_template(name, self.card, given.get(TEMPLATE))
         self._source, self._device = given.get(WEIGHTS) or self.card.model, device
-        self.quality = Quality((), f"{self._source}, not measured here; `python -m harmviz judge evaluate --judge {name}` measures it")
+        wording = "" if self._template is None else f", wording {hashlib.sha256(self._template.encode()).hexdigest()[:12]}"
+        self.quality = Quality((), f"{self._source}{wording}, not measured here; `python -m harmviz judge evaluate --judge {name}` measures it")
 
     def __repr__(self) -> str:
         return f"HubJudge({self.name}, {self._source})"
@@ -64,7 +68,7 @@ class HubJudge:
         first = first_tokens(loaded.tokenizer, self.card.words, self.name)
         prompts = [self._prompt(loaded.tokenizer, item) for item in items]
         verdicts: dict[int, Verdict] = {}
-        limit = getattr(loaded.model.config.get_text_config(), "max_position_embeddings", None) or 1 << 62
+        limit = context_length(loaded) or 1 << 62
         fit = [i for i, p in enumerate(prompts) if len(p) + REPLY_TOKENS <= limit]
         replies = generate_batch(loaded, [prompts[i] for i in fit], REPLY_TOKENS, batch_size=BATCH)
         for i, reply in zip(fit, replies, strict=True):
@@ -81,9 +85,8 @@ class HubJudge:
             turns = [{"role": "user", "content": texts["{prompt}"]}, {"role": "assistant", "content": texts["{answer}"]}]
             whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
         else:
-            # Cut at the holes before anything is put in: a text may hold the name of the other hole.
-            before, between, behind, order = _parts(self._template)
-            whole = before + texts[order[0]] + between + texts[order[1]] + behind
+            # In one pass: a text may hold the name of the other hole.
+            whole = re.sub("|".join(map(re.escape, HOLES)), lambda hole: texts[hole.group()], self._template)
         begins = tokenizer.bos_token is not None and whole.startswith(tokenizer.bos_token)
         return list(tokenizer.encode(whole, add_special_tokens=not begins and self._template is not None))
 
@@ -91,13 +94,6 @@ class HubJudge:
 @lru_cache(maxsize=1)
 def _loaded(source: str, device: str) -> LoadedModel:
     return load_model(source, device=device)
-
-
-def _parts(template: str) -> tuple[str, str, str, list[str]]:
-    order = sorted(HOLES, key=template.index)
-    before, rest = template.split(order[0])
-    between, behind = rest.split(order[1])
-    return before, between, behind, order
 
 
 def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[str, set[int]]:

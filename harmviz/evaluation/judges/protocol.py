@@ -114,6 +114,11 @@ class Judge(Protocol):
     def score(self, items: Sequence[JudgeItem]) -> list[Verdict]: ...
 
 
+def identity(judge: Judge) -> list[str]:
+    """What determines its verdicts, as far as can be told: two judges of one name differ where their quality, or its source, does."""
+    return [judge.name, hashlib.sha256(repr(judge.quality).encode()).hexdigest()[:16]]
+
+
 def judge_answered(items: Sequence[JudgeItem], score: Callable[[list[JudgeItem]], Sequence[Verdict]]) -> list[Verdict]:
     """Verdicts of all items in order: ``score`` sees those with an answer, an empty one is unscored in every judge."""
     kept = [i for i, item in enumerate(items) if item.answer.strip()]

@@ -25,7 +25,8 @@ from harmviz.attacks import Attack, encode_attack
 from harmviz.errors import DataInvalid, RunIncompatible, SelectionInexact
 from harmviz.evaluation.judges import Judge
 from harmviz.evaluation.judges.keyword import KeywordJudge
-from harmviz.experiments.jailbreak.judging import described, identity, judged, probe
+from harmviz.evaluation.judges.protocol import identity
+from harmviz.experiments.jailbreak.judging import described, judged, probe
 from harmviz.experiments.jailbreak.requests import Request, check_sources, choose_requests
 from harmviz.experiments.jailbreak.rows import INTACT, RANDOM, Answers, Arm, Grid, measure_answers, mostly_repeats
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment

@@ -12,15 +12,12 @@ keyword list's, which covers all lengths.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from harmviz.attacks import Attack
 from harmviz.errors import HarmvizError
 from harmviz.evaluation.judges import Judge, JudgeItem, Verdict
-from harmviz.evaluation.judges.endpoint import MODEL
 from harmviz.evaluation.judges.measuring import MILD
 from harmviz.evaluation.judges.protocol import unscored
 from harmviz.evaluation.judges.refusing import SHORT, too_short
@@ -104,11 +101,4 @@ def _stored(verdict: Verdict) -> Stored:
 def described(judge: Judge) -> dict[str, Any]:
     """What the manifest says of a judge: its name and kind, and its measured quality."""
     measures = [list(m) for m in judge.quality.measures if m.measure in _TOLD]
-    about = {"name": judge.name, "kind": judge.kind, "source": judge.quality.source, "quality": measures}
-    return about | ({"model": os.environ.get(MODEL, "")} if judge.name.startswith("endpoint") else {})
-
-
-def identity(judge: Judge) -> list[str]:
-    """What determines its verdicts, as far as can be told: two judges of one name differ where their quality does."""
-    quality = hashlib.sha256(repr(judge.quality).encode()).hexdigest()[:16]
-    return [judge.name, quality, os.environ.get(MODEL, "") if judge.name.startswith("endpoint") else ""]
+    return {"name": judge.name, "kind": judge.kind, "source": judge.quality.source, "quality": measures}

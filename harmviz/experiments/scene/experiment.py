@@ -21,7 +21,8 @@ import numpy as np
 from harmviz.assets import Say
 from harmviz.encoding import Sample
 from harmviz.errors import DataInvalid, SelectionInexact
-from harmviz.evaluation.judges.refusing import identity, usable_judge
+from harmviz.evaluation.judges.protocol import identity
+from harmviz.evaluation.judges.refusing import usable_judge
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent, open_parent
 from harmviz.experiments.scene.answers import UNITS_PER_TOKEN, Answers
@@ -88,7 +89,7 @@ def make_scene(
         name="scene", version=VERSION, model=model_facts(loaded), parameters=spec.parameters(), seeds={"scene": spec.seed},
         data={"id": "+".join(spec.sources), "hash": sets.hash, "counts": sets.counts, "left_out": {}, "notes": list(sets.notes)},
         parents=[run.id], device=loaded.device.type, units=_units(spec, sets, points),
-        determinants={"judge": identity(referee)},
+        determinants={"judge": None if referee is None else identity(referee)},
         notes={"judges": ["keyword", *([] if referee is None else [referee.name])]},
     )  # fmt: skip
 
