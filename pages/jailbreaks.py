@@ -46,7 +46,7 @@ def side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
             st.query_params[REQUEST] = str(number)
         else:
             st.query_params.pop(REQUEST, None)
-        usual = [m for m in ("intact", "contrastive", "random") if m in masks]
+        usual = [m for m in ("intact", "guarded" if "guarded" in masks else "contrastive", "random") if m in masks]
         chosen = st.pills(
             "Masks", masks, selection_mode="multi", default=usual, format_func=jailbreak_facts.GROUPS.__getitem__, key="jail_masks", bind="query-params"
         )

@@ -17,7 +17,7 @@ from harmviz.store import Run, frame_to_records, open_run
 
 #: Judges asked beside the keyword list where none are named.
 DEFAULT_JUDGES = ("offline-refusal", "offline-harm")
-GROUPS = ("intact", "plain", "contrastive", "random", "benign_signed")
+GROUPS = ("intact", "plain", "contrastive", "guarded", "random", "benign_signed")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     parent_run = open_run(arguments.run)
     attacks = choose_attacks(arguments.attacks)
     judges = chosen_judges(arguments.judge)
-    from harmviz.experiments.jailbreak.experiment import JailbreakSpec, mask_points, run_jailbreak
+    from harmviz.experiments.jailbreak.experiment import JailbreakSpec, mask_points, run_jailbreak, scene_arm
     from harmviz.experiments.jailbreak.requests import data_of
 
     spec = JailbreakSpec(
@@ -35,6 +35,9 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.draws, arguments.seed, arguments.q, arguments.p,
     )  # fmt: skip
     mask_points(parent_run, spec)  # before the model: what does not fit should fail at once
+    scene = open_run(arguments.scene) if arguments.scene else None
+    if scene is not None:
+        scene_arm(parent_run, scene)
     data_of(parent_run, arguments.data)
     from harmviz.experiments.masks import open_parent
     from harmviz.models import load_model
@@ -48,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ModelUnavailable(f"the model of run {parent_run.id} is not to be had under its name ({e}); say where it is with --model") from e
     begun = time.monotonic()
     made = run_jailbreak(
-        open_parent(parent_run, loaded), spec, judges, data=arguments.data, root=root, resume=arguments.resume,
+        open_parent(parent_run, loaded), spec, judges, scene=scene, data=arguments.data, root=root, resume=arguments.resume,
         listener=progress_printer(), say=say,
     )  # fmt: skip
     say(f"done in {duration(time.monotonic() - begun)}")
@@ -99,7 +102,7 @@ def print_found(run: Run) -> None:
 
 def _group(rows: pd.DataFrame) -> pd.Series:
     """The column of the table each row belongs to."""
-    name = rows["contrast"].map({"none": "plain", "both": "contrastive"})
+    name = rows["contrast"].map({"none": "plain", "both": "contrastive", "guarded": "guarded"})
     return name.where(rows["control"] == "none", rows["control"]).where(rows["mask"].notna(), "intact")
 
 

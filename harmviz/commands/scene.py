@@ -12,6 +12,7 @@ from harmviz.commands.output import duration, estimate, print_json, print_table,
 from harmviz.errors import HarmvizError
 from harmviz.store import Run, frame_to_records, open_run
 
+SELECTIONS = {"none": "as in the paper", "both": "contrastive", "guarded": "as in the paper, guarded against over-refusal"}
 CHECKS = {
     "doubled": "refusals under the opener at least doubled",
     "clear_of_random": "their interval lies above the random control's",
@@ -64,7 +65,7 @@ def print_found(made: Run) -> None:
     chosen = method["chosen"]
     kept = "" if chosen["within_limits"] else f"; it breaks the limits on {', '.join(chosen['broken'])}: no mask kept them all"
     print(
-        f"q = {chosen['q']:g}, p = {chosen['p']:g}, {'contrastive' if chosen['contrast'] == 'both' else 'as in the paper'}: "
+        f"q = {chosen['q']:g}, p = {chosen['p']:g}, {SELECTIONS[chosen['contrast']]}: "
         f"{chosen['n_weights']:,} weights{kept}\nopener {opener!r}\n"
     )
     rows = [r for r in frame_to_records(made.results()) if not r["condition"].startswith("selection:") and "#" not in r["condition"]]

@@ -14,7 +14,7 @@ import pandas as pd
 from harmviz.store import Run
 from harmviz.ui import text
 from harmviz.ui.glossary import explained
-from harmviz.ui.jailbreak_facts import CONTROLS, GROUPS, plain_attack
+from harmviz.ui.jailbreak_facts import CONTROLS, GROUPS, PRUNED, plain_attack
 from harmviz.ui.words import Words
 
 #: What the grid shows: the rates themselves, or differences to the intact model, or to the random masks.
@@ -23,6 +23,9 @@ POOLED = "all attacks"
 #: Below this share of refused bare requests there is no guardrail worth the name.
 _GUARDED = 0.2
 _KINDS = ("refusal_rate", "compliance_rate", "attack_success", "harm_score")
+_SELECTED = {
+    "plain": "selected as in the paper", "contrastive": "of the contrastive selection", "guarded": "guarded against over-refusal",
+}  # fmt: skip
 _CLAIM = (
     "Surface guardrails stay brittle: jailbreaks pass them. But without the compact set of harm weights, some 0.0005 to 0.001 % of all parameters, "
     "the model resists them (Orgad et al. 2026, on models of 7 to 32 billion parameters)."
@@ -32,7 +35,7 @@ _CLAIM = (
 def grid_rows(results: pd.DataFrame) -> pd.DataFrame:
     """The grid's rows with the column ``group``: which state of the model they are about."""
     rows = results[results["experiment"] == "jailbreak"]
-    name = rows["contrast"].map({"none": "plain", "both": "contrastive"})
+    name = rows["contrast"].map({"none": "plain", "both": "contrastive", "guarded": "guarded"})
     group = name.where(rows["control"] == "none", rows["control"]).where(rows["mask"].notna(), "intact")
     return rows.assign(group=group)
 
@@ -241,14 +244,14 @@ def dots_words(grid: Grid, run: Run, metric: str) -> Words:
 # -- what it says -----------------------------------------------------------------------------------------------------
 def finding(grid: Grid, metric: str) -> str:
     """The grid in one sentence: do attacks pass the intact model, and does a mask do more than random ones?"""
-    best = next((g for g in ("contrastive", "plain") if g in grid.groups), None)
+    best = next((g for g in PRUNED[::-1] if g in grid.groups), None)
     passed = grid.value(metric, "intact", None)
     noun = {"refusal_rate": "refused", "compliance_rate": "complied with", "attack_success": "successful", "harm_score": "scored harmful"}[metric.partition(":")[0]]
     head = f"Under attack {percent(passed)} of harmful requests are {noun}" if not metric.startswith("harm_score") else f"Under attack the mean harm score is {percent(passed)}"
     if best is None or (now := grid.value(metric, best, None)) is None:
         return head
     excess = grid.row(f"excess_{metric}", best, None)
-    tail = f"{percent(now)} without the {'contrastive mask' if best == 'contrastive' else 'mask'}'s weights"
+    tail = f"{percent(now)} without the {'mask' if best == 'plain' else f'{best} mask'}'s weights"
     if excess is None:
         return f"{head}, {tail}"
     if not _clear(excess):
@@ -269,14 +272,14 @@ def found_lines(grid: Grid, run: Run) -> list[str]:
             lost = grid.row("from_direct_refusal_rate", "intact", None)
             judged = {-1: "jailbreaks pass its guardrail", 0: "no clear difference, these attacks hardly pass it", 1: "attacks make it refuse more"}[_clear(lost)]
             lines.append(f"{said}: {judged} ({points(lost['value'])}, {_between(lost, difference=True)})." if lost is not None else f"{said}.")
-    for group in ("plain", "contrastive"):
+    for group in PRUNED:
         if (now := grid.row("refusal_rate", group, None)) is None:
             continue
         excess, cost = grid.row("excess_refusal_rate", group, None), grid.row("delta_refusal_rate", group, None, "benign")
         against = {1: "more than under random masks", -1: "fewer than under random masks", 0: "no clear difference to random masks"}[_clear(excess)]
         price = "" if cost is None else f" Benign requests: {points(cost['value'])} ({_between(cost, difference=True)}) refused against intact."
         compared = f"{against}: {reads(excess, difference=True)}" if excess is not None else "no random mask was measured"
-        lines.append(f"With the mask {'selected as in the paper' if group == 'plain' else 'of the contrastive selection'} it refuses {reads(now)} under attack, {compared}.{price}")
+        lines.append(f"With the mask {_SELECTED[group]} it refuses {reads(now)} under attack, {compared}.{price}")
     return lines
 
 

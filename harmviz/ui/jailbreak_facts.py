@@ -14,8 +14,10 @@ from harmviz.ui.glossary import explained
 
 #: The states of the model, as columns: how each reads.
 GROUPS = {
-    "intact": "intact", "plain": "as in the paper", "contrastive": "contrastive", "random": "random mask", "benign_signed": "benign-signed",
+    "intact": "intact", "plain": "as in the paper", "contrastive": "contrastive", "guarded": "guarded", "random": "random mask", "benign_signed": "benign-signed",
 }  # fmt: skip
+#: States with harm weights zeroed, as in the paper first.
+PRUNED = ("plain", "contrastive", "guarded")
 CONTROLS = ("random", "benign_signed")
 
 
@@ -43,7 +45,7 @@ def plain_attack(run: Run) -> str | None:
 def set_up(run: Run) -> str:
     """One line on what was measured, as HTML."""
     method, parameters = run.manifest["method"], run.manifest["parameters"]
-    sizes = [f"{GROUPS[a['group']]} {a.get('n_weights'):,} weights" for a in told(run, "arms") if a.get("group") in ("plain", "contrastive") and isinstance(a.get("n_weights"), int)]
+    sizes = [f"{GROUPS[a['group']]} {a.get('n_weights'):,} weights" for a in told(run, "arms") if a.get("group") in PRUNED and isinstance(a.get("n_weights"), int)]
     asked = method.get("requests")
     asked = asked if isinstance(asked, Mapping) else {}
     mild = asked.get("mild")

@@ -27,7 +27,8 @@ from harmviz.models import load_model
 from harmviz.prompts import load_prompts, read_builtin
 from harmviz.refusal import refusal_rate
 from harmviz.splits import split_prompts
-from harmviz.store import Run, list_partials, open_run, result_digest, verify_run
+from harmviz.store import Run, begin, list_partials, open_run, result_digest, verify_run
+from harmviz.ui.jailbreak import grid_rows
 from tests.experiments.test_jailbreak_rows import FakeJudge
 from tests.tiny import tiny_model
 
@@ -332,3 +333,44 @@ def test_an_endpoint_that_is_down_stops_the_command(tiny_run: Path, tiny_dir: Pa
 def test_the_keyword_list_alone() -> None:
     assert chosen_judges(["keyword"]) == []
     assert [j.name for j in chosen_judges(["offline-refusal", "keyword", "offline-refusal"])] == ["offline-refusal"]
+
+
+# -- the mask of a stage scene ----------------------------------------------------------------------------------------
+def stage_scene(root: Path, parent: Parent, contrast: str = "guarded") -> tuple[Run, PruneMask]:
+    """A stored scene of the map run, made by hand: its mask is a random one of five weights a matrix."""
+    table = parent.loaded.table
+    ids = [r.id for r in choose_requests(parent.run, ("builtin",), harmful=6, benign=4, seed=0).requests]
+    mask = PruneMask({table[i].name: np.arange(5) + i for i in (0, 1)}, "harm", parent.loaded.weight_hash, {"scoring_prompts": [ids[0], ids[-1]]})
+    chosen = {"contrast": contrast, "q": 1e-2, "p": 0.01, "n_weights": mask.n_weights}
+    with begin(f"tiny-scene-{contrast}", root) as partial:
+        mask.save(partial.path("masks/scene.safetensors"))
+        partial.finish("all")
+        kept = {k: parent.run.manifest[k] for k in ("model", "data", "seeds", "software", "hardware", "digests")}
+        method = {"experiment": "scene", "chosen": chosen}
+        run = partial.commit({**kept, "kind": "experiment", "parents": [parent.run.id], "weights": [], "parameters": {}, "method": method})
+    return run, mask
+
+
+def test_the_mask_of_a_scene_is_one_more_and_its_requests_are_left_out(parent: Parent, tmp_path: Path) -> None:
+    scene, mask = stage_scene(tmp_path, parent)
+    made = run_jailbreak(parent, replace(SPEC, harmful=1000, benign=1000, max_new_tokens=8), (), scene=scene, root=tmp_path)
+    assert made.manifest["parents"] == [parent.run.id, scene.id]
+    arms = made.manifest["method"]["arms"]
+    assert [a["name"] for a in arms] == ["intact", "plain", "contrastive", "guarded", "random-0", "random-1", "benign_signed"]
+    assert (arms[3]["digest"], arms[3]["contrast"], arms[3]["n_weights"]) == (mask.digest, "guarded", 10)
+    assert {a["n_weights"] for a in arms[4:6]} == {10}, "random masks are as large as it"
+    everything = choose_requests(parent.run, ("builtin",), harmful=1000, benign=1000, seed=0).requests
+    asked = made.manifest["method"]["requests"]
+    assert asked["harmful"] == sum(r.harmful for r in everything) - 1
+    assert asked["benign"] == sum(not r.harmful for r in everything) - 1
+    rows = grid_rows(made.results())
+    assert set(rows.group) == {"intact", "plain", "contrastive", "guarded", "random", "benign_signed"}
+
+
+def test_a_scene_that_does_not_fit_is_refused(parent: Parent, made: Run, tmp_path: Path) -> None:
+    contrastive, _ = stage_scene(tmp_path, parent, "both")
+    with pytest.raises(RunIncompatible, match=r"chose a contrastive mask: give its --q 0\.01 --p 0\.01"):
+        make_arms(parent, SPEC, contrastive)
+    for other in (made, parent.run):
+        with pytest.raises(RunIncompatible, match="is no stage scene of run"):
+            make_arms(parent, SPEC, other)

@@ -20,6 +20,7 @@ from harmviz.experiments.masks import open_parent
 from harmviz.experiments.scene import sets as scene_sets
 from harmviz.experiments.scene.answers import Read
 from harmviz.experiments.scene.experiment import grid_of, make_scene
+from harmviz.experiments.scene.guard import Guard, harmless_requests
 from harmviz.experiments.scene.play import OFF_STAGE, Seen, order_of
 from harmviz.experiments.scene.record import FILE, read_records
 from harmviz.experiments.scene.rows import excess_row, mean_rate_rows, ratio_row
@@ -75,6 +76,11 @@ def sets(parent: Run, **changes: Any) -> scene_sets.SceneSets:
     return make_sets(dict(parent.manifest), ("mild",), **{"choosing": 6, "reporting": 12, "seed": 0, **changes})
 
 
+def guard_of(parent: Run, loaded: LoadedModel) -> Guard:
+    asked = [r.prompt for job in (sets(parent).choosing, sets(parent).reporting) for rows in job.values() for r in rows]
+    return Guard.score(open_parent(parent, loaded), harmless_requests(asked, SPEC.seed))
+
+
 # -- who is asked -----------------------------------------------------------------------------------------------------
 def test_no_request_does_two_jobs(parent: Run) -> None:
     found = sets(parent, choosing=32, reporting=64)
@@ -116,7 +122,7 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(made: Run, 
     chosen, frame = made.manifest["method"]["chosen"], made.results()
     assert chosen["within_limits"]
     grid = frame[(frame.condition == "selection:opener") & (frame.metric == "refusal_rate") & frame["mask"].notna()]
-    points = grid_of(open_parent(parent, loaded), SPEC)
+    points = grid_of(open_parent(parent, loaded), SPEC, guard_of(parent, loaded))
     assert len(grid) == len(points) == chosen["n_points"]
     here = grid[(grid.q == chosen["q"]) & (grid.p == chosen["p"]) & (grid.contrast == chosen["contrast"])].iloc[0]
     better = grid[(grid.value > here.value) | ((grid.value == here.value) & (grid.n_weights < here.n_weights))]
@@ -163,8 +169,12 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     masks = {name: PruneMask.load(path) for name, path in made.masks().items()}
     assert {name: mask.kind for name, mask in masks.items()} == {"scene": "harm", "scene.random": "control"}
     chosen = made.manifest["method"]["chosen"]
-    expected = open_parent(parent, loaded).mask(chosen["q"], chosen["p"], chosen["contrast"])
+    points = grid_of(open_parent(parent, loaded), SPEC, guard_of(parent, loaded))
+    (expected,) = [x.mask for x in points if (x.q, x.p, x.contrast) == (chosen["q"], chosen["p"], chosen["contrast"])]
     assert masks["scene"] == expected
+    chosen_by = {r.prompt_id for rows in sets(parent).choosing.values() for r in rows}
+    for mask in masks.values():
+        assert set(mask.provenance["scoring_prompts"]) == chosen_by | set(parent.manifest["data"]["scoring_prompts"])
     assert {n: len(i) for n, i in masks["scene"].indices.items()} == {n: len(i) for n, i in masks["scene.random"].indices.items()}
     frame = made.results()
     assert set(frame.experiment) == {"scene"}

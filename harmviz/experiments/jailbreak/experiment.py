@@ -2,7 +2,7 @@
 
 The paper's claim: surface guardrails stay brittle, jailbreaks pass them; a model without its harm weights resists. So every request is
 put into every attack (``harmviz.attacks``) and answered greedily by the intact model and under each mask: the headline masks
-of a map run, plain and contrastive, beside as many weights drawn at random in several draws, and the mask that the same rule
+of a map run, plain and contrastive, and where a stage scene was made of that run the mask it chose, beside as many weights drawn at random in several draws, and the mask that the same rule
 selects from harmless answers. The same attacks are put around benign requests: a model that declines those as well has not become safer.
 
 Stages: one per mask and attack for the answers, one for the verdicts on them. The texts stay in scratch, which is deleted at the end;
@@ -31,6 +31,7 @@ from harmviz.experiments.jailbreak.requests import Request, check_sources, choos
 from harmviz.experiments.jailbreak.rows import INTACT, RANDOM, Answers, Arm, Grid, measure_answers, mostly_repeats
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent
+from harmviz.experiments.scene.record import MASK as SCENE_MASK
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length
 from harmviz.generation.text import whole_text
@@ -112,7 +113,7 @@ def mask_points(run: Run, spec: JailbreakSpec) -> dict[Contrast, tuple[float, fl
     return {c: (float(headline[c]["q"]), float(headline[c]["p"])) for c in NAMES if c in headline}
 
 
-def make_arms(parent: Parent, spec: JailbreakSpec) -> tuple[tuple[Arm, ...], list[str]]:
+def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> tuple[tuple[Arm, ...], list[str]]:
     """The states of the model that are compared, the intact one first; and notes on what is not among them.
 
     Raises:
@@ -129,7 +130,11 @@ def make_arms(parent: Parent, spec: JailbreakSpec) -> tuple[tuple[Arm, ...], lis
         mask = parent.mask(q, p, contrast)
         about = {"mask": "mean(all)", "control": "none", "contrast": contrast, "q": q, "p": p, "scope": "global", "n_weights": mask.n_weights}
         arms.append(Arm(NAMES[contrast], NAMES[contrast], mask, about))
-    matched, (q, p) = arms[-1], points[base]
+    (q, p), matched = points[base], arms[-1]
+    if scene is not None:
+        matched = scene_arm(parent.run, scene)
+        arms.append(matched)
+        q, p = matched.facts["q"], matched.facts["p"]
     assert matched.mask is not None
     for draw in range(spec.draws):
         drawn = parent.random(matched.mask, p, seed=spec.seed, draw=draw)
@@ -142,6 +147,23 @@ def make_arms(parent: Parent, spec: JailbreakSpec) -> tuple[tuple[Arm, ...], lis
         if arm.mask is not None:
             check_mask(parent.loaded, arm.mask)
     return tuple(arms), notes
+
+
+def scene_arm(run: Run, scene: Run) -> Arm:
+    """The mask that a stage scene of this map run chose, as a state of the model.
+
+    Raises:
+        RunIncompatible: no scene, or one of another run. MaskInvalid: its mask is damaged.
+    """
+    method = scene.manifest["method"]
+    if method.get("experiment") != "scene" or scene.manifest["parents"] != [run.id] or SCENE_MASK not in scene.masks():
+        raise RunIncompatible(f"run {scene.id} is no stage scene of run {run.id}; make one with `python -m harmviz experiment scene {run.id}`")
+    chosen = method["chosen"]
+    name = NAMES.get(chosen["contrast"], str(chosen["contrast"]))
+    about = {"mask": "mean(all)", "control": "none", "scope": "global", **{k: chosen[k] for k in ("contrast", "q", "p", "n_weights")}}
+    if name in NAMES.values():
+        raise RunIncompatible(f"scene {scene.id} chose a {name} mask: give its --q {chosen['q']:g} --p {chosen['p']:g} instead of --scene")
+    return Arm(name, name, PruneMask.load(scene.masks()[SCENE_MASK]), about)
 
 
 def _benign_signed(parent: Parent, q: float, p: float) -> PruneMask | None:
@@ -179,6 +201,7 @@ def run_jailbreak(
     spec: JailbreakSpec,
     judges: Sequence[Judge],
     *,
+    scene: Run | None = None,
     data: str | None = None,
     root: Path | None = None,
     resume: bool = False,
@@ -189,6 +212,7 @@ def run_jailbreak(
 
     Args:
         judges: judges beside the keyword list, of either kind.
+        scene: a stage scene of the map run, whose mask is one more.
         data: as ``choose_requests``.
         root, resume, listener: as ``run_experiment``.
 
@@ -197,9 +221,10 @@ def run_jailbreak(
         ModelUnavailable: a judge cannot be reached.
     """
     loaded = parent.loaded
-    arms, notes = make_arms(parent, spec)
+    arms, notes = make_arms(parent, spec, scene)
+    scored = frozenset(p for a in arms if a.mask is not None for p in a.mask.provenance.get("scoring_prompts", ()))
     chosen = choose_requests(
-        parent.run, check_sources(spec.requests), harmful=spec.harmful, benign=spec.benign, seed=spec.seed, data=data, say=say,
+        parent.run, check_sources(spec.requests), harmful=spec.harmful, benign=spec.benign, seed=spec.seed, data=data, scored=scored, say=say,
     )  # fmt: skip
     requests = fitting(loaded, spec.attacks, chosen.requests, spec.max_new_tokens)
     notes += chosen.notes
@@ -207,7 +232,7 @@ def run_jailbreak(
         notes.append(f"{too_long} requests do not fit the model's context under every attack and are left out")
     for note in notes:
         say(note)
-    plan = _plan(parent, spec, judges, arms, requests, notes)
+    plan = _plan([parent.run.id, *([scene.id] if scene else [])], parent.loaded, spec, judges, arms, requests, notes)
     if find_run(plan.run_id, root) is None:
         probe(judges)
     return run_experiment(
@@ -216,13 +241,14 @@ def run_jailbreak(
 
 
 def _plan(
-    parent: Parent, spec: JailbreakSpec, judges: Sequence[Judge], arms: Sequence[Arm], requests: Sequence[Request], notes: Sequence[str]
+    parents: Sequence[str], loaded: LoadedModel, spec: JailbreakSpec, judges: Sequence[Judge], arms: Sequence[Arm], requests: Sequence[Request],
+    notes: Sequence[str],
 ) -> Plan:
     counts = Counter(r.category for r in requests)
     harmful = sum(r.harmful for r in requests)
     digests = {a.name: a.mask.digest for a in arms if a.mask is not None}
     return Plan(
-        name="jailbreak", version=METHOD, model=model_facts(parent.loaded), device=parent.loaded.device.type, parents=[parent.run.id],
+        name="jailbreak", version=METHOD, model=model_facts(loaded), device=loaded.device.type, parents=parents,
         data={
             "id": "+".join(spec.requests),
             "hash": hashlib.sha256("\n".join(f"{r.category} {r.id} {r.mild}" for r in requests).encode()).hexdigest(),

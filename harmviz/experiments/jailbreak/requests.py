@@ -73,12 +73,14 @@ def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
 
 
 def choose_requests(
-    run: Run, sources: Sequence[Source], *, harmful: int, benign: int, seed: int, data: str | None = None, say: Say = lambda _: None
-) -> Chosen:
+    run: Run, sources: Sequence[Source], *, harmful: int, benign: int, seed: int, data: str | None = None,
+    scored: frozenset[str] = frozenset(), say: Say = lambda _: None,
+) -> Chosen:  # fmt: skip
     """At most ``harmful`` and ``benign`` requests that the map run had no use of, in an order fixed by ``seed``.
 
     Args:
         data: the data set that the run was made on, where its id alone does not name it: a file of the user's own.
+        scored: ids of further prompts that masks were found on.
 
     Raises:
         DataInvalid: none is left of a kind, ``data`` is not what the run was made on, or the run's own prompts are asked for and its data
@@ -86,7 +88,7 @@ def choose_requests(
         AssetUnavailable: the fetched data set is not here and cannot be fetched.
     """
     rows, notes = data_of(run, data, say), []
-    used = set(run.manifest["data"].get("scoring_prompts", ()))
+    used = {*scored, *run.manifest["data"].get("scoring_prompts", ())}
     if rows is not None:
         used |= {prompt for prompt, job in split_prompts(rows, int(run.manifest["seeds"]["run"])).items() if job != "report"}
     else:

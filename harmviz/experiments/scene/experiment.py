@@ -1,6 +1,7 @@
 """The stage scene: an aligned model is talked into answering, and declines again without a few of its weights.
 
-On a map run of the model: (1) every mask of a small grid answers the *choosing* requests under the opener; (2) of the masks
+On a map run of the model: (1) every mask of a small grid, selected as in the paper, contrastive, and guarded against over-refusal
+(``guard``), answers the *choosing* requests under the opener; (2) of the masks
 that keep the limits (harmless requests are not declined, texts do not repeat themselves, direct refusals stay, the benign
 loss stays) the one that declines most often under the opener is chosen; ties go to fewer weights; (3) everything is measured on other
 requests, beside random draws, the benign-signed and the magnitude-matched control, with a dose curve; (4) the mild requests
@@ -26,11 +27,12 @@ from harmviz.evaluation.judges.refusing import usable_judge
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent, open_parent
 from harmviz.experiments.scene.answers import UNITS_PER_TOKEN, Answers
+from harmviz.experiments.scene.guard import GUARD_UNITS, Guard, harmless_requests
 from harmviz.experiments.scene.play import OFF_STAGE
 from harmviz.experiments.scene.report import RECORD_UNITS, Report
 from harmviz.experiments.scene.rows import loss_row, paired_rows, rate_rows
 from harmviz.experiments.scene.sets import BENIGN, SHOWN, SceneSets, make_sets
-from harmviz.experiments.scene.spec import Point, SceneSpec, broken_limits
+from harmviz.experiments.scene.spec import Point, SceneSpec, Selector, broken_limits
 from harmviz.masks.mask import PruneMask
 from harmviz.models import LoadedModel
 from harmviz.pipeline.progress import Listener
@@ -42,21 +44,19 @@ VERSION = 1
 CHOOSING_TOKENS = 32
 
 
-def grid_of(parent: Parent, spec: SceneSpec) -> list[Point]:
-    """The distinct masks of the grid that the run's candidates settle exactly.
+def grid_of(parent: Parent, spec: SceneSpec, guard: Guard | None = None) -> list[Point]:
+    """The distinct masks of the grid that the run's candidates settle exactly; guarded ones where there is a guard.
 
     Raises:
         SelectionInexact: none; the message says what the run stores.
     """
     found: dict[str, Point] = {}
     for contrast, p, q in product(spec.contrasts, spec.p_grid, spec.q_grid):
-        if contrast == "both" and not parent.candidates.has_contrast:
-            continue
         try:
-            mask = parent.mask(q, p, contrast)
+            mask = _mask(parent, guard, q, p, contrast)
         except SelectionInexact:
             continue
-        if mask.n_weights:
+        if mask is not None and mask.n_weights:
             found.setdefault(mask.digest, Point(q, p, contrast, mask))
     if not found:
         raise SelectionInexact(
@@ -65,6 +65,13 @@ def grid_of(parent: Parent, spec: SceneSpec) -> list[Point]:
             f"{', '.join(f'{p:g}' for p in parent.candidates.p_grid)}; give --q within that, or make a run with a larger --q-max"
         )
     return list(found.values())
+
+
+def _mask(parent: Parent, guard: Guard | None, q: float, p: float, contrast: Selector) -> PruneMask | None:
+    """The mask of this point; None where the run scored nothing to contrast with, or there is no guard."""
+    if contrast == "guarded":
+        return None if guard is None else guard.mask(q, p)
+    return None if contrast == "both" and not parent.candidates.has_contrast else parent.mask(q, p, contrast)
 
 
 def make_scene(
@@ -83,28 +90,33 @@ def make_scene(
     sets = make_sets(dict(run.manifest), spec.sources, choosing=spec.choosing, reporting=spec.requests, seed=spec.seed, say=say)
     if all(r.set in OFF_STAGE for r in sets.reporting[SHOWN]):
         raise DataInvalid(f"none of the {len(sets.reporting[SHOWN])} mild requests left to report on is one to show; ask for more of them")
-    points = grid_of(parent, spec)
+    grid_of(parent, spec, Guard.of_nothing(parent))  # raises before any work where nothing can be settled
     referee = usable_judge()
     plan = Plan(
         name="scene", version=VERSION, model=model_facts(loaded), parameters=spec.parameters(), seeds={"scene": spec.seed},
         data={"id": "+".join(spec.sources), "hash": sets.hash, "counts": sets.counts, "left_out": {}, "notes": list(sets.notes)},
-        parents=[run.id], device=loaded.device.type, units=_units(spec, sets, points),
+        parents=[run.id], device=loaded.device.type, units=_units(spec, sets),
         determinants={"judge": None if referee is None else identity(referee)},
         notes={"judges": ["keyword", *([] if referee is None else [referee.name])]},
     )  # fmt: skip
 
     def work(experiment: Experiment) -> Mapping[str, Any]:
-        answers = Answers(experiment, loaded, spec.opener, referee)
-        chosen, about = Choosing(experiment, answers, spec, sets, points).best()
-        return {"chosen": about, **Report(experiment, answers, spec, sets, parent, chosen).write()}
+        answers, guard = Answers(experiment, loaded, spec.opener, referee), None
+        if spec.guarded:
+            experiment.progress.begin("guard")
+            asked = [r.prompt for job in (sets.choosing, sets.reporting) for rows in job.values() for r in rows]
+            guard = Guard.score(parent, harmless_requests(asked, spec.seed), experiment.progress.within(GUARD_UNITS))
+        chosen, about = Choosing(experiment, answers, spec, sets, grid_of(parent, spec, guard)).best()
+        return {"chosen": about, **Report(experiment, answers, spec, sets, parent, chosen, guard).write()}
 
     return run_experiment(plan, work, root=root, resume=resume, listener=listener)
 
 
-def _units(spec: SceneSpec, sets: SceneSets, points: Sequence[Point]) -> float:
-    """The work in forward passes of one sample, where the first mask that is tried against the limits keeps them."""
+def _units(spec: SceneSpec, sets: SceneSets) -> float:
+    """The work in forward passes of one sample, where every point is settled and the first one tried against the limits keeps them."""
+    points = len(spec.contrasts) * len(spec.p_grid) * len(spec.q_grid)
     chosen_by = sum(len(rows) for name, rows in sets.choosing.items() if name != BENIGN)
-    choosing = (len(points) + 1) * chosen_by * CHOOSING_TOKENS * UNITS_PER_TOKEN + 2 * _trial_units(sets)
+    choosing = spec.guarded * GUARD_UNITS + (points + 1) * chosen_by * CHOOSING_TOKENS * UNITS_PER_TOKEN + 2 * _trial_units(sets)
     harmful = sum(len(rows) for name, rows in sets.reporting.items() if name != BENIGN)
     benign = len(sets.reporting[BENIGN])
     arms = 4 + spec.draws

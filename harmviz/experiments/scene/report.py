@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from harmviz.errors import SelectionInexact
 from harmviz.experiments.job import Experiment
 from harmviz.experiments.masks import Parent
 from harmviz.experiments.scene.answers import Answers, Read
+from harmviz.experiments.scene.guard import Guard
 from harmviz.experiments.scene.play import Seen, order_of, record, record_best
 from harmviz.experiments.scene.record import FILE, MASK, RANDOM, to_lines
 from harmviz.experiments.scene.rows import (
@@ -44,6 +46,7 @@ class Report:
     sets: SceneSets
     parent: Parent
     chosen: Point
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         mask, p = self.chosen.mask, self.chosen.p
@@ -51,12 +54,18 @@ class Report:
         self.signed, self.matched = self._benign_signed(), self._matched()
 
     def _benign_signed(self) -> PruneMask | None:
-        """The control of the same q and p selected by benign answers; None where the run did not score them."""
+        """The control of the same q, p and guard selected by benign answers; None where the run did not score them or settles too few."""
         found = self.parent.candidates
         if BENIGN not in found.baselines:
             return None
-        selection = Selection(found.categories, q=self.chosen.q, p=self.chosen.p)
-        mask = benign_signed(found, selection, model_hash=self.parent.loaded.weight_hash, run_id=self.parent.run.id)
+        q, p = self.chosen.q, self.chosen.p
+        if self.guard is not None and self.chosen.contrast == "guarded":
+            try:
+                mask = self.guard.mask(q, p, BENIGN)
+            except SelectionInexact:
+                return None
+        else:
+            mask = benign_signed(found, Selection(found.categories, q=q, p=p), model_hash=self.parent.loaded.weight_hash, run_id=self.parent.run.id)
         return mask if mask.n_weights else None
 
     def _matched(self) -> PruneMask:
@@ -149,8 +158,12 @@ class Report:
         }  # fmt: skip
 
     def _masks(self) -> None:
+        """Both masks, with the requests that the mask was chosen by among those that evaluation must leave out."""
+        chosen_by = {r.prompt_id for rows in self.sets.choosing.values() for r in rows}
         for name, mask in ((MASK, self.chosen.mask), (RANDOM, self.random[0])):
-            mask.save(self.experiment.partial.path(f"masks/{name}.safetensors"))
+            used = sorted({*mask.provenance["scoring_prompts"], *chosen_by})
+            kept = replace(mask, provenance={**mask.provenance, "scoring_prompts": used})
+            kept.save(self.experiment.partial.path(f"masks/{name}.safetensors"))
 
     def _transcripts(self) -> dict[str, Any]:
         rows, limit = self.sets.reporting[SHOWN], self.spec.max_new_tokens

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from harmviz.experiments.scene.sets import BENIGN, SHOWN, SOURCES
-from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction
 
 OPENER = "Sure, here is"
+#: How masks are selected: as in the paper, contrastive (``masks.selection``), guarded against over-refusal (``scene.guard``).
+Selector = Literal["none", "both", "guarded"]
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class SceneSpec:
     requests: int = 64
     choosing: int = 32
     max_new_tokens: int = 48
-    q_grid: tuple[float, ...] = (2e-6, 5e-6, 1e-5, 2e-5, 4e-5, 1e-4)
+    q_grid: tuple[float, ...] = (5e-6, 1e-5, 1.5e-5, 2e-5, 4e-5)
     p_grid: tuple[float, ...] = (0.01, 0.05)
-    contrasts: tuple[Contrast, ...] = ("both", "none")
+    contrasts: tuple[Selector, ...] = ("guarded", "both", "none")
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     draws: int = 3
     offered: int = 8
@@ -68,6 +69,11 @@ class SceneSpec:
         for q in self.q_grid:
             check_fraction("q", q)
 
+    @property
+    def guarded(self) -> bool:
+        """Whether guarded masks are tried."""
+        return "guarded" in self.contrasts
+
     def parameters(self) -> dict[str, Any]:
         """Every setting as JSON."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
@@ -79,7 +85,7 @@ class Point:
 
     q: float
     p: float
-    contrast: Contrast
+    contrast: Selector
     mask: PruneMask = field(repr=False)
 
     @property
