@@ -26,9 +26,11 @@ ARMS = (
     Arm("random-1", "random", None, {**BOTH, "control": "random"}),
     Arm("benign_signed", "benign_signed", None, {**BOTH, "control": "benign_signed"}),
 )
+#: With the mask of a stage scene.
+WITH_SCENE = (*ARMS[:3], Arm("guarded", "guarded", None, {**POINT, "contrast": "guarded", "q": 2e-5, "n_weights": 2123, "control": "none"}), *ARMS[3:])
 #: Share of refused harmful requests by state of the model: bare, and under attack.
-REFUSED = {"intact": (0.97, 0.3), "plain": (0.97, 0.33), "contrastive": (0.98, 0.72), "random-0": (0.97, 0.31), "random-1": (0.97, 0.29), "benign_signed": (0.9, 0.28)}
-OVER = {"intact": 0.04, "plain": 0.04, "contrastive": 0.09, "random-0": 0.04, "random-1": 0.03, "benign_signed": 0.05}
+REFUSED = {"intact": (0.97, 0.3), "plain": (0.97, 0.33), "contrastive": (0.98, 0.72), "guarded": (0.97, 0.8), "random-0": (0.97, 0.31), "random-1": (0.97, 0.29), "benign_signed": (0.9, 0.28)}
+OVER = {"intact": 0.04, "plain": 0.04, "contrastive": 0.09, "guarded": 0.04, "random-0": 0.04, "random-1": 0.03, "benign_signed": 0.05}
 
 
 def requests(harmful: int = 20, benign: int = 12) -> list[Request]:
@@ -37,13 +39,13 @@ def requests(harmful: int = 20, benign: int = 12) -> list[Request]:
     return [Request(r, mild=True) for r in rows]
 
 
-def grid(attacks: tuple[Attack, ...], asked: list[Request], refused: Mapping[str, tuple[float, float]] = REFUSED, *, judge: bool = True, seed: int = 0) -> Grid:
+def grid(attacks: tuple[Attack, ...], asked: list[Request], refused: Mapping[str, tuple[float, float]] = REFUSED, *, judge: bool = True, seed: int = 0, arms: tuple[Arm, ...] = ARMS) -> Grid:
     """A grid of made-up answers. One request is as easily refused under every mask, so that pairs agree as real ones do."""
     rng = np.random.default_rng(seed)
-    made = Grid(ARMS, attacks, asked, seed)
+    made = Grid(arms, attacks, asked, seed)
     ease = rng.random((len(attacks), len(asked)))
     hard = rng.uniform(-0.25, 0.25, len(attacks))
-    for i, arm in enumerate(ARMS):
+    for i, arm in enumerate(arms):
         for j, attack in enumerate(attacks):
             flags = []
             for k, request in enumerate(asked):
@@ -84,11 +86,12 @@ def make_experiment(
     lines: str | None = None,
     n: tuple[int, int] = (20, 12),
     refused: Mapping[str, tuple[float, float]] = REFUSED,
+    states: tuple[Arm, ...] = ARMS,
 ) -> Run:
     """Writes a complete jailbreak experiment below ``root``. ``method`` changes what its manifest says; ``lines``: the transcripts' text."""
     chosen = load_attacks()[:4] if attacks is None else attacks
     asked = requests(*n)
-    arms = [{"name": a.name, "group": a.group, "digest": "d", **a.facts} for a in ARMS]
+    arms = [{"name": a.name, "group": a.group, "digest": "d", **a.facts} for a in states]
     told = {
         "experiment": "jailbreak", "version": 1, "attacks": [a.record() for a in chosen], "arms": arms,
         "judges": [
@@ -99,7 +102,7 @@ def make_experiment(
         "unscored": {"offline-harm": {"it does not tell harmful from harmless in mild texts": n[0] * len(chosen) * len(ARMS)}},
     }  # fmt: skip
     with begin(run_id, root) as partial:
-        write_rows(partial.path("results/grid.parquet"), grid(chosen, asked, refused).rows())
+        write_rows(partial.path("results/grid.parquet"), grid(chosen, asked, refused, arms=states).rows())
         written = "".join(json.dumps(r) + "\n" for r in transcript(chosen, answer)) if lines is None else lines
         partial.write("results/transcripts.jsonl", written.encode())
         partial.finish("rows")

@@ -60,7 +60,7 @@ def test_what_it_costs_is_the_fall_of_the_loss_of_declining(guard: Guard, parent
             logits = loaded.model(input_ids=ids).logits[0, s.n_prompt - 1 : -1].float()
             loss = torch.nn.functional.cross_entropy(logits, ids[0, s.n_prompt :])
             (gradient,) = torch.autograd.grad(loss, weight)
-            total += float((gradient * weight).ravel()[flat])
+            total += float((gradient * weight.detach()).ravel()[flat])
     finally:
         weight.requires_grad_(False)
     assert total > 0

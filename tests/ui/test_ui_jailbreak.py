@@ -16,7 +16,7 @@ from harmviz.store import Run
 from harmviz.ui import jailbreak
 from harmviz.ui import jailbreak_answers as answers
 from harmviz.ui import jailbreak_facts as facts
-from tests.jailbreak_world import REFUSED, make_experiment
+from tests.jailbreak_world import REFUSED, WITH_SCENE, make_experiment
 
 SAME = dict.fromkeys(REFUSED, (0.97, 0.3))
 NAMES = {a.id: a.name for a in load_attacks()}
@@ -30,7 +30,7 @@ def loaded(root: Path, refused: Mapping[str, tuple[float, float]] = REFUSED, **c
 
 def test_every_row_finds_its_state_of_the_model(tmp_path: Path) -> None:
     _, grid, rows = loaded(tmp_path)
-    assert grid.groups == list(facts.GROUPS)
+    assert grid.groups == [g for g in facts.GROUPS if g != "guarded"]
     assert grid.attacks == [a.id for a in load_attacks()[:4]]
     assert rows["group"].value_counts()["intact"] < rows["group"].value_counts()["contrastive"], "the intact model has no differences"
     direct = rows[(rows.metric == "refusal_rate") & (rows.category == "harm") & (rows.condition == "direct") & rows["mask"].isna()]
@@ -96,6 +96,14 @@ def test_the_finding_where_a_mask_resists_and_where_it_does_not(tmp_path: Path) 
     run, grid, _ = loaded(tmp_path / "b", refused=SAME, n=(60, 20))
     assert "no difference to random masks shows" in jailbreak.finding(grid, "refusal_rate")
     assert "no clear difference to random masks" in " ".join(jailbreak.found_lines(grid, run))
+
+
+def test_the_mask_of_a_stage_scene_is_told_of_first(tmp_path: Path) -> None:
+    run, grid, _ = loaded(tmp_path, n=(60, 20), states=WITH_SCENE)
+    assert grid.groups == list(facts.GROUPS)
+    assert "without the guarded mask's weights: +" in jailbreak.finding(grid, "refusal_rate")
+    assert "With the mask guarded against over-refusal it refuses" in jailbreak.found_lines(grid, run)[-1]
+    assert "guarded 2,123 weights" in facts.set_up(run)
 
 
 def test_a_model_without_a_guardrail_and_attacks_that_do_not_pass(tmp_path: Path) -> None:
