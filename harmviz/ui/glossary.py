@@ -24,6 +24,7 @@ TERMS: dict[str, str] = {
     "same-topic safe": "Answers to the same kind of request that inform without helping harm. Harm minus safe is the harm-specific part.",
     "harm-specific": "The rise on harmful answers minus the rise on same-topic answers that do no harm.",
     "contrastive": "Weights ranked by harm score minus what they do for safe or harmless answers, so that general ones drop out.",
+    "guarded": "Weights ranked by harm score minus what answering harmless requests hangs on them, so that the model does not decline those too.",
     "plain": "Weights ranked by harm score alone, as in the paper.",
     "as in the paper": "Weights ranked by harm score alone, among those not protected.",
     "Jaccard": "Weights in both masks divided by weights in either: 0 nothing shared, 1 the same mask.",

@@ -7,7 +7,6 @@ a recorded request that is not, in a run from elsewhere, is not offered.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
 
 import streamlit as st
 
@@ -112,7 +111,7 @@ def controls(scene: Scene) -> Lineup:
             help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was measured and recorded.",
         )  # fmt: skip
     with right:
-        frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{escape(scene_words.weights(scene.run))}</div>')
+        frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{scene_words.weights(scene.run)}</div>')
     return Lineup(MASK, control=True, strength=float(strength), stored_control=RANDOM)
 
 

@@ -17,6 +17,7 @@ from harmviz.ui import text
 from harmviz.ui.glossary import explained
 
 _SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests"}
+_SELECTIONS = {"none": "as in the paper", "both": "contrastive", "guarded": "guarded"}
 _BARS = {"intact": "currentColor", "mask": "var(--hv-harm)", "random": "var(--hv-control)"}
 
 
@@ -100,8 +101,11 @@ def story(run: Run, found: Numbers) -> str:
 
 
 def weights(run: Run) -> str:
-    """``0.004 % · 4,246 weights`` of the scene's mask."""
-    return text.fraction_of(int(run.manifest["method"]["chosen"]["n_weights"]), int(run.manifest["model"]["n_scored_weights"]))
+    """``0.004 % · 4,246 weights · guarded`` of the scene's mask, as HTML: how many, and by which selection."""
+    chosen = run.manifest["method"]["chosen"]
+    size = text.fraction_of(int(chosen["n_weights"]), int(run.manifest["model"]["n_scored_weights"]))
+    selection = _SELECTIONS.get(str(chosen.get("contrast")))
+    return explained(" · ".join([size, *([selection] if selection else [])]))
 
 
 def _share(run: Run, n: int) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harmviz.store import Run
-from harmviz.ui.scene_words import Numbers, Rate, footing, numbers, rates_markup, story
+from harmviz.ui.scene_words import Numbers, Rate, footing, numbers, rates_markup, story, weights
 from tests.scenes import make_scene, rate
 
 
@@ -67,3 +67,11 @@ def test_the_opener_of_a_manifest_is_text(tmp_path: Path) -> None:
     assert "<img" not in page
     assert "<b>" not in page
     assert "&lt;img src=x&gt;" in page
+
+
+def test_the_mask_is_told_by_size_and_selection(tmp_path: Path) -> None:
+    run = make_scene(tmp_path)
+    assert "4,246 weights" in weights(run)
+    assert "contrastive" in weights(run)
+    run.manifest["method"]["chosen"]["contrast"] = "<img>"
+    assert "<img" not in weights(run)
