@@ -1,4 +1,4 @@
-"""The committed reference run, and a reduced real run: the embedded model on real text, in CI.
+"""The committed reference runs of the start model and the aligned one, and a reduced real run: the embedded model on real text, in CI.
 
 The claims of the README are asserted here against the stored rows, so that text and numbers cannot drift apart.
 """
@@ -25,10 +25,10 @@ ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
 
 
-@pytest.fixture(scope="module")
-def reference():
-    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith("smollm2-135m-instruct-pyrit-")]
-    assert len(found) == 1, "exactly one reference run is committed"
+@pytest.fixture(scope="module", params=["smollm2-135m-instruct-pyrit-", "smollm2-135m-aligned-pyrit-"])
+def reference(request):
+    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(request.param)]
+    assert len(found) == 1, "exactly one reference run of each is committed"
     return found[0]
 
 
