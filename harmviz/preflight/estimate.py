@@ -188,12 +188,22 @@ def _time(model: ModelEstimate, data: DataPlan, device: str) -> tuple[float | No
     size = max(1, model.n_scored)
     known = {r.id: r for root in (shipped_runs_root(), runs_root()) for r in list_runs(root)}
     usable = [r for r in known.values() if r.kind == "map" and r.manifest["hardware"].get("device") == device and r.manifest["timings"]]
-    for run in sorted(usable, key=lambda r: (abs(math.log(max(1, r.manifest["model"]["n_scored_weights"]) / size)), r.id)):
+
+    def nearness(run: Run) -> tuple[float, float, str]:
+        # Of runs as near in size the fastest: whatever else a machine had to do is in a run's time.
+        return abs(math.log(max(1, run.manifest["model"]["n_scored_weights"]) / size)), _took(run), run.id
+
+    for run in sorted(usable, key=nearness):
         try:
             return _scaled(run, size, data), _basis(run, device)
         except (HarmvizError, KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError):
             continue  # an imported manifest may lack what ours have
     return None, f"no run made on {'a GPU' if device == 'cuda' else 'a CPU'} is stored to scale from"
+
+
+def _took(run: Run) -> float:
+    """Seconds of all its stages."""
+    return float(sum(run.manifest["timings"].values()))
 
 
 def _scaled(run: Run, size: int, data: DataPlan) -> float:
@@ -202,11 +212,11 @@ def _scaled(run: Run, size: int, data: DataPlan) -> float:
     theirs = plan_of_run(run) or data
     tokens = data.tokens_per_sample() / theirs.tokens_per_sample(run.manifest["parameters"]["max_response_tokens"])
     units = run_units(data.samples) / run_units(_samples_of(run))
-    return float(sum(run.manifest["timings"].values()) * tokens * units * size / run.manifest["model"]["n_scored_weights"])
+    return float(_took(run) * tokens * units * size / run.manifest["model"]["n_scored_weights"])
 
 
 def _basis(run: Run, device: str) -> str:
-    took = sum(run.manifest["timings"].values()) / 60
+    took = _took(run) / 60
     threads = run.manifest["hardware"].get("threads", "?")
     where = "a GPU" if device == "cuda" else f"{threads} threads of an {run.manifest['hardware'].get('machine', 'unknown')} CPU"
     return f"rough: scaled from {run.model_name} on {run.manifest['data']['id']}, {took:.0f} min on {where}"
