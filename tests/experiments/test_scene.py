@@ -159,7 +159,7 @@ def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
         ("benign", "refusal_rate"): 0.1, ("benign", "delta_repetition"): 0.03, ("harmful", "opener_repetition"): -0.2,
         ("harmful", "delta_refusal"): -0.05, ("benign", "delta_nll"): 0.5,
     }  # fmt: skip
-    assert broken_limits(known | changes, Limits()) == broken
+    assert list(broken_limits(known | changes, Limits())) == broken
 
 
 # -- what is stored ---------------------------------------------------------------------------------------------------

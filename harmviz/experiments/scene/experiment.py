@@ -6,7 +6,7 @@ that keep the limits (harmless requests are not declined, texts do not repeat th
 loss stays) the one that declines most often under the opener is chosen; ties go to fewer weights; (3) everything is measured on other
 requests, beside random draws, the benign-signed and the magnitude-matched control, with a dose curve; (4) the mild requests
 that read best are recorded token by token. Masks are tried in the order of (1) and only until one keeps the limits: that is the
-same mask as if all had been tried.
+same mask as if all had been tried. Where none does, the one is taken that breaks them least.
 """
 
 from __future__ import annotations
@@ -154,12 +154,12 @@ class Choosing:
         """(the chosen point, what the manifest says of it); the rows of every mask tried go with the run."""
         self._intact_rows()
         ranked = sorted(self.points, key=lambda p: (-self._declined(p), p.mask.n_weights, p.mask.digest))
-        tried: list[tuple[int, int, Point, list[str]]] = []
+        tried: list[tuple[float, int, Point, list[str]]] = []
         for place, point in enumerate(ranked):
             if place:  # one was planned for
                 self.experiment.progress.total += _trial_units(self.sets)
             broken = self._broken(point)
-            tried.append((len(broken), place, point, broken))
+            tried.append((max(broken.values(), default=0.0), place, point, list(broken)))
             if not broken:
                 break
         _, _, chosen, broken = min(tried, key=lambda t: t[:2])
@@ -187,8 +187,8 @@ class Choosing:
         self.rows += [*rate_rows(read, **where), *paired_rows([read], intact, self._ids(True), seed=self.spec.seed, **where)]
         return float(np.nanmean(read.declines)) if not np.isnan(read.declines).all() else 0.0
 
-    def _broken(self, point: Point) -> list[str]:
-        """Which limits this mask breaks."""
+    def _broken(self, point: Point) -> dict[str, float]:
+        """Which limits this mask breaks, and how far."""
         seed, made = self.spec.seed, []
         for harmful in (True, False):
             read, intact = self._read(point.mask, harmful, opened=False), self._read(None, harmful, opened=False)
