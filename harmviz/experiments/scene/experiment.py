@@ -162,11 +162,11 @@ class Choosing:
             tried.append((max(broken.values(), default=0.0), place, point, list(broken)))
             if not broken:
                 break
-        _, _, chosen, broken = min(tried, key=lambda t: t[:2])
+        _, _, chosen, names = min(tried, key=lambda t: t[:2])
         self.experiment.rows("selection", lambda: iter(self.rows))
         return chosen, {
-            "q": chosen.q, "p": chosen.p, "contrast": chosen.contrast, "n_weights": chosen.mask.n_weights, "within_limits": not broken,
-            "broken": broken, "limits": asdict(self.spec.limits), "n_tried": len(tried), "n_points": len(self.points),
+            "q": chosen.q, "p": chosen.p, "contrast": chosen.contrast, "n_weights": chosen.mask.n_weights, "within_limits": not names,
+            "broken": names, "limits": asdict(self.spec.limits), "n_tried": len(tried), "n_points": len(self.points),
         }  # fmt: skip
 
     def _read(self, mask: PruneMask | None, harmful: bool, *, opened: bool) -> Any:
