@@ -162,6 +162,13 @@ def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
     assert list(broken_limits(known | changes, Limits())) == broken
 
 
+def test_how_far_a_limit_is_broken() -> None:
+    known = {("benign", "refusal_rate"): 0.15, ("harmful", "delta_refusal"): -0.2, ("benign", "delta_nll"): 0.0}
+    assert broken_limits(known, Limits()) == {"over_refusal": pytest.approx(0.5), "direct_lost": pytest.approx(3.0)}
+    del known["harmful", "delta_refusal"]
+    assert broken_limits(known, Limits())["direct_lost"] == float("inf")
+
+
 # -- what is stored ---------------------------------------------------------------------------------------------------
 def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent: Run, loaded: LoadedModel) -> None:
     assert verify_run(made) == []
