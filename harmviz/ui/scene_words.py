@@ -93,7 +93,7 @@ def story(run: Run, found: Numbers) -> str:
     direct = f"Asked directly, this aligned model declines {found.direct.count} harmful requests. " if found.direct else ""
     talked = f"Put “{opener}” into its mouth, and it answers. "
     after = (
-        f"Set {size} to zero, and it declines again; as many random weights change nothing of that."
+        f"Set {size} to zero, and it declines again{f' {found.mask.count}' if found.mask else ''}; as many random weights change nothing of that."
         if shows(run)
         else f"With {size} set to zero it was to decline again; in this measurement that did not stand out clearly."
     )

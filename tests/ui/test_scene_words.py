@@ -53,7 +53,7 @@ def test_the_markup_holds_count_interval_and_place() -> None:
 def test_the_story_claims_only_what_was_measured(tmp_path: Path) -> None:
     good = make_scene(tmp_path / "a")
     weak = make_scene(tmp_path / "b", shows=False)
-    assert "declines again" in story(good, shown(good))
+    assert "declines again 40 of 64; as many random weights" in story(good, shown(good))
     assert "62 of 64" in story(good, shown(good))
     assert "did not stand out" in story(weak, shown(weak))
     unsettled = make_scene(tmp_path / "c", rows=[rate(3, "opener", None)])
