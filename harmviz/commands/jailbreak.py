@@ -13,6 +13,7 @@ from harmviz.attacks import choose_attacks
 from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, say
 from harmviz.errors import HarmvizError, ModelUnavailable
 from harmviz.evaluation.judges import Judge, available, judge
+from harmviz.experiments.jailbreak.rows import group_of
 from harmviz.store import Run, frame_to_records, open_run
 
 #: Judges asked beside the keyword list where none are named.
@@ -88,7 +89,7 @@ def print_found(run: Run) -> None:
     parts += [("harmful requests complied with, at most", "harm", "compliance_rate"), ("benign requests refused, keyword list", "benign", "refusal_rate")]
     for title, category, metric in parts:
         rows = results[(results["category"] == category) & (results["metric"] == metric)]
-        groups = [g for g in GROUPS if not rows[_group(rows) == g].empty]
+        groups = [g for g in GROUPS if not rows[group_of(rows) == g].empty]
         if rows["value"].isna().all():
             print(f"\n{title}: unscored")
             continue
@@ -100,15 +101,9 @@ def print_found(run: Run) -> None:
     print("share of requests [95 % interval] n requests; random: mean over the drawn masks; all attacks: without the bare request")
 
 
-def _group(rows: pd.DataFrame) -> pd.Series:
-    """The column of the table each row belongs to."""
-    name = rows["contrast"].map({"none": "plain", "both": "contrastive", "guarded": "guarded"})
-    return name.where(rows["control"] == "none", rows["control"]).where(rows["mask"].notna(), "intact")
-
-
 def _cell(rows: pd.DataFrame, condition: str | None, group: str) -> str:
     here = rows["condition"].isna() if condition is None else rows["condition"] == condition
-    found = frame_to_records(rows[here & (_group(rows) == group)])
+    found = frame_to_records(rows[here & (group_of(rows) == group)])
     return _rate(found[0]) if found else ""
 
 

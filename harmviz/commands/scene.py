@@ -10,9 +10,9 @@ from typing import Any
 
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
 from harmviz.errors import HarmvizError
+from harmviz.experiments.scene.spec import SELECTIONS, SceneSpec
 from harmviz.store import Run, frame_to_records, open_run
 
-SELECTIONS = {"none": "as in the paper", "both": "contrastive", "guarded": "as in the paper, guarded against over-refusal"}
 CHECKS = {
     "doubled": "refusals under the opener at least doubled",
     "clear_of_random": "their interval lies above the random control's",
@@ -28,7 +28,6 @@ def run(arguments: argparse.Namespace) -> None:
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
     from harmviz.experiments.scene.experiment import make_scene
-    from harmviz.experiments.scene.spec import SceneSpec
     from harmviz.models import load_model
 
     grids: dict[str, Any] = {}

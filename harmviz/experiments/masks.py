@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from harmviz.errors import RunIncompatible
+from harmviz.errors import RunIncompatible, SelectionInexact
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.controls import random_control
+from harmviz.masks.controls import benign_signed, random_control
 from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
@@ -32,10 +33,23 @@ class Parent:
             ValueError, SelectionInexact: as ``harmviz.masks.selection.select``.
         """
         chosen = Selection(tuple(categories) or self.candidates.categories, q=q, p=p, contrast=contrast)
-        return make_mask(
-            self.candidates, chosen, model_hash=self.loaded.weight_hash, run_id=self.run.id,
-            scoring_prompts=list(self.run.manifest["data"]["scoring_prompts"]),
-        )  # fmt: skip
+        return make_mask(self.candidates, chosen, **self._about)
+
+    @property
+    def _about(self) -> dict[str, Any]:
+        return {
+            "model_hash": self.loaded.weight_hash, "run_id": self.run.id, "scoring_prompts": list(self.run.manifest["data"]["scoring_prompts"]),
+        }  # fmt: skip
+
+    def benign_signed(self, q: float, p: float) -> PruneMask | None:
+        """What the same rule selects from harmless answers at this point; None where the run did not score them, or settles no weight there."""
+        if "benign" not in self.candidates.baselines:
+            return None
+        try:
+            mask = benign_signed(self.candidates, Selection(self.candidates.categories, q=q, p=p), **self._about)
+        except SelectionInexact:
+            return None
+        return mask if mask.n_weights else None
 
     def random(self, mask: PruneMask, p: float, *, seed: int, draw: int = 0) -> PruneMask:
         """As many weights per matrix as ``mask`` has, drawn among the eligible ones outside it."""

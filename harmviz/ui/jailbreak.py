@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.experiments.jailbreak.rows import group_of
 from harmviz.store import Run
 from harmviz.ui import text
 from harmviz.ui.glossary import explained
@@ -35,9 +36,7 @@ _CLAIM = (
 def grid_rows(results: pd.DataFrame) -> pd.DataFrame:
     """The grid's rows with the column ``group``: which state of the model they are about."""
     rows = results[results["experiment"] == "jailbreak"]
-    name = rows["contrast"].map({"none": "plain", "both": "contrastive", "guarded": "guarded"})
-    group = name.where(rows["control"] == "none", rows["control"]).where(rows["mask"].notna(), "intact")
-    return rows.assign(group=group)
+    return rows.assign(group=group_of(rows))
 
 
 def metrics(rows: pd.DataFrame) -> dict[str, str]:

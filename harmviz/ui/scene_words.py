@@ -12,12 +12,12 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.experiments.scene.spec import SELECTIONS
 from harmviz.store import Run
 from harmviz.ui import text
 from harmviz.ui.glossary import explained
 
 _SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests"}
-_SELECTIONS = {"none": "as in the paper", "both": "contrastive", "guarded": "guarded"}
 _BARS = {"intact": "currentColor", "mask": "var(--hv-harm)", "random": "var(--hv-control)"}
 
 
@@ -104,7 +104,7 @@ def weights(run: Run) -> str:
     """``0.004 % · 4,246 weights · guarded`` of the scene's mask, as HTML: how many, and by which selection."""
     chosen = run.manifest["method"]["chosen"]
     size = text.fraction_of(int(chosen["n_weights"]), int(run.manifest["model"]["n_scored_weights"]))
-    selection = _SELECTIONS.get(str(chosen.get("contrast")))
+    selection = SELECTIONS.get(str(chosen.get("contrast")))
     return explained(" · ".join([size, *([selection] if selection else [])]))
 
 

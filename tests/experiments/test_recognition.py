@@ -13,8 +13,8 @@ import torch
 from harmviz import prompts
 from harmviz.encoding import encode_prompt
 from harmviz.errors import DataInvalid, UnsupportedArchitecture
-from harmviz.experiments.dissociation import declining
-from harmviz.experiments.dissociation.declining import COMPLY, DECLINE, Openings, openings, refusals
+from harmviz.experiments import declining
+from harmviz.experiments.declining import COMPLY, DECLINE, Openings, openings, refusals
 from harmviz.experiments.dissociation.explanation import ASKED, reason_samples
 from harmviz.experiments.dissociation.recognition import (
     MIN_PAIRS,

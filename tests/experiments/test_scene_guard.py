@@ -94,5 +94,7 @@ def test_more_than_the_list_settles_is_refused(guard: Guard, parent: Parent) -> 
 
 
 def test_the_benign_control_is_guarded_too(guard: Guard, parent: Parent) -> None:
-    mask = guard.mask(1e-2, 0.01, "benign")
+    mask = guard.benign_signed(1e-2, 0.01)
+    assert mask is not None
+    assert replace(guard, cost=np.full(len(guard.cost), np.float32(1e9))).benign_signed(1e-2, 0.01) is None
     assert (mask.kind, mask.provenance["control"]) == ("control", "benign_signed")

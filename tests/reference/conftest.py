@@ -1,21 +1,20 @@
-"""The committed results, found by what they are."""
+"""The committed result that a module is about, and what holds for every one of them."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 
 from harmviz.paths import shipped_runs_root
-from harmviz.store import Run, list_runs, shipped_runs
+from harmviz.store import Run, list_runs, shipped_runs, verify_run
 
 
-@pytest.fixture(scope="session")
-def committed() -> Callable[[str], Run]:
-    """Gives the one committed result of an experiment."""
-
-    def of(experiment: str) -> Run:
-        (found,) = [r for r in list_runs(shipped_runs_root()) if r.id in shipped_runs() and r.manifest["method"].get("experiment") == experiment]
-        return found
-
-    return of
+@pytest.fixture(scope="module")
+def result(request: pytest.FixtureRequest) -> Run:
+    """The one committed result of the module's ``EXPERIMENT``: whole, small, and made on a committed run."""
+    found = [r for r in list_runs(shipped_runs_root()) if r.id in shipped_runs() and r.manifest["method"].get("experiment") == request.module.EXPERIMENT]
+    (run,) = found
+    assert verify_run(run) == []
+    assert run.manifest["parents"]
+    assert set(run.manifest["parents"]) <= shipped_runs()
+    assert sum(p.stat().st_size for p in run.path.rglob("*") if p.is_file()) <= 25e6
+    return run

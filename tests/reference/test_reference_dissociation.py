@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.store import shipped_runs, verify_run
-
-
-@pytest.fixture(scope="module")
-def result(committed):
-    return committed("dissociation")
+EXPERIMENT = "dissociation"
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +20,7 @@ def change(result):
     return one
 
 
-def test_it_is_whole_and_was_made_on_the_committed_run(result):
-    assert verify_run(result) == []
-    (parent,) = result.manifest["parents"]
-    assert parent in shipped_runs()
+def test_no_mask_of_refusals_was_stored(result):
     assert result.manifest["method"]["refusal_mask"]["kind"] == "measurement"
     assert not [p for p in result.path.rglob("*") if p.suffix in (".safetensors", ".npz")]  # no mask leaves the process
 

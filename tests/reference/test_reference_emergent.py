@@ -9,15 +9,8 @@ import pytest
 from harmviz.emergent.data import load_domain, load_questions
 from harmviz.emergent.settings import ARMS
 from harmviz.masks.mask import PruneMask
-from harmviz.paths import PACKAGE
-from harmviz.store import verify_run
 
-ROOT = PACKAGE.parent
-
-
-@pytest.fixture(scope="module")
-def result(committed):
-    return committed("emergent")
+EXPERIMENT = "emergent"
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +25,7 @@ def value(result):
     return one
 
 
-def test_it_is_whole_small_and_was_made_on_the_committed_run(result):
-    assert verify_run(result) == []
-    assert sum(p.stat().st_size for p in result.path.rglob("*") if p.is_file()) <= 25e6
-    (parent,) = result.manifest["parents"]
-    assert (ROOT / "cache" / "runs" / parent / "manifest.json").is_file()
+def test_every_arm_is_there(result):
     assert set(result.manifest["method"]["arms"]) >= set(ARMS)
     assert len(result.manifest["parameters"]["seeds"]) == 3
     assert result.manifest["parameters"]["epochs"] == 1

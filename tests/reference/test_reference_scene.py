@@ -7,12 +7,8 @@ import pytest
 from harmviz.experiments.scene.record import read_records
 from harmviz.masks.mask import PruneMask
 from harmviz.prompts import read_builtin
-from harmviz.store import shipped_runs, verify_run
 
-
-@pytest.fixture(scope="module")
-def result(committed):
-    return committed("scene")
+EXPERIMENT = "scene"
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +24,6 @@ def rate(result):
         return row
 
     return one
-
-
-def test_it_is_whole_and_was_made_on_the_committed_run(result):
-    assert verify_run(result) == []
-    (parent,) = result.manifest["parents"]
-    assert parent in shipped_runs()
-    assert sum(p.stat().st_size for p in result.path.rglob("*") if p.is_file()) < 5e6
 
 
 def test_every_stored_text_answers_a_mild_built_in_request(result):

@@ -21,7 +21,7 @@ import numpy as np
 from harmviz.encoding import Sample, encode_prompt
 from harmviz.errors import DataInvalid
 from harmviz.evaluation.loss import response_losses
-from harmviz.experiments.dissociation.declining import Openings, refusals
+from harmviz.experiments.declining import Openings, refusals
 from harmviz.experiments.dissociation.explanation import reason_samples
 from harmviz.experiments.dissociation.recognition import Questions, recognition_pairs
 from harmviz.models import LoadedModel

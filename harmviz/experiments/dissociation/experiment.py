@@ -22,11 +22,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from harmviz.errors import RunIncompatible
+from harmviz.errors import RunIncompatible, SelectionInexact
 from harmviz.evaluation.bootstrap import macro_mean
 from harmviz.evaluation.loss import response_losses
+from harmviz.experiments.declining import COMPLY, DECLINE
 from harmviz.experiments.dissociation.abilities import Abilities, Ability, Tell
-from harmviz.experiments.dissociation.declining import COMPLY, DECLINE
 from harmviz.experiments.dissociation.explanation import ASKED
 from harmviz.experiments.dissociation.matching import STEPS, matched_strength
 from harmviz.experiments.dissociation.recognition import MIN_PAIRS, ORDERS, PHRASINGS
@@ -35,10 +35,8 @@ from harmviz.experiments.dissociation.rows import FALSE_ALARMS, Rows, mean_of, y
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent, open_parent
 from harmviz.masks.apply import pruned
-from harmviz.masks.controls import benign_signed
 from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
-from harmviz.masks.selection import Selection
 from harmviz.models import LoadedModel
 from harmviz.pipeline.progress import Listener
 from harmviz.pipeline.spec import CONTRASTS, RunSpec
@@ -173,10 +171,10 @@ class _Dissociation:
         return Arm(f"{name}-{contrast}", self._facts(contrast, found.n_weights, mask, control), lambda: found, **how)
 
     def _benign(self, contrast: Contrast) -> PruneMask:
-        point, found = self.headline[contrast], self.parent.candidates
-        return benign_signed(
-            found, Selection(found.categories, q=point["q"], p=point["p"]), model_hash=self.parent.loaded.weight_hash, run_id=self.parent.run.id
-        )
+        q, p = (self.headline[contrast][k] for k in ("q", "p"))
+        if (mask := self.parent.benign_signed(q, p)) is None:
+            raise SelectionInexact(f"run {self.parent.run.id} settles no benign-signed control at q={q:g}, p={p:g}; make it again with benign rows")
+        return mask
 
     def _draws(self, contrast: Contrast) -> list[Arm]:
         mask, p = self.masks[contrast], self.headline[contrast]["p"]

@@ -22,13 +22,22 @@ from typing import Any
 
 from harmviz.assets import Say
 from harmviz.attacks import Attack, encode_attack
-from harmviz.errors import DataInvalid, RunIncompatible, SelectionInexact
+from harmviz.errors import DataInvalid, RunIncompatible
 from harmviz.evaluation.judges import Judge
 from harmviz.evaluation.judges.keyword import KeywordJudge
 from harmviz.evaluation.judges.protocol import identity
 from harmviz.experiments.jailbreak.judging import described, judged, probe
 from harmviz.experiments.jailbreak.requests import Request, check_sources, choose_requests
-from harmviz.experiments.jailbreak.rows import INTACT, RANDOM, Answers, Arm, Grid, measure_answers, mostly_repeats
+from harmviz.experiments.jailbreak.rows import (
+    INTACT,
+    RANDOM,
+    STATES,
+    Answers,
+    Arm,
+    Grid,
+    measure_answers,
+    mostly_repeats,
+)
 from harmviz.experiments.job import Experiment, Plan, model_facts, run_experiment
 from harmviz.experiments.masks import Parent
 from harmviz.experiments.scene.record import MASK as SCENE_MASK
@@ -36,11 +45,9 @@ from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length
 from harmviz.generation.text import whole_text
 from harmviz.masks.apply import check_mask, pruned
-from harmviz.masks.controls import benign_signed
 from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction
-from harmviz.masks.selection import Selection
 from harmviz.models import LoadedModel
 from harmviz.pipeline.progress import Listener
 from harmviz.refusal import KEYWORD_LIST_ID, reads_as_refusal
@@ -52,7 +59,8 @@ BATCH = 64
 #: Mild requests whose answers are kept, and where.
 SHOWN_HARMFUL, SHOWN_BENIGN = 3, 1
 TRANSCRIPTS = "results/transcripts.jsonl"
-NAMES: dict[Contrast, str] = {"none": "plain", "both": "contrastive"}
+#: The selections that a map run chooses a mask by.
+SELECTIONS: tuple[Contrast, ...] = ("none", "both")
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,10 @@ def mask_points(run: Run, spec: JailbreakSpec) -> dict[Contrast, tuple[float, fl
         raise RunIncompatible(f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them")
     headline = run.manifest["method"].get("headline") or {}
     if spec.q is not None and spec.p is not None:
-        return {c: (spec.q, spec.p) for c in NAMES}
+        return {c: (spec.q, spec.p) for c in SELECTIONS}
     if not headline:
         raise RunIncompatible(f"run {run.id} has chosen no (q, p), so it has no headline masks; say which with --q and --p")
-    return {c: (float(headline[c]["q"]), float(headline[c]["p"])) for c in NAMES if c in headline}
+    return {c: (float(headline[c]["q"]), float(headline[c]["p"])) for c in SELECTIONS if c in headline}
 
 
 def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> tuple[tuple[Arm, ...], list[str]]:
@@ -129,7 +137,7 @@ def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> 
     for contrast, (q, p) in points.items():
         mask = parent.mask(q, p, contrast)
         about = {"mask": "mean(all)", "control": "none", "contrast": contrast, "q": q, "p": p, "scope": "global", "n_weights": mask.n_weights}
-        arms.append(Arm(NAMES[contrast], NAMES[contrast], mask, about))
+        arms.append(Arm(STATES[contrast], STATES[contrast], mask, about))
     (q, p), matched = points[base], arms[-1]
     if scene is not None:
         matched = scene_arm(parent.run, scene)
@@ -139,7 +147,7 @@ def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> 
     for draw in range(spec.draws):
         drawn = parent.random(matched.mask, p, seed=spec.seed, draw=draw)
         arms.append(Arm(f"{RANDOM}-{draw}", RANDOM, drawn, {**matched.facts, "control": "random", "n_weights": drawn.n_weights}))
-    if (signed := _benign_signed(parent, q, p)) is not None:
+    if (signed := parent.benign_signed(q, p)) is not None:
         arms.append(Arm("benign_signed", "benign_signed", signed, {**matched.facts, "control": "benign_signed", "n_weights": signed.n_weights}))
     else:
         notes.append("the run does not settle the benign-signed control at this point: it is left out")
@@ -159,23 +167,10 @@ def scene_arm(run: Run, scene: Run) -> Arm:
     if method.get("experiment") != "scene" or scene.manifest["parents"] != [run.id] or SCENE_MASK not in scene.masks():
         raise RunIncompatible(f"run {scene.id} is no stage scene of run {run.id}; make one with `python -m harmviz experiment scene {run.id}`")
     chosen = method["chosen"]
-    name = NAMES.get(chosen["contrast"], str(chosen["contrast"]))
+    if (name := chosen["contrast"]) in SELECTIONS:
+        raise RunIncompatible(f"scene {scene.id} chose a {STATES[name]} mask: give its --q {chosen['q']:g} --p {chosen['p']:g} instead of --scene")
     about = {"mask": "mean(all)", "control": "none", "scope": "global", **{k: chosen[k] for k in ("contrast", "q", "p", "n_weights")}}
-    if name in NAMES.values():
-        raise RunIncompatible(f"scene {scene.id} chose a {name} mask: give its --q {chosen['q']:g} --p {chosen['p']:g} instead of --scene")
     return Arm(name, name, PruneMask.load(scene.masks()[SCENE_MASK]), about)
-
-
-def _benign_signed(parent: Parent, q: float, p: float) -> PruneMask | None:
-    """What the same rule selects from harmless answers, or None where the run did not store it up to this point."""
-    if "benign" not in parent.candidates.baselines:
-        return None
-    selection = Selection(parent.candidates.categories, q=q, p=p)
-    about = {"run_id": parent.run.id, "scoring_prompts": list(parent.run.manifest["data"]["scoring_prompts"])}
-    try:
-        return benign_signed(parent.candidates, selection, model_hash=parent.loaded.weight_hash, **about)
-    except SelectionInexact:
-        return None
 
 
 # -- the experiment ---------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from harmviz.attacks import Attack
 from harmviz.evaluation.bootstrap import paired_effect
@@ -39,6 +40,8 @@ REPETITIVE = 0.5
 _COMPARED = ("refusal_rate", "compliance_rate", "attack_success", "harm_score")
 _MEANS = ("repetition", "harm_score")
 INTACT, RANDOM = "intact", "random"
+#: How a mask's selection names the state of the model under it.
+STATES = {"none": "plain", "both": "contrastive", "guarded": "guarded"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,12 @@ class Interval(NamedTuple):
 def mostly_repeats(ids: Sequence[int]) -> bool:
     """Whether more than half of an answer's 3-grams of tokens occurred before in it; False where it is shorter than one."""
     return repeated_tokens(ids).share > REPETITIVE  # NaN is not above it
+
+
+def group_of(rows: pd.DataFrame) -> pd.Series:
+    """The state of the model that each row is about: ``intact``, one of ``STATES``, or a control."""
+    name = rows["contrast"].map(STATES)
+    return name.where(rows["control"] == "none", rows["control"]).where(rows["mask"].notna(), INTACT)
 
 
 # -- per answer -------------------------------------------------------------------------------------------------------

@@ -24,10 +24,10 @@ from harmviz.align.data import content_words, near_any
 from harmviz.align.rows import FOLDER, read_rows
 from harmviz.encoding import Sample, encode_prompt, make_batches
 from harmviz.errors import SelectionInexact
-from harmviz.experiments.dissociation.declining import openings
+from harmviz.experiments.declining import openings
 from harmviz.experiments.masks import Parent
 from harmviz.masks.lists import MEAN, ListKey
-from harmviz.masks.mask import Kind, PruneMask
+from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
 from harmviz.models import LoadedModel
 from harmviz.pipeline.work import SCORE_UNITS
@@ -103,32 +103,38 @@ class Guard:
         """The guard that costs nothing: its masks are the plain ones."""
         return cls(parent, np.zeros(parent.candidates.n_rows, dtype=np.float32))
 
-    def mask(self, q: float, p: float, set_name: str = MEAN) -> PruneMask:
-        """The ``⌊q·N⌋`` eligible weights of highest guarded score: of the mean of all categories, or of a baseline as control.
-
-        Exact: a weight that is not in the stored list has at most the list's last score b, and the guard only takes away,
-        so that every weight with a guarded score above b is in the list.
+    def mask(self, q: float, p: float) -> PruneMask:
+        """The ``⌊q·N⌋`` eligible weights of highest guarded mean score.
 
         Raises:
             SelectionInexact: p is not stored, or fewer weights are certain than asked for.
         """
-        found, key = self.parent.candidates, ListKey(set_name, "none", p, "global")
+        return self._guarded(MEAN, self.parent.mask(q, p, "none"), p)
+
+    def benign_signed(self, q: float, p: float) -> PruneMask | None:
+        """The control: what the same guarded rule selects from harmless answers; None where the run does not settle it."""
+        try:
+            plain = self.parent.benign_signed(q, p)
+            return None if plain is None else self._guarded("benign", plain, p)
+        except SelectionInexact:
+            return None
+
+    def _guarded(self, set_name: str, plain: PruneMask, p: float) -> PruneMask:
+        """As many weights as were asked of ``plain``, by guarded score.
+
+        Exact: a weight that is not in the stored list has at most the list's last score b, and the guard only takes away,
+        so that every weight with a guarded score above b is in the list.
+        """
+        found, key, n = self.parent.candidates, ListKey(set_name, "none", p, "global"), plain.provenance["n_requested"]
         if key not in found.orders:
             raise SelectionInexact(f"p={p!r} is not stored; this run answers {', '.join(map(repr, found.p_grid))}")
-        rows, n = found.orders[key], count_of(q, found.table.n_weights)
+        rows = found.orders[key]
         cut = len(rows) == count_of(found.q_max, found.table.n_weights)
         score = found.score(set_name, "none", rows)
-        bound = score[-1] if cut and len(rows) else np.float32(0)
         guarded = score - self.cost[rows]
-        certain = np.flatnonzero(guarded > bound)
+        certain = np.flatnonzero(guarded > (score[-1] if cut and len(rows) else 0))
         if cut and len(certain) < n:
-            raise SelectionInexact(f"q={q!r} at p={p!r}: the stored list settles only the first {len(certain):,} guarded weights")
+            raise SelectionInexact(f"at p={p!r} the stored list settles only the first {len(certain):,} guarded weights, {n:,} are asked for")
         best = certain[np.lexsort((rows[certain], -guarded[certain]))][:n]  # ties go to the lower index, and rows ascend with it
-        control = "none" if set_name == MEAN else f"{set_name}_signed"
-        kind: Kind = "harm" if control == "none" else "control"
-        return PruneMask.from_global(
-            found.table, found.global_of(rows[best]), kind=kind, model_hash=self.parent.loaded.weight_hash, run_id=self.parent.run.id,
-            scoring_prompts=list(self.parent.run.manifest["data"]["scoring_prompts"]), set="mean(all)" if set_name == MEAN else set_name,
-            categories=list(found.categories) if set_name == MEAN else [set_name], combine="mean", q=q, p=p, scope="global",
-            contrast="guarded", control=control, n_requested=n,
-        )  # fmt: skip
+        about = {**plain.provenance, "contrast": "guarded"}
+        return PruneMask.from_global(found.table, found.global_of(rows[best]), kind=plain.kind, model_hash=plain.model_hash, **about)

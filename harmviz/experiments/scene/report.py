@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from harmviz.errors import SelectionInexact
 from harmviz.experiments.job import Experiment
 from harmviz.experiments.masks import Parent
 from harmviz.experiments.scene.answers import Answers, Read
@@ -27,9 +26,8 @@ from harmviz.experiments.scene.rows import (
 )
 from harmviz.experiments.scene.sets import BENIGN, SHOWN, SceneSets
 from harmviz.experiments.scene.spec import Limits, Point, SceneSpec
-from harmviz.masks.controls import benign_signed, matched_control
+from harmviz.masks.controls import matched_control
 from harmviz.masks.mask import PruneMask
-from harmviz.masks.selection import Selection
 from harmviz.store import Row
 
 #: Units of recording one request: as many rows as panes, and their surprise.
@@ -51,22 +49,9 @@ class Report:
     def __post_init__(self) -> None:
         mask, p = self.chosen.mask, self.chosen.p
         self.random = [self.parent.random(mask, p, seed=self.spec.seed, draw=d) for d in range(self.spec.draws)]
-        self.signed, self.matched = self._benign_signed(), self._matched()
-
-    def _benign_signed(self) -> PruneMask | None:
-        """The control of the same q, p and guard selected by benign answers; None where the run did not score them or settles too few."""
-        found = self.parent.candidates
-        if BENIGN not in found.baselines:
-            return None
-        q, p = self.chosen.q, self.chosen.p
-        if self.guard is not None and self.chosen.contrast == "guarded":
-            try:
-                mask = self.guard.mask(q, p, BENIGN)
-            except SelectionInexact:
-                return None
-        else:
-            mask = benign_signed(found, Selection(found.categories, q=q, p=p), model_hash=self.parent.loaded.weight_hash, run_id=self.parent.run.id)
-        return mask if mask.n_weights else None
+        # Selected as the mask is, guard and all: None where the run does not settle it.
+        by = self.guard if self.guard is not None and self.chosen.contrast == "guarded" else self.parent
+        self.signed, self.matched = by.benign_signed(self.chosen.q, p), self._matched()
 
     def _matched(self) -> PruneMask:
         loaded, found = self.parent.loaded, self.parent.candidates

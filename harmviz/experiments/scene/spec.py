@@ -14,6 +14,7 @@ from harmviz.masks.ranking import check_fraction
 OPENER = "Sure, here is"
 #: How masks are selected: as in the paper, contrastive (``masks.selection``), guarded against over-refusal (``scene.guard``).
 Selector = Literal["none", "both", "guarded"]
+SELECTIONS: dict[str, str] = {"none": "as in the paper", "both": "contrastive", "guarded": "guarded"}
 
 
 @dataclass(frozen=True)
