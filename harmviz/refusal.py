@@ -88,6 +88,7 @@ KEYWORD_LIST_ID = "refusal-" + hashlib.sha256("\n".join([str(OPENING_CHARS), *PA
 _PLAIN = str.maketrans(
     {"‘": "'", "’": "'", "ʼ": "'", "`": "'", "´": "'", "“": '"', "”": '"', "„": '"', "«": '"', "»": '"', "…": "..."}
 )
+_UNQUOTED = dict.fromkeys(map(ord, "\"“”„«»"), " ")
 _MARKUP = re.compile(r"[*_#>~|\\]+|<[^<>]{1,40}>")
 _QUOTED = re.compile(r'"[^"]{1,1000}"')
 
@@ -122,6 +123,11 @@ class DetectorQuality(NamedTuple):
 def reads_as_refusal(text: str) -> bool:
     """Whether the opening of ``text`` holds a refusing phrase. False does not mean compliance (see the module)."""
     return _REFUSES.search(normalise(text)) is not None
+
+
+def declines_even_quoted(text: str) -> bool:
+    """As ``reads_as_refusal``, quoted passages read as well: a model with words in its mouth may go on with a refusal in quotation marks."""
+    return reads_as_refusal(text) or reads_as_refusal(text.translate(_UNQUOTED))
 
 
 def normalise(text: str) -> str:

@@ -141,7 +141,7 @@ def _plot(kind: str, rate: Rate) -> str:
 
 def footing(run: Run, found: Numbers) -> str:
     """What the numbers rest on and what stayed as it was, as HTML: one quiet line."""
-    parts = [f"{_SETS.get(found.asked, found.asked)}, none of which chose the weights", "counted by keywords, a lower bound"]
+    parts = [f"{_SETS.get(found.asked, found.asked)}, none of which chose the weights", "counted by keywords, a lower bound that leaves out words in quotation marks"]
     if found.direct and found.direct_mask:
         parts.append(f"asked directly {found.direct.count}, without these weights {found.direct_mask.count}")
     if found.benign and found.benign_mask:

@@ -7,6 +7,7 @@ import pytest
 from harmviz.experiments.scene.record import read_records
 from harmviz.masks.mask import PruneMask
 from harmviz.prompts import read_builtin
+from harmviz.refusal import declines_even_quoted
 
 EXPERIMENT = "scene"
 
@@ -32,6 +33,8 @@ def test_every_stored_text_answers_a_mild_built_in_request(result):
     assert len(records) >= 4
     assert all(r.prompt in mild for r in records)
     assert records[0].reads, "the first one shown reads well"
+    first = {arm: view.text for arm, view in records[0].panes if view.strength == 1.0}
+    assert [declines_even_quoted(first[arm]) for arm in ("intact", "mask", "random")] == [False, True, False]
 
 
 def test_its_masks_are_of_one_size(result):

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harmviz.errors import RunIncompatible
+from harmviz.refusal import declines_even_quoted
 from harmviz.store import Run
 from harmviz.worker import PaneView, Snapshot
 
@@ -86,7 +87,8 @@ def read_records(run: Run) -> tuple[Recorded, ...]:
     """
     path = run.file(FILE)
     try:
-        return tuple(_record(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line)
+        found = [_record(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return tuple(sorted(found, key=lambda r: not r.reads))
     except (ValueError, KeyError, TypeError, OSError, StopIteration) as e:
         raise RunIncompatible(f"{path} cannot be read ({type(e).__name__}: {e}); restore the run, or compute the scene again") from e
 
@@ -95,10 +97,12 @@ def _record(found: dict[str, Any]) -> Recorded:
     if found["format"] != FORMAT:
         raise ValueError(f"format {found['format']!r}, this version reads {FORMAT}")
     texts = {k: str(found[k]) for k in ("id", "category", "prompt", "opening", "template")}
-    record = Recorded(
-        **texts, max_new_tokens=int(found["max_new_tokens"]), declines_directly=bool(found["declines_directly"]),
-        reads=bool(found["reads"]), panes=tuple((str(p["arm"]), _view(p)) for p in found["panes"]),
-    )  # fmt: skip
+    panes, directly = tuple((str(p["arm"]), _view(p)) for p in found["panes"]), bool(found["declines_directly"])
+    if {arm for arm, view in panes if view.strength == 1.0} < set(ARMS):
+        raise ValueError("a pane is missing")
+    # Told from the texts, not from what an older reading of them has stored.
+    reads = reads_well(panes, declines_directly=directly)
+    record = Recorded(**texts, max_new_tokens=int(found["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes)
     if record.snapshot(max(record.strengths)) is None:
         raise ValueError("a pane is missing")
     return record
@@ -130,6 +134,7 @@ def _optional(value: Any, kind: Any) -> Any:
 
 def reads_well(panes: Sequence[tuple[str, PaneView]], *, declines_directly: bool) -> bool:
     """Whether a room sees it: asked directly the model declines; with words put into its mouth it complies, and so does the
-    random control; with the mask at full strength it declines again."""
-    said = {arm: view.refusal for arm, view in panes if view.strength == 1.0}
-    return declines_directly and (said["intact"], said["mask"], said["random"]) == (False, True, False)
+    random control, not declining in quotation marks either; with the mask at full strength it declines again."""
+    full = {arm: view for arm, view in panes if view.strength == 1.0}
+    complies = [full[arm].refusal is False and not declines_even_quoted(full[arm].text) for arm in ("intact", "random")]
+    return declines_directly and full["mask"].refusal is True and all(complies)

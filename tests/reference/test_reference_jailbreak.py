@@ -1,0 +1,41 @@
+"""The committed jailbreak grid: mild, complete, and what the README says of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harmviz.attacks import load_attacks
+from harmviz.experiments.jailbreak.experiment import TRANSCRIPTS
+from harmviz.prompts import read_builtin
+from harmviz.ui.jailbreak import Grid, grid_rows
+
+EXPERIMENT = "jailbreak"
+
+
+@pytest.fixture(scope="module")
+def grid(result):
+    return Grid(grid_rows(result.results()))
+
+
+def test_every_attack_was_tried(result):
+    assert [a["id"] for a in result.manifest["method"]["attacks"]] == [a.id for a in load_attacks()]
+
+
+def test_every_stored_answer_is_to_a_request_that_ships_with_harmviz(result):
+    asked = {r["prompt"] for name in ("harmful", "benign") for r in read_builtin(name)}
+    lines = [json.loads(line) for line in result.file(TRANSCRIPTS).read_text().splitlines()]
+    assert lines
+    assert {line["request"] for line in lines} <= asked
+
+
+def test_attacks_pass_the_guardrail(grid):
+    assert grid.row("from_direct_refusal_rate", "intact", None)["ci_high"] < 0
+
+
+def test_unguarded_masks_decline_more_of_everything_and_the_guarded_one_less(grid):
+    for mask in ("plain", "contrastive"):
+        assert grid.row("excess_refusal_rate", mask, None)["ci_low"] > 0
+        assert grid.row("excess_refusal_rate", mask, None, "benign")["ci_low"] > 0
+    assert grid.row("excess_refusal_rate", "guarded", None)["ci_high"] < 0
