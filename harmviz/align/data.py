@@ -32,7 +32,7 @@ from harmviz.refusal import reads_as_refusal
 
 HELD_OUT_HARMFUL = 110
 RESERVED = 96  # benign requests for the refusal slots of the two control arms
-HELPFUL = 1600  # requests that the start model answers for the helpful slots: one for each at the default length
+HELPFUL = 1600  # requests that the start model answers for the helpful slots, at most: one for each at the default length
 REWORDED = 2 / 3
 NEAR = 0.6
 _STOP = frozenset(
@@ -119,8 +119,8 @@ def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
     return halves
 
 
-def load_align_data(seed: int, *, say: Say = lambda _: None) -> AlignData:
-    """All requests by job, split by ``seed``.
+def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambda _: None) -> AlignData:
+    """All requests by job, split by ``seed``; no more helpful ones than a ladder has slots for.
 
     Raises:
         DataInvalid: a file that ships with harmviz is broken, or too few harmful requests are left.
@@ -154,7 +154,7 @@ def load_align_data(seed: int, *, say: Say = lambda _: None) -> AlignData:
     unsafe_looking = [r["prompt"] for r in borderline if r["split"] == "tuning"]
     everyday = [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))]
     others = _shuffled([*benign[RESERVED:], *everyday, *unsafe_looking, *(r["harmless"] for r in twins)], seed, "helpful")
-    helpful = _worded(others, seed, "helpful")[:HELPFUL]
+    helpful = _worded(others, seed, "helpful")[: min(HELPFUL, helpful_slots)]
     reserved = _worded(benign[:RESERVED], seed, "reserved")
     data = AlignData(
         harmful=tuple(_worded(tuning, seed, "harmful")),

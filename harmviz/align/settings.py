@@ -48,6 +48,11 @@ class AlignSpec:
     def dpo_steps(self) -> int:
         return max(2, self.steps // 8)
 
+    @property
+    def helpful_slots(self) -> int:
+        """How many rows of SFT are answers to harmless requests in every arm."""
+        return self.steps * (BATCH - REFUSAL_SLOTS)
+
     def length(self, stage: str) -> int:
         """How many optimiser steps a stage takes."""
         return self.steps if stage == "sft" else self.dpo_steps

@@ -39,13 +39,13 @@ def run(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.align.data import load_align_data
 
-    data = load_align_data(spec.seed, say=say)
+    data = load_align_data(spec.seed, helpful_slots=spec.helpful_slots, say=say)
     from harmviz.align.ladder import run_align
     from harmviz.models import load_model
 
     loaded = load_model(arguments.model or EMBEDDED, dtype="float32", device=arguments.device, say=say)
     begun = time.monotonic()
-    made = run_align(loaded, data, spec, arms, root=root, resume=arguments.resume, listener=progress_printer())
+    made = run_align(loaded, data, spec, arms, brief=arguments.brief, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
     if arguments.json:
         print_json({"path": str(made.path), **made.manifest})
