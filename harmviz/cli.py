@@ -201,7 +201,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--arms", default=None, metavar="a,b", help="among safety, helpful-only, refusal-style (all three)")
     p.add_argument("--steps", type=int, default=320, metavar="N", help="SFT steps of 8 (320); DPO takes an eighth as many")
     p.add_argument("--seed", type=int, default=0, metavar="K", help="of splits, batches, adapters and own answers (0)")
-    p.add_argument("--brief", action="store_true", help="measure every checkpoint on 24 requests a set, by keywords alone")
+    p.add_argument("--brief", action="store_true", help="for further seeds: keep the ends of the stages alone, and measure each on 24 requests a set")
     p.add_argument("--out", default=None, metavar="DIR", help="folder of ladders (default: the cache's)")
     p.add_argument("--resume", action="store_true", help="go on where an interrupted ladder of these settings stopped")
     _json_option(p)

@@ -125,7 +125,6 @@ def run_align(
     spec: AlignSpec,
     arms: Sequence[str],
     *,
-    brief: bool = False,
     root: Path | None = None,
     resume: bool = False,
     listener: Listener = lambda _: None,
@@ -133,7 +132,6 @@ def run_align(
     """The finished ladder of these settings; opened where it exists already.
 
     Args:
-        brief: look at every checkpoint as closely as at those along the way, ``ALONG`` requests a set, and no closer.
         root: folder of ladders (the cache's by default).
         resume: go on from the work of an interrupted process; without it such work is deleted.
 
@@ -146,15 +144,15 @@ def run_align(
     """
     arms = check_arms(arms)
     adapted_modules(loaded)
-    judge = None if brief else usable_judge()
+    judge = None if spec.brief else usable_judge()
     bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, None if judge is None else identity(judge)]
-    basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), *bench, *([ALONG] if brief else [])]
+    basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), *bench]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     target = (root or ladders_root()) / f"{slug}-align-{_digest(*basis, arms)}"
     if (target / LADDER_MANIFEST).is_file():
         return open_ladder(target)
     with _workplace(f"{slug}-{_digest(*basis)}", resume=resume) as folder, disk_errors(folder):
-        work = _Work(loaded, data, spec, arms, judge, brief, folder, listener)
+        work = _Work(loaded, data, spec, arms, judge, folder, listener)
         work.everything()
         return _assemble(work, target, basis)
 
@@ -184,13 +182,13 @@ class _Work:
     """The steps of one ladder, each skipped where its file is there."""
 
     def __init__(
-        self, loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: tuple[str, ...], judge: Judge | None, brief: bool,
-        folder: Path, listener: Listener,
+        self, loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: tuple[str, ...], judge: Judge | None, folder: Path,
+        listener: Listener,
     ):  # fmt: skip
         self.loaded, self.data, self.spec, self.arms, self.folder = loaded, data, spec, arms, folder
-        self.judge, self.brief = judge, brief
+        self.judge = judge
         #: The start is looked at as closely as what each arm comes to.
-        self.deepest: Depth = "along" if brief else "end" if judge is None else "judged"
+        self.deepest: Depth = "along" if spec.brief else "end" if judge is None else "judged"
         total = _UNITS["answer"] * len(data.answered) + _cost(self.deepest)
         total += len(arms) * sum(_UNITS[stage] * spec.length(stage) for stage in STAGES)
         total += len(arms) * sum(_cost(self.depth(stage, step)) for stage in STAGES for step in spec.checkpoints(stage))
@@ -198,7 +196,7 @@ class _Work:
 
     def depth(self, stage: str, step: int) -> Depth:
         """How closely a checkpoint is looked at: the whole bench at the end of a stage, the judge at the end of the last."""
-        if self.brief or step < self.spec.length(stage):
+        if self.spec.brief or step < self.spec.length(stage):
             return "along"
         return self.deepest if stage == STAGES[-1] else "end"
 
@@ -326,8 +324,8 @@ def _assemble(work: _Work, target: Path, basis: Sequence[Any]) -> Ladder:
             "arms": list(work.arms),
             "evaluation": {
                 "opener": OPENER, "new_tokens": NEW_TOKENS, "loss_tokens": LOSS_TOKENS, "refusal_list": KEYWORD_LIST_ID,
-                "requests": {k: min(n, ALONG) for k, n in AT_END.items()} if work.brief else AT_END,
-                "judged": [] if work.brief else list(JUDGED), "judged_tokens": JUDGED_TOKENS,
+                "requests": {k: min(n, ALONG) for k, n in AT_END.items()} if work.spec.brief else AT_END,
+                "judged": [] if work.spec.brief else list(JUDGED), "judged_tokens": JUDGED_TOKENS,
                 "judge": None if work.judge is None else work.judge.name,
             },
             "software": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},

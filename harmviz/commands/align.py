@@ -31,7 +31,7 @@ COLUMNS = (
 
 def run(arguments: argparse.Namespace) -> None:
     arms = check_arms([a.strip() for a in arguments.arms.split(",")] if arguments.arms else list(ARMS))
-    spec = AlignSpec(seed=arguments.seed, steps=arguments.steps)
+    spec = AlignSpec(seed=arguments.seed, steps=arguments.steps, brief=arguments.brief)
     root = Path(arguments.out).expanduser() if arguments.out else None
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for ladders")
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
 
     loaded = load_model(arguments.model or EMBEDDED, dtype="float32", device=arguments.device, say=say)
     begun = time.monotonic()
-    made = run_align(loaded, data, spec, arms, brief=arguments.brief, root=root, resume=arguments.resume, listener=progress_printer())
+    made = run_align(loaded, data, spec, arms, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
     if arguments.json:
         print_json({"path": str(made.path), **made.manifest})

@@ -57,7 +57,7 @@ def z_of(page: Any, chart: str) -> str:
 
 def changed(page: Any, chart: str, before: str) -> str:
     page.wait_for_function(
-        "([c, before]) => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r))) !== before",
+        "([c, before]) => { const z = document.querySelector(c)?._fullData?.[0].z; return z && JSON.stringify(Array.from(z, r => Array.from(r))) !== before; }",
         arg=[chart, before], timeout=WAIT,
     )  # fmt: skip
     return z_of(page, chart)

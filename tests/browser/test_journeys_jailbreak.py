@@ -38,7 +38,7 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         assert "against random masks" in page.evaluate("c => document.querySelector(c).layout.title.text", GRID)
 
         page.locator(".st-key-jail_view").get_by_text("difference to random").click()
-        page.wait_for_function("c => document.querySelector(c)._fullData[0].z[0].length === 3", arg=GRID, timeout=WAIT)
+        page.wait_for_function("c => document.querySelector(c)?._fullData?.[0].z[0].length === 3", arg=GRID, timeout=WAIT)
         difference = z_of(page)
 
         panes = page.locator(".hv-pane .answer")

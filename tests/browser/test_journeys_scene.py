@@ -45,7 +45,8 @@ def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., A
         page.locator(".st-key-scene_begin button").click()
         page.locator(".hv-pane .answer").first.wait_for(timeout=WAIT)  # recorded or live: something to see at once
         page.wait_for_function("() => !document.querySelector('.hv-status .lamp.busy') && document.body.innerText.includes('done ·')", timeout=WAIT)
-        assert page.evaluate(TEXTS) == [p.text for p in full.panes]
+        # The line that says so is drawn before the panes are.
+        page.wait_for_function(f"texts => JSON.stringify(({TEXTS})()) === JSON.stringify(texts)", arg=[p.text for p in full.panes], timeout=WAIT)
         assert page.locator(".hv-pane .mark").first.is_visible(), "where they part is marked"
         assert page.get_by_text("recorded", exact=True).count() == 0
         assert not any(word in page.url for word in record.prompt.split() if len(word) > 4)
