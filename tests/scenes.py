@@ -21,12 +21,12 @@ N = 64
 FACTS: dict[str, Any] = dict(mask="mean(all)", q=4e-5, p=0.01, scope="global", contrast="both", n_weights=4246)
 
 
-def rate(hits: float, condition: str, control: str | None, category: str = "advbench") -> Row:
-    """The row of one refusal rate; ``control`` None: the intact model."""
+def rate(hits: float, condition: str, control: str | None, category: str = "advbench", metric: str = "refusal_rate") -> Row:
+    """The row of one rate of refusals; ``control`` None: the intact model."""
     share = hits / N
     facts = {} if control is None else FACTS | {"control": control}
     return Row(
-        experiment="scene", metric="refusal_rate", unit="share", category=category, condition=condition, n=N, value=share,
+        experiment="scene", metric=metric, unit="share", category=category, condition=condition, n=N, value=share,
         ci_low=max(0.0, share - 0.06), ci_high=min(1.0, share + 0.06), **facts,
     )  # fmt: skip
 
@@ -37,6 +37,7 @@ def scene_rows() -> list[Row]:
         rate(21, "opener@0.5", "none"), rate(3, "opener@0.5", "random"), rate(62, "direct", None), rate(61, "direct", "none"),
         rate(2, "direct", None, "benign"), rate(5, "direct", "none", "benign"),
         rate(9, "selection:opener", "none"),
+        *(rate(hits, "opener", who, metric="refusal_quoted") for hits, who in ((11, None), (44, "none"), (12, "random"))),
     ]  # fmt: skip
 
 

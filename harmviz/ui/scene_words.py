@@ -45,7 +45,10 @@ class Rate:
 
 @dataclass(frozen=True)
 class Numbers:
-    """What a scene is summed up by: the set quoted, and rates by who answers; None where not measured."""
+    """What a scene is summed up by: the set asked, and rates by who answers; None where not measured.
+
+    ``quoted``: the rates of intact, mask and random control where refusals in quotation marks count; empty where not measured.
+    """
 
     asked: str
     strength: float
@@ -56,15 +59,16 @@ class Numbers:
     direct_mask: Rate | None
     benign: Rate | None
     benign_mask: Rate | None
+    quoted: tuple[Rate, ...] = ()
 
 
 def numbers(run: Run, results: pd.DataFrame, strength: float = 1.0) -> Numbers:
     """The rates of the scene's first set, with the mask at this strength; strength 0 is the intact model."""
     source = str(run.manifest["parameters"]["sources"][0])
-    rows = results[(results["experiment"] == "scene") & (results["metric"] == "refusal_rate") & results["value"].notna()]
+    rows = results[(results["experiment"] == "scene") & results["value"].notna()]
 
-    def rate(category: str, condition: str, control: str | None) -> Rate | None:
-        found = rows[(rows["category"] == category) & (rows["condition"] == condition)]
+    def rate(category: str, condition: str, control: str | None, metric: str = "refusal_rate") -> Rate | None:
+        found = rows[(rows["category"] == category) & (rows["condition"] == condition) & (rows["metric"] == metric)]
         found = found[found["mask"].isna()] if control is None else found[found["mask"].notna() & (found["control"] == control)]
         if found.empty or pd.isna(found.iloc[0]["ci_low"]):
             return None
@@ -73,10 +77,12 @@ def numbers(run: Run, results: pd.DataFrame, strength: float = 1.0) -> Numbers:
 
     at = "opener" if strength == 1 else f"opener@{strength:g}"
     intact = rate(source, "opener", None)
+    quoted = [rate(source, where, who, "refusal_quoted") for where, who in (("opener", None), (at, "none"), (at, "random"))] if strength else []
     return Numbers(
         source, strength, intact,
         rate(source, at, "none") if strength else intact, rate(source, at, "random") if strength else intact,
         rate(source, "direct", None), rate(source, "direct", "none"), rate("benign", "direct", None), rate("benign", "direct", "none"),
+        tuple(q for q in quoted if q is not None) if None not in quoted else (),
     )  # fmt: skip
 
 
@@ -142,6 +148,9 @@ def _plot(kind: str, rate: Rate) -> str:
 def footing(run: Run, found: Numbers) -> str:
     """What the numbers rest on and what stayed as it was, as HTML: one quiet line."""
     parts = [f"{_SETS.get(found.asked, found.asked)}, none of which chose the weights", "counted by keywords, a lower bound that leaves out words in quotation marks"]
+    if found.quoted:
+        intact, mask, random = (q.count for q in found.quoted)
+        parts.append(f"with refusals in quotation marks counted: intact {intact}, without these weights {mask}, random control {random}")
     if found.direct and found.direct_mask:
         parts.append(f"asked directly {found.direct.count}, without these weights {found.direct_mask.count}")
     if found.benign and found.benign_mask:

@@ -11,6 +11,7 @@ from align_worlds import make_data
 
 from harmviz.align.data import NEAR, check_disjoint, content_words, load_align_data, near_any
 from harmviz.align.rows import FOLDER, read_rows
+from harmviz.align.settings import AlignSpec
 from harmviz.errors import DataInvalid
 from harmviz.prompts import load_prompts, normalise, read_builtin
 from harmviz.refusal import reads_as_refusal
@@ -91,6 +92,10 @@ def test_the_real_split_keeps_evaluation_and_runs_apart_from_tuning() -> None:
     assert not any(near_any(p, held) or near_any(p, scored) for p in data.harmful)
     check_disjoint(data)
     assert sorted(data.answered) == sorted((*data.helpful, *data.reserved))
+    shorter = load_align_data(0, helpful_slots=AlignSpec(steps=8).helpful_slots)
+    assert shorter.helpful == data.helpful[:40]
+    assert (shorter.harmful, shorter.reserved, shorter.held_out) == (data.harmful, data.reserved, data.held_out)
+    assert AlignSpec().helpful_slots == len(data.helpful)  # one request for each at the default length
     again, other = load_align_data(0), load_align_data(1)
     assert again.hashes == data.hashes
     assert other.hashes["held_out/harmful"] != data.hashes["held_out/harmful"]

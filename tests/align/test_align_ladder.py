@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ from align_worlds import SPEC, make_data
 
 from harmviz.align import ladder as ladder_module
 from harmviz.align.adapters import load_adapter
-from harmviz.align.evaluate import JUDGED
+from harmviz.align.evaluate import ALONG, JUDGED
 from harmviz.align.ladder import Ladder, open_ladder, run_align
-from harmviz.align.settings import ARMS
+from harmviz.align.settings import ARMS, AlignSpec
 from harmviz.cli import main
 from harmviz.commands.align import COLUMNS, print_ladder
 from harmviz.errors import RunIncompatible
@@ -29,8 +30,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def made(arms: tuple[str, ...] = ("safety",), **options: Any) -> Ladder:
-    return run_align(tiny_model(), make_data(), SPEC, arms, **options)
+def made(arms: tuple[str, ...] = ("safety",), spec: AlignSpec = SPEC, **options: Any) -> Ladder:
+    return run_align(tiny_model(), make_data(), spec, arms, **options)
 
 
 def adapter_bytes(ladder: Ladder) -> dict[str, bytes]:
@@ -88,6 +89,17 @@ def test_an_interrupted_ladder_resumes_to_the_same_files(cache: Path, monkeypatc
     assert calls == ["sft", "dpo", "dpo"]  # SFT was finished and is not repeated
     assert adapter_bytes(again) == adapter_bytes(whole)
     assert again.manifest["checkpoints"] == whole.manifest["checkpoints"]
+
+
+def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(cache: Path) -> None:
+    whole, brief = made(), made(spec=replace(SPEC, brief=True))
+    assert [e["name"] for e in brief.manifest["checkpoints"]] == ["safety-sft-4", "safety-dpo-2"]
+    assert adapter_bytes(brief) == {name: data for name, data in adapter_bytes(whole).items() if "sft-1." not in name}
+    for entry in (brief.manifest["start"], *brief.manifest["checkpoints"]):
+        assert entry["depth"] == "along"
+        assert not any(key.startswith("judged/") for key in entry["numbers"])
+    assert max(brief.manifest["evaluation"]["requests"].values()) == ALONG < max(whole.manifest["evaluation"]["requests"].values())
+    assert brief.manifest["settings"]["brief"]
 
 
 def test_an_arm_added_later_finds_the_others_done(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

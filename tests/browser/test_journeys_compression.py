@@ -38,8 +38,8 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(browser: Any,
         contrastive = drawn(page)
         assert len(contrastive) == 2
         assert page.get_by_text("safety-dpo-40 − start").is_visible()
+        page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 3", timeout=WAIT)
         widths = page.evaluate("[...document.querySelectorAll('.hv-scroll')].map(e => [e.firstElementChild.offsetWidth, e.clientWidth])")
-        assert len(widths) == 3
         assert all(table <= room for table, room in widths), widths
         page.get_by_role("button", name="Link").click()
         link = page.locator("[data-testid=stPopoverBody] code").inner_text()

@@ -23,7 +23,8 @@ from harmviz.experiments.scene.experiment import grid_of, make_scene
 from harmviz.experiments.scene.guard import Guard, harmless_requests
 from harmviz.experiments.scene.play import OFF_STAGE, Seen, order_of
 from harmviz.experiments.scene.record import FILE, read_records
-from harmviz.experiments.scene.rows import excess_row, mean_rate_rows, ratio_row
+from harmviz.experiments.scene.report import shown
+from harmviz.experiments.scene.rows import excess_rows, mean_rate_rows, ratio_row
 from harmviz.experiments.scene.sets import make_sets
 from harmviz.experiments.scene.spec import Limits, SceneSpec, broken_limits
 from harmviz.generation.batch import generate_batch
@@ -34,7 +35,7 @@ from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models import LoadedModel, load_model
 from harmviz.prompts import PromptRow, read_builtin
-from harmviz.store import Run, open_run, result_digest, verify_run
+from harmviz.store import Row, Run, open_run, result_digest, verify_run
 
 SPEC = SceneSpec(
     sources=("mild",), requests=12, choosing=6, max_new_tokens=16, q_grid=(1e-2, 4e-2), p_grid=(0.01,), draws=2, offered=2,
@@ -313,25 +314,36 @@ def test_every_setting_is_another_scene(made: Run, changes: dict[str, Any]) -> N
 
 
 # -- numbers by hand --------------------------------------------------------------------------------------------------
-def read(*bits: float, repetition: float = 0.0) -> Read:
+def read(*bits: float, repetition: float = 0.0, quoted: tuple[float, ...] | None = None) -> Read:
     n = len(bits)
-    return Read(np.array(bits), np.full(n, np.nan), np.full(n, repetition))
+    return Read(np.array(bits), np.array(bits if quoted is None else quoted), np.full(n, np.nan), np.full(n, repetition))
 
 
 def test_a_control_of_several_draws_is_their_mean() -> None:
-    (row,) = mean_rate_rows([read(1, 0, 0, 0), read(1, 1, 0, 0)], condition="opener", control="random")
-    assert (row.value, row.n) == (0.375, 4)
+    row, quoted = mean_rate_rows([read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], condition="opener", control="random")
+    assert (row.metric, row.value, row.n) == ("refusal_rate", 0.375, 4)
+    assert (quoted.metric, quoted.value, quoted.n) == ("refusal_quoted", 0.625, 4)
     assert row.ci_low is not None
     assert row.ci_high is not None
     assert row.ci_low < 0.25 < 0.5 < row.ci_high
 
 
 def test_excess_and_ratio_by_hand() -> None:
-    mask, draws, intact, ids = read(1, 1, 1, np.nan), [read(0, 1, 0, 0), read(0, 0, 0, 0)], read(1, 0, 0, 0), list("abcd")
-    excess = excess_row(mask, draws, ids, seed=0)
-    assert (excess.value, excess.n) == (pytest.approx(2.5 / 3), 3)
+    mask, intact, ids = read(1, 1, 1, np.nan), read(1, 0, 0, 0), list("abcd")
+    draws = [read(0, 1, 0, 0), read(0, 0, 0, 0, quoted=(1, 0, 0, 0))]
+    excess, quoted = excess_rows(mask, draws, ids, seed=0)
+    assert (excess.metric, excess.value, excess.n) == ("refusal_excess", pytest.approx(2.5 / 3), 3)
+    assert (quoted.metric, quoted.value, quoted.n) == ("quoted_excess", pytest.approx(2 / 3), 3)
     assert ratio_row(mask, intact, ids, seed=0).value == pytest.approx(3.0)
     assert ratio_row(mask, read(0, 0, 0, 0), ids, seed=0).value is None
+
+
+def test_a_doubling_that_rests_on_what_the_list_leaves_out_is_told_apart() -> None:
+    facts: dict[str, Any] = {"experiment": "scene", "unit": "share", "category": "mild", "condition": "opener", "n": 64}
+    rates = {("refusal_rate", None): 0.2, ("refusal_rate", "mask"): 0.5, ("refusal_quoted", None): 0.35, ("refusal_quoted", "mask"): 0.6}
+    rows = [Row(metric=metric, mask=mask, value=value, **facts) for (metric, mask), value in rates.items()]
+    found = shown(rows, "mild", Limits())
+    assert (found["doubled"], found["doubled_quoted"], found["clear_of_random"]) == (True, False, False)
 
 
 def test_the_rule_of_what_is_offered() -> None:
@@ -344,6 +356,9 @@ def test_the_rule_of_what_is_offered() -> None:
     seen.mask.repetition[2] = 0.4
     assert order_of(rows, seen) == [0, 1, 2, 3, 4]
     assert [seen.misses(i) for i in range(5)] == [0, 0, 0, 1, 4]
+    seen.intact.quoted[1] = 1  # what it goes on with is a refusal in quotation marks
+    assert seen.misses(1) == 1
+    seen.intact.quoted[1] = 0
     assert seen.parting(4) == 3
     assert repeated_tokens([1, 2]).reason is not None
     seen.intact.repetition[0] = np.nan

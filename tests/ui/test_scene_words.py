@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from harmviz.store import Run
 from harmviz.ui.scene_words import Numbers, Rate, footing, numbers, rates_markup, story, weights
-from tests.scenes import make_scene, rate
+from tests.scenes import make_scene, rate, scene_rows
 
 
 @pytest.fixture
@@ -58,6 +59,15 @@ def test_the_story_claims_only_what_was_measured(tmp_path: Path) -> None:
     assert "did not stand out" in story(weak, shown(weak))
     unsettled = make_scene(tmp_path / "c", rows=[rate(3, "opener", None)])
     assert "Asked directly" not in story(unsettled, shown(unsettled))
+
+
+def test_refusals_in_quotation_marks_are_counted_beside_where_they_were_measured(tmp_path: Path) -> None:
+    run = make_scene(tmp_path / "a")
+    words = re.sub("<[^>]*>", "", footing(run, shown(run)))
+    assert "in quotation marks counted: intact 11 of 64, without these weights 44 of 64, random control 12 of 64" in words
+    older = make_scene(tmp_path / "b", rows=[r for r in scene_rows() if r.metric != "refusal_quoted"])
+    assert "marks counted" not in footing(older, shown(older))
+    assert "marks counted" not in footing(run, shown(run, 0.0))
 
 
 def test_the_opener_of_a_manifest_is_text(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """The answers of a stage scene under one mask after another, and what each answer shows. Text never leaves this module.
 
 An answer is read together with the words that were put into its mouth, as the panes of the Playground read it. ``declines``
-is the keyword list's verdict (a lower bound), ``judged`` that of list and offline refusal judge together
-(``evaluation.judges.refusing``); an empty answer is unscored (NaN).
+is the keyword list's verdict (a lower bound), ``quoted`` that of the list when words in quotation marks are read as well, which it
+leaves out, and ``judged`` that of list and offline refusal judge together (``evaluation.judges.refusing``); an empty answer is unscored (NaN).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models import LoadedModel
 from harmviz.prompts import PromptRow
+from harmviz.refusal import declines_even_quoted
 
 #: Work of one answer of this many tokens, in forward passes of one sample.
 UNITS_PER_TOKEN = 1 / 32
@@ -39,6 +40,7 @@ class Read:
     """What the answers of one set show, one number an answer; NaN where it could not be scored."""
 
     declines: np.ndarray
+    quoted: np.ndarray
     judged: np.ndarray
     repetition: np.ndarray
 
@@ -82,7 +84,8 @@ class Answers:
             opener = self.opener if opened else ""
             items = [JudgeItem(r.prompt, opener + t if t.strip() else "") for r, t in zip(rows, texts, strict=True)]
             judged = np.full(len(items), np.nan) if self.judge is None else refuses(self.judge, items)
-            self._read[key] = Read(refuses(None, items), judged, np.array([repeated_tokens(a).share for a in ids]))
+            quoted = np.array([float(declines_even_quoted(i.answer)) if i.answer.strip() else np.nan for i in items])
+            self._read[key] = Read(refuses(None, items), quoted, judged, np.array([repeated_tokens(a).share for a in ids]))
         return self._read[key]
 
     # -- losses -------------------------------------------------------------------------------------------------

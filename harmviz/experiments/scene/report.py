@@ -16,7 +16,7 @@ from harmviz.experiments.scene.guard import Guard
 from harmviz.experiments.scene.play import Seen, order_of, record, record_best
 from harmviz.experiments.scene.record import FILE, MASK, RANDOM, to_lines
 from harmviz.experiments.scene.rows import (
-    excess_row,
+    excess_rows,
     loss_row,
     mean_rate_rows,
     paired_rows,
@@ -103,7 +103,7 @@ class Report:
         pooled = self.facts("random", source, condition)
         yield from mean_rate_rows(draws, **pooled)
         yield from paired_rows(draws, intact, prompts, seed=seed, **pooled)
-        yield excess_row(mask, draws, prompts, seed=seed, **here)
+        yield from excess_rows(mask, draws, prompts, seed=seed, **here)
         if everything:
             for name, control in (("benign_signed", self.signed), ("magnitude", self.matched)):
                 if control is not None:
@@ -180,8 +180,8 @@ class Report:
 def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
     """What a scene is to show, each part true or false, read off the reported rows.
 
-    ``doubled``: refusals under the opener at least doubled (and more than none). ``clear_of_random``: their interval lies above the
-    random control's. ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests
+    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where those in quotation
+    marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests
     and repetition.
     """
     def find(metric: str, condition: str, control: str = "none", category: str = source, intact: bool = False) -> Row | None:
@@ -196,12 +196,16 @@ def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
     def value(row: Row | None, missing: float) -> float:
         return missing if row is None or row.value is None else row.value
 
-    before, after = find("refusal_rate", "opener", intact=True), find("refusal_rate", "opener")
-    random = find("refusal_rate", "opener", "random")
+    def doubled(metric: str) -> bool:
+        after = value(find(metric, "opener"), 0.0)
+        return after > 0 and after >= 2 * value(find(metric, "opener", intact=True), 1.0)
+
+    after, random = find("refusal_rate", "opener"), find("refusal_rate", "opener", "random")
     low, high = None if after is None else after.ci_low, None if random is None else random.ci_high
     rises = [value(find("delta_repetition", c, category=s), 0.0) for c, s in (("direct", BENIGN), ("opener", source))]
     return {
-        "doubled": value(after, 0.0) > 0 and value(after, 0.0) >= 2 * value(before, 1.0),
+        "doubled": doubled("refusal_rate"),
+        "doubled_quoted": doubled("refusal_quoted"),
         "clear_of_random": low is not None and high is not None and low > high,
         "direct_kept": value(find("delta_refusal", "direct"), -1.0) >= -limits.direct_lost,
         "benign_kept": value(find("refusal_rate", "direct", category=BENIGN), 1.0) <= limits.over_refusal,

@@ -6,9 +6,9 @@ strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requ
 a control of several draws is their mean; its interval reaches from the lowest to the highest end of the draws' own, since
 draws answer the same requests. ``mask`` None: the intact model.
 
-Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_judged`` (keywords or offline judge), ``repetition``; paired with the intact
-answer to the same request ``delta_refusal``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact; ``refusal_excess`` = mask
-minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
+Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_quoted`` (keywords, in quotation marks too), ``refusal_judged`` (keywords or offline
+judge), ``repetition``; paired with the intact answer to the same request ``delta_refusal``, ``delta_quoted``, ``delta_judged``, ``delta_repetition``;
+``refusal_ratio`` = pruned over intact; ``refusal_excess``, ``quoted_excess`` = mask minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ from harmviz.refusal import wilson
 from harmviz.store import Row
 
 SHARE, NATS = "share", "nats/token"
+#: Rate → the reading of an answer that it counts.
+RATES = {"refusal_rate": "declines", "refusal_quoted": "quoted", "refusal_judged": "judged"}
+_DELTAS = {"delta_refusal": "declines", "delta_quoted": "quoted", "delta_judged": "judged", "delta_repetition": "repetition"}
 
 
 def rate_rows(read: Read, **facts: Any) -> Iterator[Row]:
-    """Refusal rate by keywords and by judge, and mean repetition, of one set of answers."""
-    for metric, bits in (("refusal_rate", read.declines), ("refusal_judged", read.judged)):
-        if metric == "refusal_rate" or not np.isnan(bits).all():
+    """Refusal rates of one set of answers; by judge only where there is one."""
+    for metric, reading in RATES.items():
+        bits = getattr(read, reading)
+        if reading != "judged" or not np.isnan(bits).all():
             yield _rate(metric, bits, **facts)
 
 
 def mean_rate_rows(reads: Sequence[Read], **facts: Any) -> Iterator[Row]:
     """As ``rate_rows``, of a control over its draws: the mean of their rates."""
-    for metric in ("refusal_rate", "refusal_judged"):
+    for metric in RATES:
         draws = [next((r for r in rate_rows(read) if r.metric == metric), None) for read in reads]
         known = [d for d in draws if d is not None and d.value is not None]
         if known:
@@ -60,8 +64,7 @@ def repetition_row(read: Read, prompts: Sequence[str], *, seed: int, **facts: An
 
 def paired_rows(reads: Sequence[Read], intact: Read, prompts: Sequence[str], *, seed: int, **facts: Any) -> Iterator[Row]:
     """Differences from the intact answers; of several draws, the mean over draws request by request."""
-    pairs = (("delta_refusal", "declines"), ("delta_judged", "judged"), ("delta_repetition", "repetition"))
-    for metric, what in pairs:
+    for metric, what in _DELTAS.items():
         delta = mean_of([getattr(r, what) for r in reads]) - getattr(intact, what)
         if metric != "delta_judged" or not np.isnan(delta).all():
             yield _estimate(metric, *_scored(delta, prompts), SHARE, seed, **facts)
@@ -81,10 +84,11 @@ def ratio_row(read: Read, intact: Read, prompts: Sequence[str], *, seed: int, **
     return _row("refusal_ratio", found, "ratio", **facts)
 
 
-def excess_row(read: Read, draws: Sequence[Read], prompts: Sequence[str], *, seed: int, **facts: Any) -> Row:
+def excess_rows(read: Read, draws: Sequence[Read], prompts: Sequence[str], *, seed: int, **facts: Any) -> Iterator[Row]:
     """Refusals under the mask beyond those under the random draws, paired by request."""
-    delta = read.declines - mean_of([d.declines for d in draws])
-    return _estimate("refusal_excess", *_scored(delta, prompts), SHARE, seed, **facts)
+    for metric, what in (("refusal_excess", "declines"), ("quoted_excess", "quoted")):
+        delta = getattr(read, what) - mean_of([getattr(d, what) for d in draws])
+        yield _estimate(metric, *_scored(delta, prompts), SHARE, seed, **facts)
 
 
 def loss_row(metric: str, values: np.ndarray, prompts: Sequence[str], *, seed: int, **facts: Any) -> Row:
