@@ -12,6 +12,9 @@ SHIPPED_RUNS = PACKAGE / "data" / "shipped_runs.json"
 #: What makes the embedded model the aligned one: a checkpoint's adapter of the ladder made by ``python -m harmviz align``.
 ALIGNED_ADAPTER = PACKAGE / "data" / "align" / "aligned.safetensors"
 
+#: The ladders that the committed compression result was made from, one folder each.
+SHIPPED_LADDERS = PACKAGE / "data" / "ladders"
+
 
 def cache_root() -> Path:
     """The cache folder: ``$HARMVIZ_CACHE``, or ``cache/`` beside the package."""
@@ -29,7 +32,7 @@ def shipped_runs_root() -> Path:
 
 
 def ladders_root() -> Path:
-    """Ladders of tuned checkpoints, one folder each."""
+    """Ladders of tuned checkpoints made here, one folder each."""
     return cache_root() / "ladders"
 
 

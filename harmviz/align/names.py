@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from harmviz.assets import ALIGNED
-from harmviz.paths import ALIGNED_ADAPTER, assets_root, ladders_root
+from harmviz.paths import ALIGNED_ADAPTER, SHIPPED_LADDERS, assets_root, ladders_root
 from harmviz.store.files import sha256_of_file
 
 #: Written last into the folder of a merged model: where it is, the folder is complete.
@@ -16,8 +16,8 @@ LADDER_MANIFEST = "ladder.json"
 
 
 def find_adapter(name: str) -> Path | None:
-    """The adapter file that a model's name means, or None: the embedded aligned model, ``<ladder>/<checkpoint>`` of the
-    cache's ladders, or an adapter file."""
+    """The adapter file that a model's name means, or None: the embedded aligned model, ``<ladder>/<checkpoint>``, or an
+    adapter file."""
     if name == ALIGNED:
         return ALIGNED_ADAPTER
     path = Path(name).expanduser()
@@ -25,19 +25,24 @@ def find_adapter(name: str) -> Path | None:
         return path
     ladder, _, checkpoint = name.partition("/")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        path = ladders_root() / ladder / "adapters" / f"{checkpoint}.safetensors"
-        return path if path.is_file() else None
+        paths = (root / ladder / "adapters" / f"{checkpoint}.safetensors" for root in _roots())
+        return next((path for path in paths if path.is_file()), None)
     return None
 
 
+def _roots() -> tuple[Path, ...]:
+    return (ladders_root(), SHIPPED_LADDERS)
+
+
 def checkpoints() -> list[str]:
-    """``<ladder>/<checkpoint>`` of every checkpoint in the cache's ladders, by name."""
+    """``<ladder>/<checkpoint>`` of every checkpoint of the ladders made here, by name."""
     return sorted(f"{path.parent.parent.name}/{path.stem}" for path in ladders_root().glob("*/adapters/*.safetensors"))
 
 
-def ladders() -> list[str]:
-    """The ids of the cache's complete ladders, by name."""
-    return sorted(path.parent.name for path in ladders_root().glob(f"*/{LADDER_MANIFEST}"))
+def ladders() -> dict[str, Path]:
+    """Id → folder of every complete ladder, made here or shipped, by id; one made here comes before a shipped one of its id."""
+    found = [path.parent for root in reversed(_roots()) for path in root.glob(f"*/{LADDER_MANIFEST}")]
+    return dict(sorted((path.name, path) for path in found))
 
 
 def merged_dir(adapter: Path) -> Path:

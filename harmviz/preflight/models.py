@@ -112,7 +112,7 @@ def _tuned(name: str, adapter: Path) -> ModelEstimate:
     return replace(
         base, name=name, at_hand=False, made_here=base.at_hand or base.made_here,
         disk_bytes=base.disk_bytes + 4 * (base.n_parameters or 0),
-        notes=(*base.notes, "made once, on first use, from the built-in model and an adapter of 1 MB"),
+        notes=(*base.notes, "made once, on first use, from the built-in model and a small adapter"),
     )  # fmt: skip
 
 

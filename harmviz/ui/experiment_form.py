@@ -82,7 +82,7 @@ def _of_a_run() -> Setting | None:
 
 
 def _compression() -> Setting | None:
-    made = ladders()
+    made = list(ladders())
     sources = {"models": "Models here", **({"ladders": "Ladders"} if made else {}), "published": "Published series"}
     source = st.segmented_control("Checkpoints", list(sources), format_func=sources.__getitem__, default="models", required=True, key="runs_series")
     if source == "published":

@@ -24,7 +24,6 @@ from harmviz.errors import HarmvizError, ModelUnavailable, RunIncompatible
 from harmviz.experiments.compression.presets import Stage
 from harmviz.experiments.job import model_facts
 from harmviz.models import LoadedModel, load_model
-from harmviz.paths import ladders_root
 from harmviz.weights import WeightTable
 
 START = "start"
@@ -89,7 +88,7 @@ def check_names(names: Sequence[str]) -> None:
 
 # -- ladders ----------------------------------------------------------------------------------------------------------
 def find_ladder(name: str) -> Ladder:
-    """The ladder in this folder, or of this id (or its unambiguous beginning) in the cache.
+    """The ladder in this folder, or of this id (or its unambiguous beginning), made here or shipped.
 
     Raises:
         RunIncompatible: no such ladder, several, or a damaged one.
@@ -100,9 +99,9 @@ def find_ladder(name: str) -> Ladder:
     known = ladders()
     fits = [n for n in known if n == name] or [n for n in known if n.startswith(name)]
     if len(fits) != 1:
-        what = "several ladders begin with it" if fits else "there is no such folder, and no such ladder in the cache"
-        raise RunIncompatible(f"ladder {name!r}: {what} ({', '.join(known) or 'it has none'}); `python -m harmviz align` makes one")
-    return open_ladder(ladders_root() / fits[0])
+        what = "several ladders begin with it" if fits else "there is no such folder, and no such ladder"
+        raise RunIncompatible(f"ladder {name!r}: {what} (there are {', '.join(known) or 'none'}); `python -m harmviz align` makes one")
+    return open_ladder(known[fits[0]])
 
 
 def ladder_checkpoints(ladder: Ladder, at: str = "ends") -> tuple[Checkpoint, ...]:
