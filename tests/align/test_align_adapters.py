@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from harmviz.align import names
 from harmviz.align.adapters import Adapter, load_adapter, merge_adapter, merged, save_adapter
 from harmviz.align.names import find_adapter
 from harmviz.align.training import adapted_modules
@@ -133,6 +134,20 @@ def test_a_checkpoint_is_found_by_ladder_and_name(tmp_path: Path, monkeypatch: p
     assert find_adapter(ALIGNED) == ALIGNED_ADAPTER
     for other in ("x-align-1/safety-sft-5", "org/model", "../x-align-1", "smollm2-135m-instruct", str(tmp_path)):
         assert find_adapter(other) is None
+
+
+def test_ladders_that_ship_stand_beside_those_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(names, "SHIPPED_LADDERS", tmp_path / "shipped")
+    for root, ladder in (("cache/ladders", "a-1"), ("cache/ladders", "both"), ("shipped", "both"), ("shipped", "b-2"), ("cache/ladders", "unfinished")):
+        folder = tmp_path / root / ladder
+        save_adapter(folder / "adapters" / "safety-dpo-2.safetensors", make_adapter(tiny_model()))
+        if ladder != "unfinished":
+            (folder / "ladder.json").write_text("{}")
+    here, shipped = tmp_path / "cache" / "ladders", tmp_path / "shipped"
+    assert list(names.ladders().items()) == [("a-1", here / "a-1"), ("b-2", shipped / "b-2"), ("both", here / "both")]
+    assert find_adapter("b-2/safety-dpo-2") == shipped / "b-2" / "adapters" / "safety-dpo-2.safetensors"
+    assert names.checkpoints() == [f"{ladder}/safety-dpo-2" for ladder in ("a-1", "both", "unfinished")]
 
 
 @pytest.mark.slow

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.paths import shipped_runs_root
+from harmviz.align.names import LADDER_MANIFEST
+from harmviz.paths import SHIPPED_LADDERS, shipped_runs_root
 from harmviz.store import Run, list_runs, shipped_runs, verify_run
 
 
 @pytest.fixture(scope="module")
 def result(request: pytest.FixtureRequest) -> Run:
-    """The one committed result of the module's ``EXPERIMENT``: whole, small, and made on a committed run."""
+    """The one committed result of the module's ``EXPERIMENT``: whole, small, and made from what is committed, runs or ladders."""
     found = [r for r in list_runs(shipped_runs_root()) if r.id in shipped_runs() and r.manifest["method"].get("experiment") == request.module.EXPERIMENT]
     (run,) = found
     assert verify_run(run) == []
-    assert run.manifest["parents"]
-    assert set(run.manifest["parents"]) <= shipped_runs()
+    parents, sources = set(run.manifest["parents"]), [s["ladder"] for s in run.manifest["method"].get("sources", [])]
+    assert parents or sources
+    assert parents <= shipped_runs()
+    assert all((SHIPPED_LADDERS / ladder / LADDER_MANIFEST).is_file() for ladder in sources)
     assert sum(p.stat().st_size for p in run.path.rglob("*") if p.is_file()) <= 25e6
     return run

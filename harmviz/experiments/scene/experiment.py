@@ -39,7 +39,7 @@ from harmviz.pipeline.progress import Listener
 from harmviz.prompts import PromptRow
 from harmviz.store import Row, Run
 
-VERSION = 2
+VERSION = 1
 #: Answers to choosing requests are cut here: who declines does so within its first sentence.
 CHOOSING_TOKENS = 32
 
