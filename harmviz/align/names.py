@@ -41,8 +41,8 @@ def checkpoints() -> list[str]:
 
 def ladders() -> dict[str, Path]:
     """Id → folder of every complete ladder, made here or shipped, by id; one made here comes before a shipped one of its id."""
-    found = [path.parent for root in reversed(_roots()) for path in root.glob(f"*/{LADDER_MANIFEST}")]
-    return dict(sorted((path.name, path) for path in found))
+    found = {path.parent.name: path.parent for root in reversed(_roots()) for path in root.glob(f"*/{LADDER_MANIFEST}")}
+    return dict(sorted(found.items()))
 
 
 def merged_dir(adapter: Path) -> Path:
