@@ -55,12 +55,14 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def print_ladder(manifest: dict[str, Any]) -> None:
-    """The table: a line per checkpoint, every number with its interval and n."""
-    rows = [["start", *(_cell(manifest["start"]["numbers"].get(key)) for key, _ in COLUMNS)]]
-    rows += [[entry["name"], *(_cell(entry["numbers"].get(key)) for key, _ in COLUMNS)] for entry in manifest["checkpoints"]]
-    print_table(["checkpoint", *(title for _, title in COLUMNS)], rows)
+    """The table: a line per checkpoint, every number that was measured with its interval and n."""
+    lines = [{"name": "start", **manifest["start"]}, *manifest["checkpoints"]]
+    columns = [(key, title) for key, title in COLUMNS if any(key in line["numbers"] for line in lines)]
+    rows = [[line["name"], *(_cell(line["numbers"].get(key)) for key, _ in columns)] for line in lines]
+    print_table(["checkpoint", *(title for _, title in columns)], rows)
     print("refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; [95 % interval], n requests")
-    print("judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end")
+    if any(key.startswith("judged/") for key, _ in columns):
+        print("judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end")
 
 
 def _cell(found: dict[str, Any] | None) -> str:

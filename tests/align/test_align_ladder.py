@@ -91,7 +91,7 @@ def test_an_interrupted_ladder_resumes_to_the_same_files(cache: Path, monkeypatc
     assert again.manifest["checkpoints"] == whole.manifest["checkpoints"]
 
 
-def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(cache: Path) -> None:
+def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, brief = made(), made(spec=replace(SPEC, brief=True))
     assert [e["name"] for e in brief.manifest["checkpoints"]] == ["safety-sft-4", "safety-dpo-2"]
     assert adapter_bytes(brief) == {name: data for name, data in adapter_bytes(whole).items() if "sft-1." not in name}
@@ -100,6 +100,8 @@ def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(cache: Path)
         assert not any(key.startswith("judged/") for key in entry["numbers"])
     assert max(brief.manifest["evaluation"]["requests"].values()) == ALONG < max(whole.manifest["evaluation"]["requests"].values())
     assert brief.manifest["settings"]["brief"]
+    print_ladder(brief.manifest)
+    assert "judged" not in capsys.readouterr().out
 
 
 def test_an_arm_added_later_finds_the_others_done(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
