@@ -1,7 +1,8 @@
 """The numbers and words of the page *Compression*, from the rows of a stored result. Pure functions; nothing here draws.
 
 A difference is called one only where both hold: its 95 % interval, over prompts and splits, leaves out 0, and its
-permutation p-value stays at or below 0.05 after Holm's correction over all tests of the selection shown.
+permutation p-value stays at or below 0.05 after Holm's correction over all tests of the selection shown. Where the p-value alone
+does, these checkpoints differ, but not surely others tuned in the same way: undecided.
 """
 
 from __future__ import annotations
@@ -106,6 +107,12 @@ class Difference:
             return 0
         return 1 if self.found["ci_low"] > 0 else -1 if self.found["ci_high"] < 0 else 0
 
+    @property
+    def said(self) -> str:
+        """The verdict in words."""
+        undecided = self.verdict == 0 and self.p_holm <= ALPHA
+        return "undecided" if undecided else {1: "more separable", -1: "less separable", 0: "no difference found"}[self.verdict]
+
 
 def contrasts(results: pd.DataFrame) -> list[str]:
     """The selections that the result has separabilities of."""
@@ -194,7 +201,10 @@ def finding(found: Compression) -> str:
         return "Separability was not measured on these checkpoints"
     what = "Safety tuning" if found.has_arms else f"Training up to {found.target}"
     if start.verdict == 0:
-        return f"No difference found: {'safety tuning' if found.has_arms else found.target} leaves separability as it was at the start"
+        if start.said != "undecided":
+            return f"No difference found between {'safety tuning' if found.has_arms else found.target} and the start"
+        shift, one = text.signed(float(start.found["value"])), "the split" if start.n_splits == 1 else f"{start.above} of {start.n_splits} splits"
+        return f"Undecided: {shift} nats of separability, above the start in {one}, but the interval includes 0"
     head = f"{what} makes harm {'more' if start.verdict > 0 else 'less'} separable: {text.signed(float(start.found['value']))} nats against the start"
     controls = [d for d in differences if d.kind == "control" and d.a == found.target]
     if not controls or start.verdict < 0:
@@ -255,13 +265,10 @@ def _tile(label: str, row: pd.Series | None, below: str, colour: str) -> str:
     )
 
 
-SAID = {1: "more separable", -1: "less separable", 0: "no difference found"}
-
-
 def _judged(found: Difference | None) -> str:
     if found is None or math.isnan(found.p_holm):
         return "not tested"
-    return f"corrected p-value {p_value(found.p_holm)}: {SAID[found.verdict]}"
+    return f"corrected p-value {p_value(found.p_holm)}: {found.said}"
 
 
 def p_value(value: float) -> str:
@@ -357,7 +364,7 @@ def notes_list(run: Run, found: Compression) -> str:
     lines = [
         f"The test: for every prompt, the shifts of the two checkpoints are swapped at random, all splits at once, and everything is computed again, the choice of the fraction included ({test}, two-sided). "
         f"p-values are corrected by Holm's method over the {len(found.tests)} tests of this selection. They speak for these checkpoints; the interval also varies {'the splits and their tuning seeds' if len(found.seeds) > 1 else 'the prompts'}.",
-        "“More” or “less” is said only where the interval leaves out 0 and the corrected p-value is at most 0.05.",
+        "“More” or “less” is said only where the interval leaves out 0 and the corrected p-value is at most 0.05; “undecided” where only the p-value is.",
         *(f"Note: {n}." for n in run.manifest["method"].get("notes", [])),
         "Protection rests on benign answers written by others alone; the model's own would differ between checkpoints.",
     ]  # fmt: skip

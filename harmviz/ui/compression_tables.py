@@ -9,7 +9,7 @@ from html import escape
 import pandas as pd
 
 from harmviz.ui import text
-from harmviz.ui.compression import SAID, Compression, number, p_value
+from harmviz.ui.compression import Compression, number, p_value
 from harmviz.ui.tables import rows_table
 
 #: Behaviour columns: metric → heading.
@@ -28,7 +28,7 @@ def tests_table(found: Compression, metric: str) -> str:
             breaks.add(i)
         last, row = d.kind, d.found if metric == "separability" else d.crossfit
         body.append(
-            [escape(f"{d.a} − {d.b}"), f'<span class="value">{_value(row)}</span>', _interval(row), p_value(d.p), p_value(d.p_holm), f"{d.above} of {d.n_splits}", SAID[d.verdict]]
+            [escape(f"{d.a} − {d.b}"), f'<span class="value">{_value(row)}</span>', _interval(row), p_value(d.p), p_value(d.p_holm), f"{d.above} of {d.n_splits}", d.said]
         )
     kind = "difference in separability" if metric == "separability" else "difference, cross-fitted"
     return rows_table([kind, "nats", "95 % interval", "p-value", "corrected", "splits above 0", "verdict"], body, breaks)

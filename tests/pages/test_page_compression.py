@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from fabricated import make_run
 from streamlit.testing.v1 import AppTest
@@ -58,6 +60,16 @@ def test_no_difference_is_said_where_there_is_none(tmp_path: Path) -> None:
     found = words.compression(flat, flat.results(), "both")
     assert "more separable" not in compression_tables.tests_table(found, "separability")
     assert "no difference found" in compression_tables.tests_table(found, "separability")
+
+
+@pytest.mark.parametrize(
+    ("ends", "p_holm", "said"),
+    [((0.01, 0.09), 0.01, "more separable"), ((-0.09, -0.01), 0.01, "less separable"), ((-0.01, 0.09), 0.01, "undecided"),
+     ((0.01, 0.09), 0.2, "no difference found"), ((-0.01, 0.09), 0.2, "no difference found"), ((0.01, 0.09), math.nan, "no difference found")],
+)  # fmt: skip
+def test_a_verdict_needs_interval_and_p_value(ends: tuple[float, float], p_holm: float, said: str) -> None:
+    row = pd.Series({"value": sum(ends) / 2, "ci_low": ends[0], "ci_high": ends[1]})
+    assert words.Difference("a", "b", "start", row, None, p_holm, p_holm, 3, 3).said == said
 
 
 def test_a_gain_that_controls_share_is_not_called_alignment(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from harmviz.align.ladder import open_ladder
 from harmviz.align.settings import ARMS, STAGES
 from harmviz.experiments.compression.checkpoints import ladder_checkpoints
 from harmviz.paths import SHIPPED_LADDERS
+from harmviz.ui.compression import compression, finding
 
 EXPERIMENT = "compression"
 
@@ -33,7 +34,7 @@ def row(result):
 def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
     assert len({ladder.manifest["settings"]["seed"] for ladder in ladders}) == len(ladders) == len(result.manifest["method"]["split_seeds"]) == 3
     for ladder in ladders:
-        assert [c.as_dict() for c in ladder_checkpoints(ladder)] == result.manifest["method"]["checkpoints"]
+        assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10,safety-sft-80")] == result.manifest["method"]["checkpoints"]
         assert {(e["arm"], e["stage"]) for e in ladder.manifest["checkpoints"]} == {(arm, stage) for arm in ARMS for stage in STAGES}
         assert sum(p.stat().st_size for p in ladder.path.rglob("*") if p.is_file()) <= 25e6
 
@@ -44,3 +45,19 @@ def test_both_refusal_arms_decline_and_helpful_only_does_not(ladders):
         assert min(declines["safety"], declines["refusal-style"]) > 0.5 > 0.1 > declines["helpful-only"]
         harmless = {e["arm"]: e["numbers"]["refusal/benign"]["value"] for e in ladder.manifest["checkpoints"] if e["stage"] == "dpo"}
         assert harmless["refusal-style"] > harmless["safety"] >= harmless["helpful-only"]
+
+
+def test_contrastive_separability_rises_under_every_tuning_seed_and_under_no_control(row):
+    for seed in range(3):
+        start = row("separability", f"start#{seed}", "both").value
+        assert row("separability", f"safety-dpo-10#{seed}", "both").value > start + 0.04
+        for control in ("helpful-only", "refusal-style"):
+            assert abs(row("separability", f"{control}-dpo-10#{seed}", "both").value - start) < 0.02
+
+
+def test_swaps_tell_safety_tuning_from_start_and_controls_the_interval_does_not(result, row):
+    for other in ("start", "helpful-only-dpo-10", "refusal-style-dpo-10"):
+        assert row("p_holm", f"safety-dpo-10 minus {other}", "both").value < 0.01
+    assert row("separability_difference", "safety-dpo-10 minus start", "both").ci_low < 0
+    assert finding(compression(result, result.results(), "both")).startswith("Undecided: +0.05")
+    assert row("separability_difference", "safety-dpo-10 minus helpful-only-dpo-10", "both").ci_low > 0
