@@ -20,6 +20,8 @@ from harmviz.ui.glossary import explained
 from harmviz.ui.words import Words
 
 ALPHA = 0.05
+#: Of nats: with two, an interval that just includes 0 would not show it.
+_DIGITS = 3
 CONTRASTS = {"none": "as in the paper", "both": "contrastive"}
 SHIFTS = {"specific": "harm-specific", "harm": "harmful answers", "safe": "same-topic safe", "benign": "benign"}
 _SHIFT_NAMES = {
@@ -179,13 +181,13 @@ def number(row: pd.Series | None, name: str) -> float:
     return math.nan if row is None or pd.isna(row[name]) else float(row[name])
 
 
-def _nats(row: pd.Series | None, digits: int = 3) -> str:
+def _nats(row: pd.Series | None) -> str:
     """``+0.120 nats (+0.080 … +0.160, n = 84)``"""
     if row is None or pd.isna(row["value"]):
         return text.NOT_MEASURED
-    inside = [] if pd.isna(row["ci_low"]) else [text.interval(row["ci_low"], row["ci_high"], digits)]
+    inside = [] if pd.isna(row["ci_low"]) else [text.interval(row["ci_low"], row["ci_high"], _DIGITS)]
     inside += [] if pd.isna(row["n"]) else [f"n = {int(row['n'])}"]
-    return f"{text.signed(float(row['value']), digits)} nats" + (f" ({', '.join(inside)})" if inside else "")
+    return f"{text.signed(float(row['value']), _DIGITS)} nats" + (f" ({', '.join(inside)})" if inside else "")
 
 
 def _refuses(found: Compression, name: str) -> str:
@@ -203,9 +205,9 @@ def finding(found: Compression) -> str:
     if start.verdict == 0:
         if start.said != "undecided":
             return f"No difference found between {'safety tuning' if found.has_arms else found.target} and the start"
-        shift, one = text.signed(float(start.found["value"])), "the split" if start.n_splits == 1 else f"{start.above} of {start.n_splits} splits"
+        shift, one = text.signed(float(start.found["value"]), _DIGITS), "the split" if start.n_splits == 1 else f"{start.above} of {start.n_splits} splits"
         return f"Undecided: {shift} nats of separability, above the start in {one}, but the interval includes 0"
-    head = f"{what} makes harm {'more' if start.verdict > 0 else 'less'} separable: {text.signed(float(start.found['value']))} nats against the start"
+    head = f"{what} makes harm {'more' if start.verdict > 0 else 'less'} separable: {text.signed(float(start.found['value']), _DIGITS)} nats against the start"
     controls = [d for d in differences if d.kind == "control" and d.a == found.target]
     if not controls or start.verdict < 0:
         return head
@@ -257,8 +259,8 @@ def tiles(found: Compression) -> str:
 
 def _tile(label: str, row: pd.Series | None, below: str, colour: str) -> str:
     known = row is not None and pd.notna(row["value"])
-    number = f"{text.signed(float(row['value']))} <small>nats</small>" if row is not None and known else f"<small>{text.NOT_MEASURED}</small>"
-    interval = f"{text.interval(row['ci_low'], row['ci_high'])}, n = {int(row['n'])} · " if row is not None and known and pd.notna(row["ci_low"]) else ""
+    number = f"{text.signed(float(row['value']), _DIGITS)} <small>nats</small>" if row is not None and known else f"<small>{text.NOT_MEASURED}</small>"
+    interval = f"{text.interval(row['ci_low'], row['ci_high'], _DIGITS)}, n = {int(row['n'])} · " if row is not None and known and pd.notna(row["ci_low"]) else ""
     return (
         f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
         f'<div class="number">{number}</div><div class="quiet small">{explained(interval + below)}</div></div>'
