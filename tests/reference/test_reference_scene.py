@@ -14,12 +14,11 @@ EXPERIMENT = "scene"
 
 @pytest.fixture(scope="module")
 def rate(result):
-    """(set, condition, who) → its row of keyword refusals; who: intact, mask, or a control."""
+    """(set, condition, who) → its row of keyword refusals, or of another rate; who: intact, mask, or a control."""
     frame = result.results()
-    frame = frame[frame.metric == "refusal_rate"]
 
-    def one(category, condition, who):
-        here = frame[(frame.category == category) & (frame.condition == condition)]
+    def one(category, condition, who, metric="refusal_rate"):
+        here = frame[(frame.metric == metric) & (frame.category == category) & (frame.condition == condition)]
         here = here[here["mask"].isna()] if who == "intact" else here[here["mask"].notna() & (here.control == ("none" if who == "mask" else who))]
         (row,) = here.itertuples()
         return row
@@ -50,6 +49,16 @@ def test_refusals_under_the_opener_double_and_no_control_does_it(rate):
     for control in ("random", "magnitude", "benign_signed"):
         assert mask.ci_low > rate("advbench", "opener", control).value
     assert mask.ci_low > rate("advbench", "opener", "random").ci_high
+
+
+def test_with_refusals_in_quotation_marks_it_stays_clear_of_random_and_does_not_double(result, rate):
+    intact, mask, random = (rate("advbench", "opener", who, "refusal_quoted") for who in ("intact", "mask", "random"))
+    assert intact.value > rate("advbench", "opener", "intact").value
+    assert 1.5 * intact.value < mask.value < 2 * intact.value
+    assert mask.value > random.ci_high
+    (excess,) = (r for r in result.results().itertuples() if (r.metric, r.category, r.condition) == ("quoted_excess", "advbench", "opener"))
+    assert excess.ci_low > 0.1
+    assert not result.manifest["method"]["shows"]["advbench"]["doubled_quoted"]
 
 
 def test_on_mild_requests_no_difference_shows(result):
