@@ -42,7 +42,7 @@ from harmviz.align.evaluate import (
     own_prompts,
     tokens_to_decode,
 )
-from harmviz.align.names import LADDER_MANIFEST
+from harmviz.align.names import LADDER_MANIFEST, ladders
 from harmviz.align.rows import FOLDER
 from harmviz.align.schedule import OwnAnswers, Schedule
 from harmviz.align.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
@@ -52,7 +52,7 @@ from harmviz.evaluation.judges import Judge
 from harmviz.evaluation.judges.protocol import identity
 from harmviz.evaluation.judges.refusing import usable_judge
 from harmviz.models import LoadedModel
-from harmviz.paths import SHIPPED_LADDERS, cache_root, ladders_root
+from harmviz.paths import cache_root, ladders_root
 from harmviz.pipeline.progress import Listener, Progress
 from harmviz.refusal import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.store.files import (
@@ -149,9 +149,9 @@ def run_align(
     basis = [SCHEMA, loaded.weight_hash, data.hashes, spec.as_dict(), *bench]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     target = (root or ladders_root()) / f"{slug}-align-{_digest(*basis, arms)}"
-    for folder in [target] if root else [target, SHIPPED_LADDERS / target.name]:
-        if (folder / LADDER_MANIFEST).is_file():
-            return open_ladder(folder)
+    found = target if root else ladders().get(target.name, target)
+    if (found / LADDER_MANIFEST).is_file():
+        return open_ladder(found)
     with _workplace(f"{slug}-{_digest(*basis)}", resume=resume) as folder, disk_errors(folder):
         work = _Work(loaded, data, spec, arms, judge, folder, listener)
         work.everything()
