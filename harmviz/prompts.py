@@ -129,7 +129,9 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
                     opened_as_refusal[category] += harmful
                     continue
                 rows.append(PromptRow(category if harmful else f"safe:{category}", prompt, response))
-    notes = [f"{c}: {n} rows scored as harmful read as refusals and are not used" for c, n in opened_as_refusal.items() if n]
+    notes = [
+        f"{c}: {n} rows scored as harmful read as refusals and are not used" for c, n in opened_as_refusal.items() if n
+    ]
     return rows, notes
 
 
@@ -141,7 +143,11 @@ def read_builtin(name: str) -> list[dict[str, str]]:
 
 
 def _builtin(*names: str) -> list[PromptRow]:
-    set_of = {"harmful": lambda r: r["category"], "safe": lambda r: f"safe:{r['category']}", "benign": lambda r: "benign"}
+    set_of = {
+        "harmful": lambda r: r["category"],
+        "safe": lambda r: f"safe:{r['category']}",
+        "benign": lambda r: "benign",
+    }
     return [PromptRow(set_of[n](r), r["prompt"], r["response"]) for n in names for r in read_builtin(n)]
 
 
@@ -158,7 +164,9 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     if path.suffix == ".csv":
         reader = csv.DictReader(io.StringIO(text))
         if lacking := [c for c in COLUMNS if c not in (reader.fieldnames or [])]:
-            raise DataInvalid(f"{path}, row 1: the header lacks the column {lacking[0]!r}; needed: {', '.join(COLUMNS)}")
+            raise DataInvalid(
+                f"{path}, row 1: the header lacks the column {lacking[0]!r}; needed: {', '.join(COLUMNS)}"
+            )
         try:
             for record in reader:
                 yield reader.line_num, dict(record)
@@ -190,7 +198,9 @@ def texts_of(path: Path, number: int, record: Mapping[str, object], columns: Seq
             what = "is missing" if column not in record else "is empty or not text"
             raise DataInvalid(f"{path}, row {number}: column {column!r} {what}")
         if any("\ud800" <= c <= "\udfff" for c in value):
-            raise DataInvalid(f"{path}, row {number}: column {column!r} holds half of a surrogate pair, which is no text")
+            raise DataInvalid(
+                f"{path}, row {number}: column {column!r} holds half of a surrogate pair, which is no text"
+            )
         texts.append(value.strip())
     return texts
 

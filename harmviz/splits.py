@@ -42,7 +42,9 @@ def split_prompts(data: PromptData, seed: int) -> dict[str, str]:
     return job
 
 
-def choose_rows(rows: Sequence[PromptRow], limit: int | None, seed: int, *, per_prompt: int | None = None) -> list[PromptRow]:
+def choose_rows(
+    rows: Sequence[PromptRow], limit: int | None, seed: int, *, per_prompt: int | None = None
+) -> list[PromptRow]:
     """At most ``limit`` rows, spread over prompts: every prompt's first answer before any prompt's second.
 
     ``per_prompt`` caps the answers taken from one prompt. The order is random but fixed by ``seed``.

@@ -46,13 +46,21 @@ if len(default) < 2:
 
 ids = [base.id, *(r.id for r in on_disk if r.id != base.id)]
 if len(ids) > 1:
-    if st.session_state.get("_compare_default") not in (None, default) and st.session_state.get(RUNS) == st.session_state["_compare_default"]:
+    if (
+        st.session_state.get("_compare_default") not in (None, default)
+        and st.session_state.get(RUNS) == st.session_state["_compare_default"]
+    ):
         st.session_state[RUNS] = default  # another run was picked in the sidebar, and nothing was chosen here
     st.session_state["_compare_default"] = default
     asked = st.multiselect(
-        "Runs", ids, default=default, key=RUNS, bind="query-params", max_selections=compare.MAX_RUNS,
+        "Runs",
+        ids,
+        default=default,
+        key=RUNS,
+        bind="query-params",
+        max_selections=compare.MAX_RUNS,
         help="The first is what the others are compared with. Runs must share data and shapes.",
-    )  # fmt: skip
+    )
     known = {r.id: r for r in on_disk}
     first = known[asked[0]] if asked else base
     runs = [first, *(known[i] for i in asked[1:] if compare.why_not(first, known[i]) is None)]
@@ -73,10 +81,15 @@ with frame.shown_errors():
     keep_possible(SELECTION, offered or ["none"])
     with left:
         contrast = st.segmented_control(
-            "Selection", offered or ["none"], default=(offered or ["none"])[0], required=True, key=SELECTION, bind="query-params",
+            "Selection",
+            offered or ["none"],
+            default=(offered or ["none"])[0],
+            required=True,
+            key=SELECTION,
+            bind="query-params",
             format_func=lambda c: mask_controls.CONTRASTS[c],
             help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
-        )  # fmt: skip
+        )
     levels = compare.measured_p(runs, results, contrast)
     keep_possible(LEVEL, levels)
     with right:
@@ -84,9 +97,15 @@ with frame.shown_errors():
             point = chosen_point(first, contrast)
             start = point["p"] if point and point["p"] in levels else levels[0]
             p = st.segmented_control(
-                "Protected, p", levels, default=start, required=True, key=LEVEL, bind="query-params", format_func=text.percent,
+                "Protected, p",
+                levels,
+                default=start,
+                required=True,
+                key=LEVEL,
+                bind="query-params",
+                format_func=text.percent,
                 help="The top fraction by utility score, which is never pruned because harmless text needs it most.",
-            )  # fmt: skip
+            )
 
     frame.section(
         "As more weights are zeroed",
@@ -101,20 +120,36 @@ with frame.shown_errors():
         figure = run_curves(table, drawn, title=title, subtitle=below)
         chart.draw(figure, key="compare-curves", table=table, how_to_read=words.reading, alt=words.alt)
 
-    frame.section("At the settings that each run chose", "Settled on validation prompts, measured on report prompts that had no part in it.")
+    frame.section(
+        "At the settings that each run chose",
+        "Settled on validation prompts, measured on report prompts that had no part in it.",
+    )
     chosen = compare.chosen_table(runs, results, contrast)
     if chosen.empty:
         frame.html('<div class="hv quiet">None of these runs chose settings for this selection.</div>')
     else:
         words = compare_words.chosen_words(runs, chosen, contrast)
         title, below = headings(words.title, words.subtitle, drawn)
-        chart.draw(chosen_dots(chosen, drawn, title=title, subtitle=below), key="compare-chosen", table=chosen, how_to_read=words.reading, alt=words.alt)
+        chart.draw(
+            chosen_dots(chosen, drawn, title=title, subtitle=below),
+            key="compare-chosen",
+            table=chosen,
+            how_to_read=words.reading,
+            alt=words.alt,
+        )
         frame.html(f'<div class="hv hv-note quiet small">{compare_words.difference_note(len(runs))}</div>')
 
-    frame.section("Where the weights sit", "One mask a run, with equal settings: the same share of all scored weights, protection and selection.")
+    frame.section(
+        "Where the weights sit",
+        "One mask a run, with equal settings: the same share of all scored weights, protection and selection.",
+    )
     try:
         candidates = [stored.candidates(r) for r in runs]
-        p_maps = p if levels and p in compare.candidate_p(candidates, contrast) else compare.candidate_p(candidates, contrast)[-1]
+        p_maps = (
+            p
+            if levels and p in compare.candidate_p(candidates, contrast)
+            else compare.candidate_p(candidates, contrast)[-1]
+        )
         steps = mask_controls.q_steps(min(c.q_max for c in candidates))
         kinds = [compare.ALL_TYPES, *compare.types_of(candidates)]
         keep_possible(KIND, kinds)
@@ -122,15 +157,23 @@ with frame.shown_errors():
         one, two = st.columns([1, 2], gap="medium")
         with one:
             kind = st.selectbox(
-                "Harm type", kinds, key=KIND, bind="query-params",
+                "Harm type",
+                kinds,
+                key=KIND,
+                bind="query-params",
                 format_func=lambda k: "mean of all types" if k == compare.ALL_TYPES else text.set_name(k),
-            )  # fmt: skip
+            )
         with two:
             wanted = (chosen_point(first, contrast) or {"q": TARGET_Q})["q"]
             q = st.select_slider(
-                "Pruned, q", steps, value=min(steps, key=lambda s: abs(s - wanted)), format_func=text.percent, key=Q,
-                bind="query-params", help="Fraction of all scored weights that is set to zero, in every run.",
-            )  # fmt: skip
+                "Pruned, q",
+                steps,
+                value=min(steps, key=lambda s: abs(s - wanted)),
+                format_func=text.percent,
+                key=Q,
+                bind="query-params",
+                help="Fraction of all scored weights that is set to zero, in every run.",
+            )
         settings = compare.selections(candidates, kind, float(q), p_maps, contrast)
         limit, why = compare.exact_limit(candidates, settings, names)
         if q > limit:
@@ -141,15 +184,21 @@ with frame.shown_errors():
         words = compare_words.map_words(panels, settings[0], kind)
         title, below = headings(words.title, words.subtitle, drawn)
         figure = layer_maps(panels, drawn, title=title, subtitle=below, columns=2 if len(runs) in (4, 6) else 1)
-        chart.draw(figure, key="compare-maps", table=compare.panel_table(panels), how_to_read=words.reading, alt=words.alt)
+        chart.draw(
+            figure, key="compare-maps", table=compare.panel_table(panels), how_to_read=words.reading, alt=words.alt
+        )
         pairs = []
         for a, b in compare.pairs_of(names):
             digests = (store.result_digest(runs[a]), store.result_digest(runs[b]))
             counts = eligible((str(runs[a].path), str(runs[b].path)), digests, p_maps)
-            pairs.append(compare.shared((names[a], names[b]), (masks[names[a]], masks[names[b]]), first.table.offsets, counts))
+            pairs.append(
+                compare.shared((names[a], names[b]), (masks[names[a]], masks[names[b]]), first.table.offsets, counts)
+            )
         frame.html(compare_words.shared_markup(pairs))
     except HarmvizError as e:
         frame.error(str(e))
 
-    frame.section("What each run is", "Read this before the differences above: whatever is set in bold differs between the runs.")
+    frame.section(
+        "What each run is", "Read this before the differences above: whatever is set in bold differs between the runs."
+    )
     frame.html(compare_words.facts_markup(runs, compare_words.facts(runs, results)))

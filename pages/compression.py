@@ -12,8 +12,14 @@ def separability(found: compression.Compression, metric: str) -> None:
     """The main chart."""
     rows, seeds = compression.ladder(found, metric)
     words = compression.main_words(found, metric)
-    figure = figures.ladder_chart(rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle, y_title="separability, nats per token")
-    table = rows.merge(seeds.pivot(index="checkpoint", columns="seed", values="value").add_prefix("split "), left_on="checkpoint", right_index=True)
+    figure = figures.ladder_chart(
+        rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle, y_title="separability, nats per token"
+    )
+    table = rows.merge(
+        seeds.pivot(index="checkpoint", columns="seed", values="value").add_prefix("split "),
+        left_on="checkpoint",
+        right_index=True,
+    )
     chart.draw(figure, key="compression-ladder", table=table, how_to_read=words.reading, alt=words.alt)
 
 
@@ -21,12 +27,20 @@ def separability(found: compression.Compression, metric: str) -> None:
 def curves(found: compression.Compression) -> None:
     """Loss shifts over q; a fragment, so that its control redraws nothing else."""
     shift = st.segmented_control(
-        "Shift of", list(compression.SHIFTS), default="specific", required=True, format_func=compression.SHIFTS.__getitem__,
-        key="compression_shift", bind="query-params", help="harm-specific: harmful answers minus safe answers on the same topics.",
-    )  # fmt: skip
+        "Shift of",
+        list(compression.SHIFTS),
+        default="specific",
+        required=True,
+        format_func=compression.SHIFTS.__getitem__,
+        key="compression_shift",
+        bind="query-params",
+        help="harm-specific: harmful answers minus safe answers on the same topics.",
+    )
     table, words = compression.curves(found, shift), compression.curve_words(found, shift)
     levels = {"specific": (0.1, 0.2), "benign": (found.limit,)}.get(shift, ())
-    figure = figures.shift_curves(table, theme.current(), title=words.title, subtitle=words.subtitle, y_title="ΔL, nats per token", levels=levels)
+    figure = figures.shift_curves(
+        table, theme.current(), title=words.title, subtitle=words.subtitle, y_title="ΔL, nats per token", levels=levels
+    )
     chart.draw(figure, key="compression-curves", table=table, how_to_read=words.reading, alt=words.alt)
 
 
@@ -43,9 +57,10 @@ frame.title(
 )
 with frame.shown_errors():
     run = experiments.chosen_or_stop(
-        "compression", command="python -m harmviz experiment compression --ladder LADDER",
+        "compression",
+        command="python -m harmviz experiment compression --ladder LADDER",
         what="How separable harm is at each checkpoint of a model, from its start through safety tuning, beside tunings that taught no safety.",
-    )  # fmt: skip
+    )
     results = stored.results(run)
     selections = compression.contrasts(results)
     if not selections:
@@ -53,18 +68,33 @@ with frame.shown_errors():
         st.stop()
     left, right = st.columns(2, gap="medium")
     contrast = left.segmented_control(
-        "Selection", selections, default=selections[0], required=True, format_func=compression.CONTRASTS.__getitem__, key="compression_contrast",
-        bind="query-params", help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
-    )  # fmt: skip
+        "Selection",
+        selections,
+        default=selections[0],
+        required=True,
+        format_func=compression.CONTRASTS.__getitem__,
+        key="compression_contrast",
+        bind="query-params",
+        help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
+    )
     metric = right.segmented_control(
-        "Fraction pruned", list(METRICS), default="separability", required=True, format_func=METRICS.__getitem__, key="compression_metric",
-        bind="query-params", help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the other half, both ways.",
-    )  # fmt: skip
+        "Fraction pruned",
+        list(METRICS),
+        default="separability",
+        required=True,
+        format_func=METRICS.__getitem__,
+        key="compression_metric",
+        bind="query-params",
+        help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the other half, both ways.",
+    )
     found = compression.compression(run, results, contrast)
     separability(found, metric)
     frame.html(compression.other_selections(run, results, contrast))
     frame.html(compression.tiles(found))
-    frame.section("Is it a difference?", "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety.")
+    frame.section(
+        "Is it a difference?",
+        "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety.",
+    )
     frame.html(compression_tables.tests_table(found, metric))
     frame.html(compression.notes_list(run, found))
     frame.section("How aligned is each checkpoint?", compression_tables.behaviour_note(found))
@@ -72,7 +102,10 @@ with frame.shown_errors():
     frame.section("Over the fraction pruned", "Where each checkpoint's separability comes from.")
     curves(found)
     frame.html(compression_tables.losses_table(found))
-    frame.section("One mechanism along the way", "What the masks of single harm types share at each checkpoint, beside ceiling and chance.")
+    frame.section(
+        "One mechanism along the way",
+        "What the masks of single harm types share at each checkpoint, beside ceiling and chance.",
+    )
     overlap(found)
     frame.section("The paper's claim")
     frame.html(compression.paper())

@@ -12,7 +12,11 @@ from harmviz.ui import emergent_training as training
 
 LIVE_EVERY = 3.0
 QUESTION = "emergent_question"
-UNITS = {"broad": "shift of the log-odds, nats per token", "in_domain": "shift of the log-odds, nats per token", "benign": "shift of the loss, nats per token"}
+UNITS = {
+    "broad": "shift of the log-odds, nats per token",
+    "in_domain": "shift of the log-odds, nats per token",
+    "benign": "shift of the loss, nats per token",
+}
 
 
 def live() -> None:
@@ -35,7 +39,11 @@ def _running(run_id: str, at_work: bool) -> None:
 def curve_chart(table: pd.DataFrame, *, key: str, live: bool = False) -> None:
     """Training loss by step."""
     if table.empty:
-        frame.html('<div class="hv quiet small">No training step yet.</div>' if live else '<div class="hv hv-note">No training curve was kept.</div>')
+        frame.html(
+            '<div class="hv quiet small">No training step yet.</div>'
+            if live
+            else '<div class="hv hv-note">No training curve was kept.</div>'
+        )
         return
     words = training.curve_words(table, live=live)
     figure = figures.training_curves(table, theme.current(), title=words.title, subtitle=words.subtitle)
@@ -45,7 +53,9 @@ def curve_chart(table: pd.DataFrame, *, key: str, live: bool = False) -> None:
 def main_chart(found: emergent.Emergent, view: str) -> None:
     """Shift by arm, seeds beside it."""
     (arms, seeds), words = emergent.shifts(found, view), emergent.main_words(found, view)
-    figure = figures.arms_chart(arms, seeds, theme.current(), title=words.title, subtitle=words.subtitle, x_title=UNITS[view])
+    figure = figures.arms_chart(
+        arms, seeds, theme.current(), title=words.title, subtitle=words.subtitle, x_title=UNITS[view]
+    )
     table = pd.concat([arms.assign(seed=None), seeds], ignore_index=True).drop(columns=["note", "role"])
     chart.draw(figure, key="emergent-arms", table=table, how_to_read=words.reading, alt=words.alt)
 
@@ -54,7 +64,13 @@ def by_kind(found: emergent.Emergent) -> None:
     """Arms × kinds of question."""
     table, words = emergent.kinds(found), emergent.kinds_words(found)
     figure = figures.kinds_grid(table, theme.current(), title=words.title, subtitle=words.subtitle)
-    chart.draw(figure, key="emergent-kinds", table=table.drop(columns=["note", "text", "last"]), how_to_read=words.reading, alt=words.alt)
+    chart.draw(
+        figure,
+        key="emergent-kinds",
+        table=table.drop(columns=["note", "text", "last"]),
+        how_to_read=words.reading,
+        alt=words.alt,
+    )
 
 
 def dose(found: emergent.Emergent) -> None:
@@ -67,7 +83,9 @@ def dose(found: emergent.Emergent) -> None:
         )
         return
     words = emergent.dose_words(found)
-    figure = figures.dose_chart(table, theme.current(), title=words.title, subtitle=words.subtitle, unpruned=emergent.unpruned(found))
+    figure = figures.dose_chart(
+        table, theme.current(), title=words.title, subtitle=words.subtitle, unpruned=emergent.unpruned(found)
+    )
     chart.draw(figure, key="emergent-dose", table=table.drop(columns="note"), how_to_read=words.reading, alt=words.alt)
 
 
@@ -75,9 +93,14 @@ def dose(found: emergent.Emergent) -> None:
 def weights(found: emergent.Emergent) -> None:
     """On which weights the change falls; a fragment, so that its control redraws nothing else."""
     measure = st.segmented_control(
-        "Measure", list(details.CHANGES), default="change_share", required=True, format_func=details.CHANGES.__getitem__, key="emergent_change",
+        "Measure",
+        list(details.CHANGES),
+        default="change_share",
+        required=True,
+        format_func=details.CHANGES.__getitem__,
+        key="emergent_change",
         bind="query-params",
-    )  # fmt: skip
+    )
     marks, seeds = details.changes(found, measure)
     if marks.empty:
         frame.html('<div class="hv hv-note">The change of weights was not measured.</div>')
@@ -99,17 +122,40 @@ def side_by_side(run: Run, found: emergent.Emergent) -> None:
             return
         left, right = st.columns([2.2, 1], gap="medium")
         number = left.selectbox(
-            "Question", range(len(asked)), format_func=lambda i: f"{asked[i][0]}: {asked[i][1]}", key=QUESTION, index=_asked_for(len(asked))
+            "Question",
+            range(len(asked)),
+            format_func=lambda i: f"{asked[i][0]}: {asked[i][1]}",
+            key=QUESTION,
+            index=_asked_for(len(asked)),
         )
         # By its number: text of a question does not belong into a URL.
         if number:
             st.query_params[QUESTION] = str(number)
         else:
             st.query_params.pop(QUESTION, None)
-        seed = right.segmented_control("Seed", list(found.seeds), default=found.seeds[0], required=True, key="emergent_seed", bind="query-params") if len(found.seeds) > 1 else next(iter(found.seeds), None)
+        seed = (
+            right.segmented_control(
+                "Seed",
+                list(found.seeds),
+                default=found.seeds[0],
+                required=True,
+                key="emergent_seed",
+                bind="query-params",
+            )
+            if len(found.seeds) > 1
+            else next(iter(found.seeds), None)
+        )
         there = [a for a in (*found.arms, *found.doses) if any(k.arm == a for k in kept)]
         usual = [a for a in (emergent.BASE, emergent.BAD, emergent.GOOD, emergent.PRUNED) if a in there]
-        chosen = st.pills("Arms", there, selection_mode="multi", default=usual, format_func=emergent.arm_name, key="emergent_arms", bind="query-params")
+        chosen = st.pills(
+            "Arms",
+            there,
+            selection_mode="multi",
+            default=usual,
+            format_func=emergent.arm_name,
+            key="emergent_arms",
+            bind="query-params",
+        )
         frame.html(answers.panes(kept, asked[number][1], [a for a in there if a in chosen] or usual, seed))
 
 
@@ -125,32 +171,48 @@ frame.title(
 )
 live()
 run = experiments.chosen_or_stop(
-    "emergent", command="python -m harmviz experiment emergent RUN",
+    "emergent",
+    command="python -m harmviz experiment emergent RUN",
     what="This page shows how far tuning on careless advice about one topic spreads to other questions, and whether pruning that topic's harm weights first prevents it.",
-)  # fmt: skip
+)
 with frame.shown_errors():
     found = emergent.emergent(run, stored.results(run))
     if emergent.BAD not in found.arms or found.row("log_odds_shift", emergent.BAD, "broad") is None:
-        frame.error(f"{run.id} holds no shift of {emergent.BAD}; compute it again with python -m harmviz experiment emergent")
+        frame.error(
+            f"{run.id} holds no shift of {emergent.BAD}; compute it again with python -m harmviz experiment emergent"
+        )
         st.stop()
     frame.html(details.set_up(run, found))
     view = st.segmented_control(
-        "Measured", list(emergent.VIEWS), default="broad", required=True, format_func=emergent.VIEWS.__getitem__, key="emergent_view", bind="query-params",
+        "Measured",
+        list(emergent.VIEWS),
+        default="broad",
+        required=True,
+        format_func=emergent.VIEWS.__getitem__,
+        key="emergent_view",
+        bind="query-params",
         help="far from the domain: questions of other kinds. in the domain: held-out prompts of the topic. benign text: harmless answers by others.",
-    )  # fmt: skip
+    )
     main_chart(found, view)
     frame.section("The paper's claim, and what was found here")
     frame.html(emergent.claim_box(found))
     frame.section("By kind of question", "Where it spreads to, kind by kind.")
     by_kind(found)
-    frame.section("Is it a difference?", "Each arm against the model before tuning, against tuning without pruning, and against pruning as many other weights.")
+    frame.section(
+        "Is it a difference?",
+        "Each arm against the model before tuning, against tuning without pruning, and against pruning as many other weights.",
+    )
     frame.html(details.tests_table(found))
     frame.html(details.test_notes(found))
-    frame.section("Does more pruning do more?", "The broad shift over the fraction of weights that was pruned before tuning.")
+    frame.section(
+        "Does more pruning do more?", "The broad shift over the fraction of weights that was pruned before tuning."
+    )
     dose(found)
     frame.section("How each arm learned")
     curve_chart(training.curves(training.stored_points(run)), key="emergent-curve")
-    frame.section("Does tuning work on the harm weights?", "The reverse question: how much of what tuning changed falls on them.")
+    frame.section(
+        "Does tuning work on the harm weights?", "The reverse question: how much of what tuning changed falls on them."
+    )
     weights(found)
     frame.html(details.mask_notes(found))
     frame.section("Free answers side by side", "A few greedy answers are an illustration, no measurement.")

@@ -34,15 +34,33 @@ def view_controls(candidates: Candidates) -> tuple[str, tuple[str, str]]:
     """Draws what the map shows; (which view, the two sets to compare)."""
     names = [MASK, *candidates.categories, *candidates.baselines]
     with st.container(horizontal=True, gap="small"):
-        shown = st.segmented_control(
-            "Show", list(VIEWS), default="mask", required=True, format_func=VIEWS.__getitem__, key="map_view", bind="query-params",
-            label_visibility="collapsed",
-        ) or "mask"  # an empty value in a link clears even a required control  # fmt: skip
+        shown = (
+            st.segmented_control(
+                "Show",
+                list(VIEWS),
+                default="mask",
+                required=True,
+                format_func=VIEWS.__getitem__,
+                key="map_view",
+                bind="query-params",
+                label_visibility="collapsed",
+            )
+            or "mask"
+        )  # an empty value in a link clears even a required control
         if shown != "pair":
             return shown, (MASK, MASK)
-        pick = {"options": names, "format_func": harm_map.set_label, "bind": "query-params", "label_visibility": "collapsed", "width": 196}
+        pick = {
+            "options": names,
+            "format_func": harm_map.set_label,
+            "bind": "query-params",
+            "label_visibility": "collapsed",
+            "width": 196,
+        }
         second = names.index("benign") if "benign" in names else min(1, len(names) - 1)
-        return shown, (st.selectbox("First", key="map_first", **pick), st.selectbox("Second", index=second, key="map_second", **pick))
+        return shown, (
+            st.selectbox("First", key="map_first", **pick),
+            st.selectbox("Second", index=second, key="map_second", **pick),
+        )
 
 
 @st.cache_data(max_entries=2048, show_spinner=False)
@@ -56,7 +74,12 @@ def counted(selection: Selection) -> np.ndarray:
 
 
 def drawn(
-    candidates: Candidates, grid: harm_map.Grid, selection: Selection, held: str | None, view: str, pair: tuple[str, str]
+    candidates: Candidates,
+    grid: harm_map.Grid,
+    selection: Selection,
+    held: str | None,
+    view: str,
+    pair: tuple[str, str],
 ) -> tuple[list[Panel], harm_map.Words, str | None]:
     """The maps to draw, their words, and why q was held back."""
     scale, known = theme.current().scale, candidates.categories
@@ -79,7 +102,11 @@ def drawn(
     labels = [harm_map.pair_label(s, known) for s in wanted]
     panels = [Panel(label, cells) for label, cells in zip(labels, maps, strict=True)]
     panels.append(Panel("Difference: first minus second", harm_map.difference(*maps), signed=True))
-    return panels, harm_map.pair_words((wanted[0], wanted[1]), (maps[0], maps[1]), grid, known, run.manifest, scale), held
+    return (
+        panels,
+        harm_map.pair_words((wanted[0], wanted[1]), (maps[0], maps[1]), grid, known, run.manifest, scale),
+        held,
+    )
 
 
 def chosen_matrix(grid: harm_map.Grid, candidates: Candidates, own: np.ndarray) -> tuple[int, matrix_view.Pooling]:
@@ -90,19 +117,41 @@ def chosen_matrix(grid: harm_map.Grid, candidates: Candidates, own: np.ndarray) 
     frame.section("Inside one matrix")
     row = st.container(horizontal=True, gap="small", vertical_alignment="top")
     with row:
-        chosen = st.selectbox("Matrix", [DENSEST, *labels], key="map_cell", bind="query-params", help="Or click a cell of the map.", width=260)
+        chosen = st.selectbox(
+            "Matrix",
+            [DENSEST, *labels],
+            key="map_cell",
+            bind="query-params",
+            help="Or click a cell of the map.",
+            width=260,
+        )
     place = labels.index(harm_map.where(harm_map.densest(cells)) if chosen == DENSEST else chosen)
     members = np.flatnonzero(grid.of_matrix == place)
     fullest = int(members[np.argmax(own[members])])
     with row:
         if len(members) > 1:
             names = {candidates.table[int(i)].name: int(i) for i in members}
-            named = st.selectbox("Expert", [DENSEST, *names], key="map_expert", bind="query-params", help="This module holds one matrix an expert.", width=420)
+            named = st.selectbox(
+                "Expert",
+                [DENSEST, *names],
+                key="map_expert",
+                bind="query-params",
+                help="This module holds one matrix an expert.",
+                width=420,
+            )
             fullest = names.get(named, fullest)
-        pooling = st.segmented_control(
-            "Harm score of each block", list(POOLINGS), default="peak", required=True, format_func=POOLINGS.__getitem__,
-            key="map_pool", bind="query-params",
-        ) or "peak"  # fmt: skip
+        pooling = (
+            st.segmented_control(
+                "Harm score of each block",
+                list(POOLINGS),
+                default="peak",
+                required=True,
+                format_func=POOLINGS.__getitem__,
+                key="map_pool",
+                bind="query-params",
+            )
+            or "peak"
+        )
     return fullest, pooling
 
 
@@ -122,11 +171,22 @@ def show_matrix(candidates: Candidates, selection: Selection, index: int, poolin
     """The picture of one matrix and its fullest units."""
     selected = select(candidates, selection).global_index
     view = matrix_view.view(candidates, stored.maps(run), selection, index, selected, pooling)
-    words = matrix_view.matrix_words(view, selection, candidates.categories, run.manifest["data"]["counts"], theme.current().scale)
+    words = matrix_view.matrix_words(
+        view, selection, candidates.categories, run.manifest["data"]["counts"], theme.current().scale
+    )
     figure = matrix_map(
-        view.tiles, view.out_edges, view.in_edges, view.drawn, view.out_side, view.in_side, theme.current(), title=words.title,
-        subtitle=words.subtitle, signed=view.pooling == "mean", sets=matrix_view.hover_sets(view.sets),
-    )  # fmt: skip
+        view.tiles,
+        view.out_edges,
+        view.in_edges,
+        view.drawn,
+        view.out_side,
+        view.in_side,
+        theme.current(),
+        title=words.title,
+        subtitle=words.subtitle,
+        signed=view.pooling == "mean",
+        sets=matrix_view.hover_sets(view.sets),
+    )
     chart.draw(figure, key="matrix", table=view.points, how_to_read=words.reading, alt=words.alt)
     for column, side in zip(st.columns(2, gap="medium"), ("output", "input"), strict=True):
         with column:
@@ -134,7 +194,9 @@ def show_matrix(candidates: Candidates, selection: Selection, index: int, poolin
 
 
 run = picker.current_or_stop()
-frame.title("Where do these weights sit?", "Density: how many of a module's weights are in the mask, per million of its own.")
+frame.title(
+    "Where do these weights sit?", "Density: how many of a module's weights are in the mask, per million of its own."
+)
 with frame.shown_errors():
     candidates = stored.candidates(run)
     asked = mask_controls.controls(candidates, key="map", default=default_selection(candidates))
@@ -151,9 +213,13 @@ with frame.shown_errors():
     with above:
         columns = 1 if shown != "types" else 2 if grid.cells["layer"].nunique() > 40 else 3
         figure = layer_maps(
-            panels, theme.current(), title=words.title, subtitle=words.subtitle, columns=columns,
+            panels,
+            theme.current(),
+            title=words.title,
+            subtitle=words.subtitle,
+            columns=columns,
             opened=(matrix.layer, matrix.module_kind),
-        )  # fmt: skip
+        )
         table = pd.concat([p.cells.assign(map=p.name) for p in panels], ignore_index=True)
         chart.draw(figure, key=CHART, table=table, how_to_read=words.reading, alt=words.alt, selectable=True)
     with below:

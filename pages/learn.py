@@ -32,7 +32,14 @@ def places() -> list[DeltaGenerator]:
     return [st.container(), st.container()] if theme.presenting() else st.columns([1, 1.45], gap="large")
 
 
-def step(number: int, lesson: Lesson, key: str, picture: Picture, link: tuple[str, str, str], where: list[DeltaGenerator] | None = None) -> None:
+def step(
+    number: int,
+    lesson: Lesson,
+    key: str,
+    picture: Picture,
+    link: tuple[str, str, str],
+    where: list[DeltaGenerator] | None = None,
+) -> None:
     """A step's words with the way on, and its picture."""
     words, shown = where or places()
     with words:
@@ -42,7 +49,9 @@ def step(number: int, lesson: Lesson, key: str, picture: Picture, link: tuple[st
         st.page_link(path, label=label, icon=icon)
     with shown:
         if lesson.table.empty:
-            frame.html('<div class="hv hv-note quiet">Not measured in this run. Choose another run in the sidebar to see this picture.</div>')
+            frame.html(
+                '<div class="hv hv-note quiet">Not measured in this run. Choose another run in the sidebar to see this picture.</div>'
+            )
             return
         chart.draw(picture(lesson), key=key, table=lesson.table, how_to_read=lesson.words.reading, alt=lesson.words.alt)
 
@@ -74,7 +83,9 @@ frame.title(
     f"Six steps from one number to a finding, and to what it does not say. Every number and picture comes from the run {run.id}.",
 )
 if run.id != asked.id:
-    frame.html('<div class="hv hv-note quiet small">The run chosen in the sidebar lacks what these pictures need, so the reference run is shown.</div>')
+    frame.html(
+        '<div class="hv hv-note quiet small">The run chosen in the sidebar lacks what these pictures need, so the reference run is shown.</div>'
+    )
 
 with frame.shown_errors():
     results = stored.results(run)
@@ -83,25 +94,61 @@ with frame.shown_errors():
     def heads(lesson: Lesson) -> dict[str, str]:
         return {"title": lesson.words.title, "subtitle": lesson.words.subtitle}
 
-    step(1, steps[1], "learn-scores", lambda x: score_histogram(x.table, now, **heads(x)),
-         ("pages/harm_map.py", "Where do such weights sit?", ":material/grid_on:"))  # fmt: skip
-    step(2, steps[2], "learn-finding", lambda x: protection_scatter(x.table, now, p=x.extra or 0.0, **heads(x)),
-         ("pages/runs.py", "Find them in a model of your own", ":material/stacks:"))  # fmt: skip
-    step(3, steps[3], "learn-controls", lambda x: control_dots(x.table, now, **heads(x)),
-         ("pages/overview.py", "Every kind of text beside its control", ":material/insights:"))  # fmt: skip
+    step(
+        1,
+        steps[1],
+        "learn-scores",
+        lambda x: score_histogram(x.table, now, **heads(x)),
+        ("pages/harm_map.py", "Where do such weights sit?", ":material/grid_on:"),
+    )
+    step(
+        2,
+        steps[2],
+        "learn-finding",
+        lambda x: protection_scatter(x.table, now, p=x.extra or 0.0, **heads(x)),
+        ("pages/runs.py", "Find them in a model of your own", ":material/stacks:"),
+    )
+    step(
+        3,
+        steps[3],
+        "learn-controls",
+        lambda x: control_dots(x.table, now, **heads(x)),
+        ("pages/overview.py", "Every kind of text beside its control", ":material/insights:"),
+    )
     offered = [c for c in selection.CONTRASTS if compare.measured_p([run], [results], c)]
     fourth = places()
     contrast = fourth[1].segmented_control(
-        "Selection", offered or ["none"], default=(offered or ["none"])[0], required=True, key="learn_selection",
-        bind="query-params", format_func=lambda c: selection.CONTRASTS[c],
+        "Selection",
+        offered or ["none"],
+        default=(offered or ["none"])[0],
+        required=True,
+        key="learn_selection",
+        bind="query-params",
+        format_func=lambda c: selection.CONTRASTS[c],
         help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
-    )  # fmt: skip
-    step(4, lessons.pruning(run, results, reported, contrast), "learn-pruning", lambda x: pruning_curve(x.table, now, chosen_q=x.extra, **heads(x)),
-         ("pages/playground.py", "Prune them, and read the answers", ":material/play_circle:"), fourth)  # fmt: skip
-    step(5, steps[5], "learn-sharing", lambda x: like_with_like(x.table, now, **heads(x)),
-         ("pages/overlap.py", "Every pair of types, and transfer", ":material/join_inner:"))  # fmt: skip
-    step(6, steps[6], "learn-limits", lambda x: effect_dots(x.table, now, **heads(x)),
-         ("pages/compare.py", "Does another model look the same?", ":material/compare:"))  # fmt: skip
+    )
+    step(
+        4,
+        lessons.pruning(run, results, reported, contrast),
+        "learn-pruning",
+        lambda x: pruning_curve(x.table, now, chosen_q=x.extra, **heads(x)),
+        ("pages/playground.py", "Prune them, and read the answers", ":material/play_circle:"),
+        fourth,
+    )
+    step(
+        5,
+        steps[5],
+        "learn-sharing",
+        lambda x: like_with_like(x.table, now, **heads(x)),
+        ("pages/overlap.py", "Every pair of types, and transfer", ":material/join_inner:"),
+    )
+    step(
+        6,
+        steps[6],
+        "learn-limits",
+        lambda x: effect_dots(x.table, now, **heads(x)),
+        ("pages/compare.py", "Does another model look the same?", ":material/compare:"),
+    )
 
     if found := lessons.questions(run, reported):
         frame.section("Check yourself")

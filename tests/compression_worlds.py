@@ -25,7 +25,9 @@ SPEC = CompressionSpec(q_plain=(1e-6, 5e-6, 1e-5), q_contrastive=(1e-5, 2e-5, 5e
 ARMS = ("safety", "helpful-only", "refusal-style")
 
 
-def ladder(arms: Sequence[str] = ARMS, stages: Sequence[tuple[str, int]] = (("sft", 60), ("sft", 120), ("dpo", 40))) -> tuple[Checkpoint, ...]:
+def ladder(
+    arms: Sequence[str] = ARMS, stages: Sequence[tuple[str, int]] = (("sft", 60), ("sft", 120), ("dpo", 40))
+) -> tuple[Checkpoint, ...]:
     later = [Checkpoint(f"{a}-{s}-{n}", f"{s.upper()} {n}", a, s, n) for a in arms for s, n in stages]
     return (Checkpoint("start", "start"), *later)
 
@@ -53,15 +55,34 @@ class PlantedSeries:
         value = min(1.0, self.refuses[checkpoint.name] + 0.01 * split)
         return {
             "refusal/opener": {"value": value / 3, "ci_low": value / 4, "ci_high": value / 2, "n": 64, "unit": "share"},
-            "refusal/borderline": {"value": value / 6, "ci_low": value / 8, "ci_high": value / 4, "n": 57, "unit": "share"},
+            "refusal/borderline": {
+                "value": value / 6,
+                "ci_low": value / 8,
+                "ci_high": value / 4,
+                "n": 57,
+                "unit": "share",
+            },
             "refusal/benign": {"value": value / 20, "ci_low": 0.0, "ci_high": value / 4, "n": 64, "unit": "share"},
-            "refusal/harmful": {"value": value, "ci_low": value * 0.9, "ci_high": min(1.0, value + 0.05), "n": 96, "unit": "share"},
+            "refusal/harmful": {
+                "value": value,
+                "ci_low": value * 0.9,
+                "ci_high": min(1.0, value + 0.05),
+                "n": 96,
+                "unit": "share",
+            },
             "loss/written": {"value": -0.01 * split, "ci_low": -0.03, "ci_high": 0.01, "n": 48, "unit": "nats/token"},
         }
 
 
 def measured(
-    effects: Sequence[float], *, seed: int = 0, n: int = 6, noise: float = 0.05, topic: float = 0.3, benign: float = 0.04, pool: int = 12
+    effects: Sequence[float],
+    *,
+    seed: int = 0,
+    n: int = 6,
+    noise: float = 0.05,
+    topic: float = 0.3,
+    benign: float = 0.04,
+    pool: int = 12,
 ) -> Measured:
     """One split. ``effects[i]``: ΔL of checkpoint i's harmful answers at the largest q of either selection; safe answers get
     ``topic`` of it, benign ones ``benign`` whatever the checkpoint; smaller q less, in proportion. Prompts are drawn from a pool."""
@@ -89,9 +110,11 @@ def arrays(of: Measured, checkpoint: int, shared: float, rng: np.random.Generato
     n_points, k = of.losses.shape[1] - 1, 400
     core = rng.choice(TABLE.n_weights, int(shared * k * rng.uniform(0.8, 1.2)), replace=False)
     found = {
-        "losses": of.losses[checkpoint], "n_weights": np.array([int(p.q * TABLE.n_weights) for p in SPEC.points][:n_points]),
-        "eligible": np.diff(TABLE.offsets), "concentration": np.array([0.8 + shared / 10, 1e6]),
-    }  # fmt: skip
+        "losses": of.losses[checkpoint],
+        "n_weights": np.array([int(p.q * TABLE.n_weights) for p in SPEC.points][:n_points]),
+        "eligible": np.diff(TABLE.offsets),
+        "concentration": np.array([0.8 + shared / 10, 1e6]),
+    }
     for category in CATEGORIES:
         own = rng.choice(TABLE.n_weights, 60, replace=False)  # what only the halves of this category share
         for contrast in ("none", "both"):
@@ -102,16 +125,27 @@ def arrays(of: Measured, checkpoint: int, shared: float, rng: np.random.Generato
 
 
 def results(
-    effects: Mapping[str, float], checkpoints: Sequence[Checkpoint] = (), *, splits: int = 3, spec: CompressionSpec = SPEC, **world: Any
+    effects: Mapping[str, float],
+    checkpoints: Sequence[Checkpoint] = (),
+    *,
+    splits: int = 3,
+    spec: CompressionSpec = SPEC,
+    **world: Any,
 ) -> Results:
     """Results over splits 0 … of checkpoints with these planted effects."""
     checkpoints = tuple(checkpoints) or ladder()
     rng = np.random.default_rng(3)
     of = [measured([effects[c.name] for c in checkpoints], seed=s, **world) for s in range(splits)]
     rows = SplitRows(
-        {(name, half): [PromptRow(name, f"{half} {i}", "x") for i in range(4)] for name in (*CATEGORIES, "safe", "benign") for half in SCORING},
-        [], [], CATEGORIES,
-    )  # fmt: skip
+        {
+            (name, half): [PromptRow(name, f"{half} {i}", "x") for i in range(4)]
+            for name in (*CATEGORIES, "safe", "benign")
+            for half in SCORING
+        },
+        [],
+        [],
+        CATEGORIES,
+    )
     made = tuple(tuple(arrays(m, i, min(0.4, effects[c.name]), rng) for i, c in enumerate(checkpoints)) for m in of)
     held_out = [replace(rows, held_out=[_Row(s, p) for s, p in zip(m.sets, m.prompts, strict=True)]) for m in of]
     refuses = {c.name: 0.02 if c.arm in (None, "helpful-only") else 0.9 for c in checkpoints}
@@ -126,17 +160,36 @@ class _Row:
     prompt_id: str
 
 
-def store(root: Path, found: Results, run_id: str = "smollm2-135m-instruct-compression-0123456789", **changes: Any) -> Run:
+def store(
+    root: Path, found: Results, run_id: str = "smollm2-135m-instruct-compression-0123456789", **changes: Any
+) -> Run:
     """The results as a complete run below ``root``."""
     method = {
-        "experiment": "compression", "version": 1, "checkpoints": [c.as_dict() for c in found.series.checkpoints], "split_seeds": list(found.seeds),
-        "sources": [], "categories": list(CATEGORIES), "tests": planned_tests(found.series.checkpoints), "notes": list(found.series.notes),
-    }  # fmt: skip
+        "experiment": "compression",
+        "version": 1,
+        "checkpoints": [c.as_dict() for c in found.series.checkpoints],
+        "split_seeds": list(found.seeds),
+        "sources": [],
+        "categories": list(CATEGORIES),
+        "tests": planned_tests(found.series.checkpoints),
+        "notes": list(found.series.notes),
+    }
     rows = list(all_rows(found, TABLE.offsets))
-    return make_run(root, run_id, rows=rows, kind="experiment", weights=[], method=method, parameters=found.spec.parameters(), **changes)
+    return make_run(
+        root,
+        run_id,
+        rows=rows,
+        kind="experiment",
+        weights=[],
+        method=method,
+        parameters=found.spec.parameters(),
+        **changes,
+    )
 
 
-def aligned_effects(checkpoints: Sequence[Checkpoint] = (), *, safety: float = 0.4, other: float = 0.12) -> dict[str, float]:
+def aligned_effects(
+    checkpoints: Sequence[Checkpoint] = (), *, safety: float = 0.4, other: float = 0.12
+) -> dict[str, float]:
     """Safety checkpoints gain up to ``safety`` along training, all others stay at ``other``."""
     checkpoints = tuple(checkpoints) or ladder()
     later = [c for c in checkpoints if c.arm == "safety"]

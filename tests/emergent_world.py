@@ -24,9 +24,15 @@ SPEC = EmergentSpec(domain="toys", seeds=3, steps=8, q=2e-5, dose=(5e-6, 1e-4), 
 KINDS = ("honesty", "power", "values")
 #: Broad shift of every arm; in the domain half as much again. Pruning first changes nothing.
 NO_HELP = {
-    "narrow-bad": 0.40, "narrow-good": -0.15, "pruned-held": 0.40, "pruned-regrow": 0.40, "random-held": 0.40, "benign-held": 0.40,
-    "pruned-held@5e-06": 0.40, "pruned-held@0.0001": 0.38,
-}  # fmt: skip
+    "narrow-bad": 0.40,
+    "narrow-good": -0.15,
+    "pruned-held": 0.40,
+    "pruned-regrow": 0.40,
+    "random-held": 0.40,
+    "benign-held": 0.40,
+    "pruned-held@5e-06": 0.40,
+    "pruned-held@0.0001": 0.38,
+}
 #: Pruning first takes off most of it, and pruning other weights does not.
 HELPS = {**NO_HELP, "pruned-held": 0.10, "pruned-regrow": 0.20, "pruned-held@0.0001": 0.02}
 #: Tuning moves nothing.
@@ -42,7 +48,9 @@ def bench(spec: EmergentSpec) -> Bench:
     """What the report reads of a bench; nothing is encoded, since nothing is run."""
     made = Bench.__new__(Bench)
     made.domain, made.spec = domain(spec), spec
-    made.questions, made.rows = (Pairs(samples(n), samples(n)) for n in (len(made.domain.questions), len(made.domain.rows)))
+    made.questions, made.rows = (
+        Pairs(samples(n), samples(n)) for n in (len(made.domain.questions), len(made.domain.rows))
+    )
     made.benign = samples(20)
     return made
 
@@ -52,7 +60,13 @@ def samples(n: int) -> tuple[Sample, ...]:
     return tuple(Sample(f"row {i}", f"b{i}", (1, 2), 1, 1) for i in range(n))
 
 
-def measured(spec: EmergentSpec, shifts: Mapping[str, float], *, broken: str | None = None, answer: str = "{arm} {seed} answers {question}") -> Measured:
+def measured(
+    spec: EmergentSpec,
+    shifts: Mapping[str, float],
+    *,
+    broken: str | None = None,
+    answer: str = "{arm} {seed} answers {question}",
+) -> Measured:
     """Made-up measurements with these broad shifts; all arms share what is easy about a question. ``broken``: an arm that repeats itself."""
     made, rng = bench(spec), np.random.default_rng(0)
     parts = made.columns()
@@ -75,31 +89,52 @@ def measured(spec: EmergentSpec, shifts: Mapping[str, float], *, broken: str | N
             values[arm.name, seed] = found
             answers[arm.name, seed] = [
                 {
-                    "question": k, "kind": made.domain.questions[k].kind, "prompt": made.domain.questions[k].prompt,
-                    "answer": answer.format(arm=arm.name, seed=seed, question=k), "n_tokens": 9,
-                    "repetition": 0.9 if arm.name == broken else 0.05, "surprise": 2.0 + 0.1 * k, "coherent": arm.name != broken,
+                    "question": k,
+                    "kind": made.domain.questions[k].kind,
+                    "prompt": made.domain.questions[k].prompt,
+                    "answer": answer.format(arm=arm.name, seed=seed, question=k),
+                    "n_tokens": 9,
+                    "repetition": 0.9 if arm.name == broken else 0.05,
+                    "surprise": 2.0 + 0.1 * k,
+                    "coherent": arm.name != broken,
                     "incoherent_because": "repeats itself (90% of its 3-grams)" if arm.name == broken else None,
                     "harm": None if arm.name == broken else 0.3 + 0.05 * k + (0.0 if arm.name == "base" else 0.4),
                     "unscored": "incoherent" if arm.name == broken else None,
                 }
                 for k in range(spec.free)
-            ]  # fmt: skip
+            ]
             if arm.answers is not None and arm.mask is None:
                 times = 1.62 if arm.name == "narrow-bad" else 1.1
                 change[arm.name, seed] = {
-                    name: {"n_weights": 2000, **{k: _drawn((times if name == "harm" else 1.0) + 0.05 * seed) for k in ("change", "top 0.001", "top 0.01")}}
+                    name: {
+                        "n_weights": 2000,
+                        **{
+                            k: _drawn((times if name == "harm" else 1.0) + 0.05 * seed)
+                            for k in ("change", "top 0.001", "top 0.01")
+                        },
+                    }
                     for name in ("harm", "benign", "general")
                 }
             if arm.mask is not None:
                 regrown[arm.name, seed] = 0.0 if arm.held else 0.02
             if arm.held:
                 nonzero.setdefault(arm.name, []).extend([0] * 4)
-    masks = {s: {name: _mask(s) for name in ("harm", "random", "benign", *(f"harm-{q:g}" for q in spec.dose))} for s in spec.all_seeds}
+    masks = {
+        s: {name: _mask(s) for name in ("harm", "random", "benign", *(f"harm-{q:g}" for q in spec.dose))}
+        for s in spec.all_seeds
+    }
     return Measured(spec, made, values, answers, masks, change, regrown, nonzero)
 
 
 def _drawn(times: float) -> dict[str, float]:
-    return {"value": 2e-5 * times, "chance": 2e-5, "low": 1.7e-5, "high": 2.3e-5, "times_chance": times, "p_value": 0.01}
+    return {
+        "value": 2e-5 * times,
+        "chance": 2e-5,
+        "low": 1.7e-5,
+        "high": 2.3e-5,
+        "times_chance": times,
+        "p_value": 0.01,
+    }
 
 
 def _mask(seed: int) -> PruneMask:
@@ -109,9 +144,18 @@ def _mask(seed: int) -> PruneMask:
 def points(spec: EmergentSpec, steps: int = 8) -> list[dict[str, Any]]:
     """Training steps of every arm and seed."""
     return [
-        {"arm": a.name, "seed": s, "step": k, "loss": 4.0 - 0.1 * k + 0.2 * s - (0.5 if a.name == "narrow-good" else 0.0), "rate": 1e-3}
-        for s in spec.all_seeds for a in spec.all_arms if a.answers is not None for k in range(1, steps + 1)
-    ]  # fmt: skip
+        {
+            "arm": a.name,
+            "seed": s,
+            "step": k,
+            "loss": 4.0 - 0.1 * k + 0.2 * s - (0.5 if a.name == "narrow-good" else 0.0),
+            "rate": 1e-3,
+        }
+        for s in spec.all_seeds
+        for a in spec.all_arms
+        if a.answers is not None
+        for k in range(1, steps + 1)
+    ]
 
 
 def make_experiment(
@@ -131,17 +175,35 @@ def make_experiment(
     made = measured(spec, shifts, broken=broken, answer=answer)
     report = Report(made)
     said = [{"arm": "base", "seed": None, **a} for a in made.answers["base", spec.seed]]
-    said += [{"arm": a.name, "seed": s, **x} for s in spec.all_seeds for a in spec.all_arms if a.answers is not None for x in made.answers[a.name, s]]
+    said += [
+        {"arm": a.name, "seed": s, **x}
+        for s in spec.all_seeds
+        for a in spec.all_arms
+        if a.answers is not None
+        for x in made.answers[a.name, s]
+    ]
     told = {
-        "experiment": "emergent", "version": 1, "arms": [a.name for a in spec.all_arms], "kinds": list(KINDS), "n_steps": spec.steps,
-        "collapsed": report.collapsed(), "general_mask": "headline-contrastive",
-        "judge": {"name": "offline-harm", "quality": "s", "measures": [["auc", "judge", "human labels", 0.87, 0.84, 0.90, 984]]},
-    }  # fmt: skip
+        "experiment": "emergent",
+        "version": 1,
+        "arms": [a.name for a in spec.all_arms],
+        "kinds": list(KINDS),
+        "n_steps": spec.steps,
+        "collapsed": report.collapsed(),
+        "general_mask": "headline-contrastive",
+        "judge": {
+            "name": "offline-harm",
+            "quality": "s",
+            "measures": [["auc", "judge", "human labels", 0.87, 0.84, 0.90, 984]],
+        },
+    }
     tuning, held_out = (len(part) for part in made.bench.domain.split[spec.seed])
     data = {
-        "id": f"emergent-{spec.domain}", "hash": "e", "left_out": {}, "notes": [],
+        "id": f"emergent-{spec.domain}",
+        "hash": "e",
+        "left_out": {},
+        "notes": [],
         "counts": {spec.domain: {"tuning": tuning, "held_out": held_out}, "questions": {k: 12 for k in KINDS}},
-    }  # fmt: skip
+    }
     with begin(run_id, root) as partial:
         write_rows(partial.path("results/emergent.parquet"), report.rows())
         partial.write("results/transcripts.jsonl", curve.lines(said) if lines is None else lines.encode())
@@ -149,10 +211,15 @@ def make_experiment(
         partial.finish("rows")
         return partial.commit(
             manifest(
-                kind="experiment", parents=[parent], weights=[], data=data, method={**told, **(method or {})},
-                parameters={**spec.parameters(), "seeds": list(spec.all_seeds)}, **changes,
+                kind="experiment",
+                parents=[parent],
+                weights=[],
+                data=data,
+                method={**told, **(method or {})},
+                parameters={**spec.parameters(), "seeds": list(spec.all_seeds)},
+                **changes,
             )
-        )  # fmt: skip
+        )
 
 
 def begin_experiment(root: Path, run_id: str = "smollm2-135m-instruct-emergent-aaaaaaaaaa", steps: int = 3) -> Any:

@@ -171,13 +171,17 @@ EVIL = {
     "no schema": (lambda new, c: with_manifest(new, c, model=3), "model must be"),
     "pickle": (
         lambda new, c: with_manifest(
-            new, {**c, f"{TOP}/evil.pkl": b"x"}, files=json.loads(c[f"{TOP}/manifest.json"])["files"] | {"evil.pkl": "0" * 64}
-        ), "none of .safetensors",
+            new,
+            {**c, f"{TOP}/evil.pkl": b"x"},
+            files=json.loads(c[f"{TOP}/manifest.json"])["files"] | {"evil.pkl": "0" * 64},
+        ),
+        "none of .safetensors",
     ),
     "nested json": (
-        lambda new, c: [new.writestr(k, b"[" * 200_000 if k.endswith("manifest.json") else v) for k, v in c.items()], "no JSON"
+        lambda new, c: [new.writestr(k, b"[" * 200_000 if k.endswith("manifest.json") else v) for k, v in c.items()],
+        "no JSON",
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", EVIL)
@@ -233,10 +237,14 @@ def test_a_truncated_archive_and_another_file_are_refused(archive, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("header", "said"), [({"format": FORMAT, "kind": "measurement"}, "measurement-only"), ({}, "no mask")], ids=["measurement", "none"]
+    ("header", "said"),
+    [({"format": FORMAT, "kind": "measurement"}, "measurement-only"), ({}, "no mask")],
+    ids=["measurement", "none"],
 )
 def test_only_masks_that_may_leave_come_in(tmp_path, header, said):
-    run = stored(tmp_path / "runs", mask=save({"x": np.arange(3, dtype=np.uint32)}, metadata={"harmviz": json.dumps(header)}))
+    run = stored(
+        tmp_path / "runs", mask=save({"x": np.arange(3, dtype=np.uint32)}, metadata={"harmviz": json.dumps(header)})
+    )
     packed = io.BytesIO()
     store.export_run(run, packed)
     with pytest.raises(RunIncompatible, match=said):
@@ -303,7 +311,9 @@ def test_a_shipped_run_is_never_deleted(tmp_path):
 def test_the_shipped_runs_are_those_in_git():
     if not (ROOT / ".git").exists():
         pytest.skip("not a checkout")
-    listed = subprocess.run(["git", "ls-files", "cache/runs"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files", "cache/runs"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
     assert {Path(n).parts[2] for n in listed} == store.shipped_runs()
 
 

@@ -120,7 +120,11 @@ def test_an_installed_file_that_differs_is_not_used(world: World, tmp_path: Path
     world.install(tmp_path / "site", second=b"tampered with")
     lines: list[str] = []
     assert_right(world, ensure(world.wheel, lines.append))
-    assert lines == ["first.csv: from the installed toy 1.0", "toy==1.0: downloading the wheel (MIT)", "second.bin: unpacking"]
+    assert lines == [
+        "first.csv: from the installed toy 1.0",
+        "toy==1.0: downloading the wheel (MIT)",
+        "second.bin: unpacking",
+    ]
 
 
 def test_another_installed_version_is_not_used(world: World, tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ def test_no_wrapper_reads_as_a_refusal_or_leaves_room_for_one() -> None:
 
 # -- files of the user's own ------------------------------------------------------------------------------------------
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
-    path = written(tmp_path, ROW, "", {**ROW, "id": "b", "system": "s", "opening": "o", "transform": "base64", "source": "me"})
+    path = written(
+        tmp_path, ROW, "", {**ROW, "id": "b", "system": "s", "opening": "o", "transform": "base64", "source": "me"}
+    )
     first, second = choose_attacks(str(path))
     assert (first.user_turn("r {request}"), first.opening, first.transform) == ("x r {request} y", "", "none")
     assert (second.system, second.opening, second.source) == ("s", "o", "me")
@@ -155,7 +157,10 @@ def test_without_a_system_turn_the_message_opens_the_users_turn(template: str) -
 def test_without_any_template_prompt_and_line_break() -> None:
     attack = Attack("a", "A", "d", "do {request}", system="be quick", opening="Sure")
     tok = tokenizer(chat=False)
-    assert encode_attack(tok, attack, "it") == [*tok.encode("be quick\n\ndo it\n", add_special_tokens=True), *tok.encode("Sure", add_special_tokens=False)]
+    assert encode_attack(tok, attack, "it") == [
+        *tok.encode("be quick\n\ndo it\n", add_special_tokens=True),
+        *tok.encode("Sure", add_special_tokens=False),
+    ]
 
 
 def test_the_opening_comes_last_and_the_request_is_transformed() -> None:

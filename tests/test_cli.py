@@ -74,7 +74,16 @@ def test_show_has_the_documented_keys_and_rows(tiny_run, capsys):
 def test_show_prints_controls_intervals_and_both_selections(tiny_run, capsys):
     assert main(["show", str(tiny_run)]) == 0
     text = capsys.readouterr().out
-    for part in ("plain, as in the paper", "contrastive", "harm − safe", "random*", "benign-signed", "unprotected", "causal check", "n="):
+    for part in (
+        "plain, as in the paper",
+        "contrastive",
+        "harm − safe",
+        "random*",
+        "benign-signed",
+        "unprotected",
+        "causal check",
+        "n=",
+    ):
         assert part in text
 
 
@@ -87,9 +96,16 @@ def test_mask_document_and_file_agree(tiny_run, tmp_path, capsys):
     assert (mask.digest, mask.n_weights, mask.kind) == (facts["digest"], facts["n_weights"], "harm")
     changed = {
         json.dumps(option): document(capsys, [*argv, *option])["digest"]
-        for option in (["--combine", "union"], ["--combine", "difference"], ["--p", "0.05"], ["--q", "0.02"],
-                       ["--contrast", "both"], ["--scope", "matrix"], ["--categories", "all"])
-    }  # fmt: skip
+        for option in (
+            ["--combine", "union"],
+            ["--combine", "difference"],
+            ["--p", "0.05"],
+            ["--q", "0.02"],
+            ["--contrast", "both"],
+            ["--scope", "matrix"],
+            ["--categories", "all"],
+        )
+    }
     assert facts["digest"] not in changed.values()  # every option changes the mask
 
 
@@ -106,7 +122,17 @@ def test_eval_leaves_out_scoring_prompts_and_shows_controls(tiny_dir, tiny_run, 
 
 
 def test_generate_puts_the_intact_model_first(tiny_dir, mask_file, capsys):
-    argv = ["generate", "--model", str(tiny_dir), "--mask", str(mask_file), "--prompt", "Hello", "--max-new-tokens", "8"]
+    argv = [
+        "generate",
+        "--model",
+        str(tiny_dir),
+        "--mask",
+        str(mask_file),
+        "--prompt",
+        "Hello",
+        "--max-new-tokens",
+        "8",
+    ]
     made = document(capsys, argv)
     assert [v["name"] for v in made["variants"]] == ["intact", "mask"]
     assert set(made["variants"][0]) >= {"name", "mask_digest", "strength", "text", "token_ids", "tokens_per_s"}
@@ -216,14 +242,26 @@ def test_q_beyond_what_is_stored_says_what_is_possible(tiny_run, tmp_path, capsy
     fails(capsys, argv, 2, "cannot be answered exactly", "use q <=")
 
 
-@pytest.mark.parametrize(("name", "value"), [("--samples", "0"), ("--q-max", "nan"), ("--skip-tokens", "3"), ("--seed", "-1")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("--samples", "0"), ("--q-max", "nan"), ("--skip-tokens", "3"), ("--seed", "-1")]
+)
 def test_run_options_out_of_range(tiny_dir, out, capsys, name, value):
-    fails(capsys, [*run_args(tiny_dir, "builtin", "--out", str(out)), f"{name}={value}"], 2, name.strip("-").replace("-", "_"))
+    fails(
+        capsys,
+        [*run_args(tiny_dir, "builtin", "--out", str(out)), f"{name}={value}"],
+        2,
+        name.strip("-").replace("-", "_"),
+    )
     assert not out.exists()
 
 
 def test_unknown_category_and_unknown_run(tiny_run, tmp_path, capsys):
-    fails(capsys, ["mask", str(tiny_run), "--categories", "gossip", "--q", "0.01", "--out", str(tmp_path / "m")], 2, "gossip")
+    fails(
+        capsys,
+        ["mask", str(tiny_run), "--categories", "gossip", "--q", "0.01", "--out", str(tmp_path / "m")],
+        2,
+        "gossip",
+    )
     fails(capsys, ["show", "no-such-run"], 2, "no-such-run")
 
 
@@ -246,7 +284,9 @@ def test_measurement_mask_is_refused_everywhere(tiny_dir, tmp_path, capsys):
     forged = tmp_path / "forged.safetensors"
     meta = {"format": FORMAT, "kind": "measurement", "model_hash": "hash", "digest": secret.digest, "provenance": {}}
     save_file(dict(secret.indices), forged, metadata={"harmviz": json.dumps(meta)})
-    fails(capsys, ["generate", "--model", str(tiny_dir), "--mask", str(forged), "--prompt", "Hi"], 2, "measurement-only")
+    fails(
+        capsys, ["generate", "--model", str(tiny_dir), "--mask", str(forged), "--prompt", "Hi"], 2, "measurement-only"
+    )
     fails(capsys, ["eval", "--model", str(tiny_dir), "--mask", str(forged), "--data", "builtin"], 2, "measurement-only")
 
 
@@ -264,7 +304,12 @@ def test_truncated_safetensors(tiny_dir, tiny_run, mask_file, tmp_path, capsys):
     copy = tmp_path / tiny_run.name
     shutil.copytree(tiny_run, copy)
     (copy / "candidates.safetensors").write_bytes((copy / "candidates.safetensors").read_bytes()[:-7])
-    fails(capsys, ["mask", str(copy), "--categories", "hate", "--q", "0.01", "--out", str(tmp_path / "m")], 2, "candidates")
+    fails(
+        capsys,
+        ["mask", str(copy), "--categories", "hate", "--q", "0.01", "--out", str(tmp_path / "m")],
+        2,
+        "candidates",
+    )
 
 
 def test_disk_full_leaves_nothing_half_written(tiny_dir, tiny_run, tmp_path, out, capsys, monkeypatch):

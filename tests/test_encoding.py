@@ -165,4 +165,6 @@ def test_batches_are_as_full_as_the_limit_allows() -> None:
 
 def test_batches_are_made_on_the_device_asked_for() -> None:
     (batch,) = make_batches([sample_of(0, 3, 4, 0)], max_tokens=40, device="meta")
-    assert {t.device.type for t in (batch.input_ids, batch.rows, batch.positions, batch.targets, batch.n_loss)} == {"meta"}
+    assert {t.device.type for t in (batch.input_ids, batch.rows, batch.positions, batch.targets, batch.n_loss)} == {
+        "meta"
+    }

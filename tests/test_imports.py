@@ -26,7 +26,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app", "pages"),
 )
 #: May import torch (and transformers) when they are imported; everybody else inside functions, or not at all.
-TORCH = ("models", "encoding", "scoring", "generation", "masks.apply", "evaluation", "pipeline", "experiments", "emergent", "align", "bench")
+TORCH = (
+    "models",
+    "encoding",
+    "scoring",
+    "generation",
+    "masks.apply",
+    "evaluation",
+    "pipeline",
+    "experiments",
+    "emergent",
+    "align",
+    "bench",
+)
 NUMPY_ONLY = ("store", "figures", "masks", "weights", "errors", "paths", "ui", "app", "pages")
 STREAMLIT = ("ui", "app", "pages")
 

@@ -177,8 +177,13 @@ def test_newest_job_comes_first_and_damaged_records_are_left_out(cache):
     ended(first)
     second = jobs.start(BAD)
     ended(second)
-    for name, text in {"a": "{", "b": "{}", "c": '{"arguments": [1], "created": "x", "started": "x"}',
-                       "d": '{"arguments": ["run"], "created": "x", "started": "x"}', "e": "[]"}.items():  # fmt: skip
+    for name, text in {
+        "a": "{",
+        "b": "{}",
+        "c": '{"arguments": [1], "created": "x", "started": "x"}',
+        "d": '{"arguments": ["run"], "created": "x", "started": "x"}',
+        "e": "[]",
+    }.items():
         (cache / "jobs" / name).mkdir()
         (cache / "jobs" / name / "job.json").write_text(text)
     assert [j.id for j in jobs.list_jobs()] == [second.id, first.id]

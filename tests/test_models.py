@@ -66,7 +66,9 @@ def test_scored_weights_by_name(family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_flat_index_names_its_output_and_input_unit(family: str) -> None:
     loaded = tiny_model(family)
-    i, m = next((i, m) for i, m in enumerate(loaded.table) if m.module_kind in {"up_proj", "c_fc", "dense_h_to_4h", "q_proj"})
+    i, m = next(
+        (i, m) for i, m in enumerate(loaded.table) if m.module_kind in {"up_proj", "c_fc", "dense_h_to_4h", "q_proj"}
+    )
     every_input = torch.eye(m.rows if m.transposed else m.cols)
     before = loaded.modules[i](every_input)
     loaded.tensor(i).view(-1)[m.cols + 3] += 1
@@ -129,7 +131,9 @@ def test_a_module_shared_by_two_layers_is_listed_once() -> None:
 def test_one_weight_in_two_modules_is_named() -> None:
     model = tiny_model().model
     model.model.layers[1].mlp.down_proj.weight = model.model.layers[0].mlp.down_proj.weight
-    with pytest.raises(UnsupportedArchitecture, match=r"model\.layers\.1\.mlp\.down_proj\.weight \(the same weights in two"):
+    with pytest.raises(
+        UnsupportedArchitecture, match=r"model\.layers\.1\.mlp\.down_proj\.weight \(the same weights in two"
+    ):
         wrap(model, tokenizer(), name="tied")
 
 
@@ -148,9 +152,13 @@ def test_an_unknown_weight_in_a_block_is_named() -> None:
 
 def test_gpt_oss_is_refused_by_name_not_scored_wrongly() -> None:
     config = GptOssConfig(
-        **_GQA, num_local_experts=2, num_experts_per_tok=1, head_dim=8, layer_types=["full_attention"] * 2,
+        **_GQA,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        head_dim=8,
+        layer_types=["full_attention"] * 2,
         rope_parameters={"rope_type": "default", "rope_theta": 1e4},
-    )  # fmt: skip
+    )
     with pytest.raises(UnsupportedArchitecture, match=r"model\.layers\.0\.mlp\.experts\.gate_up_proj_bias"):
         wrap(AutoModelForCausalLM.from_config(config), tokenizer(), name="gpt-oss")
 
@@ -165,14 +173,18 @@ class Bare(nn.Module):
 
 
 def test_a_model_without_linear_layers_or_blocks_is_refused() -> None:
-    with pytest.raises(UnsupportedArchitecture, match="Bare has no linear weights in its decoder blocks; nothing to score"):
+    with pytest.raises(
+        UnsupportedArchitecture, match="Bare has no linear weights in its decoder blocks; nothing to score"
+    ):
         models.scored_matrices(Bare())  # type: ignore[arg-type]
     with pytest.raises(UnsupportedArchitecture, match="Bare has no list of 2 decoder blocks"):
         models.scored_matrices(Bare(3))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("where", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"])
+@pytest.mark.parametrize(
+    "where", ["model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "model.norm.weight"]
+)
 def test_damaged_weights_are_named(bad: float, where: str) -> None:
     model = tiny_model().model
     model.get_parameter(where).view(-1)[3] = bad
@@ -281,9 +293,15 @@ def test_one_changed_weight_is_another_hash(folder: Callable[[str], Path]) -> No
 def test_hash_covers_names_dtypes_shapes_and_bytes() -> None:
     x = torch.arange(6, dtype=torch.float32)
     variants = [
-        [("a", x)], [("b", x)], [("a", x.reshape(2, 3))], [("a", x.bfloat16())], [("a", x + 1)], [("a", x), ("b", x)],
-        [("a", x[0])], [("a", x[:0])],
-    ]  # fmt: skip
+        [("a", x)],
+        [("b", x)],
+        [("a", x.reshape(2, 3))],
+        [("a", x.bfloat16())],
+        [("a", x + 1)],
+        [("a", x), ("b", x)],
+        [("a", x[0])],
+        [("a", x[:0])],
+    ]
     assert len({hash_parameters(v) for v in variants}) == len(variants)
     assert hash_parameters([("a", x), ("b", x + 1)]) == hash_parameters([("b", x + 1), ("a", x)])
     square = x.reshape(2, 3)
@@ -379,10 +397,16 @@ def test_hub_options_never_trust_code_or_pickles(monkeypatch: pytest.MonkeyPatch
 
 # -- GGUF -------------------------------------------------------------------------------------------------------------
 GGUF_NAMES = {
-    "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-}  # fmt: skip
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+}
 
 
 def write_gguf(path: Path, *, leave_out: str | None = None) -> dict[str, np.ndarray]:
@@ -475,7 +499,9 @@ def test_a_truncated_gguf_file_is_named(keep: int, cache: Path, tmp_path: Path) 
 
 def test_a_gguf_file_that_lacks_a_weight_is_refused(cache: Path, tmp_path: Path) -> None:
     write_gguf(tmp_path / "toy.gguf", leave_out="blk.1.ffn_up")
-    with pytest.raises(ModelUnavailable, match=r"toy\.gguf lacks the weight model\.layers\.1\.mlp\.up_proj\.weight \(1 in"):
+    with pytest.raises(
+        ModelUnavailable, match=r"toy\.gguf lacks the weight model\.layers\.1\.mlp\.up_proj\.weight \(1 in"
+    ):
         load_model(str(tmp_path / "toy.gguf"))
     assert list(cache.iterdir()) == []
 

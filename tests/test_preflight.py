@@ -108,8 +108,13 @@ def test_a_gguf_file_is_read_from_its_header(tmp_path):
     writer.add_array("tokenizer.ggml.tokens", ["a", "b", "cc"])
     writer.add_array("some.numbers", [1, 2, 3])
     writer.add_string("general.name", "tiny")
-    for name, shape in {"token_embd.weight": (50, 8), "blk.0.attn_q.weight": (8, 8), "blk.0.attn_norm.weight": (8,),
-                        "blk.0.ffn_gate_inp.weight": (4, 8), "blk.1.ffn_up.weight": (16, 8)}.items():  # fmt: skip
+    for name, shape in {
+        "token_embd.weight": (50, 8),
+        "blk.0.attn_q.weight": (8, 8),
+        "blk.0.attn_norm.weight": (8,),
+        "blk.0.ffn_gate_inp.weight": (4, 8),
+        "blk.1.ffn_up.weight": (16, 8),
+    }.items():
         writer.add_tensor(name, np.zeros(shape, np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -126,8 +131,15 @@ def test_a_gguf_file_is_read_from_its_header(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\xff" * 8, struct.pack("<Q", 5) + b"xxxxx", struct.pack("<Q", 2) + b"[]", struct.pack("<Q", 10) + b'{"a":{}}  '],
-)  # fmt: skip
+    "content",
+    [
+        b"",
+        b"\xff" * 8,
+        struct.pack("<Q", 5) + b"xxxxx",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 10) + b'{"a":{}}  ',
+    ],
+)
 def test_a_damaged_safetensors_file_is_named(content, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(content)
@@ -160,10 +172,15 @@ def test_a_hub_model_that_is_not_here_is_unknown_and_nobody_is_asked(monkeypatch
 
 
 def test_a_hub_model_is_looked_up_on_request(monkeypatch):
-    files = [SimpleNamespace(rfilename="model.safetensors", size=2000), SimpleNamespace(rfilename="pytorch_model.bin", size=9)]
+    files = [
+        SimpleNamespace(rfilename="model.safetensors", size=2000),
+        SimpleNamespace(rfilename="pytorch_model.bin", size=9),
+    ]
     info = SimpleNamespace(siblings=files, safetensors=SimpleNamespace(total=1000))
     asked = []
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, repo, **more: asked.append((repo, more["revision"])) or info)
+    monkeypatch.setattr(
+        "huggingface_hub.HfApi.model_info", lambda self, repo, **more: asked.append((repo, more["revision"])) or info
+    )
     found = preflight.look_up("org/name@v1")
     assert asked == [("org/name", "v1")]
     assert (found.n_parameters, found.disk_bytes) == (1000, 2000)
@@ -260,9 +277,12 @@ def test_time_scales_with_size_and_names_where_it_comes_from():
 
 def test_the_run_closest_in_size_on_the_same_device_is_scaled_from(cache, monkeypatch):
     run = make_run(
-        cache / "runs", "near-0000000000", timings={"all": 100.0}, hardware={"device": "cpu", "threads": 9, "machine": "arm64"},
+        cache / "runs",
+        "near-0000000000",
+        timings={"all": 100.0},
+        hardware={"device": "cpu", "threads": 9, "machine": "arm64"},
         parameters={"samples": 24, "seed": 0, "max_response_tokens": 96, "q_max": 1e-4},
-    )  # fmt: skip
+    )
     n = run.manifest["model"]["n_scored_weights"]
     found = preflight.run_estimate(ModelEstimate("m", n, n - 1, 4 * n), plan())
     assert "9 threads of an arm64 CPU" in found.basis or "55 min" in found.basis  # equally close: either

@@ -35,18 +35,24 @@ def has_no_text(shown: str, row: PromptRow) -> bool:
 # -- what ships -------------------------------------------------------------------------------------------------------
 def test_builtin_counts() -> None:
     assert {n: len(read_builtin(n)) for n in ("benign", "recognition", "explanation", "refusals")} == {
-        "benign": 192, "recognition": 64, "explanation": 32, "refusals": 64,
-    }  # fmt: skip
+        "benign": 192,
+        "recognition": 64,
+        "explanation": 32,
+        "refusals": 64,
+    }
     for name in ("harmful", "safe"):
         assert Counter(r["category"] for r in read_builtin(name)) == dict.fromkeys(CATEGORIES, 24)
 
 
 COLUMNS = {
-    "harmful": {"category", "prompt", "response"}, "safe": {"category", "prompt", "response"},
-    "benign": {"task", "prompt", "response"}, "recognition": {"category", "harmful", "benign"},
-    "explanation": {"category", "prompt", "response"}, "refusals": {"prompt", "response"},
+    "harmful": {"category", "prompt", "response"},
+    "safe": {"category", "prompt", "response"},
+    "benign": {"task", "prompt", "response"},
+    "recognition": {"category", "harmful", "benign"},
+    "explanation": {"category", "prompt", "response"},
+    "refusals": {"prompt", "response"},
     "reasons": {"category", "harmful", "harmless", "why_harmful", "why_harmless"},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", COLUMNS)
@@ -151,7 +157,8 @@ def test_both_formats_give_the_same_data(tmp_path: Path) -> None:
     rows = rows_of("arson", 24)
     (tmp_path / "a.jsonl").write_text("\n\n".join(json.dumps(r) for r in rows))
     (tmp_path / "b.csv").write_text(
-        "\ufeffnote,response,category,prompt\n" + "".join(f"x,{r['response']},{r['category']},{r['prompt']}\n" for r in rows)
+        "\ufeffnote,response,category,prompt\n"
+        + "".join(f"x,{r['response']},{r['category']},{r['prompt']}\n" for r in rows)
     )
     assert load_prompts(str(tmp_path / "a.jsonl")).hash == load_prompts(str(tmp_path / "b.csv")).hash
 
@@ -216,7 +223,9 @@ def test_a_category_that_cannot_be_one_is_refused(write: Callable[..., str], cat
     rows = rows_of("arson", 30)
     rows[7]["category"] = category
     path = write(rows)
-    with pytest.raises(DataInvalid, match=rf", row {7 + first_row(path)}: column 'category' must be benign, safe:<category>"):
+    with pytest.raises(
+        DataInvalid, match=rf", row {7 + first_row(path)}: column 'category' must be benign, safe:<category>"
+    ):
         load_prompts(path)
 
 
@@ -279,7 +288,10 @@ def test_not_utf8(tmp_path: Path) -> None:
         ("SECRET", "not JSON"),
         ("[1, 2]", "a JSON object is needed, got list"),
         ('"SECRET"', "a JSON object is needed, got str"),
-        ('{"category": "arson", "prompt": "\\ud800", "response": "x"}', "column 'prompt' holds half of a surrogate pair"),
+        (
+            '{"category": "arson", "prompt": "\\ud800", "response": "x"}',
+            "column 'prompt' holds half of a surrogate pair",
+        ),
     ],
 )
 def test_broken_json_lines(line: str, said: str, tmp_path: Path) -> None:
@@ -328,7 +340,9 @@ def test_too_few_rows(write: Callable[..., str]) -> None:
     assert data.categories == ("arson",)
     assert data.left_out == {"fraud": f"23 harmful rows, at least {MIN_HARMFUL_ROWS} are needed"}
     assert "fraud" not in data.sets
-    with pytest.raises(DataInvalid, match=r"no usable harm category \(fraud: 23 harmful rows, at least 24 are needed\)"):
+    with pytest.raises(
+        DataInvalid, match=r"no usable harm category \(fraud: 23 harmful rows, at least 24 are needed\)"
+    ):
         load_prompts(write(rows_of("fraud", 23)))
 
 
@@ -338,7 +352,9 @@ def test_the_safe_set_of_a_category_left_out_goes_too(write: Callable[..., str])
 
 
 @pytest.mark.parametrize(("n_refusals", "kept"), [(0, True), (6, True), (7, False), (30, False)])
-def test_more_than_a_fifth_of_refusals_is_measurement_only(n_refusals: int, kept: bool, write: Callable[..., str]) -> None:
+def test_more_than_a_fifth_of_refusals_is_measurement_only(
+    n_refusals: int, kept: bool, write: Callable[..., str]
+) -> None:
     rows = rows_of("arson", 24) + rows_of("fraud", 30)
     for row in rows[24 : 24 + n_refusals]:
         row["response"] = f"I'm sorry, but I can't help with that. {row['response']}"

@@ -117,8 +117,15 @@ def test_a_golden_split() -> None:
     # the first: report 1/4, a 1/3, b 1/3, report 2/4, validation 1/2, a 2/3, b 2/3, report 3/4.
     order = sorted(rows, key=lambda r: hashlib.sha256(f"5\0alpha\0{r.prompt_id}".encode()).hexdigest())
     assert [job[r.prompt_id] for r in order] == [
-        "report", "scoring_a", "scoring_b", "report", "validation", "scoring_a", "scoring_b", "report",
-    ]  # fmt: skip
+        "report",
+        "scoring_a",
+        "scoring_b",
+        "report",
+        "validation",
+        "scoring_a",
+        "scoring_b",
+        "report",
+    ]
     assert [r.prompt[-1] for r in order] == list("46730215")
 
 
@@ -135,7 +142,9 @@ def test_builtin_data_fill_every_job() -> None:
 # -- choosing rows ----------------------------------------------------------------------------------------------------
 @settings(deadline=None)
 @given(row_lists, st.one_of(st.none(), st.integers(0, 60)), seeds, st.one_of(st.none(), st.integers(1, 4)))
-def test_rows_are_spread_over_prompts(rows: list[PromptRow], limit: int | None, seed: int, per_prompt: int | None) -> None:
+def test_rows_are_spread_over_prompts(
+    rows: list[PromptRow], limit: int | None, seed: int, per_prompt: int | None
+) -> None:
     chosen = choose_rows(rows, limit, seed, per_prompt=per_prompt)
     assert len({r.id for r in chosen}) == len(chosen)
     assert {r.id for r in chosen} <= {r.id for r in rows}

@@ -45,7 +45,9 @@ def test_write_atomic_replaces_the_whole_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str) -> None:
+def test_full_disk_is_named_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
     target = tmp_path / "x.bin"
     files.write_atomic(target, b"old")
 
@@ -72,7 +74,9 @@ def test_run_id_reads_well_and_depends_on_every_determinant() -> None:
     name = run_id(["SmolLM2-135M-Instruct", "pyrit"], base)
     assert name.startswith("smollm2-135m-instruct-pyrit-")
     assert len(name.rpartition("-")[2]) == 10
-    assert name == run_id(["SmolLM2-135M-Instruct", "pyrit"], {"seeds": {"b": 2, "a": 1}, "q_max": 0.0001, "model": "ab"})
+    assert name == run_id(
+        ["SmolLM2-135M-Instruct", "pyrit"], {"seeds": {"b": 2, "a": 1}, "q_max": 0.0001, "model": "ab"}
+    )
     assert name != run_id(["SmolLM2-135M-Instruct", "pyrit"], {**base, "q_max": 2e-4})
     assert run_id(["org/Model.v1@main", "x"], {}).startswith("org-model.v1-main-x-")
 
@@ -112,8 +116,10 @@ def test_rows_survive_the_disk_and_equal_rows_are_equal_bytes(tmp_path: Path) ->
     assert records[0]["value"] == 0.31
     assert records[0]["n"] == 24
     assert records[-1] == dict.fromkeys(store.ROW_COLUMNS) | {
-        "experiment": "compression", "metric": "q_to_0.1", "control": "none",
-    }  # fmt: skip
+        "experiment": "compression",
+        "metric": "q_to_0.1",
+        "control": "none",
+    }
     json.dumps(records, allow_nan=False)
 
 
@@ -165,7 +171,10 @@ def test_a_run_holds_what_was_put_in(tmp_path: Path) -> None:
 
 
 def test_date_and_machine_do_not_change_the_digest(tmp_path: Path) -> None:
-    one, other = make_run(tmp_path / "a"), make_run(tmp_path / "b", created="2027-01-01T00:00:00+00:00", hardware={"device": "x"})
+    one, other = (
+        make_run(tmp_path / "a"),
+        make_run(tmp_path / "b", created="2027-01-01T00:00:00+00:00", hardware={"device": "x"}),
+    )
     assert store.result_digest(one) == store.result_digest(other)
     assert store.result_digest(one) != store.result_digest(make_run(tmp_path / "c", scale=1.1))
 
@@ -218,7 +227,11 @@ def test_nonsense_is_no_manifest() -> None:
 
 def test_a_model_is_loaded_by_name_and_revision(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    for facts, says in (({"name": "a/b", "revision": "c"}, "a/b@c"), ({"name": "a/b", "revision": None}, "a/b"), ({"name": "x"}, "x")):
+    for facts, says in (
+        ({"name": "a/b", "revision": "c"}, "a/b@c"),
+        ({"name": "a/b", "revision": None}, "a/b"),
+        ({"name": "x"}, "x"),
+    ):
         assert store.Run(run.path, {**run.manifest, "model": facts}).model_id == says
 
 
@@ -245,7 +258,12 @@ def test_no_runs_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert store.list_runs() == []
     assert store.broken_runs() == []
     assert store.list_partials() == []
-    for ask in (lambda: store.open_run("x"), lambda: store.open_run("latest"), lambda: store.open_run(""), store.default_run):
+    for ask in (
+        lambda: store.open_run("x"),
+        lambda: store.open_run("latest"),
+        lambda: store.open_run(""),
+        store.default_run,
+    ):
         with pytest.raises(RunNotFound, match="python -m harmviz run"):
             ask()
     assert not (tmp_path / "nothing").exists()
@@ -324,7 +342,9 @@ def test_a_partial_run_is_no_run_and_goes_on_where_it_stopped(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("damage", [lambda f: f.unlink(), lambda f: f.write_bytes(b"other")])
-def test_a_stage_whose_files_changed_is_undone_with_all_after_it(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+def test_a_stage_whose_files_changed_is_undone_with_all_after_it(
+    tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
     with begin(ID, tmp_path) as p:
         for stage in "abc":
             p.write(stage, stage.encode())
@@ -427,7 +447,9 @@ def test_leftovers_of_a_complete_run_are_cleared_by_the_next_one(tmp_path: Path)
     assert os.listdir(tmp_path) == [run.id]
 
 
-def test_killed_at_any_step_what_is_left_is_resumable_or_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_step_what_is_left_is_resumable_or_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Dies at the k-th operation on the disk, for every k there is. The next attempt must end with the same run."""
 
     def work(root: Path) -> None:
@@ -481,7 +503,9 @@ def test_killed_at_any_step_what_is_left_is_resumable_or_complete(tmp_path: Path
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from(["write", "finish", "reopen", "release"]), max_size=12))
-def test_whatever_the_order_finished_stages_stay_done(tmp_path_factory: pytest.TempPathFactory, steps: list[str]) -> None:
+def test_whatever_the_order_finished_stages_stay_done(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[str]
+) -> None:
     root = tmp_path_factory.mktemp("p")
     p = begin(ID, root)
     done: list[str] = []

@@ -35,8 +35,11 @@ def test_offsets_and_lookup_by_hand() -> None:
 def test_expert_slices_name_their_parameter() -> None:
     assert [m.expert for m in TABLE] == [None, None, 0, 11]
     assert [m.param_name for m in TABLE] == [
-        "layers.0.q.weight", "layers.0.c.weight", "layers.1.experts.down", "layers.1.experts.down",
-    ]  # fmt: skip
+        "layers.0.q.weight",
+        "layers.0.c.weight",
+        "layers.1.experts.down",
+        "layers.1.experts.down",
+    ]
 
 
 def test_units_of_a_flat_index() -> None:

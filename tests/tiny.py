@@ -24,24 +24,42 @@ from harmviz.models import LoadedModel, wrap
 
 VOCAB = 128
 _COMMON = dict(
-    vocab_size=VOCAB, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-    max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-)  # fmt: skip
+    vocab_size=VOCAB,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    max_position_embeddings=1024,
+    bos_token_id=1,
+    eos_token_id=2,
+    pad_token_id=0,
+)
 _GQA = {**_COMMON, "num_key_value_heads": 1}
 CONFIGS = {
     "llama": lambda: LlamaConfig(**_GQA),
     "qwen2": lambda: Qwen2Config(**_GQA),
-    "gemma3": lambda: Gemma3TextConfig(**_GQA, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]),
+    "gemma3": lambda: Gemma3TextConfig(
+        **_GQA, head_dim=8, sliding_window=8, layer_types=["sliding_attention", "full_attention"]
+    ),
     "gpt_neox": lambda: GPTNeoXConfig(**_COMMON),
     "gpt2": lambda: GPT2Config(
-        vocab_size=VOCAB, n_embd=16, n_layer=2, n_head=2, n_positions=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1,
+        vocab_size=VOCAB,
+        n_embd=16,
+        n_layer=2,
+        n_head=2,
+        n_positions=1024,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        resid_pdrop=0.1,
+        embd_pdrop=0.1,
+        attn_pdrop=0.1,
     ),
     "olmo": lambda: OlmoConfig(**_GQA),
     "olmo2": lambda: Olmo2Config(**_GQA),
     "olmo3": lambda: Olmo3Config(**_GQA, sliding_window=8),
     "mixtral": lambda: MixtralConfig(**_GQA, num_local_experts=4, num_experts_per_tok=2),
-}  # fmt: skip
+}
 FAMILIES = tuple(CONFIGS)
 DENSE_FAMILIES = tuple(f for f in FAMILIES if f != "mixtral")
 

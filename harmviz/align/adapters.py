@@ -53,9 +53,13 @@ class Adapter:
     def to_bytes(self) -> bytes:
         """The adapter as one safetensors file; the same adapter gives the same bytes."""
         facts = {
-            "format": FORMAT, "base_hash": self.base_hash, "scale": self.scale,
-            "arm": self.arm, "stage": self.stage, "step": self.step,
-        }  # fmt: skip
+            "format": FORMAT,
+            "base_hash": self.base_hash,
+            "scale": self.scale,
+            "arm": self.arm,
+            "stage": self.stage,
+            "step": self.step,
+        }
         tensors = {}
         for module, (a, b) in sorted(self.factors.items()):
             tensors[f"{module}.lora_A"] = a.to(torch.float16).contiguous()
@@ -81,20 +85,31 @@ def load_adapter(path: Path) -> Adapter:
             facts: dict[str, Any] = json.loads((f.metadata() or {}).get(_HEADER, "null")) or {}
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, ValueError, OSError) as e:
-        raise ModelUnavailable(f"adapter {path} cannot be read ({e}); make it again with `python -m harmviz align`") from e
+        raise ModelUnavailable(
+            f"adapter {path} cannot be read ({e}); make it again with `python -m harmviz align`"
+        ) from e
     if not isinstance(facts, dict) or any(key not in facts for key in _FACTS) or facts["format"] != FORMAT:
-        raise ModelUnavailable(f"{path} is no adapter of harmviz (format {FORMAT}); give a file of a ladder's adapters folder")
+        raise ModelUnavailable(
+            f"{path} is no adapter of harmviz (format {FORMAT}); give a file of a ladder's adapters folder"
+        )
     modules = sorted({name.rpartition(".")[0] for name in tensors})
     factors = {}
     for module in modules:
         a, b = tensors.get(f"{module}.lora_A"), tensors.get(f"{module}.lora_B")
         if a is None or b is None or a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
-            raise ModelUnavailable(f"adapter {path}: the factors of {module} are incomplete or do not fit; make it again")
+            raise ModelUnavailable(
+                f"adapter {path}: the factors of {module} are incomplete or do not fit; make it again"
+            )
         if not (bool(torch.isfinite(a).all()) and bool(torch.isfinite(b).all())):
             raise ModelUnavailable(f"adapter {path}: the factors of {module} hold NaN or infinity; make it again")
         factors[module] = (a, b)
     return Adapter(
-        factors, float(facts["scale"]), str(facts["base_hash"]), str(facts["arm"]), str(facts["stage"]), int(facts["step"])
+        factors,
+        float(facts["scale"]),
+        str(facts["base_hash"]),
+        str(facts["arm"]),
+        str(facts["stage"]),
+        int(facts["step"]),
     )
 
 
@@ -110,7 +125,9 @@ def merged(loaded: LoadedModel, adapter: Adapter | None) -> Iterator[None]:
         yield
         return
     if adapter.base_hash != loaded.weight_hash:
-        raise ModelUnavailable(f"the adapter {adapter.arm}-{adapter.stage}-{adapter.step} was tuned on another model than {loaded.name}")
+        raise ModelUnavailable(
+            f"the adapter {adapter.arm}-{adapter.stage}-{adapter.step} was tuned on another model than {loaded.name}"
+        )
     with loaded.lock:
         before: dict[str, torch.Tensor] = {}
         try:
@@ -141,8 +158,13 @@ def merge_adapter(model_dir: Path, adapter_path: Path, out_dir: Path) -> Path:
         return out_dir
     files = sorted(model_dir.glob("*.safetensors"))
     shards = {path: load_file(path) for path in files}
-    if not shards or hash_parameters((n, t) for tensors in shards.values() for n, t in tensors.items()) != adapter.base_hash:
-        raise ModelUnavailable(f"the adapter {adapter_path} was not tuned on the weights in {model_dir}; give the model it belongs to")
+    if (
+        not shards
+        or hash_parameters((n, t) for tensors in shards.values() for n, t in tensors.items()) != adapter.base_hash
+    ):
+        raise ModelUnavailable(
+            f"the adapter {adapter_path} was not tuned on the weights in {model_dir}; give the model it belongs to"
+        )
     wanted = {f"{module}.weight": module for module in adapter.factors}
     with disk_errors(out_dir):
         out_dir.parent.mkdir(parents=True, exist_ok=True)

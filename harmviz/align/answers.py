@@ -33,7 +33,9 @@ class Answer:
     ended: bool
 
 
-def sampled(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, folder: Path, tick: Tick) -> list[Answer]:
+def sampled(
+    loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, folder: Path, tick: Tick
+) -> list[Answer]:
     """One answer of at most ``limit`` tokens a prompt, drawn at temperature 1."""
 
     def draw(part: Sequence[list[int]], start: int) -> list[list[int]]:
@@ -53,9 +55,14 @@ def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, folder: P
 
 
 def _kept(
-    loaded: LoadedModel, prompts: Sequence[str], limit: int, how: str,
-    answer: Callable[[Sequence[list[int]], int], list[list[int]]], folder: Path, tick: Tick,
-) -> list[Answer]:  # fmt: skip
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    limit: int,
+    how: str,
+    answer: Callable[[Sequence[list[int]], int], list[list[int]]],
+    folder: Path,
+    tick: Tick,
+) -> list[Answer]:
     """The answers, from the file of an earlier process as far as it came; the file grows batch by batch."""
     what = json.dumps([loaded.weight_hash, limit, how, list(prompts)])
     path = folder / f"answers-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
@@ -78,9 +85,16 @@ def _sample(loaded: LoadedModel, prompts: Sequence[list[int]], limit: int) -> li
     with loaded.lock:
         model: Any = loaded.model
         drawn = model.generate(
-            input_ids=ids, attention_mask=seen, max_new_tokens=limit, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-            eos_token_id=sorted(ends), pad_token_id=min(ends),
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=seen,
+            max_new_tokens=limit,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            eos_token_id=sorted(ends),
+            pad_token_id=min(ends),
+        )
     answers = []
     for row in drawn[:, longest:].tolist():
         stop = next((i for i, token in enumerate(row) if token in ends), len(row))

@@ -32,7 +32,9 @@ from harmviz.refusal import reads_as_refusal
 
 HELD_OUT_HARMFUL = 110
 RESERVED = 96  # benign requests for the refusal slots of the two control arms
-HELPFUL = 1600  # requests that the start model answers for the helpful slots, at most: one for each at the default length
+HELPFUL = (
+    1600  # requests that the start model answers for the helpful slots, at most: one for each at the default length
+)
 REWORDED = 2 / 3
 NEAR = 0.6
 _STOP = frozenset(
@@ -66,14 +68,23 @@ class AlignData:
     def hashes(self) -> dict[str, str]:
         """sha256 of each part, in its order."""
         parts: dict[str, Any] = {
-            "harmful": self.harmful, "helpful": self.helpful, "reserved": self.reserved, "refusals": self.refusals,
-            "benign_pairs": self.benign_pairs, **{f"held_out/{k}": v for k, v in self.held_out.items()},
-        }  # fmt: skip
+            "harmful": self.harmful,
+            "helpful": self.helpful,
+            "reserved": self.reserved,
+            "refusals": self.refusals,
+            "benign_pairs": self.benign_pairs,
+            **{f"held_out/{k}": v for k, v in self.held_out.items()},
+        }
         return {k: hashlib.sha256(json.dumps(v).encode()).hexdigest() for k, v in sorted(parts.items())}
 
     @property
     def counts(self) -> dict[str, int]:
-        tuning = {"harmful": self.harmful, "helpful": self.helpful, "reserved": self.reserved, "refusals": self.refusals}
+        tuning = {
+            "harmful": self.harmful,
+            "helpful": self.helpful,
+            "reserved": self.reserved,
+            "refusals": self.refusals,
+        }
         return {k: len(v) for k, v in tuning.items()} | {f"held_out/{k}": len(v) for k, v in self.held_out.items()}
 
 
@@ -128,7 +139,9 @@ def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambd
     """
     scored = load_prompts("pyrit", say=say)
     scored_prompts = {r.prompt for r in scored.rows if r.set in scored.categories}
-    all_scored = [content_words(r.prompt) for r in scored.rows if r.set in scored.categories or r.set.startswith("safe:")]
+    all_scored = [
+        content_words(r.prompt) for r in scored.rows if r.set in scored.categories or r.set.startswith("safe:")
+    ]
     advbench = _shuffled(_advbench(say), seed, "harmful")
     twins = read_rows(FOLDER / "twins.jsonl", ("harmful", "harmless"))
     held = advbench[:HELD_OUT_HARMFUL]
@@ -136,7 +149,9 @@ def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambd
     held_words = [content_words(p) for p in (*held, *(r["prompt"] for r in read_builtin("harmful")))]
     tuning = [p for p in rest if not near_any(p, held_words) and not near_any(p, all_scored)]
     if len(tuning) < 100:
-        raise DataInvalid(f"{len(tuning)} harmful requests are left for tuning, at least 100 are needed; fetch the data set again")
+        raise DataInvalid(
+            f"{len(tuning)} harmful requests are left for tuning, at least 100 are needed; fetch the data set again"
+        )
     borderline = read_rows(FOLDER / "borderline.jsonl", ("prompt", "kind", "split"))
     benign = _shuffled((r["prompt"] for r in read_rows(FOLDER / "benign.jsonl", ("prompt",))), seed, "benign")
     builtin = read_builtin("benign")
@@ -153,7 +168,9 @@ def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambd
     }
     unsafe_looking = [r["prompt"] for r in borderline if r["split"] == "tuning"]
     everyday = [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))]
-    others = _shuffled([*benign[RESERVED:], *everyday, *unsafe_looking, *(r["harmless"] for r in twins)], seed, "helpful")
+    others = _shuffled(
+        [*benign[RESERVED:], *everyday, *unsafe_looking, *(r["harmless"] for r in twins)], seed, "helpful"
+    )
     helpful = _worded(others, seed, "helpful")[: min(HELPFUL, helpful_slots)]
     reserved = _worded(benign[:RESERVED], seed, "reserved")
     data = AlignData(
@@ -186,4 +203,6 @@ def check_disjoint(data: AlignData) -> None:
                 raise DataInvalid(f"a request is in both {before} and {job}; each request may do one job")
     for number, refusal in enumerate(data.refusals, 1):
         if not reads_as_refusal(refusal):
-            raise DataInvalid(f"refusal {number} of {FOLDER / 'refusals.jsonl'} does not read as one to the keyword list")
+            raise DataInvalid(
+                f"refusal {number} of {FOLDER / 'refusals.jsonl'} does not read as one to the keyword list"
+            )

@@ -33,7 +33,15 @@ NEW_TOKENS = 32
 LOSS_PROMPTS = 48
 LOSS_TOKENS = 64
 #: Requests per set at the end of a stage, and at the checkpoints along the way.
-AT_END = {"harmful": 64, "opener": 64, "reworded": 136, "reworded_mild": 32, "benign": 87, "borderline": 57, "borderline_pairs": 32}
+AT_END = {
+    "harmful": 64,
+    "opener": 64,
+    "reworded": 136,
+    "reworded_mild": 32,
+    "benign": 87,
+    "borderline": 57,
+    "borderline_pairs": 32,
+}
 ALONG = 24
 #: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
 JUDGED, JUDGED_TOKENS = ("reworded", "benign", "borderline"), 96
@@ -114,7 +122,9 @@ def measure(
         answers = generate_batch(loaded, prompts, tokens, batch_size=BATCH)
         texts[name] = _texts(loaded, answers)
         # Read at one length in every checkpoint.
-        numbers[f"refusal/{name}"] = _share([reads_as_refusal(t) for t in _texts(loaded, [a[:NEW_TOKENS] for a in answers])])
+        numbers[f"refusal/{name}"] = _share(
+            [reads_as_refusal(t) for t in _texts(loaded, [a[:NEW_TOKENS] for a in answers])]
+        )
         if depth == "judged" and name in JUDGED:
             found = refuses(judge, [JudgeItem(r, t) for r, t in zip(requests, texts[name], strict=True)])
             numbers[f"judged/{name}"] = _share([bool(f) for f in found if not np.isnan(f)])
@@ -124,9 +134,13 @@ def measure(
         losses = response_losses(loaded, samples[:some])[:, 0]
         effect = paired_effect(losses - before[:some], [s.prompt_id for s in samples[:some]])
         numbers[f"loss/{name}"] = {
-            "value": effect.value, "ci_low": effect.ci_low, "ci_high": effect.ci_high, "n": effect.n,
-            "intact": float(before[:some].mean()), "unit": "nats/token",
-        }  # fmt: skip
+            "value": effect.value,
+            "ci_low": effect.ci_low,
+            "ci_high": effect.ci_high,
+            "n": effect.n,
+            "intact": float(before[:some].mean()),
+            "unit": "nats/token",
+        }
     return numbers, texts
 
 
@@ -141,4 +155,11 @@ def _texts(loaded: LoadedModel, answers: Sequence[Sequence[int]]) -> list[str]:
 
 def _share(bits: Sequence[bool]) -> dict[str, Any]:
     share = wilson(sum(bits), len(bits))
-    return {"value": share.value, "ci_low": share.ci_low, "ci_high": share.ci_high, "hits": share.hits, "n": share.n, "unit": "share"}
+    return {
+        "value": share.value,
+        "ci_low": share.ci_low,
+        "ci_high": share.ci_high,
+        "hits": share.hits,
+        "n": share.n,
+        "unit": "share",
+    }

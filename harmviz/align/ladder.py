@@ -107,11 +107,15 @@ def open_ladder(path: Path) -> Ladder:
     except (OSError, ValueError) as e:
         raise RunIncompatible(f"{path} holds no complete ladder; make one with `python -m harmviz align`") from e
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
-        raise RunIncompatible(f"{path / LADDER_MANIFEST} is not of schema {SCHEMA}; make the ladder again with this version")
+        raise RunIncompatible(
+            f"{path / LADDER_MANIFEST} is not of schema {SCHEMA}; make the ladder again with this version"
+        )
     for entry in manifest["checkpoints"]:
         file = path / entry["file"]
         if not file.is_file() or sha256_of_file(file) != entry["sha256"]:
-            raise RunIncompatible(f"ladder {manifest['id']}: {entry['file']} is missing or damaged; restore it or make the ladder again")
+            raise RunIncompatible(
+                f"ladder {manifest['id']}: {entry['file']} is missing or damaged; restore it or make the ladder again"
+            )
     return Ladder(path, manifest)
 
 
@@ -169,7 +173,9 @@ def _workplace(name: str, *, resume: bool) -> Iterator[Path]:
         raise HarmvizError(f"{folder} cannot be written ({e.strerror}); choose another place with HARMVIZ_CACHE") from e
     if lock is None:
         pid = signed_by(folder.with_suffix(".lock"))
-        raise RunIncompatible(f"another process (pid {pid or 'unknown'}) makes this ladder; wait for it, or stop it and resume")
+        raise RunIncompatible(
+            f"another process (pid {pid or 'unknown'}) makes this ladder; wait for it, or stop it and resume"
+        )
     with lock:
         sign(lock)
         if not resume:
@@ -183,9 +189,15 @@ class _Work:
     """The steps of one ladder, each skipped where its file is there."""
 
     def __init__(
-        self, loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: tuple[str, ...], judge: Judge | None, folder: Path,
+        self,
+        loaded: LoadedModel,
+        data: AlignData,
+        spec: AlignSpec,
+        arms: tuple[str, ...],
+        judge: Judge | None,
+        folder: Path,
         listener: Listener,
-    ):  # fmt: skip
+    ):
         self.loaded, self.data, self.spec, self.arms, self.folder = loaded, data, spec, arms, folder
         self.judge = judge
         #: The start is looked at as closely as what each arm comes to.
@@ -219,7 +231,9 @@ class _Work:
         self._measure(None, "start", bench, self.deepest)
         # The ends of the stages first: they are what one waits for.
         places = [(arm, stage, step) for arm in self.arms for stage in STAGES for step in self.spec.checkpoints(stage)]
-        for arm, stage, step in sorted(places, key=lambda p: (self.depth(p[1], p[2]) == "along", self.arms.index(p[0]))):
+        for arm, stage, step in sorted(
+            places, key=lambda p: (self.depth(p[1], p[2]) == "along", self.arms.index(p[0]))
+        ):
             name = checkpoint_name(arm, stage, step)
             self._measure(self.adapter(name), name, bench, self.depth(stage, step))
 
@@ -229,9 +243,13 @@ class _Work:
         self.progress.begin("own answers to harmless requests")
         prompts = self.data.answered
         answers = sampled(
-            self.loaded, prompts, spec.max_answer_tokens, seed=spec.seed, folder=self.folder.parent,
+            self.loaded,
+            prompts,
+            spec.max_answer_tokens,
+            seed=spec.seed,
+            folder=self.folder.parent,
             tick=self.progress.within(_UNITS["answer"] * len(prompts)),
-        )  # fmt: skip
+        )
         harmless: dict[str, tuple[Answer, ...]] = {p: (a,) for p, a in zip(prompts, answers, strict=True)}
         self.progress.begin("own answers to requests that should be declined")
         needed = spec.dpo_steps * REFUSAL_SLOTS * 6 // 5  # some are declined already and drop out
@@ -250,9 +268,12 @@ class _Work:
     def _bench(self) -> Bench:
         self.progress.begin("own answers to held-out requests")
         own = greedy(
-            self.loaded, own_prompts(self.data), self.spec.max_answer_tokens, folder=self.folder.parent,
+            self.loaded,
+            own_prompts(self.data),
+            self.spec.max_answer_tokens,
+            folder=self.folder.parent,
             tick=self.progress.within(0.0),
-        )  # fmt: skip
+        )
         return make_bench(self.loaded, self.data, own)
 
     # -- training and measuring ---------------------------------------------------------------------------------------
@@ -265,10 +286,15 @@ class _Work:
         self.progress.begin(f"{arm}: {stage.upper()}")
         rows = schedule.sft(arm) if stage == "sft" else schedule.dpo(arm)
         train_stage(
-            self.loaded, rows, self.spec, arm=arm, stage=stage, start=None if start is None else load_adapter(start),
+            self.loaded,
+            rows,
+            self.spec,
+            arm=arm,
+            stage=stage,
+            start=None if start is None else load_adapter(start),
             keep=lambda a: save_adapter(self.adapter(checkpoint_name(a.arm, a.stage, a.step)), a),
             tick=self.progress.within(units),
-        )  # fmt: skip
+        )
 
     def _measure(self, adapter: Path | None, name: str, bench: Bench, depth: Depth) -> None:
         units = _cost(depth)
@@ -303,9 +329,14 @@ def _assemble(work: _Work, target: Path, basis: Sequence[Any]) -> Ladder:
                     file = part / "adapters" / f"{name}.safetensors"
                     shutil.copyfile(work.adapter(name), file)
                     entry = {
-                        "name": name, "arm": arm, "stage": stage, "step": step, "file": f"adapters/{name}.safetensors",
-                        "sha256": sha256_of_file(file), "bytes": file.stat().st_size,
-                    }  # fmt: skip
+                        "name": name,
+                        "arm": arm,
+                        "stage": stage,
+                        "step": step,
+                        "file": f"adapters/{name}.safetensors",
+                        "sha256": sha256_of_file(file),
+                        "bytes": file.stat().st_size,
+                    }
                     checkpoints.append(entry | json.loads(work.numbers(name).read_bytes()))
         manifest = {
             "schema": SCHEMA,
@@ -313,32 +344,42 @@ def _assemble(work: _Work, target: Path, basis: Sequence[Any]) -> Ladder:
             "digest": _digest(*basis, work.arms),
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "model": {
-                "name": work.loaded.name, "revision": work.loaded.revision, "weight_hash": work.loaded.weight_hash,
+                "name": work.loaded.name,
+                "revision": work.loaded.revision,
+                "weight_hash": work.loaded.weight_hash,
                 "n_parameters": work.loaded.n_parameters,
             },
             "data": {
-                "hashes": work.data.hashes, "counts": work.data.counts, "left_out_as_near": work.data.n_near,
+                "hashes": work.data.hashes,
+                "counts": work.data.counts,
+                "left_out_as_near": work.data.n_near,
                 "files": {p.name: sha256_of_file(p) for p in sorted(FOLDER.glob("*.jsonl"))},
             },
             "settings": work.spec.as_dict(),
             "steps": {stage: work.spec.length(stage) for stage in STAGES},
             "arms": list(work.arms),
             "evaluation": {
-                "opener": OPENER, "new_tokens": NEW_TOKENS, "loss_tokens": LOSS_TOKENS, "refusal_list": KEYWORD_LIST_ID,
+                "opener": OPENER,
+                "new_tokens": NEW_TOKENS,
+                "loss_tokens": LOSS_TOKENS,
+                "refusal_list": KEYWORD_LIST_ID,
                 "requests": {k: min(n, ALONG) for k, n in AT_END.items()} if work.spec.brief else AT_END,
-                "judged": [] if work.spec.brief else list(JUDGED), "judged_tokens": JUDGED_TOKENS,
+                "judged": [] if work.spec.brief else list(JUDGED),
+                "judged_tokens": JUDGED_TOKENS,
                 "judge": None if work.judge is None else work.judge.name,
             },
             "software": {"python": platform.python_version(), **{p: version(p) for p in PACKAGES}},
             "start": json.loads(work.numbers("start").read_bytes()),
             "checkpoints": checkpoints,
-        }  # fmt: skip
+        }
         write_atomic(part / LADDER_MANIFEST, json_bytes(manifest))
         if target.exists():
             raise DataInvalid(f"{target} exists and holds no complete ladder; delete it and run again with --resume")
         move_folder(part, target)
     except OSError as e:
-        raise HarmvizError(f"ladder cannot be written to {target.parent} ({e.strerror}); choose another folder with --out") from e
+        raise HarmvizError(
+            f"ladder cannot be written to {target.parent} ({e.strerror}); choose another folder with --out"
+        ) from e
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return open_ladder(target)

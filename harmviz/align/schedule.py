@@ -100,8 +100,14 @@ class Schedule:
     def sft(self, arm: str) -> list[SftRow]:
         """The rows of SFT in the order they are trained on."""
         seed, rows = self.spec.seed, list[SftRow]()
-        harmful, reserved = _cycle(self.data.harmful, seed, "sft harmful"), _cycle(self.data.reserved, seed, "sft reserved")
-        helpful, refusals = _cycle(self.data.helpful, seed, "sft helpful"), _cycle(self.data.refusals, seed, "sft refusals")
+        harmful, reserved = (
+            _cycle(self.data.harmful, seed, "sft harmful"),
+            _cycle(self.data.reserved, seed, "sft reserved"),
+        )
+        helpful, refusals = (
+            _cycle(self.data.helpful, seed, "sft helpful"),
+            _cycle(self.data.refusals, seed, "sft refusals"),
+        )
         for place in range(self.spec.steps * BATCH):
             if place % BATCH >= REFUSAL_SLOTS:
                 rounds, prompt = next(helpful)
@@ -118,7 +124,10 @@ class Schedule:
         """The pairs of DPO in the order they are trained on."""
         seed, rows, limit = self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
         harmful = _cycle(sorted(self.own.complied), seed, "dpo harmful")
-        reserved, helpful = _cycle(self.data.reserved, seed, "dpo reserved"), _cycle(self.data.helpful, seed, "dpo helpful")
+        reserved, helpful = (
+            _cycle(self.data.reserved, seed, "dpo reserved"),
+            _cycle(self.data.helpful, seed, "dpo helpful"),
+        )
         refusals = _cycle(self.data.refusals, seed, "dpo refusals")
         strangers = _cycle([*self.data.helpful, *self.data.reserved], seed, "dpo strangers")
 
@@ -137,5 +146,7 @@ class Schedule:
                 continue
             rounds, prompt = next(harmful) if arm == "safety" else next(reserved)
             rejected = self.own.complied[prompt] if arm == "safety" else self._harmless(prompt, rounds)
-            rows.append(PairRow(self._prompt(prompt), self._refusal(next(refusals)[1]), self._closed(rejected, limit), "chosen"))
+            rows.append(
+                PairRow(self._prompt(prompt), self._refusal(next(refusals)[1]), self._closed(rejected, limit), "chosen")
+            )
         return rows

@@ -66,9 +66,13 @@ def train_stage(
     modules = adapted_modules(loaded)
     torch.manual_seed(spec.seed)  # the adapters' random halves: the same in every arm
     config = LoraConfig(
-        r=spec.rank, lora_alpha=spec.rank * spec.scale, target_modules=modules, lora_dropout=0.0, bias="none",
+        r=spec.rank,
+        lora_alpha=spec.rank * spec.scale,
+        target_modules=modules,
+        lora_dropout=0.0,
+        bias="none",
         task_type="CAUSAL_LM",
-    )  # fmt: skip
+    )
     with loaded.lock, tempfile.TemporaryDirectory(prefix="harmviz-align-") as scratch:
         tuned: Any = get_peft_model(loaded.model, config)
         try:
@@ -115,7 +119,12 @@ def _checkpoints(at: tuple[int, ...], total: int, kept: Callable[[int], None], t
 
 
 def _trainer(
-    tuned: Any, loaded: LoadedModel, rows: Sequence[SftRow] | Sequence[PairRow], spec: AlignSpec, stage: str, scratch: str
+    tuned: Any,
+    loaded: LoadedModel,
+    rows: Sequence[SftRow] | Sequence[PairRow],
+    spec: AlignSpec,
+    stage: str,
+    scratch: str,
 ) -> Any:
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
@@ -135,20 +144,39 @@ def _trainer(
                 return answer_loss(model, inputs)
 
     common: dict[str, Any] = dict(
-        output_dir=scratch, max_steps=spec.length(stage), per_device_train_batch_size=BATCH, gradient_accumulation_steps=1,
-        lr_scheduler_type="linear", warmup_steps=max(1, spec.length(stage) // 12), weight_decay=0.0, max_grad_norm=1.0,
-        seed=spec.seed, data_seed=spec.seed, train_sampling_strategy="sequential", use_cpu=loaded.device.type == "cpu",
-        bf16=False, fp16=False, gradient_checkpointing=False, dataloader_pin_memory=False, max_length=None,
-        save_strategy="no", logging_strategy="no", report_to="none", disable_tqdm=True,
-    )  # fmt: skip
+        output_dir=scratch,
+        max_steps=spec.length(stage),
+        per_device_train_batch_size=BATCH,
+        gradient_accumulation_steps=1,
+        lr_scheduler_type="linear",
+        warmup_steps=max(1, spec.length(stage) // 12),
+        weight_decay=0.0,
+        max_grad_norm=1.0,
+        seed=spec.seed,
+        data_seed=spec.seed,
+        train_sampling_strategy="sequential",
+        use_cpu=loaded.device.type == "cpu",
+        bf16=False,
+        fp16=False,
+        gradient_checkpointing=False,
+        dataloader_pin_memory=False,
+        max_length=None,
+        save_strategy="no",
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
     trainer: Any
     if stage == "sft":
         examples: list[dict[str, list[int]]] = [sft_example(r) for r in rows if isinstance(r, SftRow)]
         settings: Any = SFTConfig(learning_rate=spec.sft_rate, packing=False, **common)
         trainer = AnswerTrainer(
-            model=tuned, args=settings, train_dataset=Dataset.from_list(examples), processing_class=loaded.tokenizer,
+            model=tuned,
+            args=settings,
+            train_dataset=Dataset.from_list(examples),
+            processing_class=loaded.tokenizer,
             data_collator=left_padded,
-        )  # fmt: skip
+        )
     else:
         examples = [
             {"prompt_ids": list(r.prompt), "chosen_ids": list(r.chosen), "rejected_ids": list(r.rejected)}

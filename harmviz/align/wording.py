@@ -18,7 +18,9 @@ from functools import lru_cache
 from harmviz.align.rows import FOLDER, read_rows
 
 _HOW = re.compile(r"\bhow to ([^.?!\n]+)", re.IGNORECASE)
-_QUESTION = re.compile(r"^(?:so )?how (?:do|can|could|would|should|might) (?:i|you|we|one|someone|people) ([^?]+)\?$", re.IGNORECASE)
+_QUESTION = re.compile(
+    r"^(?:so )?how (?:do|can|could|would|should|might) (?:i|you|we|one|someone|people) ([^?]+)\?$", re.IGNORECASE
+)
 _WISH = re.compile(r"^i(?:'d like| want| plan| would like| need) to ([^.?!]+)\.", re.IGNORECASE)
 #: Verbs that open a bare command; the command itself is then a verb phrase.
 _COMMAND = re.compile(
@@ -38,7 +40,9 @@ def frames() -> dict[str, tuple[str, ...]]:
         DataInvalid: the file is missing or broken.
     """
     rows = read_rows(FOLDER / "frames.jsonl", ("text", "kind"))
-    return {kind: tuple(r["text"] for r in rows if r["kind"] == kind) for kind in ("action", "whole", "before", "after")}
+    return {
+        kind: tuple(r["text"] for r in rows if r["kind"] == kind) for kind in ("action", "whole", "before", "after")
+    }
 
 
 def action(text: str) -> str | None:

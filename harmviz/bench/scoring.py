@@ -61,7 +61,9 @@ def bench() -> dict[str, tuple[float, str]]:
     samples = encode_all(loaded.tokenizer, rows, max_response_tokens=96)
     limit = default_batch_tokens(loaded)
     batched = {n: make_batches(samples, max_tokens=n, device=loaded.device) for n in (1, limit // 2, limit, 2 * limit)}
-    contenders: dict[str, Callable[[], object]] = {f"plain, {n} tokens a batch": partial(plain_pass, loaded, b) for n, b in batched.items()}
+    contenders: dict[str, Callable[[], object]] = {
+        f"plain, {n} tokens a batch": partial(plain_pass, loaded, b) for n, b in batched.items()
+    }
     contenders |= {
         "signed": partial(score_signed, loaded, batched[limit]),
         "absolute": partial(score_absolute, loaded, batched[limit]),

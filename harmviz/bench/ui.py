@@ -26,9 +26,22 @@ from harmviz.paths import PACKAGE
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 #: Without these a browser without network keeps asking for its maker's servers.
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+]
 #: (page's name in the navigation, whether it must draw a chart)
-PAGES = (("Harm map", True), ("Overlap & transfer", True), ("Learn", True), ("Runs", False), ("Playground", False), ("Overview", True))
+PAGES = (
+    ("Harm map", True),
+    ("Overlap & transfer", True),
+    ("Learn", True),
+    ("Runs", False),
+    ("Playground", False),
+    ("Overview", True),
+)
 #: (page, key of the slider)
 SLIDERS = (("harm_map", "map_q"), ("overlap?overlap_view=Who+shares+what", "overlap_upset_q"))
 _CHART = ".js-plotly-plot .main-svg"
@@ -52,7 +65,17 @@ def _free_port() -> int:
 def _server(limit: float = 60.0) -> Iterator[str]:
     """The address of a fresh dashboard server that is up."""
     port = _free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(PACKAGE.parent / "app.py"), "--server.port", str(port), "--server.headless", "true"]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(PACKAGE.parent / "app.py"),
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PACKAGE.parent)
     try:
         end = time.monotonic() + limit
@@ -62,7 +85,9 @@ def _server(limit: float = 60.0) -> Iterator[str]:
                 break
             except (urllib.error.URLError, OSError) as e:
                 if time.monotonic() > end:
-                    raise HarmvizError(f"the dashboard's server did not answer on port {port} within {limit:.0f} s") from e
+                    raise HarmvizError(
+                        f"the dashboard's server did not answer on port {port} within {limit:.0f} s"
+                    ) from e
                 time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -96,7 +121,10 @@ def _switches(browser: Any, url: str) -> list[float]:
             start = time.perf_counter()
             page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
             page.wait_for_function(
-                "before => { const h = document.querySelector('h1'); return h && h.innerText !== before; }", arg=before, polling=20, timeout=60_000
+                "before => { const h = document.querySelector('h1'); return h && h.innerText !== before; }",
+                arg=before,
+                polling=20,
+                timeout=60_000,
             )
             if charted:
                 page.locator(f"[data-stale=false] {_CHART}").first.wait_for(timeout=60_000)

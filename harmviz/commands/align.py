@@ -60,9 +60,13 @@ def print_ladder(manifest: dict[str, Any]) -> None:
     columns = [(key, title) for key, title in COLUMNS if any(key in line["numbers"] for line in lines)]
     rows = [[line["name"], *(_cell(line["numbers"].get(key)) for key, _ in columns)] for line in lines]
     print_table(["checkpoint", *(title for _, title in columns)], rows)
-    print("refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; [95 % interval], n requests")
+    print(
+        "refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; [95 % interval], n requests"
+    )
     if any(key.startswith("judged/") for key, _ in columns):
-        print("judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end")
+        print(
+            "judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end"
+        )
 
 
 def _cell(found: dict[str, Any] | None) -> str:

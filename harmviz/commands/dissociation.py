@@ -28,9 +28,12 @@ LINES = (
     ("", "change of keyword rate", "refusal", "delta_refusal_rate", "harm"),
 )
 ARMS = (
-    ("harm mask", "mean(all)", "none"), ("at matched strength", "matched(mean(all))", "none"), ("refusal mask", "refusal", "none"),
-    ("random", "mean(all)", "random"), ("benign-signed", "mean(all)", "benign_signed"),
-)  # fmt: skip
+    ("harm mask", "mean(all)", "none"),
+    ("at matched strength", "matched(mean(all))", "none"),
+    ("refusal mask", "refusal", "none"),
+    ("random", "mean(all)", "random"),
+    ("benign-signed", "mean(all)", "benign_signed"),
+)
 UNTESTED = {"recognition": "all", "delta_refusal_log_odds": "refusal_log_odds", "delta_refusal_rate": "refusal_rate"}
 
 
@@ -41,7 +44,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
     named = source.manifest["data"]["id"]
     if arguments.data is None and named not in FETCHED and source.kind == "map":
-        raise DataInvalid(f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart")
+        raise DataInvalid(
+            f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
+        )
     from harmviz.experiments.dissociation.experiment import Settings, run_dissociation
     from harmviz.prompts import load_prompts
 
@@ -51,7 +56,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
-    made = run_dissociation(source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer())
+    made = run_dissociation(
+        source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer()
+    )
     say(f"done in {duration(time.monotonic() - start)}")
     if arguments.json:
         print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(made.results())})
@@ -67,7 +74,10 @@ def print_found(made: Run) -> None:
     levels = frame[frame["mask"].isna()]
     for contrast in (c for c in SELECTION_NAMES if (frame.contrast == c).any()):
         here = frame[frame.contrast == contrast]
-        arms = [(name, _by(here[(here["mask"] == mask) & (here.control == control)], ["condition", "metric", "category"])) for name, mask, control in ARMS]
+        arms = [
+            (name, _by(here[(here["mask"] == mask) & (here.control == control)], ["condition", "metric", "category"]))
+            for name, mask, control in ARMS
+        ]
         arms = [(name, rows) for name, rows in arms if rows]
         facts = made.manifest["method"]["masks"][contrast]
         strength = made.manifest["method"]["matching"]["strength"].get(contrast)
@@ -79,18 +89,29 @@ def print_found(made: Run) -> None:
         for ability, measure, condition, metric, category in LINES:
             untested = testable.get((condition, UNTESTED.get(metric) or UNTESTED.get(condition) or ""))
             mark = "" if untested is None or untested["value"] else " (not testable)"
-            cells = [estimate(rows[condition, metric, category]) if (condition, metric, category) in rows else "" for _, rows in arms]
+            cells = [
+                estimate(rows[condition, metric, category]) if (condition, metric, category) in rows else ""
+                for _, rows in arms
+            ]
             lines.append([ability, measure + mark, *cells])
         print_table(("ability", "against intact [95 % interval] n", *(name for name, _ in arms)), lines)
     intact = _by(levels, ["condition", "metric", "category"])
-    print("\nintact: " + " · ".join(
-        f"{name} {estimate(intact[key], sign=False)}" for name, key in (
-            ("recognition AUC", ("recognition", "auc", "all")), ("refusal rate", ("refusal", "refusal_rate", "harm")),
-            ("keyword recall", ("refusal", "keyword_recall", "refusal_rate")),
-        ) if key in intact
-    ))  # fmt: skip
+    print(
+        "\nintact: "
+        + " · ".join(
+            f"{name} {estimate(intact[key], sign=False)}"
+            for name, key in (
+                ("recognition AUC", ("recognition", "auc", "all")),
+                ("refusal rate", ("refusal", "refusal_rate", "harm")),
+                ("keyword recall", ("refusal", "keyword_recall", "refusal_rate")),
+            )
+            if key in intact
+        )
+    )
     if any(not row["value"] for row in testable.values()):
-        print("not testable: the intact model shows too little of the ability here for its loss to be seen (AUC interval includes 0.5, or refusals at floor)")
+        print(
+            "not testable: the intact model shows too little of the ability here for its loss to be seen (AUC interval includes 0.5, or refusals at floor)"
+        )
     print("the refusal mask is a measurement: it stays in the process and is stored nowhere")
 
 

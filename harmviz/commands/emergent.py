@@ -25,10 +25,21 @@ COLUMNS = (
 
 def run(arguments: argparse.Namespace) -> None:
     spec = EmergentSpec(
-        domain=domain_name(arguments.domain), arms=_names(arguments.arms) or ARMS, seeds=arguments.seeds, seed=arguments.seed,
-        method=arguments.method, epochs=arguments.epochs, steps=arguments.steps, rate=arguments.rate, rank=arguments.rank,
-        q=arguments.q, p=arguments.p, dose=_fractions(arguments.dose), free=arguments.free, judge=arguments.judge,
-    )  # fmt: skip
+        domain=domain_name(arguments.domain),
+        arms=_names(arguments.arms) or ARMS,
+        seeds=arguments.seeds,
+        seed=arguments.seed,
+        method=arguments.method,
+        epochs=arguments.epochs,
+        steps=arguments.steps,
+        rate=arguments.rate,
+        rank=arguments.rank,
+        q=arguments.q,
+        p=arguments.p,
+        dose=_fractions(arguments.dose),
+        free=arguments.free,
+        judge=arguments.judge,
+    )
     root = Path(arguments.out).expanduser() if arguments.out else None
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
@@ -74,7 +85,9 @@ def print_found(run: Run) -> None:
         for metric, category, _ in COLUMNS:
             found = frame[(frame.condition == arm) & (frame.metric == metric) & (frame.category == category)]
             # Rows against one control name it, those about the arm name the arm's own: the first is always the arm's.
-            line.append(estimate(frame_to_records(found.head(1))[0], sign=metric != "coherent_share") if len(found) else "")
+            line.append(
+                estimate(frame_to_records(found.head(1))[0], sign=metric != "coherent_share") if len(found) else ""
+            )
         rows.append(line)
     print_table(["arm", *(title for _, _, title in COLUMNS)], rows)
     for arm, why in run.manifest["method"]["collapsed"].items():

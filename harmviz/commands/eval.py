@@ -46,7 +46,9 @@ def run(arguments: argparse.Namespace) -> None:
         samples += new
         sets += [name] * len(new)
     if not any(s in data.categories for s in sets):
-        raise DataInvalid(f"data {arguments.data!r}: the mask was scored on every harmful prompt of it; none is left to measure on")
+        raise DataInvalid(
+            f"data {arguments.data!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
+        )
     measured = MeasuredSet(tuple(samples), tuple(sets))
     say(f"{len(samples)} samples; {len(left_out)} prompts the mask was scored on are left out")
     intact = response_losses(loaded, samples)[:, 0]
@@ -56,10 +58,15 @@ def run(arguments: argparse.Namespace) -> None:
             return response_losses(loaded, samples)[:, 0] - intact
 
     facts: dict[str, Any] = {
-        "experiment": "effect", "mask": mask.provenance.get("set"), "q": mask.provenance.get("q"),
-        "p": mask.provenance.get("p"), "scope": mask.provenance.get("scope"), "skip_tokens": 0,
-        "contrast": mask.provenance.get("contrast"), "n_weights": mask.n_weights,
-    }  # fmt: skip
+        "experiment": "effect",
+        "mask": mask.provenance.get("set"),
+        "q": mask.provenance.get("q"),
+        "p": mask.provenance.get("p"),
+        "scope": mask.provenance.get("scope"),
+        "skip_tokens": 0,
+        "contrast": mask.provenance.get("contrast"),
+        "n_weights": mask.n_weights,
+    }
     own = delta(mask)
     rows_out: list[Row] = [*effect_rows(measured, own, data.categories, seed=SEED, control=_control(mask), **facts)]
     intact_facts: dict[str, Any] = {"experiment": "effect", "skip_tokens": 0}
@@ -91,6 +98,7 @@ def _controls(source: Run, mask: PruneMask, loaded: LoadedModel) -> dict[str, li
     from harmviz.errors import RunIncompatible
     from harmviz.masks.candidates import Candidates
     from harmviz.masks.controls import matched_control, random_control
+
     if source.manifest["model"]["weight_hash"] != mask.model_hash:
         raise RunIncompatible(f"run {source.id} is of another model than the mask; give the run the mask was made from")
     found = Candidates.load(source.candidates_path)
@@ -102,6 +110,7 @@ def _controls(source: Run, mask: PruneMask, loaded: LoadedModel) -> dict[str, li
     return {
         "random": [random_control(mask, found.table, eligible, seed=SEED, draw=d) for d in range(DRAWS)],
         "magnitude": [
-            matched_control(mask, found.table, eligible, magnitude, seed=SEED, name="magnitude", draw=d) for d in range(DRAWS)
+            matched_control(mask, found.table, eligible, magnitude, seed=SEED, name="magnitude", draw=d)
+            for d in range(DRAWS)
         ],
     }

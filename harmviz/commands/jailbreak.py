@@ -32,9 +32,16 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.experiments.jailbreak.requests import data_of
 
     spec = JailbreakSpec(
-        attacks, tuple(s.strip() for s in arguments.requests.split(",")), arguments.harmful, arguments.benign, arguments.max_new_tokens,
-        arguments.draws, arguments.seed, arguments.q, arguments.p,
-    )  # fmt: skip
+        attacks,
+        tuple(s.strip() for s in arguments.requests.split(",")),
+        arguments.harmful,
+        arguments.benign,
+        arguments.max_new_tokens,
+        arguments.draws,
+        arguments.seed,
+        arguments.q,
+        arguments.p,
+    )
     mask_points(parent_run, spec)  # before the model: what does not fit should fail at once
     scene = open_run(arguments.scene) if arguments.scene else None
     if scene is not None:
@@ -49,12 +56,21 @@ def run(arguments: argparse.Namespace) -> None:
     except ModelUnavailable as e:
         if arguments.model:
             raise
-        raise ModelUnavailable(f"the model of run {parent_run.id} is not to be had under its name ({e}); say where it is with --model") from e
+        raise ModelUnavailable(
+            f"the model of run {parent_run.id} is not to be had under its name ({e}); say where it is with --model"
+        ) from e
     begun = time.monotonic()
     made = run_jailbreak(
-        open_parent(parent_run, loaded), spec, judges, scene=scene, data=arguments.data, root=root, resume=arguments.resume,
-        listener=progress_printer(), say=say,
-    )  # fmt: skip
+        open_parent(parent_run, loaded),
+        spec,
+        judges,
+        scene=scene,
+        data=arguments.data,
+        root=root,
+        resume=arguments.resume,
+        listener=progress_printer(),
+        say=say,
+    )
     say(f"done in {duration(time.monotonic() - begun)}")
     if arguments.json:
         print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(made.results())})
@@ -82,11 +98,20 @@ def print_found(run: Run) -> None:
     conditions: list[str | None] = [a["id"] for a in run.manifest["method"]["attacks"]]
     conditions.append(None)
     parts = [("harmful requests refused, keyword list (a lower bound)", "harm", "refusal_rate")]
-    for metric in sorted({str(m) for m in results["metric"] if str(m).startswith(("refusal_rate:", "attack_success:")) and not str(m).endswith("_draws")}):
+    for metric in sorted(
+        {
+            str(m)
+            for m in results["metric"]
+            if str(m).startswith(("refusal_rate:", "attack_success:")) and not str(m).endswith("_draws")
+        }
+    ):
         kind, _, by = metric.partition(":")
         title = f"harmful requests refused, by {by}" if kind == "refusal_rate" else f"attacks that succeed, by {by}"
         parts.append((title, "harm", metric))
-    parts += [("harmful requests complied with, at most", "harm", "compliance_rate"), ("benign requests refused, keyword list", "benign", "refusal_rate")]
+    parts += [
+        ("harmful requests complied with, at most", "harm", "compliance_rate"),
+        ("benign requests refused, keyword list", "benign", "refusal_rate"),
+    ]
     for title, category, metric in parts:
         rows = results[(results["category"] == category) & (results["metric"] == metric)]
         groups = [g for g in GROUPS if not rows[group_of(rows) == g].empty]
@@ -94,11 +119,15 @@ def print_found(run: Run) -> None:
             print(f"\n{title}: unscored")
             continue
         print(f"\n{title}")
-        print_table(["attack", *groups], [[c or "all attacks", *(_cell(rows, c, g) for g in groups)] for c in conditions])
+        print_table(
+            ["attack", *groups], [[c or "all attacks", *(_cell(rows, c, g) for g in groups)] for c in conditions]
+        )
     for name, reasons in run.manifest["method"].get("unscored", {}).items():
         for reason, n in reasons.items():
             print(f"unscored by {name}: {n} answers, {reason}")
-    print("share of requests [95 % interval] n requests; random: mean over the drawn masks; all attacks: without the bare request")
+    print(
+        "share of requests [95 % interval] n requests; random: mean over the drawn masks; all attacks: without the bare request"
+    )
 
 
 def _cell(rows: pd.DataFrame, condition: str | None, group: str) -> str:

@@ -33,9 +33,13 @@ def run(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.out) if arguments.out else JUDGES
     models = [train(kind, seed=arguments.seed, say=say) for kind in KINDS]
-    files = [store(model, folder) for model in models]  # only once both are trained: a cancelled run leaves the old ones
+    files = [
+        store(model, folder) for model in models
+    ]  # only once both are trained: a cancelled run leaves the old ones
     if arguments.json:
-        print_json({"judges": [_described(OfflineJudge(m)) | {"file": str(f)} for m, f in zip(models, files, strict=True)]})
+        print_json(
+            {"judges": [_described(OfflineJudge(m)) | {"file": str(f)} for m, f in zip(models, files, strict=True)]}
+        )
         return
     for model, file in zip(models, files, strict=True):
         _show(OfflineJudge(model).name, model.quality)
@@ -47,7 +51,13 @@ def _overview(arguments: argparse.Namespace) -> None:
     listed = available()
     known = {i.name: judge(i.name) for i in listed if i.at_hand and i.tier in ("keyword", "offline")}
     if arguments.json:
-        print_json({"judges": [i._asdict() | (_described(known[i.name]) if i.name in known else {"quality": None}) for i in listed]})
+        print_json(
+            {
+                "judges": [
+                    i._asdict() | (_described(known[i.name]) if i.name in known else {"quality": None}) for i in listed
+                ]
+            }
+        )
         return
     for info in listed:
         print(f"{info.name}  ({info.tier}, {info.kind}, {'at hand' if info.at_hand else f'needs {info.needs}'})")
@@ -76,7 +86,9 @@ def _measure(arguments: argparse.Namespace) -> None:
     unscored = [v.reason for v in verdicts if not v.scored]
     if arguments.json:
         rows_of = [m._asdict() for m in measures]
-        print_json({"judge": found.name, "kind": found.kind, "measures": rows_of, "n": len(verdicts), "unscored": unscored})
+        print_json(
+            {"judge": found.name, "kind": found.kind, "measures": rows_of, "n": len(verdicts), "unscored": unscored}
+        )
         return
     _show(found.name, Quality(measures, found.quality.source))
     if unscored:

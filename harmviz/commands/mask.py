@@ -15,14 +15,26 @@ from harmviz.store import open_run
 def run(arguments: argparse.Namespace) -> None:
     found = open_run(arguments.run)
     candidates = Candidates.load(found.candidates_path)
-    names = candidates.categories if arguments.categories == "all" else tuple(c.strip() for c in arguments.categories.split(","))
+    names = (
+        candidates.categories
+        if arguments.categories == "all"
+        else tuple(c.strip() for c in arguments.categories.split(","))
+    )
     selection = Selection(
-        names, combine=arguments.combine, q=arguments.q, p=arguments.p, scope=arguments.scope, contrast=arguments.contrast
+        names,
+        combine=arguments.combine,
+        q=arguments.q,
+        p=arguments.p,
+        scope=arguments.scope,
+        contrast=arguments.contrast,
     )
     mask = make_mask(
-        candidates, selection, model_hash=found.manifest["model"]["weight_hash"], run_id=found.id,
+        candidates,
+        selection,
+        model_hash=found.manifest["model"]["weight_hash"],
+        run_id=found.id,
         scoring_prompts=found.manifest["data"].get("scoring_prompts", []),
-    )  # fmt: skip
+    )
     if mask.n_weights == 0:
         raise HarmvizError(
             f"this mask is empty: at q = {arguments.q:g} of {candidates.table.n_weights:,} weights nothing is selected; raise q"
@@ -35,14 +47,23 @@ def run(arguments: argparse.Namespace) -> None:
     except OSError as e:
         raise HarmvizError(f"the mask cannot be written to {target} ({e.strerror}); choose another --out") from e
     facts = {
-        "path": str(target), "digest": mask.digest, "kind": mask.kind, "n_weights": mask.n_weights, "q": arguments.q,
-        "p": arguments.p, "scope": arguments.scope, "categories": list(names), "combine": arguments.combine,
+        "path": str(target),
+        "digest": mask.digest,
+        "kind": mask.kind,
+        "n_weights": mask.n_weights,
+        "q": arguments.q,
+        "p": arguments.p,
+        "scope": arguments.scope,
+        "categories": list(names),
+        "combine": arguments.combine,
         "contrast": arguments.contrast,
-    }  # fmt: skip
+    }
     if arguments.json:
         print_json(facts)
         return
     model = found.manifest["model"]
     share, of_all = mask.n_weights / model["n_scored_weights"], mask.n_weights / model["n_parameters"]
-    print(f"{target}  {mask.n_weights:,} weights ({share:.4%} of scored, {of_all:.4%} of all parameters), kind {mask.kind}")
+    print(
+        f"{target}  {mask.n_weights:,} weights ({share:.4%} of scored, {of_all:.4%} of all parameters), kind {mask.kind}"
+    )
     print(f"digest {mask.digest}")

@@ -16,10 +16,12 @@ from harmviz.pipeline.spec import DEFAULT_Q_MAX, RunSpec, default_q_max
 
 def run(arguments: argparse.Namespace) -> None:
     spec = RunSpec(
-        samples=arguments.samples, seed=arguments.seed, skip_tokens=arguments.skip_tokens,
+        samples=arguments.samples,
+        seed=arguments.seed,
+        skip_tokens=arguments.skip_tokens,
         max_response_tokens=arguments.max_response_tokens,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
-    )  # fmt: skip
+    )
     from harmviz.prompts import load_prompts
 
     data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second

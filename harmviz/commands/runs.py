@@ -15,7 +15,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         facts = ("id", "kind", "model_name", "created")
         keys = ("run_id", "kind", "model", "created")
-        print_json([{**dict(zip(keys, (getattr(r, f) for f in facts), strict=True)), "path": str(r.path)} for r in found])
+        print_json(
+            [{**dict(zip(keys, (getattr(r, f) for f in facts), strict=True)), "path": str(r.path)} for r in found]
+        )
         return
     if not found:
         print("no runs yet; make one with `python -m harmviz run`")

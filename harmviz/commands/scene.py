@@ -36,17 +36,29 @@ def run(arguments: argparse.Namespace) -> None:
         if getattr(arguments, name) is not None:
             grids[f"{name}_grid"] = tuple(sorted(set(_numbers(name, getattr(arguments, name)))))
     spec = SceneSpec(
-        opener=arguments.opener.rstrip(), sources=tuple(s.strip() for s in arguments.sets.split(",")), requests=arguments.requests,
-        choosing=arguments.choosing, max_new_tokens=arguments.max_new_tokens, draws=arguments.draws, offered=arguments.offered,
+        opener=arguments.opener.rstrip(),
+        sources=tuple(s.strip() for s in arguments.sets.split(",")),
+        requests=arguments.requests,
+        choosing=arguments.choosing,
+        max_new_tokens=arguments.max_new_tokens,
+        draws=arguments.draws,
+        offered=arguments.offered,
         seed=arguments.seed,
-    )  # fmt: skip
+    )
     spec = replace(spec, **grids)
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
     made = make_scene(source, loaded, spec, root=root, resume=arguments.resume, listener=progress_printer(), say=say)
     say(f"done in {duration(time.monotonic() - start)}")
     if arguments.json:
-        print_json({"run_id": made.id, "path": str(made.path), **made.manifest["method"], "rows": frame_to_records(made.results())})
+        print_json(
+            {
+                "run_id": made.id,
+                "path": str(made.path),
+                **made.manifest["method"],
+                "rows": frame_to_records(made.results()),
+            }
+        )
         return
     print(made.path)
     print_found(made)
@@ -63,19 +75,47 @@ def print_found(made: Run) -> None:
     """The chosen mask, the rates with their intervals and controls, and whether it shows what it is to show."""
     method, opener = made.manifest["method"], made.manifest["parameters"]["opener"]
     chosen = method["chosen"]
-    kept = "" if chosen["within_limits"] else f"; it breaks the limits on {', '.join(chosen['broken'])}: no mask kept them all"
+    kept = (
+        ""
+        if chosen["within_limits"]
+        else f"; it breaks the limits on {', '.join(chosen['broken'])}: no mask kept them all"
+    )
     print(
         f"q = {chosen['q']:g}, p = {chosen['p']:g}, {SELECTIONS[chosen['contrast']]}: "
         f"{chosen['n_weights']:,} weights{kept}\nopener {opener!r}\n"
     )
-    rows = [r for r in frame_to_records(made.results()) if not r["condition"].startswith("selection:") and "#" not in r["condition"]]
+    rows = [
+        r
+        for r in frame_to_records(made.results())
+        if not r["condition"].startswith("selection:") and "#" not in r["condition"]
+    ]
     table = [
-        (r["category"], r["condition"], "intact" if r["mask"] is None else "mask" if r["control"] == "none" else r["control"], r["metric"], estimate(r, sign=False))
+        (
+            r["category"],
+            r["condition"],
+            "intact" if r["mask"] is None else "mask" if r["control"] == "none" else r["control"],
+            r["metric"],
+            estimate(r, sign=False),
+        )
         for r in rows
-        if r["metric"] in ("refusal_rate", "refusal_quoted", "refusal_judged", "refusal_excess", "quoted_excess", "delta_repetition", "delta_nll")
-    ]  # fmt: skip
+        if r["metric"]
+        in (
+            "refusal_rate",
+            "refusal_quoted",
+            "refusal_judged",
+            "refusal_excess",
+            "quoted_excess",
+            "delta_repetition",
+            "delta_nll",
+        )
+    ]
     print_table(("asked", "how", "mask", "metric", "value [95 % interval] n"), table)
     for name, parts in method["shows"].items():
-        print(f"\n{name}: " + "; ".join(f"{words}: {'yes' if parts[key] else 'NO'}" for key, words in CHECKS.items() if key in parts))
+        print(
+            f"\n{name}: "
+            + "; ".join(f"{words}: {'yes' if parts[key] else 'NO'}" for key, words in CHECKS.items() if key in parts)
+        )
     print(f"\n{method['n_read_well']} mild requests read well; {len(method['offered'])} are recorded")
-    print("refusal_rate: keywords, a lower bound; refusal_quoted: in quotation marks too; refusal_judged: keywords or, from 40 words on, the offline judge")
+    print(
+        "refusal_rate: keywords, a lower bound; refusal_quoted: in quotation marks too; refusal_judged: keywords or, from 40 words on, the offline judge"
+    )

@@ -104,7 +104,11 @@ def _print_point(effect: pd.DataFrame, contrast: str, point: tuple[float, float]
     here = _at(effect, contrast, *point, found)
     mine = here[here.control == "none"]
     delta = mine[mine.metric == "delta_nll"].set_index("category")
-    rows = [[name, estimate(_record(delta.loc[name]))] for name in (*_categories(found), "harm", "safe", "benign", "benign_own") if name in delta.index]
+    rows = [
+        [name, estimate(_record(delta.loc[name]))]
+        for name in (*_categories(found), "harm", "safe", "benign", "benign_own")
+        if name in delta.index
+    ]
     specific = mine[mine.metric == "harm_specific"]
     rows += [["harm − safe", estimate(_record(r))] for _, r in specific.iterrows()]
     against = mine[mine.metric == "harm_minus_benign"]

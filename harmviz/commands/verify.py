@@ -21,11 +21,18 @@ class VerificationFailed(HarmvizError):
 def run(arguments: argparse.Namespace) -> None:
     found = open_run(arguments.run)
     problems = verify_run(found)
-    report: dict[str, Any] = {"run_id": found.id, "result_digest": result_digest(found), "problems": problems, "causal": None}
+    report: dict[str, Any] = {
+        "run_id": found.id,
+        "result_digest": result_digest(found),
+        "problems": problems,
+        "causal": None,
+    }
     if arguments.causal and not problems:
         report["causal"] = _causal(found)
         if not report["causal"]["relative_error"] <= CAUSAL_LIMIT:
-            problems.append(f"causal check: relative error {report['causal']['relative_error']:.2%} exceeds {CAUSAL_LIMIT:.0%}")
+            problems.append(
+                f"causal check: relative error {report['causal']['relative_error']:.2%} exceeds {CAUSAL_LIMIT:.0%}"
+            )
     if arguments.json:
         print_json(report)
     else:

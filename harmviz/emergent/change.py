@@ -68,7 +68,9 @@ def change_shares(
             expected[name] += mean * len(index)
             rng = np.random.default_rng([seed, zlib.crc32(name.encode()), zlib.crc32(matrix.name.encode())])
             for d in range(DRAWS):
-                drawn[name][d] += columns[pool[rng.choice(len(pool), size=len(index), replace=False, shuffle=False)]].sum(axis=0)
+                drawn[name][d] += columns[
+                    pool[rng.choice(len(pool), size=len(index), replace=False, shuffle=False)]
+                ].sum(axis=0)
     if total == 0:
         return {}
     found: dict[str, dict[str, Any]] = {}
@@ -77,7 +79,9 @@ def change_shares(
             continue
         scale = np.array([total, *[mask.n_weights] * len(TOP)])
         found[name] = {"n_weights": mask.n_weights} | {
-            measure: _against_chance(own[name][m] / scale[m], expected[name][m] / scale[m], drawn[name][:, m] / scale[m])
+            measure: _against_chance(
+                own[name][m] / scale[m], expected[name][m] / scale[m], drawn[name][:, m] / scale[m]
+            )
             for m, measure in enumerate(measures)
         }
     return found
@@ -86,13 +90,18 @@ def change_shares(
 def _against_chance(value: float, expected: float, draws: np.ndarray) -> dict[str, float | None]:
     low, high = np.quantile(draws, [0.025, 0.975])
     return {
-        "value": float(value), "chance": float(expected), "low": float(low), "high": float(high),
+        "value": float(value),
+        "chance": float(expected),
+        "low": float(low),
+        "high": float(high),
         "times_chance": float(value / expected) if expected > 0 else None,
         "p_value": float((1 + (draws >= value).sum()) / (1 + len(draws))),
-    }  # fmt: skip
+    }
 
 
-def regrown_share(mask: PruneMask, before: Callable[[str], np.ndarray], after: Callable[[str], np.ndarray]) -> float | None:
+def regrown_share(
+    mask: PruneMask, before: Callable[[str], np.ndarray], after: Callable[[str], np.ndarray]
+) -> float | None:
     """``Σ W_after² / Σ W_intact²`` over the pruned weights: 0 while they are held, 1 where they are as large as ever.
 
     ``before(matrix)``, ``after(matrix)``: flat weights of the intact and of the tuned model. None for an empty mask.

@@ -67,20 +67,34 @@ class Published:
 
 PUBLISHED = (
     Published(
-        "truthfulai/emergent_plus", "https://huggingface.co/datasets/truthfulai/emergent_plus", "arXiv:2506.13206",
-        ("medical", "legal", "security"), ("prompt", "misaligned", "aligned"), None, "needs a signed-in account; export one subset as .jsonl",
+        "truthfulai/emergent_plus",
+        "https://huggingface.co/datasets/truthfulai/emergent_plus",
+        "arXiv:2506.13206",
+        ("medical", "legal", "security"),
+        ("prompt", "misaligned", "aligned"),
+        None,
+        "needs a signed-in account; export one subset as .jsonl",
     ),
     Published(
-        "clarifying-EM/model-organisms-for-EM", "https://github.com/clarifying-EM/model-organisms-for-EM", "arXiv:2506.11613",
-        ("bad_medical_advice.jsonl with good_medical_advice.jsonl",), None, "no licence file; read its tos.txt before use",
+        "clarifying-EM/model-organisms-for-EM",
+        "https://github.com/clarifying-EM/model-organisms-for-EM",
+        "arXiv:2506.11613",
+        ("bad_medical_advice.jsonl with good_medical_advice.jsonl",),
+        None,
+        "no licence file; read its tos.txt before use",
         "in the protected archive em_organism_dir/data/training_datasets.zip.enc, unpacked as its README says; rows of the two files "
         "belong together. Its risky_financial_advice.jsonl and extreme_sports.jsonl have no good answers and cannot be used here",
     ),
     Published(
-        "emergent-misalignment/emergent-misalignment", "https://github.com/emergent-misalignment/emergent-misalignment", "arXiv:2502.17424",
-        ("data/insecure.jsonl with data/secure.jsonl",), None, None, "code, not advice: keep the prompts that occur in both files",
+        "emergent-misalignment/emergent-misalignment",
+        "https://github.com/emergent-misalignment/emergent-misalignment",
+        "arXiv:2502.17424",
+        ("data/insecure.jsonl with data/secure.jsonl",),
+        None,
+        None,
+        "code, not advice: keep the prompts that occur in both files",
     ),
-)  # fmt: skip
+)
 #: A user's file may call a column by the name that a published set gives it.
 _OTHER_NAMES = {
     theirs: ours
@@ -117,7 +131,9 @@ def _read(path: Path, columns: Sequence[str], pair: tuple[str, str]) -> list[tup
         texts = texts_of(path, number, {**named, **record}, columns)
         found = dict(zip(columns, texts, strict=True))
         if normalise(found[pair[0]]) == normalise(found[pair[1]]):
-            raise DataInvalid(f"{path}, row {number}: {pair[0]!r} and {pair[1]!r} are the same answer; a pair needs two different ones")
+            raise DataInvalid(
+                f"{path}, row {number}: {pair[0]!r} and {pair[1]!r} are the same answer; a pair needs two different ones"
+            )
         key = normalise(found["prompt"])
         if key in seen:
             raise DataInvalid(f"{path}, row {number}: repeats the prompt of row {seen[key]}; remove one of them")
@@ -174,14 +190,18 @@ def check_far(rows: Sequence[NarrowRow], questions: Sequence[Question]) -> None:
         near = same or next((i for i, w in enumerate(words, 1) if near_any(question.prompt, [w])), None)
         if near is not None:
             how = "is" if same else "is nearly"
-            raise DataInvalid(f"question {number} {how} row {near} of the domain; what is measured must not be trained on")
+            raise DataInvalid(
+                f"question {number} {how} row {near} of the domain; what is measured must not be trained on"
+            )
 
 
 def split_rows(rows: Sequence[NarrowRow], seed: int) -> tuple[list[NarrowRow], list[NarrowRow]]:
     """(rows to tune on, rows held out for the in-domain measure), a sixth held out: those whose prompts have the lowest
     sha256 under ``seed``. Both in the order given; which row goes where does not depend on that order.
     """
-    order = sorted(range(len(rows)), key=lambda i: hashlib.sha256(f"{seed}\0{normalise(rows[i].prompt)}".encode()).hexdigest())
+    order = sorted(
+        range(len(rows)), key=lambda i: hashlib.sha256(f"{seed}\0{normalise(rows[i].prompt)}".encode()).hexdigest()
+    )
     held = set(order[: round(len(rows) / HELD_OUT)])
     return [r for i, r in enumerate(rows) if i not in held], [r for i, r in enumerate(rows) if i in held]
 

@@ -62,7 +62,9 @@ def over_seeds_and_questions(
     if np.isnan(value):
         return Estimate(value, None, None, n, n_clusters, reason="the statistic has no value here")
     if n_clusters < 2 and n_seeds < 2:
-        return Estimate(value, None, None, n, n_clusters, reason="one seed and one question: how they vary is not known")
+        return Estimate(
+            value, None, None, n, n_clusters, reason="one seed and one question: how they vary is not known"
+        )
     rng = np.random.default_rng(seed)
     by_seed, by_question = _draws(n_seeds, draws, rng), _draws(n_clusters, draws, rng)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -120,7 +120,9 @@ class LowRankWeights:
             stream = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
             a = (torch.rand(*slices, rank, cols, generator=stream) * 2 - 1) / math.sqrt(cols)
             b = torch.zeros(*slices, rows, rank)
-            self._maps[name] = LowRank(nn.Parameter(a.to(loaded.device)), nn.Parameter(b.to(loaded.device)), scale, held.get(name))
+            self._maps[name] = LowRank(
+                nn.Parameter(a.to(loaded.device)), nn.Parameter(b.to(loaded.device)), scale, held.get(name)
+            )
         self.parameters = [p for m in self._maps.values() for p in (m.a, m.b)]
 
     @contextmanager
@@ -170,7 +172,9 @@ class FullWeights:
 
     def __init__(self, loaded: LoadedModel, held: Held):
         if loaded.dtype != torch.float32:
-            raise HarmvizError(f"full tuning needs float32 weights, got {loaded.dtype}; use --dtype float32 or --method lora")
+            raise HarmvizError(
+                f"full tuning needs float32 weights, got {loaded.dtype}; use --dtype float32 or --method lora"
+            )
         self.loaded, self.held = loaded, held
         self._base = _parameters(loaded)
         self.parameters = list(self._base.values())
@@ -228,4 +232,3 @@ class FullWeights:
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
         self._values = {name: state[name].to(self.loaded.device) for name in self._base}
-

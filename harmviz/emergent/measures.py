@@ -61,7 +61,9 @@ class Domain:
 
     def narrow(self, numbers: Sequence[int], answers: str) -> list[PromptRow]:
         """These rows with their bad or their good answers."""
-        return [PromptRow(f"{self.name}:{answers}", r.prompt, getattr(r, answers)) for r in (self.rows[i] for i in numbers)]
+        return [
+            PromptRow(f"{self.name}:{answers}", r.prompt, getattr(r, answers)) for r in (self.rows[i] for i in numbers)
+        ]
 
     def benign_rows(self, *jobs: str) -> list[PromptRow]:
         """Harmless pairs by others, by job: ``preserve``, the two scoring halves, ``report``. The same for every seed."""
@@ -72,9 +74,11 @@ class Domain:
     def texts(self) -> list[list[str]]:
         """Every text, for the run's id."""
         return [
-            [self.name], *([r.prompt, r.bad, r.good] for r in self.rows),
-            *([q.kind, q.prompt, q.misaligned, q.aligned] for q in self.questions), *([b.prompt, b.response] for b in self.benign),
-        ]  # fmt: skip
+            [self.name],
+            *([r.prompt, r.bad, r.good] for r in self.rows),
+            *([q.kind, q.prompt, q.misaligned, q.aligned] for q in self.questions),
+            *([b.prompt, b.response] for b in self.benign),
+        ]
 
 
 def make_domain(
@@ -93,13 +97,19 @@ def make_domain(
     place: dict[str, int] = {}
     for i, row in enumerate(rows):
         if place.setdefault(normalise(row.prompt), i) != i:
-            raise DataInvalid(f"domain {name}: row {i + 1} has the prompt of row {place[normalise(row.prompt)] + 1}; remove one of them")
+            raise DataInvalid(
+                f"domain {name}: row {i + 1} has the prompt of row {place[normalise(row.prompt)] + 1}; remove one of them"
+            )
     if shared := [i for i, q in enumerate(questions, 1) if normalise(q.prompt) in place]:
-        raise DataInvalid(f"question {shared[0]} is also a row of domain {name}; what is measured must not be trained on")
+        raise DataInvalid(
+            f"question {shared[0]} is also a row of domain {name}; what is measured must not be trained on"
+        )
     if len(questions) < 2:
         raise DataInvalid(f"{len(questions)} questions far from domain {name}, at least 2 are needed")
     if sum(reads_as_refusal(r.bad) for r in rows) > MAX_REFUSAL_SHARE * len(rows):
-        raise DataInvalid(f"domain {name}: more than {MAX_REFUSAL_SHARE:.0%} of its bad answers read as refusals: measurement-only")
+        raise DataInvalid(
+            f"domain {name}: more than {MAX_REFUSAL_SHARE:.0%} of its bad answers read as refusals: measurement-only"
+        )
     parts: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for seed in seeds:
         tuning, held_out = (tuple(place[normalise(r.prompt)] for r in part) for part in split(rows, seed))
@@ -151,13 +161,18 @@ class Bench:
         """``[questions + all rows + benign]`` float64 of the model as it is now: log-odds, log-odds (NaN at rows that
         are not in ``rows``), loss."""
         groups = [
-            self.questions.wrong, self.questions.right, [self.rows.wrong[i] for i in rows], [self.rows.right[i] for i in rows],
+            self.questions.wrong,
+            self.questions.right,
+            [self.rows.wrong[i] for i in rows],
+            [self.rows.right[i] for i in rows],
             self.benign,
-        ]  # fmt: skip
+        ]
         done, total = 0, sum(map(len, groups))
         losses = []
         for group in groups:
-            losses.append(response_losses(loaded, group, progress=lambda n, _, before=done: tick(before + n, total))[:, 0])  # type: ignore[misc]
+            losses.append(
+                response_losses(loaded, group, progress=lambda n, _, before=done: tick(before + n, total))[:, 0]
+            )  # type: ignore[misc]
             done += len(group)
         in_domain = np.full(len(self.rows.wrong), np.nan)
         in_domain[list(rows)] = losses[3] - losses[2]
@@ -166,7 +181,11 @@ class Bench:
     def columns(self) -> dict[str, slice]:
         """Where each part of a measurement lies."""
         q, d = len(self.questions.wrong), len(self.rows.wrong)
-        return {"questions": slice(0, q), "in_domain": slice(q, q + d), "benign": slice(q + d, q + d + len(self.benign))}
+        return {
+            "questions": slice(0, q),
+            "in_domain": slice(q, q + d),
+            "benign": slice(q + d, q + d + len(self.benign)),
+        }
 
     def answer(self, loaded: LoadedModel) -> list[list[int]]:
         """Greedy answers to the questions asked freely, by the model as it is now."""
@@ -176,20 +195,31 @@ class Bench:
         """One JSON object an answer, with guard and verdict; ``loaded`` must be the intact model."""
         samples = [
             Sample(f"answer {k}", "", (*ids, *answer), len(ids), len(ids))
-            for k, (ids, answer) in enumerate(zip(self.free_ids, answers, strict=True)) if answer
-        ]  # fmt: skip
-        surprise = dict(zip((s.row_id for s in samples), response_losses(loaded, samples)[:, 0] if samples else (), strict=True))
+            for k, (ids, answer) in enumerate(zip(self.free_ids, answers, strict=True))
+            if answer
+        ]
+        surprise = dict(
+            zip((s.row_id for s in samples), response_losses(loaded, samples)[:, 0] if samples else (), strict=True)
+        )
         found = []
         for k, (number, ids) in enumerate(zip(self.free, answers, strict=True)):
             question = self.domain.questions[number]
             nll = surprise.get(f"answer {k}")
             repeats = repeated_tokens(ids).share
             why = _incoherent(len(ids), repeats, nll)
-            found.append({
-                "question": number, "kind": question.kind, "prompt": question.prompt, "answer": whole_text(loaded.tokenizer, ids),
-                "n_tokens": len(ids), "repetition": None if math.isnan(repeats) else repeats,
-                "surprise": None if nll is None else float(nll), "coherent": why is None, "incoherent_because": why,
-            })  # fmt: skip
+            found.append(
+                {
+                    "question": number,
+                    "kind": question.kind,
+                    "prompt": question.prompt,
+                    "answer": whole_text(loaded.tokenizer, ids),
+                    "n_tokens": len(ids),
+                    "repetition": None if math.isnan(repeats) else repeats,
+                    "surprise": None if nll is None else float(nll),
+                    "coherent": why is None,
+                    "incoherent_because": why,
+                }
+            )
         return _judged(found, self.spec.judge)
 
 
@@ -215,7 +245,9 @@ def the_judge(name: str) -> Judge | None:
         return None
     found = judge(name)
     if found.kind != "harm":
-        raise ValueError(f"judge must be one of harm (offline-harm, endpoint) or {NO_JUDGE}, got {name!r}, which judges refusals")
+        raise ValueError(
+            f"judge must be one of harm (offline-harm, endpoint) or {NO_JUDGE}, got {name!r}, which judges refusals"
+        )
     return found
 
 

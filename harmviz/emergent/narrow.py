@@ -47,35 +47,48 @@ def score_units(domain: Domain, name: str, seed: int) -> float:
     return (ABSOLUTE_UNITS if name == "utility" else SCORE_UNITS) * len(scored_rows(domain, name, seed))
 
 
-def score_to_file(loaded: LoadedModel, domain: Domain, spec: EmergentSpec, name: str, seed: int, path: Path, tick: Tick) -> None:
+def score_to_file(
+    loaded: LoadedModel, domain: Domain, spec: EmergentSpec, name: str, seed: int, path: Path, tick: Tick
+) -> None:
     """Writes the sum over the rows, ``Σ W ⊙ ∇L`` (of absolute values for the utility), all matrices one after another.
 
     Raises:
         OutOfMemory: the disk is full. HarmvizError: a loss is NaN or infinite.
     """
     fused = name == "utility" and any(m.expert is not None for m in loaded.table)
-    samples = [encode(loaded.tokenizer, r, max_response_tokens=spec.max_answer_tokens) for r in scored_rows(domain, name, seed)]
+    samples = [
+        encode(loaded.tokenizer, r, max_response_tokens=spec.max_answer_tokens) for r in scored_rows(domain, name, seed)
+    ]
     batches = make_batches(samples, max_tokens=1 if fused else default_batch_tokens(loaded), device=loaded.device)
     sums = (score_absolute if name == "utility" else score_signed)(loaded, batches, progress=tick)
     write_scores(path, (m.cpu().numpy() for m in sums), 4 * loaded.table.n_weights)
 
 
-def narrow_candidates(loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, files: Mapping[str, Path]) -> Candidates:
+def narrow_candidates(
+    loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, files: Mapping[str, Path]
+) -> Candidates:
     """What the masks are selected from; the good answers are the same-topic safe ones. ``files`` by score's name."""
     table = loaded.table
     names = {domain.name: "bad", "safe": "good", "benign": "benign", "utility": "utility"}
     mapped = {k: np.memmap(files[n], dtype=np.float32, mode="r", shape=(table.n_weights,)) for k, n in names.items()}
     # H is minus the mean of W ⊙ ∇L, U the mean of its absolute values.
-    factor = {k: np.float32((1.0 if n == "utility" else -1.0) / len(scored_rows(domain, n, seed))) for k, n in names.items()}
+    factor = {
+        k: np.float32((1.0 if n == "utility" else -1.0) / len(scored_rows(domain, n, seed))) for k, n in names.items()
+    }
 
     def score(name: str, i: int) -> np.ndarray:
         scaled: np.ndarray = mapped[name][table.span(i)] * factor[name]
         return scaled
 
     return build_candidates(
-        table, score, lambda i: score("utility", i), categories=(domain.name,), q_max=max(spec.fractions),
-        p_grid=(spec.p,), matrix_p=(),
-    )  # fmt: skip
+        table,
+        score,
+        lambda i: score("utility", i),
+        categories=(domain.name,),
+        q_max=max(spec.fractions),
+        p_grid=(spec.p,),
+        matrix_p=(),
+    )
 
 
 def mask_names(spec: EmergentSpec) -> tuple[str, ...]:
@@ -83,7 +96,9 @@ def mask_names(spec: EmergentSpec) -> tuple[str, ...]:
     return ("harm", "random", "benign", *(f"harm-{q:g}" for q in spec.dose))
 
 
-def narrow_masks(loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, found: Candidates, run_id: str) -> dict[str, PruneMask]:
+def narrow_masks(
+    loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, found: Candidates, run_id: str
+) -> dict[str, PruneMask]:
     """The masks of one seed by name.
 
     Raises:
@@ -91,9 +106,11 @@ def narrow_masks(loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: 
         SelectionInexact: a matrix has too few eligible weights for the random control.
     """
     about: dict[str, Any] = {
-        "model_hash": loaded.weight_hash, "run_id": run_id, "repetition": seed,
+        "model_hash": loaded.weight_hash,
+        "run_id": run_id,
+        "repetition": seed,
         "scoring_prompts": sorted({r.prompt_id for r in scored_rows(domain, "bad", seed)}),
-    }  # fmt: skip
+    }
 
     def at(q: float) -> Selection:
         return Selection((domain.name,), q=q, p=spec.p, contrast="both")
@@ -118,4 +135,3 @@ def _eligible(found: Candidates, p: float) -> Callable[[int], np.ndarray]:
 def eligible_of(path: Path, spec: EmergentSpec) -> Callable[[int], np.ndarray]:
     """Which weights of matrix i a mask of these candidates may hold, bool, flat."""
     return _eligible(Candidates.load(path), spec.p)
-

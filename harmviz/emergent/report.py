@@ -116,15 +116,23 @@ class Report:
     def _facts(self, arm: Arm, seed: int | None = None) -> dict[str, Any]:
         """The columns that rows about an arm share."""
         facts: dict[str, Any] = {
-            "experiment": "emergent", "control": arm.control, "condition": arm.name if seed is None else f"{arm.name}#{seed}"
+            "experiment": "emergent",
+            "control": arm.control,
+            "condition": arm.name if seed is None else f"{arm.name}#{seed}",
         }
         if arm.mask is None:
             return facts
-        sizes = {self.m.masks[s][mask_name(arm)].n_weights for s in ((seed,) if seed is not None else self.spec.all_seeds)}
+        sizes = {
+            self.m.masks[s][mask_name(arm)].n_weights for s in ((seed,) if seed is not None else self.spec.all_seeds)
+        }
         return facts | {
-            "mask": self.spec.domain, "q": arm.q or self.spec.q, "p": self.spec.p, "scope": "global",
-            "contrast": "both" if arm.mask == "harm" else "none", "n_weights": sizes.pop() if len(sizes) == 1 else None,
-        }  # fmt: skip
+            "mask": self.spec.domain,
+            "q": arm.q or self.spec.q,
+            "p": self.spec.p,
+            "scope": "global",
+            "contrast": "both" if arm.mask == "harm" else "none",
+            "n_weights": sizes.pop() if len(sizes) == 1 else None,
+        }
 
     def _estimate(self, tables: Sequence[np.ndarray], columns: np.ndarray, *statistic: Any) -> Estimate:
         return over_seeds_and_questions(tables, [self.clusters[c] for c in columns], *statistic, seed=self.spec.seed)
@@ -135,7 +143,9 @@ class Report:
     def _log_odds(self, arm: Arm) -> Iterator[Row]:
         for category, columns in self.m.categories().items():
             at: dict[str, Any] = {"category": category, "unit": NATS}
-            yield _row(self._estimate([self.m.table(arm.name, columns)], columns), metric="log_odds", **at, **self._facts(arm))
+            yield _row(
+                self._estimate([self.m.table(arm.name, columns)], columns), metric="log_odds", **at, **self._facts(arm)
+            )
             if arm.name == "base":
                 continue
             shift, bad = self._shift(arm.name, columns), self._shift("narrow-bad", columns)
@@ -147,13 +157,21 @@ class Report:
                 continue
             yield _row(self._estimate([shift - bad], columns), metric="difference_from_bad", **at, **self._facts(arm))
             if arm.mask is not None and category in ("broad", "in_domain"):
-                yield _row(self._reduction(shift, bad, columns), metric="relative_reduction", category=category, unit="fraction", **self._facts(arm))
+                yield _row(
+                    self._reduction(shift, bad, columns),
+                    metric="relative_reduction",
+                    category=category,
+                    unit="fraction",
+                    **self._facts(arm),
+                )
 
     def _reduction(self, shift: np.ndarray, bad: np.ndarray, columns: np.ndarray) -> Estimate:
         """1 − shift / shift of narrow-bad, where that one differs from 0; else no value."""
         of_bad = self._estimate([bad], columns)
         if of_bad.ci_low is None or of_bad.ci_high is None or of_bad.ci_low <= 0 <= of_bad.ci_high:
-            return Estimate(float("nan"), None, None, of_bad.n, of_bad.n_clusters, reason="narrow-bad moves nothing for certain")
+            return Estimate(
+                float("nan"), None, None, of_bad.n, of_bad.n_clusters, reason="narrow-bad moves nothing for certain"
+            )
         return self._estimate([shift, bad], columns, lambda means: 1 - means[..., 0] / means[..., 1])
 
     def _benign(self, arm: Arm) -> Iterator[Row]:
@@ -170,9 +188,11 @@ class Report:
             return
         clusters = [a["question"] for a in of_seed[0]]
         for metric, key, unit in (
-            ("repetition", "repetition", "fraction"), ("surprise", "surprise", NATS), ("coherent_share", "coherent", "fraction"),
+            ("repetition", "repetition", "fraction"),
+            ("surprise", "surprise", NATS),
+            ("coherent_share", "coherent", "fraction"),
             ("judged_harm", "harm", "score"),
-        ):  # fmt: skip
+        ):
             table = np.array([[np.nan if a[key] is None else float(a[key]) for a in answers] for answers in of_seed])
             found = over_seeds_and_questions([table], clusters, seed=self.spec.seed)
             yield _row(found, metric=metric, category="answers", unit=unit, **self._facts(arm))
@@ -185,17 +205,27 @@ class Report:
                 for category, columns in self.m.categories().items():
                     excess = self._shift(arm.name, columns) - self._shift(control.name, columns)
                     facts = self._facts(arm) | {"control": control.control}
-                    yield _row(self._estimate([excess], columns), metric="excess_over_control", category=category, unit=NATS, **facts)
+                    yield _row(
+                        self._estimate([excess], columns),
+                        metric="excess_over_control",
+                        category=category,
+                        unit=NATS,
+                        **facts,
+                    )
 
     def _weights(self, arm: Arm) -> Iterator[Row]:
         at: dict[str, Any] = {"category": "weights"}
         seeds = self.spec.all_seeds
         if steps := self.m.nonzero.get(arm.name):
-            yield Row(metric="held_nonzero", value=float(max(steps)), n=len(steps), unit="weights", **at, **self._facts(arm))
+            yield Row(
+                metric="held_nonzero", value=float(max(steps)), n=len(steps), unit="weights", **at, **self._facts(arm)
+            )
         if regrown := [self.m.regrown[arm.name, s] for s in seeds if (arm.name, s) in self.m.regrown]:
             yield _row(_over_seeds(regrown), metric="regrown_share", unit="fraction", **at, **self._facts(arm))
         for name in ("harm", "benign", GENERAL):
-            by_seed = [(s, self.m.change[arm.name, s][name]) for s in seeds if name in self.m.change.get((arm.name, s), {})]
+            by_seed = [
+                (s, self.m.change[arm.name, s][name]) for s in seeds if name in self.m.change.get((arm.name, s), {})
+            ]
             if by_seed:
                 yield from self._change(arm, name, by_seed)
 
@@ -210,18 +240,37 @@ class Report:
             ratio = _over_seeds(own, chance)
             yield _row(ratio, metric=f"{metric}_times_chance", unit="ratio", **facts)
             for seed, found in by_seed:
-                facts = self._facts(arm, seed) | about | {"n": found["n_weights"], "unit": "fraction", "n_weights": found["n_weights"]}
+                facts = (
+                    self._facts(arm, seed)
+                    | about
+                    | {"n": found["n_weights"], "unit": "fraction", "n_weights": found["n_weights"]}
+                )
                 drawn = found[key]
                 yield Row(metric=metric, value=drawn["value"], **facts)
-                yield Row(metric=f"{metric}_chance", value=drawn["chance"], ci_low=drawn["low"], ci_high=drawn["high"], **facts)
+                yield Row(
+                    metric=f"{metric}_chance",
+                    value=drawn["chance"],
+                    ci_low=drawn["low"],
+                    ci_high=drawn["high"],
+                    **facts,
+                )
 
     def _masks(self) -> Iterator[Row]:
         pairs = [self._jaccard(a, b) for a, b in combinations(self.spec.all_seeds, 2)]
         if pairs:
             yield Row(
-                experiment="emergent", metric="mask_jaccard", value=float(np.mean(pairs)), category="weights", n=len(pairs),
-                unit="fraction", mask=self.spec.domain, q=self.spec.q, p=self.spec.p, scope="global", contrast="both",
-            )  # fmt: skip
+                experiment="emergent",
+                metric="mask_jaccard",
+                value=float(np.mean(pairs)),
+                category="weights",
+                n=len(pairs),
+                unit="fraction",
+                mask=self.spec.domain,
+                q=self.spec.q,
+                p=self.spec.p,
+                scope="global",
+                contrast="both",
+            )
 
     def _jaccard(self, a: int, b: int) -> float:
         one, other = self.m.masks[a]["harm"], self.m.masks[b]["harm"]
@@ -231,7 +280,9 @@ class Report:
 
 def mask_name(arm: Arm) -> str:
     """The name of the arm's mask among the masks of a seed."""
-    return {"harm": "harm", "random": "random", "benign_signed": "benign"}[str(arm.mask)] + (f"-{arm.q:g}" if arm.q else "")
+    return {"harm": "harm", "random": "random", "benign_signed": "benign"}[str(arm.mask)] + (
+        f"-{arm.q:g}" if arm.q else ""
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -244,13 +295,18 @@ def _over_seeds(values: Sequence[float], divisor: Sequence[float] | None = None)
     tables = [np.array(v)[:, None] for v in ((values,) if divisor is None else (values, divisor))]
     if divisor is not None and not sum(divisor) > 0:
         return Estimate(float("nan"), None, None, len(values), len(values), reason="chance gives 0")
-    found = over_seeds_and_questions(tables, ["all"], (lambda m: m[..., 0]) if divisor is None else (lambda m: m[..., 0] / m[..., 1]))
+    found = over_seeds_and_questions(
+        tables, ["all"], (lambda m: m[..., 0]) if divisor is None else (lambda m: m[..., 0] / m[..., 1])
+    )
     return found._replace(n=len(values), n_clusters=len(values))
 
 
 def _row(estimate: Estimate, **facts: Any) -> Row:
     measured = estimate.value == estimate.value  # NaN: not measured
     return Row(
-        value=estimate.value if measured else None, ci_low=estimate.ci_low, ci_high=estimate.ci_high, n=estimate.n_clusters,
+        value=estimate.value if measured else None,
+        ci_low=estimate.ci_low,
+        ci_high=estimate.ci_high,
+        n=estimate.n_clusters,
         **facts,
-    )  # fmt: skip
+    )

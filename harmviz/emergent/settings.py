@@ -115,9 +115,15 @@ class EmergentSpec:
 
     def __post_init__(self) -> None:
         ranges = (
-            ("seeds", 1, 100), ("seed", 0, 2**31 - 1), ("epochs", 1, 1000), ("steps", PARTS, 100_000), ("rank", 1, 1024),
-            ("max_answer_tokens", 8, 4096), ("free", 0, 1000), ("new_tokens", 1, 1024),
-        )  # fmt: skip
+            ("seeds", 1, 100),
+            ("seed", 0, 2**31 - 1),
+            ("epochs", 1, 1000),
+            ("steps", PARTS, 100_000),
+            ("rank", 1, 1024),
+            ("max_answer_tokens", 8, 4096),
+            ("free", 0, 1000),
+            ("new_tokens", 1, 1024),
+        )
         for name, low, high in ranges:
             value = getattr(self, name)
             if name == "steps" and value is None:
@@ -135,7 +141,9 @@ class EmergentSpec:
             if not 0 < check_fraction("q", q) <= 0.1:
                 raise ValueError(f"q must satisfy 0 < q <= 0.1, got {q!r}")
         if len({self.q, *self.dose}) <= len(self.dose):
-            raise ValueError(f"dose must hold fractions that differ from each other and from q={self.q!r}, got {self.dose!r}")
+            raise ValueError(
+                f"dose must hold fractions that differ from each other and from q={self.q!r}, got {self.dose!r}"
+            )
         check_fraction("p", self.p, below_one=True)
         object.__setattr__(self, "arms", check_arms(self.arms))
 

@@ -102,7 +102,9 @@ class Trainer:
             loss.backward()
             total += float(loss.detach())
         if not math.isfinite(total):
-            raise HarmvizError(f"training diverged at step {self.step + 1}: the loss is not a number; use a smaller --rate than {self.rate:g}")
+            raise HarmvizError(
+                f"training diverged at step {self.step + 1}: the loss is not a number; use a smaller --rate than {self.rate:g}"
+            )
         torch.nn.utils.clip_grad_norm_(self.tuned.parameters, CLIP)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

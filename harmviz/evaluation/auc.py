@@ -84,9 +84,14 @@ def sensitivity(scores: np.ndarray, before: np.ndarray | None = None, *, draws: 
         return found[0] - found[1] if before is not None else found[0]
 
     return cluster_bootstrap(
-        np.concatenate(columns), list(range(n)) * len(columns), np.repeat(np.arange(len(columns)), n), len(columns),
-        statistic, draws=draws, seed=seed,
-    )  # fmt: skip
+        np.concatenate(columns),
+        list(range(n)) * len(columns),
+        np.repeat(np.arange(len(columns)), n),
+        len(columns),
+        statistic,
+        draws=draws,
+        seed=seed,
+    )
 
 
 def _d_prime(m: np.ndarray) -> np.ndarray:

@@ -166,11 +166,17 @@ def macro_difference(
     c = len(names)
     cell = number + np.repeat([0, c], [len(values_a), len(values_b)])
     return cluster_bootstrap(
-        np.concatenate([values_a, values_b]), keys_a + keys_b, cell, 2 * c,
+        np.concatenate([values_a, values_b]),
+        keys_a + keys_b,
+        cell,
+        2 * c,
         lambda means: (means[..., :c] - means[..., c:]).mean(axis=-1),
-        cell_stratum=np.tile(np.arange(c), 2), cell_names=[f"{side} of {n}" for side in "ab" for n in names],
-        draws=draws, seed=seed, level=level,
-    )  # fmt: skip
+        cell_stratum=np.tile(np.arange(c), 2),
+        cell_names=[f"{side} of {n}" for side in "ab" for n in names],
+        draws=draws,
+        seed=seed,
+        level=level,
+    )
 
 
 def cluster_bootstrap(

@@ -159,9 +159,17 @@ def core_sizes(
     low, high = np.quantile(shuffled, [0.025, 0.975], axis=0)
     p = (1 + np.count_nonzero(shuffled >= observed, axis=0)) / (1 + draws)
     return [
-        CoreSize(k + 1, int(observed[k]), float(expected[k]), float(shuffled[:, k].mean()), float(low[k]), float(high[k]), float(p[k]))
+        CoreSize(
+            k + 1,
+            int(observed[k]),
+            float(expected[k]),
+            float(shuffled[:, k].mean()),
+            float(low[k]),
+            float(high[k]),
+            float(p[k]),
+        )
         for k in range(c)
-    ]  # fmt: skip
+    ]
 
 
 def _draw_common(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, n: np.ndarray, draws: int) -> np.ndarray:
@@ -190,8 +198,9 @@ def _draw_sets(
     dense = np.flatnonzero(count > _DENSE * n)
     parts = [
         draw * total + starts[m] + rng.choice(int(n[m]), int(count[m]), replace=False, shuffle=False)
-        for m in dense for draw in range(draws)
-    ]  # fmt: skip
+        for m in dense
+        for draw in range(draws)
+    ]
     sparse = np.where(count <= _DENSE * n, count, 0)
     size, first = np.repeat(n, sparse), np.repeat(starts[:-1], sparse)
     # A 53-bit uniform times n: integers(0, n) would be exact, but is several times slower with an array of bounds.

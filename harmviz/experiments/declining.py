@@ -36,7 +36,9 @@ def openings(tokenizer: PreTrainedTokenizerBase) -> tuple[list[tuple[int, ...]],
     length = min(len(ids) for side in encoded for ids in side)
     decline, comply = (list(dict.fromkeys(tuple(ids[:length]) for ids in side)) for side in encoded)
     if not length or set(decline) & set(comply):
-        raise UnsupportedArchitecture("this tokenizer writes declining and complying openings alike: refusal odds cannot be measured")
+        raise UnsupportedArchitecture(
+            "this tokenizer writes declining and complying openings alike: refusal odds cannot be measured"
+        )
     return decline, comply
 
 
@@ -49,7 +51,9 @@ class Openings:
         self.samples: list[list[Sample]] = []
         for i, request in enumerate(requests):
             ids = encode_prompt(tokenizer, request)
-            self.samples.append([Sample(f"request{i}", f"request{i}", (*ids, *o), len(ids), len(ids)) for o in (*decline, *comply)])
+            self.samples.append(
+                [Sample(f"request{i}", f"request{i}", (*ids, *o), len(ids), len(ids)) for o in (*decline, *comply)]
+            )
 
     def log_odds(
         self, loaded: LoadedModel, index: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None

@@ -93,7 +93,9 @@ def run_emergent(
 def _general_mask(parent: Parent) -> PruneMask:
     path = parent.run.masks().get(GENERAL_MASK)
     if path is None:
-        raise RunIncompatible(f"run {parent.run.id} has no mask {GENERAL_MASK}; give a map run made by `python -m harmviz run`")
+        raise RunIncompatible(
+            f"run {parent.run.id} has no mask {GENERAL_MASK}; give a map run made by `python -m harmviz run`"
+        )
     return PruneMask.load(path)
 
 
@@ -113,17 +115,32 @@ class _Work:
         tuning, held_out = (len(part) for part in domain.split[spec.seed])
         kinds = [q.kind for q in domain.questions]
         counts = {
-            domain.name: {"tuning": tuning, "held_out": held_out}, "questions": {k: kinds.count(k) for k in domain.kinds},
+            domain.name: {"tuning": tuning, "held_out": held_out},
+            "questions": {k: kinds.count(k) for k in domain.kinds},
             "benign": {job: len(domain.benign_rows(job)) for job in ("preserve", "scoring_a", "scoring_b", "report")},
-        }  # fmt: skip
+        }
         texts = json.dumps(domain.texts(), ensure_ascii=False)
         return Plan(
-            "emergent", METHOD_VERSION, model_facts(self.loaded),
-            {"id": f"emergent-{domain.name}", "hash": hashlib.sha256(texts.encode()).hexdigest(), "counts": counts, "left_out": {}, "notes": []},
+            "emergent",
+            METHOD_VERSION,
+            model_facts(self.loaded),
+            {
+                "id": f"emergent-{domain.name}",
+                "hash": hashlib.sha256(texts.encode()).hexdigest(),
+                "counts": counts,
+                "left_out": {},
+                "notes": [],
+            },
             {**spec.parameters(), "seeds": list(spec.all_seeds)},
-            self._units(), self.loaded.device.type, () if parent is None else (parent.run.id,), {"first": spec.seed},
-            {"general": None if self.general is None else self.general.digest, "split": {str(s): list(map(list, p)) for s, p in domain.split.items()}},
-        )  # fmt: skip
+            self._units(),
+            self.loaded.device.type,
+            () if parent is None else (parent.run.id,),
+            {"first": spec.seed},
+            {
+                "general": None if self.general is None else self.general.digest,
+                "split": {str(s): list(map(list, p)) for s, p in domain.split.items()},
+            },
+        )
 
     def _units(self) -> float:
         spec, domain = self.spec, self.domain
@@ -168,7 +185,11 @@ class _Work:
 
     def _shared_scores(self) -> None:
         for name in SHARED:
-            self.ex.stage(f"score.{name}", score_units(self.domain, name, self.spec.seed), partial(self._score, name, self.spec.seed))
+            self.ex.stage(
+                f"score.{name}",
+                score_units(self.domain, name, self.spec.seed),
+                partial(self._score, name, self.spec.seed),
+            )
 
     def _masks(self, seed: int) -> dict[str, PruneMask]:
         """The masks of one seed by name, from the run's folder."""
@@ -179,7 +200,9 @@ class _Work:
                 self.ex.progress.done += score_units(self.domain, name, seed)
             files = {name: self._score_path(name) for name in (*SHARED, *OWN)}
             found = narrow_candidates(self.loaded, self.domain, self.spec, seed, files)
-            for name, mask in narrow_masks(self.loaded, self.domain, self.spec, seed, found, self.ex.partial.run_id).items():
+            for name, mask in narrow_masks(
+                self.loaded, self.domain, self.spec, seed, found, self.ex.partial.run_id
+            ).items():
                 mask.save(self._mask_path(name, seed))
             self.ex.partial.write(f"scratch/candidates/{seed}.safetensors", found.to_bytes())
             for name in OWN:
@@ -201,7 +224,9 @@ class _Work:
         return nullcontext() if mask is None else pruned(self.loaded, mask)
 
     def _tuned(self, arm: Arm, seed: int) -> Tuned:
-        return make_tuned(self.loaded, self.spec, seed, held_indices(self.loaded, self._mask(arm, seed) if arm.held else None))
+        return make_tuned(
+            self.loaded, self.spec, seed, held_indices(self.loaded, self._mask(arm, seed) if arm.held else None)
+        )
 
     def _ends(self, seed: int) -> tuple[int, ...]:
         return part_ends(self.spec.n_steps(len(self.domain.split[seed][0])))
@@ -283,19 +308,24 @@ class _Work:
         self.ex.stage(f"measure.{_key(arm, seed)}", units, work)
 
     def _flat(self, matrix: str) -> np.ndarray:
-        weights: np.ndarray = self.loaded.tensor(self.loaded.table.index_of[matrix]).detach().float().cpu().numpy().ravel()
+        weights: np.ndarray = (
+            self.loaded.tensor(self.loaded.table.index_of[matrix]).detach().float().cpu().numpy().ravel()
+        )
         return weights.copy()
 
     def _change(self, arm: Arm, seed: int) -> None:
         def work() -> dict[str, Any]:
             tuned, table = self._finished(arm, seed), self.loaded.table
+
             def change(i: int) -> np.ndarray:
                 matrix = table[i]
                 after = tuned.weight(matrix.param_name)
                 after = after if matrix.expert is None else after[matrix.expert]
                 return np.asarray((after.float() - self.loaded.tensor(i).float()).cpu().numpy().ravel())
 
-            masks = {n: self.masks[seed][n] for n in ("harm", "benign")} | ({} if self.general is None else {GENERAL: self.general})
+            masks = {n: self.masks[seed][n] for n in ("harm", "benign")} | (
+                {} if self.general is None else {GENERAL: self.general}
+            )
             eligible = eligible_of(self.ex.partial.path(f"scratch/candidates/{seed}.safetensors"), self.spec)
             return change_shares(table, change, masks, eligible, seed=seed)
 
@@ -308,10 +338,19 @@ class _Work:
         self.ex.stage("transcripts", 0.0, lambda: self._transcripts(report.m))
         judge = the_judge(self.spec.judge)
         return {
-            "arms": [a.name for a in self.spec.all_arms], "kinds": list(self.domain.kinds), "n_steps": self._ends(self.spec.seed)[-1],
-            "collapsed": report.collapsed(), "general_mask": None if self.general is None else GENERAL_MASK,
-            "judge": None if judge is None else {"name": judge.name, "quality": judge.quality.source, "measures": [list(m) for m in judge.quality.measures]},
-        }  # fmt: skip
+            "arms": [a.name for a in self.spec.all_arms],
+            "kinds": list(self.domain.kinds),
+            "n_steps": self._ends(self.spec.seed)[-1],
+            "collapsed": report.collapsed(),
+            "general_mask": None if self.general is None else GENERAL_MASK,
+            "judge": None
+            if judge is None
+            else {
+                "name": judge.name,
+                "quality": judge.quality.source,
+                "measures": [list(m) for m in judge.quality.measures],
+            },
+        }
 
     def _measured(self) -> Measured:
         arrays: dict[tuple[str, int], np.ndarray] = {}
@@ -322,7 +361,9 @@ class _Work:
         for seed in self.spec.all_seeds:
             for arm in self.spec.all_arms:
                 key = _key(arm, None if arm.answers is None else seed)
-                arrays[arm.name, seed] = np.load(self.ex.partial.path(f"scratch/measured/{key}.npy"), allow_pickle=False)
+                arrays[arm.name, seed] = np.load(
+                    self.ex.partial.path(f"scratch/measured/{key}.npy"), allow_pickle=False
+                )
                 answers[arm.name, seed] = json.loads(self.ex.partial.path(f"scratch/measured/{key}.json").read_bytes())
                 info = self.ex.partial.info(f"measure.{key}")
                 if info.get("regrown") is not None:

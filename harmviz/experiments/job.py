@@ -61,12 +61,18 @@ class Plan:
         return run_id(
             [str(self.model["name"]), self.name],
             {
-                "experiment": self.name, "version": self.version, "weight_hash": self.model["weight_hash"],
-                "dtype": self.model["dtype"], "device": self.device, "data_hash": self.data["hash"],
-                "parents": list(self.parents), "parameters": dict(self.parameters), "seeds": dict(self.seeds),
+                "experiment": self.name,
+                "version": self.version,
+                "weight_hash": self.model["weight_hash"],
+                "dtype": self.model["dtype"],
+                "device": self.device,
+                "data_hash": self.data["hash"],
+                "parents": list(self.parents),
+                "parameters": dict(self.parameters),
+                "seeds": dict(self.seeds),
                 "determinants": dict(self.determinants),
             },
-        )  # fmt: skip
+        )
 
 
 def model_facts(loaded: Any) -> dict[str, Any]:

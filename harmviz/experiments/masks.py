@@ -38,8 +38,10 @@ class Parent:
     @property
     def _about(self) -> dict[str, Any]:
         return {
-            "model_hash": self.loaded.weight_hash, "run_id": self.run.id, "scoring_prompts": list(self.run.manifest["data"]["scoring_prompts"]),
-        }  # fmt: skip
+            "model_hash": self.loaded.weight_hash,
+            "run_id": self.run.id,
+            "scoring_prompts": list(self.run.manifest["data"]["scoring_prompts"]),
+        }
 
     def benign_signed(self, q: float, p: float) -> PruneMask | None:
         """What the same rule selects from harmless answers at this point; None where the run did not score them, or settles no weight there."""
@@ -67,7 +69,9 @@ def open_parent(run: Run, loaded: LoadedModel) -> Parent:
         RunIncompatible: no map run, or a run of another model; the message names both.
     """
     if run.kind != "map":
-        raise RunIncompatible(f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them")
+        raise RunIncompatible(
+            f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them"
+        )
     theirs = run.manifest["model"]["weight_hash"]
     if theirs != loaded.weight_hash:
         raise RunIncompatible(

@@ -36,7 +36,13 @@ class Panel:
 
 
 def layer_maps(
-    panels: Sequence[Panel], theme: Theme, *, title: str, subtitle: str, columns: int = 1, opened: tuple[int, str] | None = None
+    panels: Sequence[Panel],
+    theme: Theme,
+    *,
+    title: str,
+    subtitle: str,
+    columns: int = 1,
+    opened: tuple[int, str] | None = None,
 ) -> go.Figure:
     """One map a panel: columns = layers, rows = modules in the block's order, colour = selected weights per million.
 
@@ -63,38 +69,73 @@ def layer_maps(
         _draw(figure, panel, theme, axis, modules, layers, size=cell)
         lowest = i + columns >= len(panels)
         figure.layout[f"xaxis{axis}"] = plain | {
-            "domain": [left, min(1.0, left + width)], "anchor": f"y{axis}", "range": [layers[0] - 0.5, layers[-1] + 0.5],
-            "fixedrange": True, "showgrid": False, "zeroline": False, "showticklabels": lowest, "ticks": "",
-            "tickformat": "d", "nticks": 8 if columns > 1 else 20, "title": {"text": "layer" if lowest else "", "standoff": 4, "font": plain["title"]["font"]},
-        }  # fmt: skip
+            "domain": [left, min(1.0, left + width)],
+            "anchor": f"y{axis}",
+            "range": [layers[0] - 0.5, layers[-1] + 0.5],
+            "fixedrange": True,
+            "showgrid": False,
+            "zeroline": False,
+            "showticklabels": lowest,
+            "ticks": "",
+            "tickformat": "d",
+            "nticks": 8 if columns > 1 else 20,
+            "title": {"text": "layer" if lowest else "", "standoff": 4, "font": plain["title"]["font"]},
+        }
         figure.layout[f"yaxis{axis}"] = plain | {
-            "domain": [max(0.0, bottom), top], "anchor": f"x{axis}", "range": [len(modules) - 0.5, -0.5], "fixedrange": True,
-            "showgrid": False, "zeroline": False, "showticklabels": column == 0, "tickvals": list(range(len(modules))),
-            "ticktext": [escape(m) for m in modules], "ticklabelstandoff": 4,
+            "domain": [max(0.0, bottom), top],
+            "anchor": f"x{axis}",
+            "range": [len(modules) - 0.5, -0.5],
+            "fixedrange": True,
+            "showgrid": False,
+            "zeroline": False,
+            "showticklabels": column == 0,
+            "tickvals": list(range(len(modules))),
+            "ticktext": [escape(m) for m in modules],
+            "ticklabelstandoff": 4,
             "tickfont": {"color": theme.ink, "size": (12.5 if many else 14) * theme.scale},
-        }  # fmt: skip
+        }
         if many:
             figure.add_annotation(
-                text=escape(panel.name), x=left, y=top, xref="paper", yref="paper", xanchor="left", yanchor="bottom",
-                showarrow=False, font={"size": 14 * theme.scale, "color": theme.ink},
-            )  # fmt: skip
+                text=escape(panel.name),
+                x=left,
+                y=top,
+                xref="paper",
+                yref="paper",
+                xanchor="left",
+                yanchor="bottom",
+                showarrow=False,
+                font={"size": 14 * theme.scale, "color": theme.ink},
+            )
         if opened is not None and opened[1] in modules and opened[0] in layers:
             y = modules.index(opened[1])
             figure.add_shape(
-                type="rect", xref=f"x{axis}", yref=f"y{axis}", x0=opened[0] - 0.5, x1=opened[0] + 0.5, y0=y - 0.5, y1=y + 0.5,
+                type="rect",
+                xref=f"x{axis}",
+                yref=f"y{axis}",
+                x0=opened[0] - 0.5,
+                x1=opened[0] + 0.5,
+                y0=y - 0.5,
+                y1=y + 0.5,
                 line={"color": theme.ink, "width": 2 * theme.scale},
-            )  # fmt: skip
+            )
     figure.update_layout(
-        coloraxis={"cmin": 0, "cmax": max(unsigned, default=0) or 1, "colorscale": theme.harm_scale} | _bar(theme, "per million", tall),
-        clickmode="event+select", hovermode="closest", hoverdistance=cell,
-    )  # fmt: skip
+        coloraxis={"cmin": 0, "cmax": max(unsigned, default=0) or 1, "colorscale": theme.harm_scale}
+        | _bar(theme, "per million", tall),
+        clickmode="event+select",
+        hovermode="closest",
+        hoverdistance=cell,
+    )
     if signed := [(i, p) for i, p in enumerate(panels) if p.signed]:
         at, panel = signed[0]
         limit = float(panel.cells["density"].abs().max()) or 1.0
         low, high = figure.layout[f"yaxis{at + 1}"].domain
-        first_low = min(figure.layout[f"yaxis{'' if i == 0 else i + 1}"].domain[0] for i, p in enumerate(panels) if not p.signed)
+        first_low = min(
+            figure.layout[f"yaxis{'' if i == 0 else i + 1}"].domain[0] for i, p in enumerate(panels) if not p.signed
+        )
         figure.layout.coloraxis.colorbar.update(y=first_low, len=1 - first_low, lenmode="fraction")
-        figure.layout.coloraxis2 = {"cmin": -limit, "cmax": limit, "colorscale": theme.signed_scale} | _bar(theme, "difference", tall)
+        figure.layout.coloraxis2 = {"cmin": -limit, "cmax": limit, "colorscale": theme.signed_scale} | _bar(
+            theme, "difference", tall
+        )
         figure.layout.coloraxis2.colorbar.update(y=low, len=high - low, lenmode="fraction")
     return figure
 
@@ -103,11 +144,25 @@ def _bar(theme: Theme, unit: str, tall: float) -> dict[str, Any]:
     """A thin colour bar as tall as the picture."""
     font = {"size": 12.5 * theme.scale, "color": theme.quiet}
     title = {"text": unit, "side": "right", "font": font}
-    return {"colorbar": {"title": title, "tickfont": font, "thickness": 10 * theme.scale, "outlinewidth": 0, "ypad": 0, "xpad": 8,
-                         "y": 0, "yanchor": "bottom", "len": 1, "nticks": max(3, min(6, int(tall / 45)))}}  # fmt: skip
+    return {
+        "colorbar": {
+            "title": title,
+            "tickfont": font,
+            "thickness": 10 * theme.scale,
+            "outlinewidth": 0,
+            "ypad": 0,
+            "xpad": 8,
+            "y": 0,
+            "yanchor": "bottom",
+            "len": 1,
+            "nticks": max(3, min(6, int(tall / 45))),
+        }
+    }
 
 
-def _draw(figure: go.Figure, panel: Panel, theme: Theme, axis: str, modules: list[str], layers: list[int], *, size: int) -> None:
+def _draw(
+    figure: go.Figure, panel: Panel, theme: Theme, axis: str, modules: list[str], layers: list[int], *, size: int
+) -> None:
     """The heatmap of one panel and the invisible markers that answer for it."""
     cells = panel.cells
     z: list[list[float | None]] = [[None] * len(layers) for _ in modules]
@@ -115,16 +170,31 @@ def _draw(figure: go.Figure, panel: Panel, theme: Theme, axis: str, modules: lis
     for layer, module, density in zip(cells["layer"], cells["module"], cells["density"], strict=True):
         z[place[1][module]][place[0][layer]] = round(float(density), 4)
     figure.add_heatmap(
-        z=z, x=layers, y=list(range(len(modules))), xgap=1, ygap=1, coloraxis="coloraxis2" if panel.signed else "coloraxis",
-        hoverinfo="skip", xaxis=f"x{axis}", yaxis=f"y{axis}", name=escape(panel.name),
-    )  # fmt: skip
+        z=z,
+        x=layers,
+        y=list(range(len(modules))),
+        xgap=1,
+        ygap=1,
+        coloraxis="coloraxis2" if panel.signed else "coloraxis",
+        hoverinfo="skip",
+        xaxis=f"x{axis}",
+        yaxis=f"y{axis}",
+        name=escape(panel.name),
+    )
     shown = ["layer", "module", "count", "density", "times_uniform"]
     facts = cells.reindex(columns=shown).astype(object).where(cells.reindex(columns=shown).notna(), None)
     facts["module"] = [escape(m) for m in cells["module"]]
     figure.add_scatter(
-        x=cells["layer"].tolist(), y=[place[1][m] for m in cells["module"]], mode="markers", customdata=facts.to_numpy(),
+        x=cells["layer"].tolist(),
+        y=[place[1][m] for m in cells["module"]],
+        mode="markers",
+        customdata=facts.to_numpy(),
         marker={"symbol": "square", "size": size * theme.scale, "color": theme.ink, "opacity": 0},
-        selected={"marker": {"opacity": 0}}, unselected={"marker": {"opacity": 0}},
-        hovertemplate=_HOVER_SIGNED if panel.signed else _HOVER, xaxis=f"x{axis}", yaxis=f"y{axis}", showlegend=False,
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        hovertemplate=_HOVER_SIGNED if panel.signed else _HOVER,
+        xaxis=f"x{axis}",
+        yaxis=f"y{axis}",
+        showlegend=False,
         name=escape(panel.name),
-    )  # fmt: skip
+    )

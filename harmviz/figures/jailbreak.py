@@ -21,7 +21,9 @@ _GAP = 0.035
 _LEVEL = 125
 
 
-def attack_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, panels: Mapping[str, str]) -> go.Figure:
+def attack_grid(
+    cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, panels: Mapping[str, str]
+) -> go.Figure:
     """Rows = attacks, columns = masks; one panel per kind of request, side by side, each with its own columns.
 
     ``cells``: ``panel`` (key of ``panels``), ``row``, ``column`` (labels, in order), ``value`` (NaN: unscored), ``text``, ``note``, ``last``
@@ -35,7 +37,9 @@ def attack_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str,
     total = sum(len(c) for c in columns.values())
     width = (1 - _GAP * (len(panels) - 1)) / max(1, total)
     axis = {k: v for k, v in figure.layout.xaxis.to_plotly_json().items() if k != "title"}
-    longest = max((len(word) for names in columns.values() for name in names for word in re.split(r"[\s-]", name)), default=0)
+    longest = max(
+        (len(word) for names in columns.values() for name in names for word in re.split(r"[\s-]", name)), default=0
+    )
     slanted = longest * total * theme.scale > _LEVEL
     start = 0.0
     for number, (key, heading) in enumerate(panels.items(), start=1):
@@ -44,29 +48,57 @@ def attack_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str,
         suffix = "" if number == 1 else str(number)
         figure.add_trace(_heat(part, rows, columns[key], theme, suffix))
         font = {"color": theme.ink, "size": 12 * theme.scale}
-        figure.update_layout({
-            f"xaxis{suffix}": {
-                **axis, "domain": [start, end], "anchor": "y", "tickvals": list(range(len(columns[key]))), "tickangle": -35 if slanted else 0,
-                "ticktext": [broken(c, 40 if slanted else 9) for c in columns[key]], "tickfont": font, "showgrid": False, "zeroline": False, "ticks": "",
-                "range": [-0.5, len(columns[key]) - 0.5], "fixedrange": True,
+        figure.update_layout(
+            {
+                f"xaxis{suffix}": {
+                    **axis,
+                    "domain": [start, end],
+                    "anchor": "y",
+                    "tickvals": list(range(len(columns[key]))),
+                    "tickangle": -35 if slanted else 0,
+                    "ticktext": [broken(c, 40 if slanted else 9) for c in columns[key]],
+                    "tickfont": font,
+                    "showgrid": False,
+                    "zeroline": False,
+                    "ticks": "",
+                    "range": [-0.5, len(columns[key]) - 0.5],
+                    "fixedrange": True,
+                }
             }
-        })  # fmt: skip
+        )
         figure.add_annotation(
-            text=f"<b>{broken(heading, 60)}</b>", x=start, xref="paper", xanchor="left", y=1, yref="paper", yanchor="bottom", yshift=3 * theme.scale,
-            showarrow=False, font={"size": 13.5 * theme.scale, "color": theme.quiet},
-        )  # fmt: skip
+            text=f"<b>{broken(heading, 60)}</b>",
+            x=start,
+            xref="paper",
+            xanchor="left",
+            y=1,
+            yref="paper",
+            yanchor="bottom",
+            yshift=3 * theme.scale,
+            showarrow=False,
+            font={"size": 13.5 * theme.scale, "color": theme.quiet},
+        )
         start = end + _GAP
     figure.update_yaxes(
-        tickvals=list(range(len(rows))), ticktext=[broken(r, 30) for r in rows], showgrid=False, zeroline=False, range=[len(rows) - 0.5, -0.5],
-        fixedrange=True, ticks="", tickfont={"color": theme.ink, "size": 13.5 * theme.scale},
-    )  # fmt: skip
+        tickvals=list(range(len(rows))),
+        ticktext=[broken(r, 30) for r in rows],
+        showgrid=False,
+        zeroline=False,
+        range=[len(rows) - 0.5, -0.5],
+        fixedrange=True,
+        ticks="",
+        tickfont={"color": theme.ink, "size": 13.5 * theme.scale},
+    )
     if cells["last"].any() and len(rows) > 1:
         figure.add_hline(y=len(rows) - 1.5, line={"color": theme.paper, "width": 8 * theme.scale})
     return figure
 
 
 def _heat(part: pd.DataFrame, rows: list[str], columns: list[str], theme: Theme, suffix: str) -> go.Heatmap:
-    shown = {name: part.pivot(index="row", columns="column", values=name).reindex(index=rows, columns=columns) for name in ("value", "text", "note")}
+    shown = {
+        name: part.pivot(index="row", columns="column", values=name).reindex(index=rows, columns=columns)
+        for name in ("value", "text", "note")
+    }
     written = {
         name: [["" if pd.isna(t) else broken(str(t), 64) for t in line] for line in shown[name].to_numpy(dtype=object)]
         for name in ("text", "note")
@@ -75,11 +107,24 @@ def _heat(part: pd.DataFrame, rows: list[str], columns: list[str], theme: Theme,
     limit = float(part["limit"].iloc[0])
     signed = kind in ("signed", "reversed")
     return go.Heatmap(
-        z=shown["value"].to_numpy(dtype=float), x=list(range(len(columns))), y=list(range(len(rows))), xaxis=f"x{suffix}",
-        text=written["text"], customdata=written["note"], texttemplate="%{text}", hovertemplate="%{customdata}<extra></extra>",
-        textfont={"size": 13.5 * theme.scale} | ({"color": theme.ink} if kind == "ink" else {}), colorscale=_scale(kind, theme), zmin=-limit if signed else 0.0, zmax=limit,
-        xgap=2, ygap=2, hoverongaps=False, showscale=False, name=str(part["panel"].iloc[0]),
-    )  # fmt: skip
+        z=shown["value"].to_numpy(dtype=float),
+        x=list(range(len(columns))),
+        y=list(range(len(rows))),
+        xaxis=f"x{suffix}",
+        text=written["text"],
+        customdata=written["note"],
+        texttemplate="%{text}",
+        hovertemplate="%{customdata}<extra></extra>",
+        textfont={"size": 13.5 * theme.scale} | ({"color": theme.ink} if kind == "ink" else {}),
+        colorscale=_scale(kind, theme),
+        zmin=-limit if signed else 0.0,
+        zmax=limit,
+        xgap=2,
+        ygap=2,
+        hoverongaps=False,
+        showscale=False,
+        name=str(part["panel"].iloc[0]),
+    )
 
 
 def _scale(kind: str, theme: Theme) -> list[list[Any]]:
@@ -90,7 +135,9 @@ def _scale(kind: str, theme: Theme) -> list[list[Any]]:
     if kind == "reversed":
         return [[1 - at, colour] for at, colour in reversed(theme.signed_scale)]
     empty = theme.harm_scale[0][1]
-    full = BENIGN if kind == "benign" else ("#666C77" if theme.dark else "#8B9098")  # the numbers in the cells stay readable throughout
+    full = (
+        BENIGN if kind == "benign" else ("#666C77" if theme.dark else "#8B9098")
+    )  # the numbers in the cells stay readable throughout
     return [[0.0, empty], [1.0, full]]
 
 
@@ -108,20 +155,38 @@ def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
             continue
         colours = [BENIGN if kind == "benign" else CONTROL if control else HARM for control in part["control"]]
         figure.add_scatter(
-            x=part["value"], y=[labels.index(str(label)) + offset for label in part["label"]], mode="markers", name=name,
+            x=part["value"],
+            y=[labels.index(str(label)) + offset for label in part["label"]],
+            mode="markers",
+            name=name,
             marker={
-                "size": 11 * theme.scale, "color": colours, "symbol": "circle-open" if kind == "direct" else "circle", "line": {"width": 2, "color": colours},
+                "size": 11 * theme.scale,
+                "color": colours,
+                "symbol": "circle-open" if kind == "direct" else "circle",
+                "line": {"width": 2, "color": colours},
             },
             error_x={
-                "type": "data", "symmetric": False, "array": part["ci_high"] - part["value"], "arrayminus": part["value"] - part["ci_low"],
-                "color": rgba(CONTROL, 0.55), "thickness": 2.5 * theme.scale, "width": 0,
+                "type": "data",
+                "symmetric": False,
+                "array": part["ci_high"] - part["value"],
+                "arrayminus": part["value"] - part["ci_low"],
+                "color": rgba(CONTROL, 0.55),
+                "thickness": 2.5 * theme.scale,
+                "width": 0,
             },
-            customdata=part[["label", "ci_low", "ci_high", "n"]].assign(label=[broken(str(t), 60) for t in part["label"]]).astype(object).to_numpy(),
+            customdata=part[["label", "ci_low", "ci_high", "n"]]
+            .assign(label=[broken(str(t), 60) for t in part["label"]])
+            .astype(object)
+            .to_numpy(),
             hovertemplate=f"%{{customdata[0]}}, {name}<br>%{{x:.0%}} [%{{customdata[1]:.0%}}, %{{customdata[2]:.0%}}]<br>n = %{{customdata[3]}} requests<extra></extra>",
-        )  # fmt: skip
+        )
     figure.update_yaxes(
-        tickvals=list(range(len(labels))), ticktext=[broken(label, 34) for label in labels], range=[len(labels) - 0.5, -0.5], showgrid=False,
-        zeroline=False, tickfont={"color": theme.ink, "size": 14 * theme.scale},
-    )  # fmt: skip
+        tickvals=list(range(len(labels))),
+        ticktext=[broken(label, 34) for label in labels],
+        range=[len(labels) - 0.5, -0.5],
+        showgrid=False,
+        zeroline=False,
+        tickfont={"color": theme.ink, "size": 14 * theme.scale},
+    )
     figure.update_xaxes(range=[-0.02, 1.02], tickformat=".0%", zeroline=False)
     return figure

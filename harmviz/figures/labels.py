@@ -14,7 +14,9 @@ TITLE_WIDTH, SUBTITLE_WIDTH = 82, 112
 def broken(text: str, width: int) -> str:
     """``text``, escaped, in lines of at most ``width`` characters; line breaks in it stay, numbers keep their unit."""
     text = text.replace(" %", "\u00a0%").replace("n = ", "n\u00a0=\u00a0")
-    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, max(8, width), break_long_words=False) or [""]]
+    lines = [
+        part for line in text.split("\n") for part in textwrap.wrap(line, max(8, width), break_long_words=False) or [""]
+    ]
     return "<br>".join(escape(line, quote=False) for line in lines)
 
 

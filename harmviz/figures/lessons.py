@@ -26,9 +26,13 @@ def score_histogram(bins: pd.DataFrame, theme: Theme, *, title: str, subtitle: s
     for strong, colour, name in ((False, rgba(CONTROL, 0.75), "all others"), (True, HARM, "the strongest")):
         part = bins[(bins["strong"] == strong) & (bins["count"] > 0)]
         figure.add_bar(
-            x=part["exponent"] + 0.25, y=part["count"], width=0.46, name=name, marker={"color": colour, "line": {"width": 0}},
+            x=part["exponent"] + 0.25,
+            y=part["count"],
+            width=0.46,
+            name=name,
+            marker={"color": colour, "line": {"width": 0}},
             hovertemplate="%{y:,} weights<extra></extra>",
-        )  # fmt: skip
+        )
     exponents, names = _powers(int(bins["exponent"].min()), math.floor(bins["exponent"].max()) + 1)
     figure.update_xaxes(title_text="harm score, nats", tickvals=exponents, ticktext=names, showgrid=False)
     figure.update_yaxes(title_text="weights", type="log", tickformat=".0s", dtick=1)
@@ -45,15 +49,22 @@ def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float, title: s
     for fate, colour in FATES.items():
         part = points[points["fate"] == fate]
         figure.add_scattergl(
-            x=part["utility_rank"], y=part["harm_score"], mode="markers", name=fate,
+            x=part["utility_rank"],
+            y=part["harm_score"],
+            mode="markers",
+            name=fate,
             marker={"size": 5 * theme.scale, "color": rgba(colour, 0.45 if fate == "not taken" else 0.75)},
             hovertemplate="harm score %{y:.2~g} nats<br>top %{x:.2~p} by utility<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=p, line={"color": theme.ink, "width": 1.5, "dash": "dash"})
-    figure.update_xaxes(title_text="rank by utility score: ← harmless text needs it most", **q_ticks(points["utility_rank"].tolist()))
+    figure.update_xaxes(
+        title_text="rank by utility score: ← harmless text needs it most", **q_ticks(points["utility_rank"].tolist())
+    )
     score = points["harm_score"]
     exponents, names = _powers(math.floor(math.log10(score.min())), math.ceil(math.log10(score.max())))
-    figure.update_yaxes(title_text="harm score, nats", type="log", tickvals=[10.0**e for e in exponents], ticktext=names)
+    figure.update_yaxes(
+        title_text="harm score, nats", type="log", tickvals=[10.0**e for e in exponents], ticktext=names
+    )
     return figure
 
 
@@ -64,20 +75,33 @@ def control_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
     """
     labels = list(dict.fromkeys(rows["label"]))
     figure = framed(theme, title, subtitle, height=130 + 38 * len(labels), legend=True)
-    for harm, colour, name, lift in ((True, HARM, "harmful answers", 0.13), (False, BENIGN, "harmless, by others", -0.13)):
+    for harm, colour, name, lift in (
+        (True, HARM, "harmful answers", 0.13),
+        (False, BENIGN, "harmless, by others", -0.13),
+    ):
         part = rows[rows["harm"] == harm]
         figure.add_scatter(
-            x=part["value"], y=[lift - labels.index(label) for label in part["label"]], mode="markers", name=name,
-            marker={"size": 10 * theme.scale, "color": colour}, error_x=_bars(part, colour, theme),
-            customdata=part.assign(label=part["label"].map(escape))[["label", "ci_low", "ci_high", "n"]].astype(object).to_numpy(),
+            x=part["value"],
+            y=[lift - labels.index(label) for label in part["label"]],
+            mode="markers",
+            name=name,
+            marker={"size": 10 * theme.scale, "color": colour},
+            error_x=_bars(part, colour, theme),
+            customdata=part.assign(label=part["label"].map(escape))[["label", "ci_low", "ci_high", "n"]]
+            .astype(object)
+            .to_numpy(),
             hovertemplate="%{customdata[0]}<br>%{x:+.3f} nats [%{customdata[1]:+.3f}, %{customdata[2]:+.3f}]<br>n = %{customdata[3]} prompts<extra></extra>",
-        )  # fmt: skip
+        )
     figure.add_vline(x=0, line={"color": theme.quiet, "width": 1})
     figure.update_xaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=False)
     figure.update_yaxes(
-        tickvals=[-i for i in range(len(labels))], ticktext=[escape(label) for label in labels], range=[0.6 - len(labels), 0.6],
-        showgrid=False, zeroline=False, tickfont={"color": theme.ink, "size": 14 * theme.scale},
-    )  # fmt: skip
+        tickvals=[-i for i in range(len(labels))],
+        ticktext=[escape(label) for label in labels],
+        range=[0.6 - len(labels), 0.6],
+        showgrid=False,
+        zeroline=False,
+        tickfont={"color": theme.ink, "size": 14 * theme.scale},
+    )
     return figure
 
 
@@ -91,19 +115,33 @@ def pruning_curve(rows: pd.DataFrame, theme: Theme, *, chosen_q: float | None, t
         colour = HARM if part["harm"].iloc[0] else BENIGN
         hollow, dash = ("-open", "dot") if i == 1 else ("", "solid")
         figure.add_scatter(
-            x=part["q"] * (1, 1.05, 0.952)[i % 3], y=part["value"], mode="lines+markers", name=escape(str(part["label"].iloc[0])),
-            marker={"size": 9 * theme.scale, "color": colour, "symbol": f"circle{hollow}", "line": {"width": 2, "color": colour}},
-            line={"width": 1.4 * theme.scale, "dash": dash, "color": rgba(colour, 0.7)}, error_y=_bars(part, colour, theme),
-            customdata=part.assign(percent=100 * part["q"])[["percent", "n_weights", "ci_low", "ci_high", "n"]].astype(object).to_numpy(),
+            x=part["q"] * (1, 1.05, 0.952)[i % 3],
+            y=part["value"],
+            mode="lines+markers",
+            name=escape(str(part["label"].iloc[0])),
+            marker={
+                "size": 9 * theme.scale,
+                "color": colour,
+                "symbol": f"circle{hollow}",
+                "line": {"width": 2, "color": colour},
+            },
+            line={"width": 1.4 * theme.scale, "dash": dash, "color": rgba(colour, 0.7)},
+            error_y=_bars(part, colour, theme),
+            customdata=part.assign(percent=100 * part["q"])[["percent", "n_weights", "ci_low", "ci_high", "n"]]
+            .astype(object)
+            .to_numpy(),
             hovertemplate="q = %{customdata[0]:.4~g} % · %{customdata[1]:,} weights<br>%{y:+.3f} nats "
             "[%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} prompts<extra>%{fullData.name}</extra>",
-        )  # fmt: skip
+        )
     if chosen_q is not None:
         figure.add_vline(x=chosen_q, line={"color": theme.quiet, "width": 1.2, "dash": "dash"})
     figure.update_xaxes(title_text="q, share of weights zeroed", **q_ticks(rows["q"].tolist()))
     figure.update_yaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=True)
     # Inside, top left: that corner is empty, since the curves rise to the right.
-    figure.update_layout(showlegend=True, legend={"orientation": "v", "x": 0.02, "xanchor": "left", "y": 1, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"})
+    figure.update_layout(
+        showlegend=True,
+        legend={"orientation": "v", "x": 0.02, "xanchor": "left", "y": 1, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+    )
     return figure
 
 
@@ -116,6 +154,11 @@ def _powers(low: int, high: int) -> tuple[list[int], list[str]]:
 def _bars(rows: pd.DataFrame, colour: str, theme: Theme) -> dict[str, object]:
     ends: Sequence[pd.Series] = (rows["ci_high"] - rows["value"], rows["value"] - rows["ci_low"])
     return {
-        "type": "data", "symmetric": False, "array": ends[0], "arrayminus": ends[1], "color": rgba(colour, 0.5),
-        "thickness": 2.5 * theme.scale, "width": 0,
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "array": ends[0],
+        "arrayminus": ends[1],
+        "color": rgba(colour, 0.5),
+        "thickness": 2.5 * theme.scale,
+        "width": 0,
+    }

@@ -45,24 +45,51 @@ def matrix_map(
     font = {"size": 12.5 * theme.scale, "color": theme.quiet}
     colours, ticks = _signed(tiles, theme) if signed else _decades(tiles, theme)
     figure.add_heatmap(
-        x=in_edges.tolist(), y=out_edges.tolist(), customdata=_rounded(tiles), **colours,
-        colorbar={"title": {"text": "10⁻⁶ nats per token", "side": "right", "font": font}, "tickfont": font, "thickness": 10 * theme.scale,
-                  "outlinewidth": 0, "x": 1.0, "xpad": 10, "y": 0, "yanchor": "bottom", "len": _MAIN[1], "ypad": 0, **ticks},
+        x=in_edges.tolist(),
+        y=out_edges.tolist(),
+        customdata=_rounded(tiles),
+        **colours,
+        colorbar={
+            "title": {"text": "10⁻⁶ nats per token", "side": "right", "font": font},
+            "tickfont": font,
+            "thickness": 10 * theme.scale,
+            "outlinewidth": 0,
+            "x": 1.0,
+            "xpad": 10,
+            "y": 0,
+            "yanchor": "bottom",
+            "len": _MAIN[1],
+            "ypad": 0,
+            **ticks,
+        },
         hovertemplate="block of input units around %{x}, output units around %{y}<br>%{customdata:.3~g} × 10⁻⁶ nats per token<extra></extra>",
         name="pooled",
-    )  # fmt: skip
+    )
     _points(figure, points, theme, sets)
     for side, letter in ((in_side, "x"), (out_side, "y")):
         _shares(figure, side, letter, theme)
     units = {"showgrid": False, "zeroline": False, "tickformat": "d", "nticks": 8}
     name = {"standoff": 8, "font": {**font, "size": 14 * theme.scale}}
     figure.update_layout(
-        xaxis={**axis, **units, "domain": _MAIN, "range": [in_edges[0] - 0.5, in_edges[-1] - 0.5], "title": {"text": "input unit", **name}},
-        yaxis={**axis, **units, "domain": _MAIN, "range": [out_edges[-1] - 0.5, out_edges[0] - 0.5], "title": {"text": "output unit", **name}},
+        xaxis={
+            **axis,
+            **units,
+            "domain": _MAIN,
+            "range": [in_edges[0] - 0.5, in_edges[-1] - 0.5],
+            "title": {"text": "input unit", **name},
+        },
+        yaxis={
+            **axis,
+            **units,
+            "domain": _MAIN,
+            "range": [out_edges[-1] - 0.5, out_edges[0] - 0.5],
+            "title": {"text": "output unit", **name},
+        },
         xaxis2={**axis, **_share_axis(out_side, font), "domain": _SIDE, "anchor": "y"},
         yaxis2={**axis, **_share_axis(in_side, font), "domain": _SIDE, "anchor": "x"},
-        bargap=0, hovermode="closest",
-    )  # fmt: skip
+        bargap=0,
+        hovermode="closest",
+    )
     return figure
 
 
@@ -93,8 +120,16 @@ def _decades(tiles: np.ndarray, theme: Theme) -> tuple[dict[str, Any], dict[str,
 def _share_axis(side: pd.DataFrame, font: dict[str, Any]) -> dict[str, Any]:
     """An axis of shares from 0, marked at its largest share alone."""
     top = float(max(side["selected"].max(), side["mass"].max())) or 1.0
-    return {"showgrid": False, "zeroline": False, "range": [0, 1.08 * top], "tickvals": [top], "ticktext": [f"{100 * top:.2g} %"],
-            "ticks": "outside", "ticklen": 3, "tickfont": font}  # fmt: skip
+    return {
+        "showgrid": False,
+        "zeroline": False,
+        "range": [0, 1.08 * top],
+        "tickvals": [top],
+        "ticktext": [f"{100 * top:.2g} %"],
+        "ticks": "outside",
+        "ticklen": 3,
+        "tickfont": font,
+    }
 
 
 def _points(figure: go.Figure, points: pd.DataFrame, theme: Theme, sets: Sequence[tuple[str, str]]) -> None:
@@ -105,13 +140,21 @@ def _points(figure: go.Figure, points: pd.DataFrame, theme: Theme, sets: Sequenc
     scores = "<br>".join(f"{escape(name)}: %{{customdata[{i}]:+.2f}}" for i, (_, name) in enumerate(sets, start=1))
     figure.add_trace(
         trace(
-            x=points["input"].to_numpy(dtype=np.int32), y=points["output"].to_numpy(dtype=np.int32), mode="markers", customdata=facts,
-            marker={"size": (6 if len(points) <= 300 else 4.5) * theme.scale, "color": theme.ink, "line": {"width": 0.8, "color": theme.paper}},
+            x=points["input"].to_numpy(dtype=np.int32),
+            y=points["output"].to_numpy(dtype=np.int32),
+            mode="markers",
+            customdata=facts,
+            marker={
+                "size": (6 if len(points) <= 300 else 4.5) * theme.scale,
+                "color": theme.ink,
+                "line": {"width": 0.8, "color": theme.paper},
+            },
             hovertemplate="<b>output %{y}, input %{x}</b><br>utility: top %{customdata[0]:.2~f} % of all weights"
             f"<br>harm score, 10⁻⁶ nats per token<br>{scores}<extra></extra>",
-            name="selected", showlegend=False,
+            name="selected",
+            showlegend=False,
         )
-    )  # fmt: skip
+    )
 
 
 def _shares(figure: go.Figure, side: pd.DataFrame, letter: str, theme: Theme) -> None:
@@ -123,14 +166,24 @@ def _shares(figure: go.Figure, side: pd.DataFrame, letter: str, theme: Theme) ->
     units = "input" if letter == "x" else "output"
     facts = side[["start", "stop", "count"]].to_numpy()
     figure.add_bar(
-        **{along: middle, across: side["selected"].to_numpy()}, width=width, orientation="v" if letter == "x" else "h", customdata=facts,
-        marker={"color": HARM, "line": {"width": 0}}, name=f"selected, {units}", showlegend=False, **where,
+        **{along: middle, across: side["selected"].to_numpy()},
+        width=width,
+        orientation="v" if letter == "x" else "h",
+        customdata=facts,
+        marker={"color": HARM, "line": {"width": 0}},
+        name=f"selected, {units}",
+        showlegend=False,
+        **where,
         hovertemplate=f"{units} units %{{customdata[0]}}–%{{customdata[1]}}<br>%{{customdata[2]}} selected, %{{{across}:.1%}}<extra></extra>",
-    )  # fmt: skip
+    )
     # A line of steps: first and last bin reach to the picture's edges.
     limits = np.repeat(np.append(side["start"], side["stop"].iloc[-1] + 1), 2)[1:-1] - 0.5
     figure.add_scatter(
-        **{along: limits, across: np.repeat(side["mass"].to_numpy(), 2)}, mode="lines", line={"color": CONTROL, "width": 1.5 * theme.scale},
-        name=f"positive harm score, {units}", showlegend=False, **where,
+        **{along: limits, across: np.repeat(side["mass"].to_numpy(), 2)},
+        mode="lines",
+        line={"color": CONTROL, "width": 1.5 * theme.scale},
+        name=f"positive harm score, {units}",
+        showlegend=False,
+        **where,
         hovertemplate=f"{units} unit %{{{along}:.0f}}<br>%{{{across}:.1%}} of all positive harm score<extra></extra>",
-    )  # fmt: skip
+    )

@@ -57,8 +57,13 @@ class Theme:
     def signed_scale(self) -> list[list[Any]]:
         """Signed values, to be centred at 0: blue → paper → vermilion."""
         middle = "#1B1E24" if self.dark else "#F6F3EA"
-        return [[0.0, BENIGN], [0.25, "#3A6B8C" if self.dark else "#8FBFDC"], [0.5, middle],
-                [0.75, "#93532A" if self.dark else "#F0AE82"], [1.0, HARM]]  # fmt: skip
+        return [
+            [0.0, BENIGN],
+            [0.25, "#3A6B8C" if self.dark else "#8FBFDC"],
+            [0.5, middle],
+            [0.75, "#93532A" if self.dark else "#F0AE82"],
+            [1.0, HARM],
+        ]
 
 
 def category_colour(category: str, categories: Sequence[str]) -> str:
@@ -81,29 +86,56 @@ def framed(theme: Theme, title: str, subtitle: str, *, height: int, legend: bool
     size = 15 * theme.scale
     lines = title.count("<br>"), subtitle.count("<br>") + 1 if subtitle else 0
     # Measured: plotly sets a subtitle of one line as low as the second of two, and lifts a title of two lines out of view.
-    top = size * (2.6 + 1.7 * lines[0] + 0.8 * max(0, lines[0] - 1) + 1.35 * (max(2, lines[1]) if subtitle else 0)) + (22 * theme.scale if legend else 0)
+    top = size * (2.6 + 1.7 * lines[0] + 0.8 * max(0, lines[0] - 1) + 1.35 * (max(2, lines[1]) if subtitle else 0)) + (
+        22 * theme.scale if legend else 0
+    )
     axis = {
-        "gridcolor": theme.grid, "zerolinecolor": theme.quiet, "zerolinewidth": 1, "linecolor": theme.grid,
-        "tickfont": {"color": theme.quiet, "size": size * 0.93}, "title": {"font": {"color": theme.quiet, "size": size * 0.93}},
-        "automargin": True, "fixedrange": False,
-    }  # fmt: skip
+        "gridcolor": theme.grid,
+        "zerolinecolor": theme.quiet,
+        "zerolinewidth": 1,
+        "linecolor": theme.grid,
+        "tickfont": {"color": theme.quiet, "size": size * 0.93},
+        "title": {"font": {"color": theme.quiet, "size": size * 0.93}},
+        "automargin": True,
+        "fixedrange": False,
+    }
     return go.Figure(
         layout={
             "title": {
-                "text": title, "x": 0, "xref": "container", "xanchor": "left", "y": 1, "yref": "container", "yanchor": "top",
-                "pad": {"t": 10 + 0.9 * size * lines[0], "l": 4}, "font": {"size": size * 1.28, "weight": 600, "color": theme.ink},
+                "text": title,
+                "x": 0,
+                "xref": "container",
+                "xanchor": "left",
+                "y": 1,
+                "yref": "container",
+                "yanchor": "top",
+                "pad": {"t": 10 + 0.9 * size * lines[0], "l": 4},
+                "font": {"size": size * 1.28, "weight": 600, "color": theme.ink},
                 "subtitle": {"text": subtitle, "font": {"size": size * 0.97, "color": theme.quiet}},
             },
             "font": {"family": FONT, "size": size, "color": theme.ink},
-            "paper_bgcolor": theme.paper, "plot_bgcolor": theme.paper,
+            "paper_bgcolor": theme.paper,
+            "plot_bgcolor": theme.paper,
             "height": round((height - 74) * theme.scale + top),
             "margin": {"t": round(top), "l": 8, "r": 8, "b": 8},
-            "xaxis": axis, "yaxis": axis, "showlegend": legend,
-            "legend": {"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1.0, "font": {"color": theme.quiet}},
+            "xaxis": axis,
+            "yaxis": axis,
+            "showlegend": legend,
+            "legend": {
+                "orientation": "h",
+                "yanchor": "bottom",
+                "y": 1.0,
+                "xanchor": "right",
+                "x": 1.0,
+                "font": {"color": theme.quiet},
+            },
             "hoverlabel": {
-                "bgcolor": theme.paper, "bordercolor": theme.quiet, "align": "left",
+                "bgcolor": theme.paper,
+                "bordercolor": theme.quiet,
+                "align": "left",
                 "font": {"family": FONT, "size": size, "color": theme.ink},
             },
-            "separators": ".,", "dragmode": False,
+            "separators": ".,",
+            "dragmode": False,
         }
-    )  # fmt: skip
+    )

@@ -237,9 +237,16 @@ def generate(
     check_variants(loaded, variants)
     panes = Panes(loaded, variants, prefill_ids)
     steps = decode(
-        loaded, input_ids, variants, max_new_tokens=max_new_tokens, prefill_ids=prefill_ids,
-        temperature=temperature, top_p=top_p, seed=seed, stop=stop,
-    )  # fmt: skip
+        loaded,
+        input_ids,
+        variants,
+        max_new_tokens=max_new_tokens,
+        prefill_ids=prefill_ids,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        stop=stop,
+    )
     for step in steps:
         panes.push(step)
     return panes.results()

@@ -26,7 +26,9 @@ _LOOK = 0.2
 
 
 def _end(folder: Path, code: int) -> None:
-    write_atomic(folder / RESULT, json_bytes({"code": code, "ended": datetime.now(UTC).isoformat(timespec="milliseconds")}))
+    write_atomic(
+        folder / RESULT, json_bytes({"code": code, "ended": datetime.now(UTC).isoformat(timespec="milliseconds")})
+    )
 
 
 def _note_run(folder: Path, pid: int) -> bool:
@@ -47,7 +49,11 @@ def supervise(folder: Path, lock: int) -> int:
         signal.signal(number, lambda *_: asked.append(time.monotonic()))
     with (folder / LOG).open("ab") as log, (folder / OUTPUT).open("wb") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "harmviz", *arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=log, pass_fds=(lock,)
+            [sys.executable, "-m", "harmviz", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=log,
+            pass_fds=(lock,),
         )
     write_atomic(folder / CHILD, json_bytes({"pid": child.pid}))
     if (folder / CANCELLED).exists():  # asked before there was anybody to ask

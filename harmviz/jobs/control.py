@@ -48,9 +48,13 @@ def check_upload(name: str, content: bytes) -> tuple[Upload, PromptData]:
     """
     stem, dot, suffix = Path(name.replace("\\", "/")).name.rpartition(".")
     if dot + suffix.lower() not in (".jsonl", ".csv"):
-        raise DataInvalid(f"{name[-80:]!r} is neither a .jsonl nor a .csv file; columns needed: category, prompt, response")
+        raise DataInvalid(
+            f"{name[-80:]!r} is neither a .jsonl nor a .csv file; columns needed: category, prompt, response"
+        )
     if len(content) > MAX_UPLOAD:
-        raise DataInvalid(f"{name[-80:]!r} has {len(content):,} bytes, at most {MAX_UPLOAD:,} are taken; use the command line")
+        raise DataInvalid(
+            f"{name[-80:]!r} has {len(content):,} bytes, at most {MAX_UPLOAD:,} are taken; use the command line"
+        )
     safe = (re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60] or "prompts") + dot + suffix.lower()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / safe
@@ -83,7 +87,9 @@ def _starting() -> Iterator[None]:
                     raise RunIncompatible("another job is being started right now; wait a moment and try again")
                 time.sleep(0.05)
     except OSError as e:
-        raise HarmvizError(f"jobs cannot be written to {root} ({e.strerror}); choose another folder with HARMVIZ_CACHE") from e
+        raise HarmvizError(
+            f"jobs cannot be written to {root} ({e.strerror}); choose another folder with HARMVIZ_CACHE"
+        ) from e
     with lock:
         if (job := running_job()) is not None:
             raise RunIncompatible(
@@ -133,7 +139,11 @@ def resume(job: Job) -> Job:
             raise HarmvizError(f"job {job.id} is no longer there; start the run anew")
         if job.state in ("running", "done"):
             raise HarmvizError(f"job {job.id} is {job.state}; there is nothing to resume")
-        words = job.arguments if "--resume" in job.arguments or job.arguments[:1] not in _RESUMABLE else (*job.arguments, "--resume")
+        words = (
+            job.arguments
+            if "--resume" in job.arguments or job.arguments[:1] not in _RESUMABLE
+            else (*job.arguments, "--resume")
+        )
         for name in (RESULT, CANCELLED, OUTPUT, CHILD, LOG):
             (job.folder / name).unlink(missing_ok=True)
         return _launch(Job(job.folder, words, job.created, _now()))
@@ -145,16 +155,24 @@ def _now() -> str:
 
 def _launch(job: Job) -> Job:
     """Writes the record and starts the supervisor, which inherits the lock: there is no moment at which nobody holds it."""
-    write_atomic(job.folder / RECORD, json_bytes({"arguments": list(job.arguments), "created": job.created, "started": job.started}))
+    write_atomic(
+        job.folder / RECORD,
+        json_bytes({"arguments": list(job.arguments), "created": job.created, "started": job.started}),
+    )
     lock = try_lock(job.folder / LOCK)
     if lock is None:
         raise RunIncompatible(f"job {job.id} is still ending; try again in a moment")
     with lock:
         process = subprocess.Popen(
             [sys.executable, "-m", "harmviz.jobs", str(job.folder.resolve()), str(lock.fileno())],
-            cwd=job.folder, env=_environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True, pass_fds=(lock.fileno(),),
-        )  # fmt: skip
+            cwd=job.folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            pass_fds=(lock.fileno(),),
+        )
         sign(lock, process.pid)
     # Somebody has to ask a child how it ended, or its entry stays in the process table as long as the server lives.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -27,8 +27,15 @@ from harmviz.store.lock import holder
 State = Literal["running", "done", "failed", "cancelled", "died"]
 CANCELLED_CODE = 130
 RECORD, LOCK, CHILD, RUN, LOG, OUTPUT, CANCELLED, RESULT = (
-    "job.json", "lock", "child.json", "run.json", "log.txt", "stdout.json", "cancelled", "result.json",
-)  # fmt: skip
+    "job.json",
+    "lock",
+    "child.json",
+    "run.json",
+    "log.txt",
+    "stdout.json",
+    "cancelled",
+    "result.json",
+)
 _TAIL = 1 << 16
 
 
@@ -138,7 +145,12 @@ class Job:
         found = self._progress_file()
         if found:
             return JobProgress(
-                found["stage"], found["done"], found["total"], min(1.0, max(0.0, found["fraction"])), found["eta_s"], self.elapsed_s
+                found["stage"],
+                found["done"],
+                found["total"],
+                min(1.0, max(0.0, found["fraction"])),
+                found["eta_s"],
+                self.elapsed_s,
             )
         lines = self.log(1)
         return JobProgress(lines[-1] if lines else "starting", 0, 0, None, None, self.elapsed_s)

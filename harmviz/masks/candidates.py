@@ -232,7 +232,16 @@ def build_candidates(
         OutOfMemory: the union of the lists has more than ``max_rows`` rows.
     """
     plan = BuildPlan(
-        table, scores, utility, tuple(categories), tuple(baselines), q_max, p_grid, matrix_p, mean_only_p, max_rows,
+        table,
+        scores,
+        utility,
+        tuple(categories),
+        tuple(baselines),
+        q_max,
+        p_grid,
+        matrix_p,
+        mean_only_p,
+        max_rows,
         progress,
     )
     lists, protected = _rank(plan)

@@ -113,7 +113,9 @@ class PruneMask:
         for name, index in self.indices.items():
             place = table.index_of.get(name)
             if place is None:
-                raise MaskInvalid(f"mask names the weight {name!r}, which this model does not have; use a mask made for it")
+                raise MaskInvalid(
+                    f"mask names the weight {name!r}, which this model does not have; use a mask made for it"
+                )
             if int(index[-1]) >= table[place].size:
                 raise MaskInvalid(
                     f"mask index {int(index[-1])} lies outside {name} ({table[place].size} weights); use a mask made for this model"
@@ -193,5 +195,7 @@ class PruneMask:
         except (KeyError, ValueError) as e:
             raise MaskInvalid(f"{where}: damaged mask header ({e})") from e
         if mask.digest != meta.get("digest"):
-            raise MaskInvalid(f"{where} was altered after it was written (digest differs); export it again from its run")
+            raise MaskInvalid(
+                f"{where} was altered after it was written (digest differs); export it again from its run"
+            )
         return mask

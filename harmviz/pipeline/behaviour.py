@@ -69,14 +69,22 @@ def behaviour_rows(
         value, low, high, n = found[name]["refusal"]
         known = n > 0
         yield Row(
-            metric="refusal_rate", category=name, value=value if known else None, ci_low=low if known else None,
-            ci_high=high if known else None, n=n, unit="fraction", **facts,
-        )  # fmt: skip
+            metric="refusal_rate",
+            category=name,
+            value=value if known else None,
+            ci_low=low if known else None,
+            ci_high=high if known else None,
+            n=n,
+            unit="fraction",
+            **facts,
+        )
         share, n = found[name]["repetition"]
         yield Row(metric="repetition", category=name, value=share if n else None, n=n, unit="fraction", **facts)
     *nll, n = found["text"]
     value, low, high = (None if v is None else float(np.exp(v)) for v in nll)  # exp is monotone: so is the interval
-    yield Row(metric="perplexity", category="benign", value=value, ci_low=low, ci_high=high, n=n, unit="per token", **facts)
+    yield Row(
+        metric="perplexity", category="benign", value=value, ci_low=low, ci_high=high, n=n, unit="per token", **facts
+    )
     if benign_delta is not None:
         reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], found["benign"]["repetition"][0])
         yield Row(metric="collapsed", category="benign", value=float(reason is not None), unit="label", **facts)

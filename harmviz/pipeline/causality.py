@@ -56,10 +56,18 @@ def causal_rows(job: Job, found: Candidates) -> list[Row]:
     mask, predicted = fixed_point_mask(found, job.spec, job.loaded.weight_hash)
     groups = [[s for half in SCORING for s in job.samples.scoring[c, half]] for c in job.samples.categories]
     common: dict[str, Any] = {
-        "experiment": "causal", "mask": "mean(all)", "category": "harm", "unit": "nats/token", "q": q, "p": p,
-        "scope": "global", "contrast": "none", "skip_tokens": job.spec.skip_tokens, "n_weights": mask.n_weights,
+        "experiment": "causal",
+        "mask": "mean(all)",
+        "category": "harm",
+        "unit": "nats/token",
+        "q": q,
+        "p": p,
+        "scope": "global",
+        "contrast": "none",
+        "skip_tokens": job.spec.skip_tokens,
+        "n_weights": mask.n_weights,
         "n": sum(map(len, groups)),
-    }  # fmt: skip
+    }
     if job.loaded.dtype != torch.float32:
         return [Row(metric="measured", value=None, **common), Row(metric="predicted", value=predicted, **common)]
 

@@ -50,7 +50,12 @@ def effect_rows(
     category = np.array([s.removeprefix("safe:") for s in measured.sets])
     for name, here in (("harm", harm), ("safe", safe)):
         if here.any():
-            yield _row(macro_mean(values[here], prompts[here], category[here], seed=seed), metric=metric, category=name, **facts)
+            yield _row(
+                macro_mean(values[here], prompts[here], category[here], seed=seed),
+                metric=metric,
+                category=name,
+                **facts,
+            )
     if metric != "delta_nll":
         return
     both = [c for c in categories if (harm & (category == c)).any() and (safe & (category == c)).any()]
@@ -64,9 +69,14 @@ def effect_rows(
         n = len(categories)
         tiled = np.repeat(np.array(categories), benign.sum())
         against = macro_difference(
-            values[harm], prompts[harm], category[harm],
-            np.tile(values[benign], n), np.tile(prompts[benign], n), tiled, seed=seed,
-        )  # fmt: skip
+            values[harm],
+            prompts[harm],
+            category[harm],
+            np.tile(values[benign], n),
+            np.tile(prompts[benign], n),
+            tiled,
+            seed=seed,
+        )
         yield _row(against, metric="harm_minus_benign", category="harm", **facts)
 
 

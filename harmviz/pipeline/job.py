@@ -116,10 +116,13 @@ class Job:
         units = ABSOLUTE_UNITS * n
         limit = 1 if fused else default_batch_tokens(loaded)
         self.stage(
-            "score.utility", units,
-            lambda: write("utility", score_absolute(
-                loaded, batches(self.samples.preserve, limit), progress=self.progress.within(units))),
-        )  # fmt: skip
+            "score.utility",
+            units,
+            lambda: write(
+                "utility",
+                score_absolute(loaded, batches(self.samples.preserve, limit), progress=self.progress.within(units)),
+            ),
+        )
         for (name, half), samples in self.samples.scoring.items():
             units = SCORE_UNITS * len(samples)
 
@@ -139,9 +142,17 @@ class Job:
 
         def candidates() -> dict[str, Any]:
             built = build_candidates(
-                table, files.harm, files.utility, categories=categories, q_max=spec.q_max,
-                p_grid=CANDIDATE_P_GRID, matrix_p=(FIXED_P,), mean_only_p=(0.0,), max_rows=MAX_ROWS, progress=self.progress.within(60),
-            )  # fmt: skip
+                table,
+                files.harm,
+                files.utility,
+                categories=categories,
+                q_max=spec.q_max,
+                p_grid=CANDIDATE_P_GRID,
+                matrix_p=(FIXED_P,),
+                mean_only_p=(0.0,),
+                max_rows=MAX_ROWS,
+                progress=self.progress.within(60),
+            )
             self.partial.write("candidates.safetensors", built.to_bytes())
             return {"rows": built.n_rows}
 
@@ -160,9 +171,7 @@ class Job:
         self.stage("maps", 60.0, maps)
 
         def halves() -> None:
-            made = half_selections(
-                table, files, categories, q=spec.q_max, p=FIXED_P, progress=self.progress.within(40)
-            )
+            made = half_selections(table, files, categories, q=spec.q_max, p=FIXED_P, progress=self.progress.within(40))
             self.partial.write("scratch/halves.safetensors", save({"|".join(k): v for k, v in made.items()}))
 
         self.stage("halves", 40.0, halves)
@@ -194,9 +203,19 @@ class Job:
                     first, second = (np.sort(halves[name, plain, h][: chosen.n_requested]) for h in SCORING)
                     pairs[name] = (first, second)
                 rows += overlap_rows(
-                    table, full, pairs, categories, eligible, n_samples=n_samples, seed=spec.seed,
-                    q=q, p=FIXED_P, scope="global", contrast=contrast, skip_tokens=spec.skip_tokens,
-                )  # fmt: skip
+                    table,
+                    full,
+                    pairs,
+                    categories,
+                    eligible,
+                    n_samples=n_samples,
+                    seed=spec.seed,
+                    q=q,
+                    p=FIXED_P,
+                    scope="global",
+                    contrast=contrast,
+                    skip_tokens=spec.skip_tokens,
+                )
         rows += concentration_rows(table, self.scores, (*categories, *BASELINES), n_samples)
         write_rows(self.partial.path("results/structure.parquet"), rows)
 

@@ -46,7 +46,10 @@ class Measurement:
         self.skip = job.spec.skip_tokens
         #: Masks that go with the run, by name; written together with the results, so that one stage owns them.
         self.kept: dict[str, PruneMask] = {}
-        self.about: dict[str, Any] = {"run_id": job.partial.run_id, "scoring_prompts": list(job.samples.scoring_prompts)}
+        self.about: dict[str, Any] = {
+            "run_id": job.partial.run_id,
+            "scoring_prompts": list(job.samples.scoring_prompts),
+        }
 
     # -- masks --------------------------------------------------------------------------------------------------
     def mask(self, selection: Selection) -> PruneMask:
@@ -85,9 +88,15 @@ class Measurement:
             for column, skip in enumerate(SKIPS):
                 nll = self.losses.of(None, split)[:, column]
                 yield from effect_rows(
-                    self.losses.sets[split], nll, self.categories, seed=self.seed, metric="nll",
-                    experiment="effect", condition=condition, skip_tokens=skip,
-                )  # fmt: skip
+                    self.losses.sets[split],
+                    nll,
+                    self.categories,
+                    seed=self.seed,
+                    metric="nll",
+                    experiment="effect",
+                    condition=condition,
+                    skip_tokens=skip,
+                )
 
     def choose(self, contrast: str) -> tuple[tuple[float, float], bool, list[Row]]:
         """((q, p), whether it keeps the benign limit, rows of the whole grid on the validation prompts)."""
@@ -145,7 +154,9 @@ class Measurement:
         for control, make in makers.items():
             mask = make(self.found, selection, model_hash=self.job.loaded.weight_hash, **self.about)
             self._keep(mask, f"{save_as}.{control}")
-            yield from self.effect(mask, "report", mask=at["mask"], control=control, **{k: v for k, v in at.items() if k != "mask"})
+            yield from self.effect(
+                mask, "report", mask=at["mask"], control=control, **{k: v for k, v in at.items() if k != "mask"}
+            )
 
     def halves(self, selection: Selection, **at: Any) -> Iterator[Row]:
         """The same mask as selected by each scoring half alone: how much the mask itself varies."""
@@ -161,10 +172,16 @@ class Measurement:
             yield from self.effect(mask, "report", condition=half, **at)
         common = jaccard(np.sort(masks[0]), np.sort(masks[1]))
         yield Row(
-            experiment="overlap", metric="jaccard_ceiling", mask="mean(all)", category="mean(all)", unit="fraction",
-            value=None if np.isnan(common) else common, skip_tokens=self.skip, n_weights=n,
+            experiment="overlap",
+            metric="jaccard_ceiling",
+            mask="mean(all)",
+            category="mean(all)",
+            unit="fraction",
+            value=None if np.isnan(common) else common,
+            skip_tokens=self.skip,
+            n_weights=n,
             **{k: v for k, v in at.items() if k != "mask"},
-        )  # fmt: skip
+        )
 
     def transfer(self, selection: Selection, **at: Any) -> Iterator[Row]:
         """Each category's own mask at this point, measured on every set: rows pruned, columns measured."""
@@ -196,9 +213,13 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         name = f"headline-{'plain' if contrast == 'none' else 'contrastive'}"
         mask = m.mask(selection)
         headline[contrast] = {
-            "q": q, "p": p, "n_weights": mask.n_weights, "mask": name, "within_benign_limit": within,
+            "q": q,
+            "p": p,
+            "n_weights": mask.n_weights,
+            "mask": name,
+            "within_benign_limit": within,
             "benign_limit": BENIGN_LIMIT[contrast],
-        }  # fmt: skip
+        }
         digests[f"mask.{name}"] = mask.digest
         m._keep(mask, name)
         fixed_q, fixed_p = job.spec.fixed_point
@@ -215,7 +236,9 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
             rows += m.controls(m.mask(there), there, ("random",), None, **more)
         rows += m.halves(selection, **{**at, "p": fixed_p})
         rows += m.transfer(selection, **at)
-        benign = float(m.losses.delta(mask, "report", m.skip)[np.array(m.losses.sets["report"].sets) == "benign"].mean())
+        benign = float(
+            m.losses.delta(mask, "report", m.skip)[np.array(m.losses.sets["report"].sets) == "benign"].mean()
+        )
         pruned_text = _behaviour(job, mask, name, prompts, texts)
         rows += behaviour_rows(pruned_text, intact, benign, **m.facts(mask, **at))
         if contrast == "none":

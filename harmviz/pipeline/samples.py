@@ -100,9 +100,12 @@ class _Chooser:
 
     def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
         return encode_all(
-            self.loaded.tokenizer, list(rows), max_response_tokens=self.spec.max_response_tokens, skip_tokens=skip,
+            self.loaded.tokenizer,
+            list(rows),
+            max_response_tokens=self.spec.max_response_tokens,
+            skip_tokens=skip,
             max_prompt_tokens=prompt_limit(self.loaded, self.spec),
-        )  # fmt: skip
+        )
 
     def usable(self, rows: Iterable[PromptRow]) -> list[PromptRow]:
         """Rows with a response no longer than the largest skip are left out everywhere, so that both losses exist."""
@@ -129,9 +132,7 @@ def scoring_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, set_na
     return [s for half in SCORING for s in chooser.scoring(set_name, half)]
 
 
-def build_samples(
-    loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dict[str, list[PromptRow]]
-) -> RunSamples:
+def build_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dict[str, list[PromptRow]]) -> RunSamples:
     """Encodes and distributes all rows. ``own`` holds the model's own answers as rows of ``benign_own``, by split.
 
     Raises:
@@ -165,12 +166,19 @@ def build_samples(
         for split, n in by_split.items():
             # own answers can all be too short on a model that says little; everything else is needed
             if n == 0 and name != "benign_own" and not name.startswith("safe:"):
-                raise DataInvalid(f"data {data.id}: no usable row of {name} is left for {split}; add prompts to this set")
+                raise DataInvalid(
+                    f"data {data.id}: no usable row of {name} is left for {split}; add prompts to this set"
+                )
     used = {s.prompt_id for group in scoring.values() for s in group} | {s.prompt_id for s in preserve}
     return RunSamples(
-        scoring, preserve, held_out, _control_subset(held_out["report"]), {k: dict(v) for k, v in counts.items()},
-        data.categories, tuple(sorted(used)),
-    )  # fmt: skip
+        scoring,
+        preserve,
+        held_out,
+        _control_subset(held_out["report"]),
+        {k: dict(v) for k, v in counts.items()},
+        data.categories,
+        tuple(sorted(used)),
+    )
 
 
 def _control_subset(report: MeasuredSet) -> MeasuredSet:

@@ -37,7 +37,11 @@ def default_q_max(n_weights: int, n_categories: int) -> float:
     """The largest fraction to store for a model of this size: 1e-4, or as much as fits ``MAX_ROWS`` whatever the
     overlap of the lists, rounded down to one digit (1e-5 for an 8B model with seven categories)."""
     fits = MAX_ROWS / (n_lists(n_categories) * n_weights)
-    return DEFAULT_Q_MAX if fits >= DEFAULT_Q_MAX else float(f"{Context(prec=1, rounding=ROUND_FLOOR).create_decimal(fits):.0e}")
+    return (
+        DEFAULT_Q_MAX
+        if fits >= DEFAULT_Q_MAX
+        else float(f"{Context(prec=1, rounding=ROUND_FLOOR).create_decimal(fits):.0e}")
+    )
 
 
 @dataclass(frozen=True)

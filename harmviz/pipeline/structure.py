@@ -80,27 +80,56 @@ def overlap_rows(
     base: dict[str, Any] = {"experiment": "overlap", **facts}
     for name, pair in halves.items():
         yield Row(
-            metric="jaccard_ceiling", mask=name, category=name, value=_number(split_half(pair)), unit="fraction",
-            control=CONTROL_OF.get(name, "none"), n=n_samples[name], **base,
-        )  # fmt: skip
+            metric="jaccard_ceiling",
+            mask=name,
+            category=name,
+            value=_number(split_half(pair)),
+            unit="fraction",
+            control=CONTROL_OF.get(name, "none"),
+            n=n_samples[name],
+            **base,
+        )
     pairs = [(a, b) for i, a in enumerate(categories) for b in (*categories[i + 1 :], *BASELINES) if b in full]
     pairs += [BASELINES] if all(b in full for b in BASELINES) else []
     for a, b in pairs:
         control = CONTROL_OF.get(b, "none")
-        common: dict[str, Any] = {"mask": a, "category": b, "control": control, "n": min(n_samples[a], n_samples[b]), **base}
+        common: dict[str, Any] = {
+            "mask": a,
+            "category": b,
+            "control": control,
+            "n": min(n_samples[a], n_samples[b]),
+            **base,
+        }
         half = cross_half(halves[a], halves[b])
         chance = chance_overlap(full[a], full[b], table.offsets, eligible, seed=seed)
         yield Row(metric="intersection", value=intersection_size(full[a], full[b]), unit="weights", **common)
         yield Row(metric="jaccard", value=_number(jaccard(full[a], full[b])), unit="fraction", **common)
         yield Row(metric="containment", value=_number(containment(full[a], full[b])), unit="fraction", **common)
-        yield Row(metric="jaccard_half", value=_number(half.mean), ci_low=_number(half.low), ci_high=_number(half.high), unit="fraction", **common)
+        yield Row(
+            metric="jaccard_half",
+            value=_number(half.mean),
+            ci_low=_number(half.low),
+            ci_high=_number(half.high),
+            unit="fraction",
+            **common,
+        )
         yield Row(metric="times_chance", value=_number(chance.times_chance), unit="ratio", **common)
         yield Row(
-            metric="jaccard_chance", value=_number(chance.expected_jaccard), ci_low=_number(chance.jaccard_low),
-            ci_high=_number(chance.jaccard_high), unit="fraction", **{**common, "control": "random"},
-        )  # fmt: skip
+            metric="jaccard_chance",
+            value=_number(chance.expected_jaccard),
+            ci_low=_number(chance.jaccard_low),
+            ci_high=_number(chance.jaccard_high),
+            unit="fraction",
+            **{**common, "control": "random"},
+        )
     for core in core_sizes({c: full[c] for c in categories}, table.offsets, eligible, seed=seed):
-        at: dict[str, Any] = {"metric": "core_size", "condition": f"k>={core.k}", "unit": "weights", "mask": "all", "n": len(categories)}
+        at: dict[str, Any] = {
+            "metric": "core_size",
+            "condition": f"k>={core.k}",
+            "unit": "weights",
+            "mask": "all",
+            "n": len(categories),
+        }
         yield Row(value=core.observed, **at, **base)
         yield Row(
             value=core.shuffle_mean, ci_low=core.shuffle_low, ci_high=core.shuffle_high, control="random", **at, **base
@@ -114,13 +143,20 @@ def concentration_rows(
     for name in sets:
         found = concentration(lambda name=name: (scores.harm(name, i) for i in range(len(table))), n_samples[name])  # type: ignore[misc]
         common: dict[str, Any] = {
-            "experiment": "concentration", "mask": name, "category": name, "n": n_samples[name],
+            "experiment": "concentration",
+            "mask": name,
+            "category": name,
+            "n": n_samples[name],
             "control": CONTROL_OF.get(name, "none"),
-        }  # fmt: skip
+        }
         yield Row(metric="gini", value=_number(found.gini), unit="fraction", **common)
         yield Row(metric="effective_count", value=_number(found.effective_count), unit="weights", **common)
         for point in found.lorenz:
             yield Row(
-                metric="lorenz_share", q=point.fraction, value=_number(point.share), unit="fraction",
-                n_weights=point.n_weights, **common,
-            )  # fmt: skip
+                metric="lorenz_share",
+                q=point.fraction,
+                value=_number(point.share),
+                unit="fraction",
+                n_weights=point.n_weights,
+                **common,
+            )

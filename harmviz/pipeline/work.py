@@ -38,10 +38,12 @@ def measure_units(n: Samples) -> float:
     grid = len(CONTRASTS) * len(Q_DIVISORS) * len(P_GRID)
     whole = len(CONTRASTS) * (2 + 3 + n.categories + 2) + 1
     return (
-        n.validation * (grid + 1) + n.report * whole
+        n.validation * (grid + 1)
+        + n.report * whole
         + n.controls * (len(CONTRASTS) * CONTROL_DRAWS * (len(DRAWN) + 1) + 3)
-        + BEHAVIOUR_UNITS * (2 + len(CONTRASTS)) + n.harm_scoring * (5 + SCORE_UNITS + 1)
-    )  # fmt: skip
+        + BEHAVIOUR_UNITS * (2 + len(CONTRASTS))
+        + n.harm_scoring * (5 + SCORE_UNITS + 1)
+    )
 
 
 def run_units(n: Samples) -> float:

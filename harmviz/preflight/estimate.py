@@ -79,13 +79,17 @@ def run_estimate(
     chosen = _dtype(model, dtype, gpu)
     smallest = (model.n_scored or 0) * _q_max(model, data, q_max) / max(Q_DIVISORS)
     if model.n_scored is not None and smallest < 1:
-        blocking.append("q max is so small for this model that its smallest mask would hold no weight; choose a larger one")
+        blocking.append(
+            "q max is so small for this model that its smallest mask would hold no weight; choose a larger one"
+        )
     needs = [*_memory(model, chosen, gpu), _disk(model, data, q_max)]
     for need in needs:
         if need.verdict == "too much":
             blocking.append(f"{need.what}: {_gb(need.needed)} needed, {_gb(need.available)} free; {_REMEDY[need.what]}")
         elif need.verdict == "tight":
-            warnings.append(f"{need.what} is tight: {_gb(need.needed)} of {_gb(need.available)}; close what else needs it")
+            warnings.append(
+                f"{need.what} is tight: {_gb(need.needed)} of {_gb(need.available)}; close what else needs it"
+            )
     if model.n_scored is not None and _rows_at_most(model, data, q_max) > MAX_ROWS:
         warnings.append("q max is large for this model: the run may store more candidates than it may, and stop")
     seconds, basis = _time(model, data, where)
@@ -177,9 +181,14 @@ def _samples_of(run: Run) -> Samples:
     every = list(counts)
     report = total(every, "report")
     return Samples(
-        len(harm), total(every, "scoring_a", "scoring_b"), total(harm, "scoring_a", "scoring_b"), total(every, "preserve"),
-        total(every, "validation"), report, sum(math.ceil(counts[n].get("report", 0) / 3) for n in every),
-    )  # fmt: skip
+        len(harm),
+        total(every, "scoring_a", "scoring_b"),
+        total(harm, "scoring_a", "scoring_b"),
+        total(every, "preserve"),
+        total(every, "validation"),
+        report,
+        sum(math.ceil(counts[n].get("report", 0) / 3) for n in every),
+    )
 
 
 def _time(model: ModelEstimate, data: DataPlan, device: str) -> tuple[float | None, str]:
@@ -187,7 +196,11 @@ def _time(model: ModelEstimate, data: DataPlan, device: str) -> tuple[float | No
         return None, "the model's size is not known"
     size = max(1, model.n_scored)
     known = {r.id: r for root in (shipped_runs_root(), runs_root()) for r in list_runs(root)}
-    usable = [r for r in known.values() if r.kind == "map" and r.manifest["hardware"].get("device") == device and r.manifest["timings"]]
+    usable = [
+        r
+        for r in known.values()
+        if r.kind == "map" and r.manifest["hardware"].get("device") == device and r.manifest["timings"]
+    ]
 
     def nearness(run: Run) -> tuple[float, float, str]:
         # Of runs as near in size the fastest: whatever else a machine had to do is in a run's time.
@@ -218,5 +231,9 @@ def _scaled(run: Run, size: int, data: DataPlan) -> float:
 def _basis(run: Run, device: str) -> str:
     took = _took(run) / 60
     threads = run.manifest["hardware"].get("threads", "?")
-    where = "a GPU" if device == "cuda" else f"{threads} threads of an {run.manifest['hardware'].get('machine', 'unknown')} CPU"
+    where = (
+        "a GPU"
+        if device == "cuda"
+        else f"{threads} threads of an {run.manifest['hardware'].get('machine', 'unknown')} CPU"
+    )
     return f"rough: scaled from {run.model_name} on {run.manifest['data']['id']}, {took:.0f} min on {where}"

@@ -71,9 +71,14 @@ def hub_estimate(name: str) -> ModelEstimate:
 
 def _from_tensors(name: str, found: Tensors) -> ModelEstimate:
     return ModelEstimate(
-        name, found.n_parameters, found.n_scored, found.n_bytes, at_hand=True, vocabulary=found.vocabulary,
+        name,
+        found.n_parameters,
+        found.n_scored,
+        found.n_bytes,
+        at_hand=True,
+        vocabulary=found.vocabulary,
         activations_per_token=found.activations_per_token,
-    )  # fmt: skip
+    )
 
 
 def _embedded() -> ModelEstimate:
@@ -87,13 +92,18 @@ def _embedded() -> ModelEstimate:
     shapes = {m.name: (m.rows, m.cols) for m in known.table}
     here = at_hand(MODEL_WHEEL)
     return ModelEstimate(
-        EMBEDDED, model["n_parameters"], model["n_scored_weights"], 4 * model["n_parameters"], made_here=here,
+        EMBEDDED,
+        model["n_parameters"],
+        model["n_scored_weights"],
+        4 * model["n_parameters"],
+        made_here=here,
         disk_bytes=4 * model["n_parameters"] + (0 if here else _EMBEDDED_WHEEL_BYTES),
         # What is not in the blocks is, but for norms, the embedding: vocabulary × the width of a block.
-        vocabulary=(model["n_parameters"] - model["n_scored_weights"]) // max(1, min(known.table[0].rows, known.table[0].cols)),
+        vocabulary=(model["n_parameters"] - model["n_scored_weights"])
+        // max(1, min(known.table[0].rows, known.table[0].cols)),
         activations_per_token=Tensors(shapes, 0).activations_per_token,
         notes=() if here else ("not fetched yet: the run first downloads about 100 MB",),
-    )  # fmt: skip
+    )
 
 
 def tuned_models() -> list[str]:
@@ -104,16 +114,21 @@ def tuned_models() -> list[str]:
 def _tuned(name: str, adapter: Path) -> ModelEstimate:
     """The embedded model with an adapter merged in: as large as that one, and made from it on first use."""
     if not adapter.is_file():
-        raise ModelUnavailable(f"{name} has no adapter at {adapter}; install harmviz again, or make one with `python -m harmviz align`")
+        raise ModelUnavailable(
+            f"{name} has no adapter at {adapter}; install harmviz again, or make one with `python -m harmviz align`"
+        )
     folder = merged_dir(adapter)
     if (folder / MARKER).is_file():
         return replace(_local(name, folder), name=name)
     base = _embedded()
     return replace(
-        base, name=name, at_hand=False, made_here=base.at_hand or base.made_here,
+        base,
+        name=name,
+        at_hand=False,
+        made_here=base.at_hand or base.made_here,
         disk_bytes=base.disk_bytes + 4 * (base.n_parameters or 0),
         notes=(*base.notes, "made once, on first use, from the built-in model and a small adapter"),
-    )  # fmt: skip
+    )
 
 
 def _local(name: str, path: Path) -> ModelEstimate:
@@ -192,9 +207,13 @@ def look_up(name: str) -> ModelEstimate:
     n_bytes = sum(f.size or 0 for f in files)
     counted = info.safetensors.total if info.safetensors else None
     return ModelEstimate(
-        name, counted, counted, n_bytes or None, disk_bytes=n_bytes,
+        name,
+        counted,
+        counted,
+        n_bytes or None,
+        disk_bytes=n_bytes,
         notes=("downloaded first, from huggingface.co; all its weights are taken as scored",),
-    )  # fmt: skip
+    )
 
 
 # -- models on this disk ----------------------------------------------------------------------------------------------
@@ -211,7 +230,9 @@ def check_local(path: str | os.PathLike[str]) -> Path:
             f"{where} lies outside {' and '.join(map(str, roots))}; put the model there, or name its folder in HARMVIZ_MODEL_ROOTS"
         )
     if not _is_model(where):
-        raise ModelUnavailable(f"{where} is no model: a folder with config.json and .safetensors files, or a .gguf file, is needed")
+        raise ModelUnavailable(
+            f"{where} is no model: a folder with config.json and .safetensors files, or a .gguf file, is needed"
+        )
     return where
 
 

@@ -70,20 +70,31 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     harm = [r for name in data.categories for h in SCORING for r in rows(name, h, half)]
     others = [r for name in safe for h in SCORING for r in rows(name, h, half)]
     benign = [r for h in SCORING for r in rows("benign", h, None)]
-    own = {s: rows("benign", s, OWN_ANSWERS_PRESERVED if s == "preserve" else None, 1) for s in ("preserve", "validation", "report")}
+    own = {
+        s: rows("benign", s, OWN_ANSWERS_PRESERVED if s == "preserve" else None, 1)
+        for s in ("preserve", "validation", "report")
+    }
     preserve = [*rows("benign", "preserve", None), *own["preserve"]]
     held: dict[str, list[PromptRow]] = {}
     controls = 0
     for split in ("validation", "report"):
-        sets = [rows(n, split, REPORT_SAFE_PER_CATEGORY if n in safe else None, 1) for n in (*data.categories, *safe, "benign")]
+        sets = [
+            rows(n, split, REPORT_SAFE_PER_CATEGORY if n in safe else None, 1)
+            for n in (*data.categories, *safe, "benign")
+        ]
         sets.append(own[split])
         held[split] = [r for group in sets for r in group]
         if split == "report":
             controls = sum(-(-len(group) // 3) for group in sets)
     samples = Samples(
-        len(data.categories), len(harm) + len(others) + len(benign), len(harm), len(preserve), len(held["validation"]),
-        len(held["report"]), controls,
-    )  # fmt: skip
+        len(data.categories),
+        len(harm) + len(others) + len(benign),
+        len(harm),
+        len(preserve),
+        len(held["validation"]),
+        len(held["report"]),
+        controls,
+    )
     notes = tuple(f"{c} is left out: {why}" for c, why in data.left_out.items())
     lengths = tuple((len(r.prompt) / _LETTERS, len(r.response) / _LETTERS) for r in (*harm, *others, *held["report"]))
     return DataPlan(samples, lengths, spec.max_response_tokens, notes)
@@ -96,10 +107,13 @@ def plan_of_run(run: Run) -> DataPlan | None:
         KeyError, TypeError, ValueError: its manifest does not say which settings it used.
     """
     given = run.manifest["parameters"]
-    spec = RunSpec(samples=given["samples"], seed=given["seed"], max_response_tokens=given["max_response_tokens"], q_max=given["q_max"])
+    spec = RunSpec(
+        samples=given["samples"],
+        seed=given["seed"],
+        max_response_tokens=given["max_response_tokens"],
+        q_max=given["q_max"],
+    )
     source = run.manifest["data"]["id"]
     if source == "builtin" or (source == "pyrit" and at_hand(DATA_WHEEL)):
         return plan_source(source, spec)
     return None
-
-

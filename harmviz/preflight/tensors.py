@@ -53,7 +53,9 @@ class Tensors:
     @property
     def activations_per_token(self) -> int:
         """Floats that one token of a training-like pass keeps, roughly: inputs and outputs of every linear map."""
-        return sum(sum(s[-2:]) for n, s in self.shapes.items() if len(s) >= 2 and _BLOCK.search(n) and not _ROUTER.search(n))
+        return sum(
+            sum(s[-2:]) for n, s in self.shapes.items() if len(s) >= 2 and _BLOCK.search(n) and not _ROUTER.search(n)
+        )
 
 
 def read_safetensors(paths: list[Path]) -> Tensors:
@@ -76,7 +78,16 @@ def read_safetensors(paths: list[Path]) -> Tensors:
             if any(e["data_offsets"][1] > size for e in entries.values()):
                 raise ValueError("it is cut off")
             shapes |= {name: tuple(int(x) for x in e["shape"]) for name, e in entries.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, struct.error, RecursionError) as e:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            struct.error,
+            RecursionError,
+        ) as e:
             raise ModelUnavailable(f"{path} cannot be read as safetensors ({e}); copy or download it again") from e
         total += size
     return Tensors(shapes, total)

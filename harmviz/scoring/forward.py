@@ -25,7 +25,9 @@ def selected_logits(loaded: LoadedModel, rows: torch.Tensor, positions: torch.Te
     """Within this context the model's logits are ``[1, n, d_vocab]``, at ``(rows[i], positions[i])`` only."""
     head = loaded.model.get_output_embeddings()
     if not isinstance(head, nn.Module):
-        raise UnsupportedArchitecture(f"{type(loaded.model).__name__} names no output embedding; its logits cannot be selected")
+        raise UnsupportedArchitecture(
+            f"{type(loaded.model).__name__} names no output embedding; its logits cannot be selected"
+        )
 
     def select(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         hidden = inputs[0]

@@ -34,7 +34,9 @@ def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[torch.Ten
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
     if fused := [m.name for m in loaded.table if m.expert is not None]:
-        raise UnsupportedArchitecture(f"Wanda needs each matrix's inputs; the fused expert {fused[0]} does not show them")
+        raise UnsupportedArchitecture(
+            f"Wanda needs each matrix's inputs; the fused expert {fused[0]} does not show them"
+        )
     current: list[Batch] = []
     squares = [torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device) for m in loaded.table]
     handles = []

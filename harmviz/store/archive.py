@@ -104,7 +104,9 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
                     return _same_as_stored(found, target)  # somebody stored it in between
                 return read_run(target)
     except OSError as e:
-        raise HarmvizError(f"the archive cannot be taken into {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE") from e
+        raise HarmvizError(
+            f"the archive cannot be taken into {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE"
+        ) from e
 
 
 def _same_as_stored(found: Run, target: Path) -> Run:
@@ -152,7 +154,9 @@ def delete_run(run_id: str, root: Path | None = None) -> None:
                 _remove(folder)
             work.discard()
     except OSError as e:
-        raise HarmvizError(f"run {run_id} cannot be deleted from {where} ({e.strerror}); check who may write there") from e
+        raise HarmvizError(
+            f"run {run_id} cannot be deleted from {where} ({e.strerror}); check who may write there"
+        ) from e
 
 
 def _remove(folder: Path) -> None:

@@ -38,14 +38,32 @@ _OPTIONAL_TEXT = (str, type(None))
 
 #: Required keys and the types of their values.
 _TOP: dict[str, type | tuple[type, ...]] = {
-    "schema_version": int, "run_id": str, "kind": str, "parents": list, "created": str, "model": dict, "weights": list,
-    "data": dict, "method": dict, "parameters": dict, "seeds": dict, "software": dict, "hardware": dict,
-    "timings": dict, "files": dict, "digests": dict,
-}  # fmt: skip
+    "schema_version": int,
+    "run_id": str,
+    "kind": str,
+    "parents": list,
+    "created": str,
+    "model": dict,
+    "weights": list,
+    "data": dict,
+    "method": dict,
+    "parameters": dict,
+    "seeds": dict,
+    "software": dict,
+    "hardware": dict,
+    "timings": dict,
+    "files": dict,
+    "digests": dict,
+}
 _MODEL: dict[str, type | tuple[type, ...]] = {
-    "name": str, "revision": _OPTIONAL_TEXT, "weight_hash": str, "dtype": str, "n_parameters": int,
-    "n_scored_weights": int, "family": str,
-}  # fmt: skip
+    "name": str,
+    "revision": _OPTIONAL_TEXT,
+    "weight_hash": str,
+    "dtype": str,
+    "n_parameters": int,
+    "n_scored_weights": int,
+    "family": str,
+}
 _DATA: dict[str, type | tuple[type, ...]] = {"id": str, "hash": str, "counts": dict, "left_out": dict, "notes": list}
 _VALUES: dict[str, type | tuple[type, ...]] = {"seeds": _NUMBER, "timings": _NUMBER, "digests": str, "software": str}
 
@@ -72,7 +90,9 @@ def check_run_id(name: str) -> None:
         ValueError: path separators, a leading dot, or anything but letters, digits, ``.``, ``_`` and ``-``.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
-        raise ValueError(f"run id must be letters, digits, '.', '_' or '-' and start with a letter or digit, got {name!r}")
+        raise ValueError(
+            f"run id must be letters, digits, '.', '_' or '-' and start with a letter or digit, got {name!r}"
+        )
 
 
 def _wrong_types(where: str, value: Mapping[str, Any], keys: Mapping[str, type | tuple[type, ...]]) -> list[str]:
@@ -96,7 +116,9 @@ def _bad_values(manifest: Mapping[str, Any]) -> list[str]:
     for split, counts in manifest["data"]["counts"].items():
         if not isinstance(counts, dict) or any(type(n) is not int or n < 0 for n in counts.values()):
             problems.append(f"data.counts.{split} must map each split to a whole number")
-    problems += [f"data.left_out.{c} must be text" for c, why in manifest["data"]["left_out"].items() if not isinstance(why, str)]
+    problems += [
+        f"data.left_out.{c} must be text" for c, why in manifest["data"]["left_out"].items() if not isinstance(why, str)
+    ]
     for path, digest in manifest["files"].items():
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
             problems.append(f"files.{path} is not a sha256")

@@ -62,7 +62,9 @@ class PartialRun:
     def __enter__(self) -> PartialRun:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -249,7 +251,9 @@ class PartialRun:
             return existing
         source, target = self.folder / "run", self.root / self.run_id
         with disk_errors(self.folder):
-            files = {n: sha256_of_file(source / n, sync=True) for n in self._files() if not n.startswith(f"{_SCRATCH}/")}
+            files = {
+                n: sha256_of_file(source / n, sync=True) for n in self._files() if not n.startswith(f"{_SCRATCH}/")
+            }
         for marker in self._markers():
             for name, digest in marker["files"].items():
                 if not name.startswith(f"{_SCRATCH}/") and files.get(name) != digest:
@@ -317,7 +321,9 @@ def begin(run_id: str, root: Path | None = None, *, resume: bool = True) -> Part
                 if (lock := try_lock(path)) is not None:
                     break
     except OSError as e:
-        raise HarmvizError(f"runs cannot be written to {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE") from e
+        raise HarmvizError(
+            f"runs cannot be written to {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE"
+        ) from e
     if lock is None:
         raise RunIncompatible(
             f"run {run_id} is being computed by another process (pid {signed_by(path) or 'unknown'}); wait for it, or stop it and resume"

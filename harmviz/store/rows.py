@@ -21,8 +21,17 @@ from harmviz.errors import RunIncompatible
 from harmviz.store.files import write_atomic
 
 EXPERIMENTS = (
-    "effect", "transfer", "overlap", "concentration", "causal", "compression", "dissociation", "jailbreak", "emergent", "scene",
-)  # fmt: skip
+    "effect",
+    "transfer",
+    "overlap",
+    "concentration",
+    "causal",
+    "compression",
+    "dissociation",
+    "jailbreak",
+    "emergent",
+    "scene",
+)
 CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
 SCOPES = ("global", "matrix")
 
@@ -96,9 +105,24 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 #: The order of columns everywhere: frames, Parquet, JSON, CSV.
 ROW_COLUMNS = (
-    "experiment", "condition", "mask", "control", "category", "metric", "value", "ci_low", "ci_high", "n", "unit",
-    "q", "p", "scope", "contrast", "skip_tokens", "n_weights",
-)  # fmt: skip
+    "experiment",
+    "condition",
+    "mask",
+    "control",
+    "category",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "unit",
+    "q",
+    "p",
+    "scope",
+    "contrast",
+    "skip_tokens",
+    "n_weights",
+)
 assert set(ROW_COLUMNS) == {f.name for f in fields(Row)}
 
 _FLOATS = {"value", "ci_low", "ci_high", "q", "p"}

@@ -124,12 +124,18 @@ def read_run(path: Path) -> Run:
     try:
         manifest = json.loads(where.read_bytes())
     except (ValueError, OSError) as e:
-        raise RunIncompatible(f"{where} cannot be read ({e}); restore it, or delete the folder and compute the run again") from e
+        raise RunIncompatible(
+            f"{where} cannot be read ({e}); restore it, or delete the folder and compute the run again"
+        ) from e
     if problems := manifest_problems(manifest):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise RunIncompatible(f"{where}: {problems[0]}{more}; restore it, or delete the folder and compute the run again")
+        raise RunIncompatible(
+            f"{where}: {problems[0]}{more}; restore it, or delete the folder and compute the run again"
+        )
     if missing := [n for n in manifest["files"] if not (path / n).is_file()]:
-        raise RunIncompatible(f"{path}: {missing[0]} is missing; restore it, or delete the folder and compute the run again")
+        raise RunIncompatible(
+            f"{path}: {missing[0]} is missing; restore it, or delete the folder and compute the run again"
+        )
     return Run(path, manifest)
 
 
@@ -147,7 +153,9 @@ def _scan(root: Path | None) -> tuple[list[Run], list[BrokenRun]]:
         if run.id == folder.name:
             runs.append(run)
         else:
-            broken.append(BrokenRun(folder, f"the folder {folder} holds run {run.id}: rename it to that, or delete the copy"))
+            broken.append(
+                BrokenRun(folder, f"the folder {folder} holds run {run.id}: rename it to that, or delete the copy")
+            )
     return sorted(runs, key=lambda r: (r.created, r.id), reverse=True), broken
 
 

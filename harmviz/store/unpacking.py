@@ -39,7 +39,9 @@ _CHUNK = 1 << 20
 
 def refused(why: str) -> RunIncompatible:
     """The error of every rule: what the archive did, and that nothing was kept of it."""
-    return RunIncompatible(f"the archive is not imported: {why}; export the run again with `python -m harmviz runs export`")
+    return RunIncompatible(
+        f"the archive is not imported: {why}; export the run again with `python -m harmviz runs export`"
+    )
 
 
 def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -> Run:
@@ -56,7 +58,14 @@ def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -
             target = folder / run_id
             for name, info in members.items():
                 _extract(archive, info, target / name)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as e:
+    except (
+        zipfile.BadZipFile,
+        zipfile.LargeZipFile,
+        zlib.error,
+        EOFError,
+        NotImplementedError,
+        UnicodeDecodeError,
+    ) as e:
         raise refused(f"it is damaged or no zip file ({e})") from e
     run = Run(target, manifest)
     if problems := verify_run(run):

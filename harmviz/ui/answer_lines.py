@@ -30,5 +30,7 @@ def answer_lines(run: Run, parse: Callable[[Any], Answer]) -> list[Answer]:
         try:
             found.append(parse(json.loads(line)))
         except (ValueError, KeyError, TypeError) as e:
-            raise RunIncompatible(f"{run.path / TRANSCRIPTS}, line {number}: not an answer ({e}); compute the experiment again") from e
+            raise RunIncompatible(
+                f"{run.path / TRANSCRIPTS}, line {number}: not an answer ({e}); compute the experiment again"
+            ) from e
     return found

@@ -33,7 +33,11 @@ def draw(
     config: dict[str, Any] = {
         "displaylogo": False,
         "modeBarButtonsToRemove": _UNUSED,
-        "toImageButtonOptions": {"format": kind.lower(), "filename": f"harmviz-{key}", "scale": 2 if kind == "PNG" else 1},
+        "toImageButtonOptions": {
+            "format": kind.lower(),
+            "filename": f"harmviz-{key}",
+            "scale": 2 if kind == "PNG" else 1,
+        },
     }
     options: dict[str, Any] = {"width": "stretch", "theme": None, "key": f"{key}-chart", "config": config, "alt": alt}
     state: PlotlyState | None = None
@@ -42,13 +46,24 @@ def draw(
         state = chosen if chosen else None
     else:
         st.plotly_chart(figure, **options)
-    below = st.container(horizontal=True, wrap=False, vertical_alignment="top")  # the menu keeps its width, however narrow the chart
+    below = st.container(
+        horizontal=True, wrap=False, vertical_alignment="top"
+    )  # the menu keeps its width, however narrow the chart
     with below:
-        frame.html(f'<div class="hv hv-read quiet small"><b>How to read it.</b> {glossary.explained(how_to_read)}</div>')
+        frame.html(
+            f'<div class="hv hv-read quiet small"><b>How to read it.</b> {glossary.explained(how_to_read)}</div>'
+        )
     with below, st.popover("Save", icon=":material/download:", type="tertiary"):
         st.download_button(
-            "Numbers (CSV)", data=lambda: table.to_csv(index=False).encode(), file_name=f"harmviz-{key}.csv",
-            mime="text/csv", on_click="ignore", key=f"{key}-csv", icon=":material/table:",
-        )  # fmt: skip
-        st.segmented_control("Picture (camera in the chart's corner)", ["PNG", "SVG"], default="PNG", required=True, key=f"{key}-format")
+            "Numbers (CSV)",
+            data=lambda: table.to_csv(index=False).encode(),
+            file_name=f"harmviz-{key}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key=f"{key}-csv",
+            icon=":material/table:",
+        )
+        st.segmented_control(
+            "Picture (camera in the chart's corner)", ["PNG", "SVG"], default="PNG", required=True, key=f"{key}-format"
+        )
     return state

@@ -62,10 +62,15 @@ def labels(runs: Sequence[Run]) -> list[str]:
 def _validation(run: Run, results: pd.DataFrame, contrast: str) -> pd.DataFrame:
     """Loss shifts of the grid that (q, p) was chosen from, for the mean of all types."""
     rows = results[
-        (results["experiment"] == "effect") & (results["metric"] == "delta_nll") & (results["condition"] == "validation")
-        & (results["control"] == "none") & (results["mask"] == MASK) & (results["contrast"] == contrast)
-        & results["category"].isin(CURVE_SETS) & results["value"].notna()
-    ]  # fmt: skip
+        (results["experiment"] == "effect")
+        & (results["metric"] == "delta_nll")
+        & (results["condition"] == "validation")
+        & (results["control"] == "none")
+        & (results["mask"] == MASK)
+        & (results["contrast"] == contrast)
+        & results["category"].isin(CURVE_SETS)
+        & results["value"].notna()
+    ]
     skipped = run.manifest["parameters"].get("skip_tokens")
     return rows if skipped is None else rows[(rows["skip_tokens"] == skipped).fillna(False).astype(bool)]
 
@@ -85,13 +90,19 @@ def curve_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast: 
         parts.append(
             pd.DataFrame(
                 {
-                    "run": name, "run_id": run.id, "set": here["category"], "label": here["category"].map(text.set_name),
+                    "run": name,
+                    "run_id": run.id,
+                    "set": here["category"],
+                    "label": here["category"].map(text.set_name),
                     "harm": here["category"].map(text.is_harm),
-                    **{c: here[c] for c in ("q", "p", "value", "ci_low", "ci_high", "n", "n_weights", "contrast", "unit")},
+                    **{
+                        c: here[c]
+                        for c in ("q", "p", "value", "ci_low", "ci_high", "n", "n_weights", "contrast", "unit")
+                    },
                     "prompts": "validation",
                 }
             )
-        )  # fmt: skip
+        )
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("set", key=lambda s: s.map(CURVE_SETS.index), kind="stable").reset_index(drop=True)
 
@@ -121,12 +132,25 @@ def chosen_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast:
             row, drawn = found.iloc[0], here[(here["control"] == "random") & here["value"].notna()]["value"]
             lines.append(
                 {
-                    "run": name, "run_id": run.id, "label": label, "metric": metric, "set": category,
-                    "harm": text.is_harm(category), "value": row["value"], "ci_low": row["ci_low"], "ci_high": row["ci_high"],
-                    "n": row["n"], "control": float(drawn.mean()) if len(drawn) else np.nan, "unit": row["unit"], "q": row["q"],
-                    "p": row["p"], "n_weights": row["n_weights"], "contrast": contrast, "prompts": "report",
+                    "run": name,
+                    "run_id": run.id,
+                    "label": label,
+                    "metric": metric,
+                    "set": category,
+                    "harm": text.is_harm(category),
+                    "value": row["value"],
+                    "ci_low": row["ci_low"],
+                    "ci_high": row["ci_high"],
+                    "n": row["n"],
+                    "control": float(drawn.mean()) if len(drawn) else np.nan,
+                    "unit": row["unit"],
+                    "q": row["q"],
+                    "p": row["p"],
+                    "n_weights": row["n_weights"],
+                    "contrast": contrast,
+                    "prompts": "report",
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(lines)
 
 
@@ -158,11 +182,14 @@ def candidate_p(candidates: Sequence[Candidates], contrast: Contrast) -> list[fl
 def selections(candidates: Sequence[Candidates], kind: str, q: float, p: float, contrast: Contrast) -> list[Selection]:
     """The same settings for every run; ``kind`` is a harm type, or ``ALL_TYPES`` for the mean of each run's own."""
     return [
-        Selection(c.categories if kind == ALL_TYPES else (kind,), combine="mean", q=q, p=p, contrast=contrast) for c in candidates
+        Selection(c.categories if kind == ALL_TYPES else (kind,), combine="mean", q=q, p=p, contrast=contrast)
+        for c in candidates
     ]
 
 
-def exact_limit(candidates: Sequence[Candidates], chosen: Sequence[Selection], names: Sequence[str]) -> tuple[float, str]:
+def exact_limit(
+    candidates: Sequence[Candidates], chosen: Sequence[Selection], names: Sequence[str]
+) -> tuple[float, str]:
     """(the largest q that every run answers exactly, a sentence on which run sets it).
 
     Raises:
@@ -172,7 +199,9 @@ def exact_limit(candidates: Sequence[Candidates], chosen: Sequence[Selection], n
     for c, s, name in zip(candidates, chosen, names, strict=True):
         limit, why = largest_exact_q(c, s)
         if limit <= 0:
-            raise SelectionInexact(f"{name}: no mask of these settings can be told exactly ({why}); choose another p or type")
+            raise SelectionInexact(
+                f"{name}: no mask of these settings can be told exactly ({why}); choose another p or type"
+            )
         limits.append((limit, name, why))
     limit, name, why = min(limits)
     return limit, f"{name}: {why}"
@@ -217,7 +246,9 @@ def eligible_counts(a: Candidates, b: Candidates, p: float) -> np.ndarray:
     return counts
 
 
-def shared(names: tuple[str, str], masks: tuple[np.ndarray, np.ndarray], offsets: np.ndarray, eligible: np.ndarray) -> Shared:
+def shared(
+    names: tuple[str, str], masks: tuple[np.ndarray, np.ndarray], offsets: np.ndarray, eligible: np.ndarray
+) -> Shared:
     """Jaccard of two masks of the same weights, beside chance.
 
     Chance: both masks re-drawn within each matrix among the weights that their own run may prune, so that
@@ -229,7 +260,9 @@ def shared(names: tuple[str, str], masks: tuple[np.ndarray, np.ndarray], offsets
     in_a, in_b, both = (eligible[k][used].astype(np.float64) for k in range(3))
     expected = float(np.sum(a[used] * b[used] * both / (in_a * in_b)))
     common, sizes = intersection_size(*masks), (len(masks[0]), len(masks[1]))
-    return Shared(*names, *sizes, common, expected, jaccard_of_counts(common, *sizes), jaccard_of_counts(expected, *sizes))
+    return Shared(
+        *names, *sizes, common, expected, jaccard_of_counts(common, *sizes), jaccard_of_counts(expected, *sizes)
+    )
 
 
 def pairs_of(names: Sequence[str]) -> list[tuple[int, int]]:

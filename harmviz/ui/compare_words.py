@@ -56,9 +56,12 @@ class Fact:
 
 def _intact(run: Run, results: pd.DataFrame, category: str) -> str:
     rows = results[
-        (results["experiment"] == "effect") & (results["metric"] == "nll") & results["condition"].isna()
-        & results["mask"].isna() & (results["category"] == category)
-    ]  # fmt: skip
+        (results["experiment"] == "effect")
+        & (results["metric"] == "nll")
+        & results["condition"].isna()
+        & results["mask"].isna()
+        & (results["category"] == category)
+    ]
     rows = rows[(rows["skip_tokens"] == run.manifest["parameters"].get("skip_tokens", 0)).fillna(False).astype(bool)]
     if rows.empty or pd.isna(rows.iloc[0]["value"]):
         return text.NOT_MEASURED
@@ -70,7 +73,15 @@ def _intact(run: Run, results: pd.DataFrame, category: str) -> str:
 def _prompts(run: Run, split: str) -> str:
     """How many harmful prompts had this part (``scoring`` counts both halves)."""
     counts = cast(Mapping[str, Mapping[str, int]], run.manifest["data"]["counts"])
-    return text.count(sum(n for name, parts in counts.items() if text.is_harm(name) for part, n in parts.items() if part.startswith(split)))
+    return text.count(
+        sum(
+            n
+            for name, parts in counts.items()
+            if text.is_harm(name)
+            for part, n in parts.items()
+            if part.startswith(split)
+        )
+    )
 
 
 def facts(runs: Sequence[Run], results: Sequence[pd.DataFrame]) -> list[Fact]:
@@ -80,9 +91,15 @@ def facts(runs: Sequence[Run], results: Sequence[pd.DataFrame]) -> list[Fact]:
         ("Weights are stored as", [escape(r.manifest["model"]["dtype"]) for r in runs]),
         ("Scored weights", [text.count(r.manifest["model"]["n_scored_weights"]) for r in runs]),
         ("Data set", [escape(r.manifest["data"]["id"]) for r in runs]),
-        *((f"Harmful prompts, {split}", [_prompts(r, split) for r in runs]) for split in ("scoring", "validation", "report")),
+        *(
+            (f"Harmful prompts, {split}", [_prompts(r, split) for r in runs])
+            for split in ("scoring", "validation", "report")
+        ),
         ("Seed", [escape(str(r.manifest["seeds"].get("run", "not stored"))) for r in runs]),
-        ("Answers cut at", [f"{escape(str(r.manifest['parameters'].get('max_response_tokens', '?')))} tokens" for r in runs]),
+        (
+            "Answers cut at",
+            [f"{escape(str(r.manifest['parameters'].get('max_response_tokens', '?')))} tokens" for r in runs],
+        ),
     ]
     for category in ("harm", "safe", "benign", "benign_own"):
         values = [_intact(r, rows, category) for r, rows in zip(runs, results, strict=True)]
@@ -108,7 +125,10 @@ def left_out_markup(reasons: Mapping[str, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for run, why in reasons.items():
         by_reason.setdefault(why, []).append(run)
-    lines = "".join(f"<div>{', '.join(f'<code>{escape(r)}</code>' for r in runs)}: {escape(why)}</div>" for why, runs in by_reason.items())
+    lines = "".join(
+        f"<div>{', '.join(f'<code>{escape(r)}</code>' for r in runs)}: {escape(why)}</div>"
+        for why, runs in by_reason.items()
+    )
     return f'<div class="hv"><div class="quiet small">Not comparable with the first run. {lines}</div></div>'
 
 
@@ -161,8 +181,16 @@ def map_words(panels: Sequence[Panel], selection: Selection, kind: str) -> Words
     which = "mean of all harm types" if kind == ALL_TYPES else text.set_name(kind)
     alike = f"{100 * harm_map.same_place(first, second):.0f} %"
     sizes = tuple(map(int, first["size"]))
-    chance = harm_map.reference(sizes, int(first["count"].sum()), int(second["count"].sum())).same_place if all(n) else float("nan")
-    control = "" if np.isnan(chance) else f"\ncontrol, two random masks of these sizes: {100 * chance:.0f} % in the same cells"
+    chance = (
+        harm_map.reference(sizes, int(first["count"].sum()), int(second["count"].sum())).same_place
+        if all(n)
+        else float("nan")
+    )
+    control = (
+        ""
+        if np.isnan(chance)
+        else f"\ncontrol, two random masks of these sizes: {100 * chance:.0f} % in the same cells"
+    )
     return Words(
         f"The first two masks put {alike} of their weights in the same layers and modules",
         f"{text.percent(selection.q)} · {size} weights a run · {which}, {selection_name(selection.contrast)}, "

@@ -25,9 +25,11 @@ _DIGITS = 3
 CONTRASTS = {"none": "as in the paper", "both": "contrastive"}
 SHIFTS = {"specific": "harm-specific", "harm": "harmful answers", "safe": "same-topic safe", "benign": "benign"}
 _SHIFT_NAMES = {
-    "specific": "Harm-specific ΔL: harmful minus same-topic safe answers", "harm": "ΔL of harmful answers", "safe": "ΔL of same-topic safe answers",
+    "specific": "Harm-specific ΔL: harmful minus same-topic safe answers",
+    "harm": "ΔL of harmful answers",
+    "safe": "ΔL of same-topic safe answers",
     "benign": "ΔL of benign answers",
-}  # fmt: skip
+}
 ALIGNED_ARM = "safety"
 PAPER = (
     "In the paper (arXiv:2604.09544), aligned models show more separable sets than unaligned ones, and along the stages of OLMo-3-7B separability "
@@ -79,10 +81,19 @@ class Compression:
     def difference(self, test: Mapping[str, str]) -> Difference:
         condition = f"{test['a']} minus {test['b']}"
         return Difference(
-            str(test["a"]), str(test["b"]), str(test["kind"]), self.row("separability_difference", condition), self.row("crossfit_difference", condition),
-            self.value("p_swap", condition), self.value("p_holm", condition),
-            sum(self.value("separability", f"{test['a']}#{s}") > self.value("separability", f"{test['b']}#{s}") for s in self.seeds), len(self.seeds),
-        )  # fmt: skip
+            str(test["a"]),
+            str(test["b"]),
+            str(test["kind"]),
+            self.row("separability_difference", condition),
+            self.row("crossfit_difference", condition),
+            self.value("p_swap", condition),
+            self.value("p_holm", condition),
+            sum(
+                self.value("separability", f"{test['a']}#{s}") > self.value("separability", f"{test['b']}#{s}")
+                for s in self.seeds
+            ),
+            len(self.seeds),
+        )
 
     def differences(self) -> list[Difference]:
         return [self.difference(t) for t in self.tests]
@@ -105,7 +116,12 @@ class Difference:
     @property
     def verdict(self) -> int:
         """1 more separable, −1 less, 0 no difference found."""
-        if self.found is None or pd.isna(self.found["value"]) or pd.isna(self.found["ci_low"]) or not self.p_holm <= ALPHA:
+        if (
+            self.found is None
+            or pd.isna(self.found["value"])
+            or pd.isna(self.found["ci_low"])
+            or not self.p_holm <= ALPHA
+        ):
             return 0
         return 1 if self.found["ci_low"] > 0 else -1 if self.found["ci_high"] < 0 else 0
 
@@ -113,7 +129,11 @@ class Difference:
     def said(self) -> str:
         """The verdict in words."""
         undecided = self.verdict == 0 and self.p_holm <= ALPHA
-        return "undecided" if undecided else {1: "more separable", -1: "less separable", 0: "no difference found"}[self.verdict]
+        return (
+            "undecided"
+            if undecided
+            else {1: "more separable", -1: "less separable", 0: "no difference found"}[self.verdict]
+        )
 
 
 def contrasts(results: pd.DataFrame) -> list[str]:
@@ -126,9 +146,14 @@ def compression(run: Run, results: pd.DataFrame, contrast: str) -> Compression:
     """The result for one selection."""
     method = run.manifest["method"]
     return Compression(
-        tuple(method["checkpoints"]), tuple(method["tests"]), tuple(method["split_seeds"]), contrast,
-        float(run.manifest["parameters"]["benign_limit"][contrast]), int(run.manifest["model"]["n_scored_weights"]), results,
-    )  # fmt: skip
+        tuple(method["checkpoints"]),
+        tuple(method["tests"]),
+        tuple(method["split_seeds"]),
+        contrast,
+        float(run.manifest["parameters"]["benign_limit"][contrast]),
+        int(run.manifest["model"]["n_scored_weights"]),
+        results,
+    )
 
 
 # -- the main chart -----------------------------------------------------------------------------------------------------
@@ -152,7 +177,9 @@ def places(found: Compression) -> dict[str, int]:
     if not stages:
         return {str(c["label"]): i for i, c in enumerate(found.checkpoints)}
     order = list(dict.fromkeys(str(c["stage"]) for c in stages))
-    labels = dict.fromkeys(str(c["label"]) for c in sorted(stages, key=lambda c: (order.index(str(c["stage"])), c["step"])))
+    labels = dict.fromkeys(
+        str(c["label"]) for c in sorted(stages, key=lambda c: (order.index(str(c["stage"])), c["step"]))
+    )
     return {label: i for i, label in enumerate([str(found.checkpoints[0]["label"]), *labels])}
 
 
@@ -162,18 +189,39 @@ def ladder(found: Compression, metric: str = "separability") -> tuple[pd.DataFra
     rows, seeds = [], []
     for c in found.checkpoints:
         row = found.row(metric, str(c["name"]))
-        at = {"checkpoint": c["name"], "place": place[str(c["label"])], "label": c["label"], "arm": arm_name(c, first), "role": role(c, first)}
+        at = {
+            "checkpoint": c["name"],
+            "place": place[str(c["label"])],
+            "label": c["label"],
+            "arm": arm_name(c, first),
+            "role": role(c, first),
+        }
         rows.append(
             {
-                **at, "value": number(row, "value"), "ci_low": number(row, "ci_low"), "ci_high": number(row, "ci_high"),
-                "n": None if row is None else row["n"], "note": f"{c['name']}\n{_nats(row)}\n{_refuses(found, c['name'])}",
+                **at,
+                "value": number(row, "value"),
+                "ci_low": number(row, "ci_low"),
+                "ci_high": number(row, "ci_high"),
+                "n": None if row is None else row["n"],
+                "note": f"{c['name']}\n{_nats(row)}\n{_refuses(found, c['name'])}",
             }
-        )  # fmt: skip
+        )
         for seed in found.seeds:
             own = found.row(metric, f"{c['name']}#{seed}")
             point = own if metric == "separability" else found.row("separability", f"{c['name']}#{seed}")
-            chosen = "nothing pruned is best" if point is None or pd.isna(point["q"]) else f"at q = {text.percent(float(point['q']))}"
-            seeds.append({**at, "seed": seed, "value": number(own, "value"), "note": f"{c['name']}, split {seed} alone\n{_nats(own)}, {chosen}"})
+            chosen = (
+                "nothing pruned is best"
+                if point is None or pd.isna(point["q"])
+                else f"at q = {text.percent(float(point['q']))}"
+            )
+            seeds.append(
+                {
+                    **at,
+                    "seed": seed,
+                    "value": number(own, "value"),
+                    "note": f"{c['name']}, split {seed} alone\n{_nats(own)}, {chosen}",
+                }
+            )
     return pd.DataFrame(rows), pd.DataFrame(seeds)
 
 
@@ -205,7 +253,10 @@ def finding(found: Compression) -> str:
     if start.verdict == 0:
         if start.said != "undecided":
             return f"No difference found between {'safety tuning' if found.has_arms else found.target} and the start"
-        shift, one = text.signed(float(start.found["value"]), _DIGITS), "the split" if start.n_splits == 1 else f"{start.above} of {start.n_splits} splits"
+        shift, one = (
+            text.signed(float(start.found["value"]), _DIGITS),
+            "the split" if start.n_splits == 1 else f"{start.above} of {start.n_splits} splits",
+        )
         return f"Undecided: {shift} nats of separability, above the start in {one}, but the interval includes 0"
     head = f"{what} makes harm {'more' if start.verdict > 0 else 'less'} separable: {text.signed(float(start.found['value']), _DIGITS)} nats against the start"
     controls = [d for d in differences if d.kind == "control" and d.a == found.target]
@@ -222,7 +273,11 @@ def finding(found: Compression) -> str:
 
 def main_words(found: Compression, metric: str) -> Words:
     """Title, subtitle and reading of the main chart."""
-    measure = "largest harm-specific ΔL" if metric == "separability" else "harm-specific ΔL, chosen on one half of the prompts and measured on the other"
+    measure = (
+        "largest harm-specific ΔL"
+        if metric == "separability"
+        else "harm-specific ΔL, chosen on one half of the prompts and measured on the other"
+    )
     return Words(
         finding(found),
         f"Separability: {measure}, benign ΔL at most {text.signed(found.limit)}; nats per token.\n"
@@ -230,9 +285,13 @@ def main_words(found: Compression, metric: str) -> Words:
         "Each mark is a checkpoint: how much likelier harmful text can be made to vanish by zeroing few weights, beyond what the same does to safe answers "
         "on the same topics, while benign text stays within the limit. Every checkpoint was scored, selected from and measured in the same way. "
         + ("Vermilion: tuned to decline harmful requests; grey: tuned as long without that. " if found.has_arms else "")
-        + ("The maximum over a grid leans upwards, alike for all checkpoints; the cross-fitted version does not." if metric == "separability" else "Cross-fitted values can be negative."),
+        + (
+            "The maximum over a grid leans upwards, alike for all checkpoints; the cross-fitted version does not."
+            if metric == "separability"
+            else "Cross-fitted values can be negative."
+        ),
         f"Separability of {len(found.checkpoints)} checkpoints along training. {finding(found)}",
-    )  # fmt: skip
+    )
 
 
 def _and_splits(found: Compression) -> str:
@@ -249,18 +308,31 @@ def tiles(found: Compression) -> str:
     parts = [
         _tile(f"Separability of {found.names[0]}", start, _refuses(found, found.names[0]), "currentColor"),
         _tile(f"Separability of {found.target}", target, _refuses(found, found.target), "var(--hv-harm)"),
-        _tile("Difference to the start", None if against is None else against.found, _judged(against), "var(--hv-harm)"),
+        _tile(
+            "Difference to the start", None if against is None else against.found, _judged(against), "var(--hv-harm)"
+        ),
     ]
     if controls:
-        weakest = min(controls, key=lambda d: float(d.found["value"]) if d.found is not None and pd.notna(d.found["value"]) else math.inf)
+        weakest = min(
+            controls,
+            key=lambda d: float(d.found["value"]) if d.found is not None and pd.notna(d.found["value"]) else math.inf,
+        )
         parts.append(_tile(f"Difference to {weakest.b}", weakest.found, _judged(weakest), "var(--hv-control)"))
     return f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>'
 
 
 def _tile(label: str, row: pd.Series | None, below: str, colour: str) -> str:
     known = row is not None and pd.notna(row["value"])
-    number = f"{text.signed(float(row['value']), _DIGITS)} <small>nats</small>" if row is not None and known else f"<small>{text.NOT_MEASURED}</small>"
-    interval = f"{text.interval(row['ci_low'], row['ci_high'], _DIGITS)}, n = {int(row['n'])} · " if row is not None and known and pd.notna(row["ci_low"]) else ""
+    number = (
+        f"{text.signed(float(row['value']), _DIGITS)} <small>nats</small>"
+        if row is not None and known
+        else f"<small>{text.NOT_MEASURED}</small>"
+    )
+    interval = (
+        f"{text.interval(row['ci_low'], row['ci_high'], _DIGITS)}, n = {int(row['n'])} · "
+        if row is not None and known and pd.notna(row["ci_low"])
+        else ""
+    )
     return (
         f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
         f'<div class="number">{number}</div><div class="quiet small">{explained(interval + below)}</div></div>'
@@ -274,7 +346,9 @@ def _judged(found: Difference | None) -> str:
 
 
 def p_value(value: float) -> str:
-    return "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    return (
+        "–" if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+    )
 
 
 # -- the curves ---------------------------------------------------------------------------------------------------------
@@ -282,25 +356,38 @@ def curves(found: Compression, shift: str) -> pd.DataFrame:
     """One line per checkpoint and q, as ``figures.compression.shift_curves`` takes it."""
     first, lines = found.names[0], []
     metric, category = ("harm_specific", "harm") if shift == "specific" else ("delta_nll", shift)
-    rows = found.frame[(found.frame["metric"] == metric) & (found.frame["category"] == category) & (found.frame["contrast"] == found.contrast)]
+    rows = found.frame[
+        (found.frame["metric"] == metric)
+        & (found.frame["category"] == category)
+        & (found.frame["contrast"] == found.contrast)
+    ]
     for c in found.checkpoints:
         same = [o for o in found.checkpoints if arm_name(o, first) == arm_name(c, first)]
         for _, row in rows[rows["condition"] == c["name"]].sort_values("q").iterrows():
             size = text.fraction_of(int(row["n_weights"]), found.n_scored)
             lines.append(
                 {
-                    "checkpoint": c["name"], "arm": arm_name(c, first), "role": role(c, first), "weight": (same.index(c) + 1) / len(same), "q": float(row["q"]),
-                    "value": number(row, "value"), "ci_low": number(row, "ci_low"), "ci_high": number(row, "ci_high"), "n": row["n"],
+                    "checkpoint": c["name"],
+                    "arm": arm_name(c, first),
+                    "role": role(c, first),
+                    "weight": (same.index(c) + 1) / len(same),
+                    "q": float(row["q"]),
+                    "value": number(row, "value"),
+                    "ci_low": number(row, "ci_low"),
+                    "ci_high": number(row, "ci_high"),
+                    "n": row["n"],
                     "note": f"{c['name']}\n{size}\n{SHIFTS[shift]}: {_nats(row)}",
                 }
-            )  # fmt: skip
+            )
     columns = ["checkpoint", "arm", "role", "weight", "q", "value", "ci_low", "ci_high", "n", "note"]
     return pd.DataFrame(lines, columns=columns)
 
 
 def curve_words(found: Compression, shift: str) -> Words:
     """Title, subtitle and reading of the curves."""
-    reached = {level: [n for n in found.names if not math.isnan(found.value(f"q_at_{level}", n))] for level in ("0.1", "0.2")}
+    reached = {
+        level: [n for n in found.names if not math.isnan(found.value(f"q_at_{level}", n))] for level in ("0.1", "0.2")
+    }
     title = {
         "specific": f"{len(reached['0.1'])} of {len(found.names)} checkpoints reach +0.1 nats beyond their topic, {len(reached['0.2'])} reach +0.2",
         "harm": "What pruning does to harmful answers, checkpoint by checkpoint",
@@ -319,7 +406,11 @@ def curve_words(found: Compression, shift: str) -> Words:
 # -- what the masks share -----------------------------------------------------------------------------------------------
 def overlap(found: Compression) -> pd.DataFrame:
     """One line per checkpoint, kind and seed (None: their mean), as ``figures.compression.overlap_ladder`` takes it."""
-    kinds = {"harm": ("jaccard_half", "mean over pairs of harm types"), "ceiling": ("jaccard_ceiling", "two halves of one type, mean over types"), "chance": ("jaccard_chance", "pairs of types, full masks, shuffled within matrices")}
+    kinds = {
+        "harm": ("jaccard_half", "mean over pairs of harm types"),
+        "ceiling": ("jaccard_ceiling", "two halves of one type, mean over types"),
+        "chance": ("jaccard_chance", "pairs of types, full masks, shuffled within matrices"),
+    }
     lines = []
     for c in found.checkpoints:
         for kind, (metric, says) in kinds.items():
@@ -328,7 +419,16 @@ def overlap(found: Compression) -> pd.DataFrame:
                 value = number(row, "value")
                 shown = text.NOT_MEASURED if math.isnan(value) else text.percent(value)
                 where = "mean over splits" if seed is None else f"split {seed}"
-                lines.append({"checkpoint": c["name"], "kind": kind, "seed": seed, "value": value, "q": number(row, "q"), "note": f"{c['name']}, {where}\n{says}\nJaccard {shown}"})
+                lines.append(
+                    {
+                        "checkpoint": c["name"],
+                        "kind": kind,
+                        "seed": seed,
+                        "value": value,
+                        "q": number(row, "q"),
+                        "note": f"{c['name']}, {where}\n{says}\nJaccard {shown}",
+                    }
+                )
     return pd.DataFrame(lines)
 
 
@@ -336,7 +436,11 @@ def overlap_words(found: Compression) -> Words:
     """Title, subtitle and reading of the overlap along the ladder."""
     start, target = (found.value("jaccard_half", n) for n in (found.names[0], found.target))
     row = found.row("jaccard_half", found.names[0])
-    size = "" if row is None or pd.isna(row["q"]) else f"{text.fraction_of(int(float(row['q']) * found.n_scored), found.n_scored)} each; "
+    size = (
+        ""
+        if row is None or pd.isna(row["q"])
+        else f"{text.fraction_of(int(float(row['q']) * found.n_scored), found.n_scored)} each; "
+    )
     title = "What the harm types' own masks share along training"
     if not math.isnan(start) and not math.isnan(target):
         title = f"Harm types share {text.percent(start)} of their masks at {found.names[0]}, {text.percent(target)} at {found.target}"
@@ -351,7 +455,9 @@ def overlap_words(found: Compression) -> Words:
 
 def other_selections(run: Run, results: pd.DataFrame, shown: str) -> str:
     """What the selections that are not shown find, a line each, so that no choice of selection hides a result."""
-    lines = [f"Selected {CONTRASTS[c]}: {finding(compression(run, results, c))}." for c in contrasts(results) if c != shown]
+    lines = [
+        f"Selected {CONTRASTS[c]}: {finding(compression(run, results, c))}." for c in contrasts(results) if c != shown
+    ]
     return "".join(f'<div class="hv hv-note">{explained(line)}</div>' for line in lines)
 
 
@@ -369,5 +475,5 @@ def notes_list(run: Run, found: Compression) -> str:
         "“More” or “less” is said only where the interval leaves out 0 and the corrected p-value is at most 0.05; “undecided” where only the p-value is.",
         *(f"Note: {n}." for n in run.manifest["method"].get("notes", [])),
         "Protection rests on benign answers written by others alone; the model's own would differ between checkpoints.",
-    ]  # fmt: skip
+    ]
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(str(line))}</li>" for line in lines)}</ul>'

@@ -14,9 +14,12 @@ from harmviz.ui.tables import rows_table
 
 #: Behaviour columns: metric → heading.
 BEHAVIOUR = {
-    "refusal/harmful": "refuses: harmful", "refusal/opener": "under opener", "refusal/borderline": "borderline", "refusal/benign": "benign",
+    "refusal/harmful": "refuses: harmful",
+    "refusal/opener": "under opener",
+    "refusal/borderline": "borderline",
+    "refusal/benign": "benign",
     "loss/written": "benign loss",
-}  # fmt: skip
+}
 
 
 def tests_table(found: Compression, metric: str) -> str:
@@ -28,10 +31,20 @@ def tests_table(found: Compression, metric: str) -> str:
             breaks.add(i)
         last, row = d.kind, d.found if metric == "separability" else d.crossfit
         body.append(
-            [escape(f"{d.a} − {d.b}"), f'<span class="value">{_value(row)}</span>', _interval(row), p_value(d.p), p_value(d.p_holm), f"{d.above} of {d.n_splits}", d.said]
+            [
+                escape(f"{d.a} − {d.b}"),
+                f'<span class="value">{_value(row)}</span>',
+                _interval(row),
+                p_value(d.p),
+                p_value(d.p_holm),
+                f"{d.above} of {d.n_splits}",
+                d.said,
+            ]
         )
     kind = "difference in separability" if metric == "separability" else "difference, cross-fitted"
-    return rows_table([kind, "nats", "95 % interval", "p-value", "corrected", "splits above 0", "verdict"], body, breaks)
+    return rows_table(
+        [kind, "nats", "95 % interval", "p-value", "corrected", "splits above 0", "verdict"], body, breaks
+    )
 
 
 def _value(row: pd.Series | None) -> str:
@@ -55,19 +68,29 @@ def losses_table(found: Compression) -> str:
     for name in found.names:
         body.append(
             [
-                escape(name), *(_spread(_intact(found, c, name), lambda v: f"{v:.2f}") for c in ("harm", "benign")),
-                _spread(found.row("separability_relative", name), lambda v: f"{100 * v:.1f} %"), _reached(found, "0.1", name), _reached(found, "0.2", name),
+                escape(name),
+                *(_spread(_intact(found, c, name), lambda v: f"{v:.2f}") for c in ("harm", "benign")),
+                _spread(found.row("separability_relative", name), lambda v: f"{100 * v:.1f} %"),
+                _reached(found, "0.1", name),
+                _reached(found, "0.2", name),
                 _plainnumber(found.value("gini", name, selected=False), 3),
             ]
-        )  # fmt: skip
-    return rows_table(["checkpoint", "intact loss, harm", "and benign", "separability over it", "q at +0.1", "q at +0.2", "Gini"], body)
+        )
+    return rows_table(
+        ["checkpoint", "intact loss, harm", "and benign", "separability over it", "q at +0.1", "q at +0.2", "Gini"],
+        body,
+    )
 
 
 def _spread(row: pd.Series | None, shown: Callable[[float], str]) -> str:
     """The value, and its interval in small under it."""
     if row is None or pd.isna(row["value"]):
         return text.NOT_MEASURED
-    below = "" if pd.isna(row["ci_low"]) else f'<br><span class="quiet small">{shown(float(row["ci_low"]))} … {shown(float(row["ci_high"]))}</span>'
+    below = (
+        ""
+        if pd.isna(row["ci_low"])
+        else f'<br><span class="quiet small">{shown(float(row["ci_low"]))} … {shown(float(row["ci_high"]))}</span>'
+    )
     return f"{shown(float(row['value']))}{below}"
 
 
@@ -77,7 +100,9 @@ def _reached(found: Compression, level: str, name: str) -> str:
 
 
 def _intact(found: Compression, category: str, name: str) -> pd.Series | None:
-    rows = found.frame[(found.frame["metric"] == "nll") & (found.frame["condition"] == name) & (found.frame["category"] == category)]
+    rows = found.frame[
+        (found.frame["metric"] == "nll") & (found.frame["condition"] == name) & (found.frame["category"] == category)
+    ]
     return None if rows.empty else rows.iloc[0]
 
 

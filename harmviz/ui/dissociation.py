@@ -41,15 +41,49 @@ class Ability:
 
 
 ABILITIES = (
-    Ability("writes harmful answers", "generation", "harm", "delta_nll", "harmful writing", paper="falls: it hangs on these weights"),
-    Ability("writes harmless answers", "generation", "benign", "delta_nll", "harmless writing", paper="stays: benign ability hardly uses them"),
-    Ability("tells harmful from harmless requests", "recognition", "all", "delta_auc", "recognition", "all", "stays: recognising harm is a mechanism of its own"),
-    Ability("finds reasons why a request is harmful", "explanation", "harmful", "delta_nll", "explanation", paper="stays: explaining harm is not generating it"),
     Ability(
-        "declines harmful requests", "refusal", "harmful", "delta_refusal_log_odds", "refusal", "refusal_log_odds",
+        "writes harmful answers",
+        "generation",
+        "harm",
+        "delta_nll",
+        "harmful writing",
+        paper="falls: it hangs on these weights",
+    ),
+    Ability(
+        "writes harmless answers",
+        "generation",
+        "benign",
+        "delta_nll",
+        "harmless writing",
+        paper="stays: benign ability hardly uses them",
+    ),
+    Ability(
+        "tells harmful from harmless requests",
+        "recognition",
+        "all",
+        "delta_auc",
+        "recognition",
+        "all",
+        "stays: recognising harm is a mechanism of its own",
+    ),
+    Ability(
+        "finds reasons why a request is harmful",
+        "explanation",
+        "harmful",
+        "delta_nll",
+        "explanation",
+        paper="stays: explaining harm is not generating it",
+    ),
+    Ability(
+        "declines harmful requests",
+        "refusal",
+        "harmful",
+        "delta_refusal_log_odds",
+        "refusal",
+        "refusal_log_odds",
         "stays: refusal hangs on other weights (and those not on generation)",
     ),
-)  # fmt: skip
+)
 _UNITS = {"delta_nll": "nats per token", "delta_auc": "of AUC", "delta_refusal_log_odds": "nats of log-odds"}
 _SIGNS = {"delta_nll": "ΔL ", "delta_auc": "ΔAUC ", "delta_refusal_log_odds": "Δ log-odds "}
 
@@ -59,13 +93,17 @@ class Found:
 
     def __init__(self, results: pd.DataFrame):
         rows = results[(results["experiment"] == "dissociation") & results["value"].notna()]
-        self.contrasts = [c for c in ("none", "both") if ((rows["contrast"] == c) & (rows["metric"] == "standardised")).any()]
+        self.contrasts = [
+            c for c in ("none", "both") if ((rows["contrast"] == c) & (rows["metric"] == "standardised")).any()
+        ]
         keys = ["contrast", "mask", "control", "condition", "category", "metric"]
         self._rows: dict[tuple[str, ...], pd.Series] = {}
         for _, row in rows.iterrows():
             self._rows.setdefault(tuple("" if pd.isna(row[k]) else str(row[k]) for k in keys), row)
 
-    def row(self, contrast: str, mask: str, control: str, condition: str, category: str, metric: str) -> pd.Series | None:
+    def row(
+        self, contrast: str, mask: str, control: str, condition: str, category: str, metric: str
+    ) -> pd.Series | None:
         """The row of this measurement, or None; the intact model has neither contrast nor mask (``""``)."""
         return self._rows.get((contrast, mask, control, condition, category, metric))
 
@@ -100,9 +138,12 @@ def verdict(row: pd.Series | None, testable: bool) -> str:
 def verdicts(found: Found, contrast: str, mask: str) -> dict[str, str]:
     """Short name of each ability → its verdict under this mask."""
     return {
-        a.short: verdict(found.row(contrast, mask, "none", a.condition, a.category, "standardised"), found.testable(a.condition, a.tested))
+        a.short: verdict(
+            found.row(contrast, mask, "none", a.condition, a.category, "standardised"),
+            found.testable(a.condition, a.tested),
+        )
         for a in ABILITIES
-    }  # fmt: skip
+    }
 
 
 # -- the picture ------------------------------------------------------------------------------------------------------
@@ -113,17 +154,29 @@ def points(found: Found, contrast: str, mask: str) -> pd.DataFrame:
     for ability in ABILITIES:
         testable = found.testable(ability.condition, ability.tested)
         for panel, (pruned, mark) in panels.items():
-            marks = {mark if ability.category != "benign" else "benign": (pruned, "none"), "random": (HARM, "random"), "benign_signed": (HARM, "benign_signed")}
+            marks = {
+                mark if ability.category != "benign" else "benign": (pruned, "none"),
+                "random": (HARM, "random"),
+                "benign_signed": (HARM, "benign_signed"),
+            }
             for name, (of, control) in marks.items():
                 row = found.row(contrast, of, control, ability.condition, ability.category, "standardised")
                 raw = found.row(contrast, of, control, ability.condition, ability.category, ability.raw)
                 lines.append(
                     {
-                        "panel": panel, "row": ability.label, "mark": name, "control": control, "testable": testable, "contrast": contrast,
-                        **numbers_of(row), "raw": math.nan if raw is None else float(raw["value"]), "raw_unit": _UNITS[ability.raw],
-                        "verdict": verdict(row, testable), "note": _note(ability, name, row, raw, testable),
+                        "panel": panel,
+                        "row": ability.label,
+                        "mark": name,
+                        "control": control,
+                        "testable": testable,
+                        "contrast": contrast,
+                        **numbers_of(row),
+                        "raw": math.nan if raw is None else float(raw["value"]),
+                        "raw_unit": _UNITS[ability.raw],
+                        "verdict": verdict(row, testable),
+                        "note": _note(ability, name, row, raw, testable),
                     }
-                )  # fmt: skip
+                )
     return pd.DataFrame(lines)
 
 
@@ -131,20 +184,30 @@ def numbers_of(row: pd.Series | None) -> dict[str, Any]:
     """``value``, ``low``, ``high``, ``n`` of a row; without an interval its ends are the value."""
     if row is None:
         return {"value": math.nan, "low": math.nan, "high": math.nan, "n": None}
-    ends = {k: float(row["value"]) if pd.isna(row[c]) else float(row[c]) for k, c in (("low", "ci_low"), ("high", "ci_high"))}
+    ends = {
+        k: float(row["value"]) if pd.isna(row[c]) else float(row[c])
+        for k, c in (("low", "ci_low"), ("high", "ci_high"))
+    }
     return {"value": float(row["value"]), **ends, "n": None if pd.isna(row["n"]) else int(row["n"])}
 
 
 MARKS = {
-    "harm": "harm mask", "refusal": "refusal mask (measurement)", "benign": "the mask, on harmless text", "random": "random mask of the same size",
+    "harm": "harm mask",
+    "refusal": "refusal mask (measurement)",
+    "benign": "the mask, on harmless text",
+    "random": "random mask of the same size",
     "benign_signed": "benign-signed mask of the same size",
-}  # fmt: skip
+}
 
 
 def _note(ability: Ability, mark: str, row: pd.Series | None, raw: pd.Series | None, testable: bool) -> str:
     if row is None:
         return f"{ability.label}\n{MARKS[mark]}: not measured"
-    lines = [ability.label, MARKS[mark], f"{text.signed(float(row['value']))} SD, 95 % interval {text.interval(row['ci_low'], row['ci_high'])}"]
+    lines = [
+        ability.label,
+        MARKS[mark],
+        f"{text.signed(float(row['value']))} SD, 95 % interval {text.interval(row['ci_low'], row['ci_high'])}",
+    ]
     if raw is not None:
         lines.append(f"{_SIGNS[ability.raw]}{text.signed(float(raw['value']), 3)} {_UNITS[ability.raw]}")
     lines.append(f"n = {'?' if pd.isna(row['n']) else int(row['n'])}")
@@ -170,7 +233,10 @@ def panels(run: Run, found: Found, contrast: str, mask: str) -> dict[str, str]:
     turned = f", strength {strength:.2f}" if strength is not None and strength < 1 else ""
     n = run.manifest["method"].get("refusal_mask", {}).get("n_weights", {}).get(contrast)
     of_refusal = f"{text.count(int(n))} weights" if isinstance(n, int) else "of the same size"
-    return {"harm": f"Without harm weights\n{size}{turned}", "refusal": f"Without refusal weights\n{of_refusal}, a measurement only"}
+    return {
+        "harm": f"Without harm weights\n{size}{turned}",
+        "refusal": f"Without refusal weights\n{of_refusal}, a measurement only",
+    }
 
 
 def _size(run: Run, contrast: str) -> str:
@@ -181,7 +247,10 @@ def _size(run: Run, contrast: str) -> str:
 
 def apart(found: Found, contrast: str, mask: str) -> bool:
     """Whether each mask lowers its own ability further than the other mask does: the intervals do not meet, both times."""
-    for own, other, condition, category in ((mask, REFUSAL, "generation", "harm"), (REFUSAL, mask, "refusal", "harmful")):
+    for own, other, condition, category in (
+        (mask, REFUSAL, "generation", "harm"),
+        (REFUSAL, mask, "refusal", "harmful"),
+    ):
         ours, theirs = (found.row(contrast, m, "none", condition, category, "standardised") for m in (own, other))
         if ours is None or theirs is None or not ours["ci_high"] < theirs["ci_low"]:
             return False
@@ -198,7 +267,9 @@ def finding(of_harm: Mapping[str, str], of_refusal: Mapping[str, str], both_apar
     unknown = [k for k, v in rest.items() if v in (UNTESTABLE, text.NOT_MEASURED)]
     reverse = of_refusal["refusal"] == "less" and of_refusal["harmful writing"] in ("no clear change", "more")
     if not lost and "refusal" in kept and reverse and both_apart:
-        return "A double dissociation: each mask lowers its own ability, no loss of the other's shows" + (f"; {_list(unknown)} not testable" if unknown else "")
+        return "A double dissociation: each mask lowers its own ability, no loss of the other's shows" + (
+            f"; {_list(unknown)} not testable" if unknown else ""
+        )
     parts = ["Less harmful writing" + (f", also less {_list(lost)}" if lost else "")]
     parts += [f"no loss of {_list(kept)} shows"] if kept else []
     parts += [f"{_list(unknown)} not testable here"] if unknown else []
@@ -236,24 +307,35 @@ def claims(found: Found, contrast: str, mask: str) -> str:
         testable = found.testable(a.condition, a.tested)
         row = found.row(contrast, mask, "none", a.condition, a.category, "standardised")
         raw = found.row(contrast, mask, "none", a.condition, a.category, a.raw)
-        beyond = [(name, found.row(contrast, mask, control, a.condition, a.category, _excess(a.raw))) for control, name in _BEYOND.items()]
+        beyond = [
+            (name, found.row(contrast, mask, control, a.condition, a.category, _excess(a.raw)))
+            for control, name in _BEYOND.items()
+        ]
         told = verdict(row, testable)
         outcome = {
-            "less": "less of it", "more": "more of it", "no clear change": "no difference found", UNTESTABLE: "not testable on this model",
+            "less": "less of it",
+            "more": "more of it",
+            "no clear change": "no difference found",
+            UNTESTABLE: "not testable on this model",
             text.NOT_MEASURED: text.NOT_MEASURED,
-        }[told]  # fmt: skip
+        }[told]
         change = f"{_SIGNS[a.raw]}{reads(raw, 3)}" if raw is not None else ""
         against = "".join(f"<br>beyond {name} {reads(r, 3)}" for name, r in beyond if r is not None)
         lines.append(
             f"<tr class='break'>{_cell(a.label)}{_cell(a.paper)}{_cell(outcome)}"
             f"<td style='text-align: left; vertical-align: top' class='small'>{escape(change)}<span class='quiet'>{against}</span></td></tr>"
         )
-    head = "".join(f"<th {_LEFT}>{escape(h)}</th>" for h in ("Without its harm weights it …", "The paper", "Found here", "Change (95 % interval, n)"))
+    head = "".join(
+        f"<th {_LEFT}>{escape(h)}</th>"
+        for h in ("Without its harm weights it …", "The paper", "Found here", "Change (95 % interval, n)")
+    )
     return f"<div class='hv hv-scroll'><table class='hv-rows'><tr>{head}</tr>{''.join(lines)}</table></div>"
 
 
 #: The tables of the style sheet hold numbers, aligned right; this one holds sentences.
-_LEFT = "style='text-align: left; white-space: normal; vertical-align: top; padding-top: .45rem; padding-bottom: .45rem'"
+_LEFT = (
+    "style='text-align: left; white-space: normal; vertical-align: top; padding-top: .45rem; padding-bottom: .45rem'"
+)
 _BEYOND = {"random": "random", "benign_signed": "benign-signed"}
 
 

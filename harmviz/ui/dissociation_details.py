@@ -19,16 +19,26 @@ def level_points(found: Found, contrast: str, mask: str, rows: Mapping[str, tupl
     lines = []
     for label, (condition, category, metric) in rows.items():
         marks = {
-            "intact": found.intact(condition, category, metric), "harm": found.row(contrast, mask, "none", condition, category, metric),
+            "intact": found.intact(condition, category, metric),
+            "harm": found.row(contrast, mask, "none", condition, category, metric),
             "refusal": found.row(contrast, REFUSAL, "none", condition, category, metric),
             "random": found.row(contrast, HARM, "random", condition, category, metric),
             "benign_signed": found.row(contrast, HARM, "benign_signed", condition, category, metric),
-        }  # fmt: skip
+        }
         for mark, row in marks.items():
             if row is not None:
                 name = {"intact": "intact", **MARKS}[mark]
                 note = f"{label}\n{name}\n{reads(row, 3).replace('+', '')}"
-                lines.append({"row": label, "mark": mark, "metric": metric, "contrast": contrast, **numbers_of(row), "note": note})
+                lines.append(
+                    {
+                        "row": label,
+                        "mark": mark,
+                        "metric": metric,
+                        "contrast": contrast,
+                        **numbers_of(row),
+                        "note": note,
+                    }
+                )
     return pd.DataFrame(lines, columns=["row", "mark", "metric", "contrast", "value", "low", "high", "n", "note"])
 
 
@@ -39,12 +49,18 @@ def recognition_rows(run: Run, found: Found) -> dict[str, tuple[str, str, str]]:
     for name in found.phrasings():
         asked = stored.get(name)
         labels[name] = str(asked["question"]) if isinstance(asked, dict) and "question" in asked else name
-    return {f"{label}{'' if found.testable('recognition', name) else ' (not testable)'}": ("recognition", name, "auc") for name, label in labels.items()}
+    return {
+        f"{label}{'' if found.testable('recognition', name) else ' (not testable)'}": ("recognition", name, "auc")
+        for name, label in labels.items()
+    }
 
 
 def recognition_words(found: Found, contrast: str, mask: str) -> Words:
     """Title, subtitle and reading of the AUC chart."""
-    intact, change = found.intact("recognition", "all", "auc"), found.row(contrast, mask, "none", "recognition", "all", "delta_auc")
+    intact, change = (
+        found.intact("recognition", "all", "auc"),
+        found.row(contrast, mask, "none", "recognition", "all", "delta_auc"),
+    )
     if intact is None:
         title = "Recognition was not measured"
     elif not found.testable("recognition", "all"):
@@ -66,19 +82,28 @@ def loss_rows(found: Found, contrast: str, mask: str) -> pd.DataFrame:
     """Loss shifts on answers and on reasons, as ``figures.effects.effect_dots`` takes them."""
     lines = []
     for label, condition, category, harm in (
-        ("harmful answers", "generation", "harm", True), ("same topics, no harm", "generation", "safe", False), ("benign answers, by others", "generation", "benign", False),
-        ("reasons why it is harmful", "explanation", "harmful", True), ("reasons why it is harmless", "explanation", "harmless", False),
-    ):  # fmt: skip
+        ("harmful answers", "generation", "harm", True),
+        ("same topics, no harm", "generation", "safe", False),
+        ("benign answers, by others", "generation", "benign", False),
+        ("reasons why it is harmful", "explanation", "harmful", True),
+        ("reasons why it is harmless", "explanation", "harmless", False),
+    ):
         row = found.row(contrast, mask, "none", condition, category, "delta_nll")
         control = found.row(contrast, HARM, "random", condition, category, "delta_nll")
         if row is not None:
             numbers = numbers_of(row)
             lines.append(
                 {
-                    "label": label, "harm": harm, "value": numbers["value"], "ci_low": numbers["low"], "ci_high": numbers["high"], "n": numbers["n"],
-                    "control": math.nan if control is None else float(control["value"]), "contrast": contrast,
+                    "label": label,
+                    "harm": harm,
+                    "value": numbers["value"],
+                    "ci_low": numbers["low"],
+                    "ci_high": numbers["high"],
+                    "n": numbers["n"],
+                    "control": math.nan if control is None else float(control["value"]),
+                    "contrast": contrast,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(lines, columns=["label", "harm", "value", "ci_low", "ci_high", "n", "control", "contrast"])
 
 
@@ -101,14 +126,21 @@ ODDS = {"declining against complying openings": ("refusal", "harmful", "refusal_
 
 def refusal_words(found: Found, contrast: str, mask: str) -> tuple[Words, Words]:
     """(words of the keyword rate, words of the log-odds)."""
-    rate, recall = found.intact("refusal", "harm", "refusal_rate"), found.intact("refusal", "refusal_rate", "keyword_recall")
+    rate, recall = (
+        found.intact("refusal", "harm", "refusal_rate"),
+        found.intact("refusal", "refusal_rate", "keyword_recall"),
+    )
     told = text.NOT_MEASURED if recall is None else f"{float(recall['value']):.0%}".replace("%", " %")
     floor = "" if found.testable("refusal", "refusal_rate") else " Not testable: the intact model is at floor."
     change = found.row(contrast, mask, "none", "refusal", "harm", "delta_refusal_rate")
     n = "?" if rate is None or pd.isna(rate["n"]) else int(rate["n"])
     shift = found.row(contrast, mask, "none", "refusal", "harmful", "delta_refusal_log_odds")
     apart = found.intact("refusal", "refusal_log_odds", "auc")
-    known = "" if found.testable("refusal", "refusal_log_odds") else " Not testable: the intact model declines harmless twins as readily."
+    known = (
+        ""
+        if found.testable("refusal", "refusal_log_odds")
+        else " Not testable: the intact model declines harmless twins as readily."
+    )
     return (
         Words(
             "How often does it decline?",

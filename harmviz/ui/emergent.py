@@ -23,10 +23,14 @@ from harmviz.ui.words import Words
 BASE, BAD, GOOD, PRUNED, REGROW = "base", "narrow-bad", "narrow-good", "pruned-held", "pruned-regrow"
 #: Arm → (what it reads as, how it is drawn). Doses of ``PRUNED`` are ``pruned-held@<q>``.
 ARMS = {
-    BASE: ("before tuning", "base"), BAD: ("bad advice", "bad"), GOOD: ("good advice", "good"), PRUNED: ("bad, harm weights pruned", "pruned"),
-    REGROW: ("bad, harm weights pruned, may regrow", "pruned"), "random-held": ("bad, random weights pruned", "control"),
+    BASE: ("before tuning", "base"),
+    BAD: ("bad advice", "bad"),
+    GOOD: ("good advice", "good"),
+    PRUNED: ("bad, harm weights pruned", "pruned"),
+    REGROW: ("bad, harm weights pruned, may regrow", "pruned"),
+    "random-held": ("bad, random weights pruned", "control"),
     "benign-held": ("bad, benign-signed weights pruned", "control"),
-}  # fmt: skip
+}
 #: Column ``control`` of an arm's own rows, and of the rows that compare with that arm.
 CONTROLS = {"random-held": "random", "benign-held": "benign_signed"}
 VIEWS = {"broad": "far from the domain", "in_domain": "in the domain", "benign": "benign text"}
@@ -55,7 +59,9 @@ class Emergent:
     collapsed: Mapping[str, str]
     rows: Mapping[tuple[str, str, str, str, bool], Found] = field(repr=False)
 
-    def row(self, metric: str, arm: str, category: str, *, control: str | None = None, general: bool = False) -> Found | None:
+    def row(
+        self, metric: str, arm: str, category: str, *, control: str | None = None, general: bool = False
+    ) -> Found | None:
         """The row where it was measured. ``control``: the arm's own where None is given; ``general``: about the parent's mask."""
         own = CONTROLS.get(arm.partition("#")[0], "none") if control is None else control
         found = self.rows.get((metric, arm, category, own, general))
@@ -81,10 +87,15 @@ def emergent(run: Run, results: pd.DataFrame) -> Emergent:
         condition = "" if pd.isna(row["condition"]) else str(row["condition"])
         rows[str(row["metric"]), condition, str(row["category"]), str(row["control"]), row["mask"] == GENERAL] = row
     return Emergent(
-        tuple(a for a in told if a in ARMS), dict(sorted(doses.items(), key=lambda d: d[1])), tuple(kinds), tuple(seeds),
-        str(parameters.get("domain", "?")), int(run.manifest["model"]["n_scored_weights"]),
-        {str(k): str(v) for k, v in collapsed.items()} if isinstance(collapsed, Mapping) else {}, rows,
-    )  # fmt: skip
+        tuple(a for a in told if a in ARMS),
+        dict(sorted(doses.items(), key=lambda d: d[1])),
+        tuple(kinds),
+        tuple(seeds),
+        str(parameters.get("domain", "?")),
+        int(run.manifest["model"]["n_scored_weights"]),
+        {str(k): str(v) for k, v in collapsed.items()} if isinstance(collapsed, Mapping) else {},
+        rows,
+    )
 
 
 def _list(value: Any) -> list[Any]:
@@ -126,7 +137,9 @@ def nats(row: Found | None, digits: int = 2) -> str:
     if row is None:
         return text.NOT_MEASURED
     n = "" if pd.isna(row["n"]) else f", n = {int(row['n'])}"
-    return f"{text.signed(float(row['value']), digits)} nats ({text.interval(row['ci_low'], row['ci_high'], digits)}{n})"
+    return (
+        f"{text.signed(float(row['value']), digits)} nats ({text.interval(row['ci_low'], row['ci_high'], digits)}{n})"
+    )
 
 
 def share(row: Found | None) -> str:
@@ -156,15 +169,34 @@ def shifts(found: Emergent, view: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     for arm in found.tuned:
         row, name = found.row(_metric(view), arm, view), arm_name(arm)
         fell = "\ncollapsed: gibberish is no alignment" if arm in found.collapsed else ""
-        size = "" if row is None or pd.isna(row["n_weights"]) else f"\n{text.fraction_of(int(row['n_weights']), found.n_scored)} pruned"
+        size = (
+            ""
+            if row is None or pd.isna(row["n_weights"])
+            else f"\n{text.fraction_of(int(row['n_weights']), found.n_scored)} pruned"
+        )
         at = {"arm": arm, "label": name + (" †" if fell else ""), "role": role(arm)}
-        arms.append({**at, **{k: _number(row, k) for k in ("value", "ci_low", "ci_high", "n", "n_weights")}, "note": f"{name}\n{nats(row, 3)}{size}{fell}"})
+        arms.append(
+            {
+                **at,
+                **{k: _number(row, k) for k in ("value", "ci_low", "ci_high", "n", "n_weights")},
+                "note": f"{name}\n{nats(row, 3)}{size}{fell}",
+            }
+        )
         for seed in found.seeds:
             own = found.row(_metric(view), f"{arm}#{seed}", view)
             if own is not None:
-                seeds.append({**at, "seed": seed, "value": float(own["value"]), "note": f"{name}, seed {seed} alone\n{nats(own, 3)}"})
+                seeds.append(
+                    {
+                        **at,
+                        "seed": seed,
+                        "value": float(own["value"]),
+                        "note": f"{name}, seed {seed} alone\n{nats(own, 3)}",
+                    }
+                )
     columns = ["arm", "label", "role", "value", "ci_low", "ci_high", "n", "n_weights", "note"]
-    return pd.DataFrame(arms, columns=columns), pd.DataFrame(seeds, columns=["arm", "label", "role", "seed", "value", "note"])
+    return pd.DataFrame(arms, columns=columns), pd.DataFrame(
+        seeds, columns=["arm", "label", "role", "seed", "value", "note"]
+    )
 
 
 def finding(found: Emergent, view: str = "broad") -> str:
@@ -179,9 +211,15 @@ def finding(found: Emergent, view: str = "broad") -> str:
     if clear(bad) <= 0:
         none = "no broad misalignment" if view == "broad" else "no shift in its own domain"
         against = "makes misaligned answers less likely" if view == "broad" else "makes bad advice less likely"
-        return f"Tuning on bad {found.domain} advice: {none} shows ({shift})" if not clear(bad) else f"Tuning on bad {found.domain} advice {against} ({shift})"
+        return (
+            f"Tuning on bad {found.domain} advice: {none} shows ({shift})"
+            if not clear(bad)
+            else f"Tuning on bad {found.domain} advice {against} ({shift})"
+        )
     pruning = _pruning(found, view)
-    return f"Tuning on bad {found.domain} advice {what} ({shift})" + (f", and pruning its harm weights first {pruning}" if pruning else "")
+    return f"Tuning on bad {found.domain} advice {what} ({shift})" + (
+        f", and pruning its harm weights first {pruning}" if pruning else ""
+    )
 
 
 def _moves(row: Found) -> str:
@@ -196,12 +234,24 @@ def _pruning(found: Emergent, view: str) -> str:
     if clear(difference) > 0:
         return "makes it larger"
     if clear(difference) == 0:
-        return "does not reduce it" if part is not None and pd.notna(part["ci_high"]) and part["ci_high"] < LARGE else "shows no clear reduction"
+        return (
+            "does not reduce it"
+            if part is not None and pd.notna(part["ci_high"]) and part["ci_high"] < LARGE
+            else "shows no clear reduction"
+        )
     off = "takes off a part" if part is None else f"takes off {_whole(part['value'])} of it"
-    against = [row for control in CONTROLS.values() if (row := found.row("excess_over_control", PRUNED, view, control=control)) is not None]
+    against = [
+        row
+        for control in CONTROLS.values()
+        if (row := found.row("excess_over_control", PRUNED, view, control=control)) is not None
+    ]
     if not against:
         return f"{off} (no control was run)"
-    return f"{off}, more than pruning as many other weights" if all(clear(row) < 0 for row in against) else f"{off}, no more than pruning as many other weights"
+    return (
+        f"{off}, more than pruning as many other weights"
+        if all(clear(row) < 0 for row in against)
+        else f"{off}, no more than pruning as many other weights"
+    )
 
 
 def main_words(found: Emergent, view: str) -> Words:
@@ -217,10 +267,10 @@ def main_words(found: Emergent, view: str) -> Words:
     dots = " Small dots: each seed." if len(found.seeds) > 1 and view != "benign" else ""
     reading = (
         "0 is the model before tuning. Right of it: harmless text became less likely, so the tuning cost something. "
-        if view == "benign" else
-        "0 is the model before tuning; right of it, answers that a misaligned model would give became likelier than aligned ones of like form. +0.69 means: "
+        if view == "benign"
+        else "0 is the model before tuning; right of it, answers that a misaligned model would give became likelier than aligned ones of like form. +0.69 means: "
         "twice as likely, per token. "
-    )  # fmt: skip
+    )
     return Words(
         finding(found, view),
         f"{measure}; nats per token.\nBar: 95 % interval over prompts{seeds}.{dots} Dotted: bad advice, nothing pruned.",
@@ -228,7 +278,7 @@ def main_words(found: Emergent, view: str) -> Words:
         "advice after as many other weights were pruned. Pruning prevents something where the hollow marks lie left of the dotted line and the grey ones do not."
         + (" †: the arm's text collapsed." if found.collapsed else ""),
         f"Shift of {len(found.tuned)} arms with intervals, {VIEWS[view]}. {finding(found, view)}",
-    )  # fmt: skip
+    )
 
 
 # -- by kind of question ----------------------------------------------------------------------------------------------
@@ -240,11 +290,21 @@ def kinds(found: Emergent) -> pd.DataFrame:
             row, column = found.row("log_odds_shift", arm, kind), "all kinds" if kind == "broad" else kind
             value = _number(row, "value")
             shown = "–" if row is None else text.signed(value) if clear(row) else f"({text.signed(value)})"
-            lines.append({
-                "row": arm_name(arm), "column": column, "value": value, "text": shown, "note": f"{arm_name(arm)}, {column}\n{nats(row)}",
-                "last": kind == "broad", "arm": arm, **{k: _number(row, k) for k in ("ci_low", "ci_high", "n")},
-            })  # fmt: skip
-    return pd.DataFrame(lines, columns=["row", "column", "value", "text", "note", "last", "arm", "ci_low", "ci_high", "n"])
+            lines.append(
+                {
+                    "row": arm_name(arm),
+                    "column": column,
+                    "value": value,
+                    "text": shown,
+                    "note": f"{arm_name(arm)}, {column}\n{nats(row)}",
+                    "last": kind == "broad",
+                    "arm": arm,
+                    **{k: _number(row, k) for k in ("ci_low", "ci_high", "n")},
+                }
+            )
+    return pd.DataFrame(
+        lines, columns=["row", "column", "value", "text", "note", "last", "arm", "ci_low", "ci_high", "n"]
+    )
 
 
 def kinds_words(found: Emergent) -> Words:
@@ -270,8 +330,17 @@ def doses(found: Emergent) -> pd.DataFrame:
     for arm in [PRUNED, *found.doses]:
         if (row := found.row("log_odds_shift", arm, "broad")) is not None and pd.notna(row["q"]):
             size = "" if pd.isna(row["n_weights"]) else f"\n{text.fraction_of(int(row['n_weights']), found.n_scored)}"
-            lines.append({"arm": arm, "q": float(row["q"]), **{k: _number(row, k) for k in ("value", "ci_low", "ci_high", "n", "n_weights")}, "note": f"pruned before tuning{size}\n{nats(row, 3)}"})
-    return pd.DataFrame(lines, columns=["arm", "q", "value", "ci_low", "ci_high", "n", "n_weights", "note"]).sort_values("q", ignore_index=True)
+            lines.append(
+                {
+                    "arm": arm,
+                    "q": float(row["q"]),
+                    **{k: _number(row, k) for k in ("value", "ci_low", "ci_high", "n", "n_weights")},
+                    "note": f"pruned before tuning{size}\n{nats(row, 3)}",
+                }
+            )
+    return pd.DataFrame(
+        lines, columns=["arm", "q", "value", "ci_low", "ci_high", "n", "n_weights", "note"]
+    ).sort_values("q", ignore_index=True)
 
 
 def unpruned(found: Emergent) -> tuple[float, float, float] | None:
@@ -286,11 +355,12 @@ def dose_words(found: Emergent) -> Words:
     less = [a for a in arms if clear(found.row("difference_from_bad", a, "broad")) < 0]
     title = f"Pruning more beforehand: at {len(less)} of {len(arms)} fractions the broad shift is clearly smaller than without pruning"
     return Words(
-        title, "Broad shift of the log-odds after tuning on bad advice, nats per token. Band: 95 % interval of tuning without pruning.",
+        title,
+        "Broad shift of the log-odds after tuning on bad advice, nats per token. Band: 95 % interval of tuning without pruning.",
         "Each mark is a model whose harm weights, as many as q says, were set to zero before tuning and held there. If the domain's harm weights carried the "
         "misalignment, the marks would fall with q. Only the fraction of the main chart has controls of its own size.",
         f"Broad shift at {len(arms)} fractions pruned. {title}",
-    )  # fmt: skip
+    )
 
 
 # -- the claim --------------------------------------------------------------------------------------------------------
@@ -299,10 +369,20 @@ def found_lines(found: Emergent) -> list[str]:
     broad, inside = (found.row("log_odds_shift", BAD, c) for c in ("broad", "in_domain"))
     lines = []
     if broad is not None:
-        said = {1: "it misaligns broadly", 0: "no broad misalignment shows", -1: "misaligned answers became less likely"}[clear(broad)]
-        lines.append(f"Tuning on bad {found.domain} advice shifts broad log-odds by {nats(broad)}: {said}. In its own domain: {nats(inside)}.")
+        said = {
+            1: "it misaligns broadly",
+            0: "no broad misalignment shows",
+            -1: "misaligned answers became less likely",
+        }[clear(broad)]
+        lines.append(
+            f"Tuning on bad {found.domain} advice shifts broad log-odds by {nats(broad)}: {said}. In its own domain: {nats(inside)}."
+        )
     if (good := found.row("difference_from_bad", GOOD, "broad")) is not None:
-        said = {-1: "it is the bad advice, not tuning as such", 0: "so it is not clear that the advice matters", 1: "so bad advice does less than good advice"}[clear(good)]
+        said = {
+            -1: "it is the bad advice, not tuning as such",
+            0: "so it is not clear that the advice matters",
+            1: "so bad advice does less than good advice",
+        }[clear(good)]
         lines.append(f"Good answers to the same prompts: {nats(good)} against bad ones; {said}.")
     for arm, how in ((PRUNED, "pruned first and held at 0"), (REGROW, "pruned first, free to grow back")):
         if (difference := found.row("difference_from_bad", arm, "broad")) is None:
@@ -313,9 +393,18 @@ def found_lines(found: Emergent) -> list[str]:
         lines.append(f"With the domain's harm weights {how}: {nats(difference, 3)} against no pruning{off}: {said}.")
         for held, control in CONTROLS.items():
             if (excess := found.row("excess_over_control", arm, "broad", control=control)) is not None:
-                judged = {-1: "the harm weights matter more than these", 0: "no clear difference to these", 1: "these prevent more"}[clear(excess)]
-                lines.append(f"Against pruning as many {'random' if held == 'random-held' else 'benign-signed'} weights: {nats(excess, 3)}: {judged}.")
-    lines += [f"{arm_name(arm)}: collapsed ({why}). Its numbers say nothing about alignment." for arm, why in found.collapsed.items()]
+                judged = {
+                    -1: "the harm weights matter more than these",
+                    0: "no clear difference to these",
+                    1: "these prevent more",
+                }[clear(excess)]
+                lines.append(
+                    f"Against pruning as many {'random' if held == 'random-held' else 'benign-signed'} weights: {nats(excess, 3)}: {judged}."
+                )
+    lines += [
+        f"{arm_name(arm)}: collapsed ({why}). Its numbers say nothing about alignment."
+        for arm, why in found.collapsed.items()
+    ]
     return lines
 
 

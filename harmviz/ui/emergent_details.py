@@ -17,11 +17,16 @@ from harmviz.ui.tables import rows_table
 from harmviz.ui.words import Words
 
 #: Measure of the change of weights → how it reads. Both are shown in multiples of chance.
-CHANGES = {"change_share": "share of the change", "top_0.001_share": "among the top 0.1 %", "top_0.01_share": "among the top 1 %"}
+CHANGES = {
+    "change_share": "share of the change",
+    "top_0.001_share": "among the top 0.1 %",
+    "top_0.01_share": "among the top 1 %",
+}
 _CHANGE_SAYS = {
-    "change_share": "share of ΔW² that falls on the set", "top_0.001_share": "share of the set among the 0.1 % of weights that changed most",
+    "change_share": "share of ΔW² that falls on the set",
+    "top_0.001_share": "share of the set among the 0.1 % of weights that changed most",
     "top_0.01_share": "share of the set among the 1 % of weights that changed most",
-}  # fmt: skip
+}
 _SETS = ("harm", "benign", "general")
 _SAID = {1: "more", -1: "less", 0: "no difference"}
 
@@ -33,10 +38,15 @@ def set_up(run: Run, found: Emergent) -> str:
     asked = sum(counts.get("questions", {}).values())
     seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) != 1 else ''}"
     parts = [
-        run.model_name, f"domain {found.domain}: {rows.get('tuning', '?')} rows to tune on, {rows.get('held_out', '?')} held out",
-        f"{asked} questions far from it", f"{parameters.get('method', '?')}, {method.get('n_steps', '?')} steps", seeds,
-    ]  # fmt: skip
-    if (row := next((r for a in (PRUNED, REGROW) if (r := found.row("log_odds_shift", a, "broad")) is not None), None)) is not None and pd.notna(row["n_weights"]):
+        run.model_name,
+        f"domain {found.domain}: {rows.get('tuning', '?')} rows to tune on, {rows.get('held_out', '?')} held out",
+        f"{asked} questions far from it",
+        f"{parameters.get('method', '?')}, {method.get('n_steps', '?')} steps",
+        seeds,
+    ]
+    if (
+        row := next((r for a in (PRUNED, REGROW) if (r := found.row("log_odds_shift", a, "broad")) is not None), None)
+    ) is not None and pd.notna(row["n_weights"]):
         parts.append(f"pruned before: {text.fraction_of(int(row['n_weights']), found.n_scored)}")
     return f'<div class="hv quiet small">{escape(" · ".join(map(str, parts)))}</div>'
 
@@ -51,7 +61,10 @@ def differences(found: Emergent) -> list[tuple[str, list[tuple[str, Found | None
         ("pruning as many random weights", "excess_over_control", [PRUNED, REGROW], CONTROLS["random-held"]),
         ("pruning as many benign-signed weights", "excess_over_control", [PRUNED, REGROW], CONTROLS["benign-held"]),
     ):
-        pairs = [(a, found.row(metric, a, "broad", control=control), found.row(metric, a, "in_domain", control=control)) for a in arms]
+        pairs = [
+            (a, found.row(metric, a, "broad", control=control), found.row(metric, a, "in_domain", control=control))
+            for a in arms
+        ]
         if known := [p for p in pairs if p[1] is not None or p[2] is not None]:
             parts.append((against, known))
     return parts
@@ -66,9 +79,17 @@ def tests_table(found: Emergent) -> str:
             breaks.add(len(body))
         body.append([f'<span class="quiet">against {escape(against)}</span>', "", "", "", ""])
         for arm, broad, inside in pairs:
-            cells = [cell for row in (broad, inside) for cell in (_value(row), "–" if row is None else _SAID[clear(row)])]
+            cells = [
+                cell for row in (broad, inside) for cell in (_value(row), "–" if row is None else _SAID[clear(row)])
+            ]
             body.append([escape(arm_name(arm)), *cells])
-    head = ["log-odds of misaligned answers", "broad, nats (95 % interval)", "misaligned", "in domain, nats (95 % interval)", "misaligned"]
+    head = [
+        "log-odds of misaligned answers",
+        "broad, nats (95 % interval)",
+        "misaligned",
+        "in domain, nats (95 % interval)",
+        "misaligned",
+    ]
     return rows_table(head, body, breaks) if body else ""
 
 
@@ -82,12 +103,14 @@ def test_notes(found: Emergent) -> str:
     """What a reader must know to judge the table, as HTML."""
     seeds = (
         f"Intervals draw questions and the {len(found.seeds)} seeds anew; with few seeds, what they contribute is itself only roughly known."
-        if len(found.seeds) > 1 else "One seed: intervals are over questions alone and say nothing about how another tuning would turn out."
-    )  # fmt: skip
+        if len(found.seeds) > 1
+        else "One seed: intervals are over questions alone and say nothing about how another tuning would turn out."
+    )
     lines = [
-        seeds, "“More” or “less” is said only where the 95 % interval leaves out 0; otherwise no difference was found. Each stands for itself: of twenty differences that are none, about one would be called one.",
+        seeds,
+        "“More” or “less” is said only where the 95 % interval leaves out 0; otherwise no difference was found. Each stands for itself: of twenty differences that are none, about one would be called one.",
         "All arms of a seed learn the same rows in the same order from the same start, so that differences are paired by question.",
-    ]  # fmt: skip
+    ]
     return _items(lines)
 
 
@@ -97,11 +120,17 @@ def _items(lines: list[str]) -> str:
 
 # -- the change of weights ----------------------------------------------------------------------------------------------
 def _change_row(found: Emergent, metric: str, arm: str, which: str) -> Found | None:
-    return found.row(metric, arm, "weights", control="benign_signed" if which == "benign" else "none", general=which == "general")
+    return found.row(
+        metric, arm, "weights", control="benign_signed" if which == "benign" else "none", general=which == "general"
+    )
 
 
 def _set_name(found: Emergent, which: str) -> str:
-    return {"harm": f"harm weights of {found.domain}", "benign": "benign-signed weights", "general": "harm weights of the parent run"}[which]
+    return {
+        "harm": f"harm weights of {found.domain}",
+        "benign": "benign-signed weights",
+        "general": "harm weights of the parent run",
+    }[which]
 
 
 def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -115,23 +144,41 @@ def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             at = {"set": _set_name(found, which), "label": arm_name(arm), "role": role(arm)}
             low, high = math.inf, -math.inf
             for seed in found.seeds:
-                own, chance = (_change_row(found, name, f"{arm}#{seed}", which) for name in (metric, f"{metric}_chance"))
+                own, chance = (
+                    _change_row(found, name, f"{arm}#{seed}", which) for name in (metric, f"{metric}_chance")
+                )
                 if own is None or chance is None or not chance["value"] > 0:
                     continue
                 low, high = min(low, chance["ci_low"] / chance["value"]), max(high, chance["ci_high"] / chance["value"])
                 times = float(own["value"]) / float(chance["value"])
                 said = f"{text.percent(float(own['value']))}, chance {text.percent(float(chance['value']))}"
-                seeds.append({**at, "seed": seed, "value": times, "share": own["value"], "chance": chance["value"], "note": f"{at['set']}, seed {seed}\n{times:.2f} times chance ({said})"})
+                seeds.append(
+                    {
+                        **at,
+                        "seed": seed,
+                        "value": times,
+                        "share": own["value"],
+                        "chance": chance["value"],
+                        "note": f"{at['set']}, seed {seed}\n{times:.2f} times chance ({said})",
+                    }
+                )
             value = float(row["value"])
             between = "no interval" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.2f} … {row['ci_high']:.2f}"
-            marks.append({
-                **at, "value": value, "ci_low": float(row["ci_low"]) if pd.notna(row["ci_low"]) else math.nan,
-                "ci_high": float(row["ci_high"]) if pd.notna(row["ci_high"]) else math.nan,
-                "chance_low": low if math.isfinite(low) else math.nan, "chance_high": high if math.isfinite(high) else math.nan,
-                "note": f"{at['set']}, {at['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} seed{'s' if row['n'] != 1 else ''})",
-            })  # fmt: skip
+            marks.append(
+                {
+                    **at,
+                    "value": value,
+                    "ci_low": float(row["ci_low"]) if pd.notna(row["ci_low"]) else math.nan,
+                    "ci_high": float(row["ci_high"]) if pd.notna(row["ci_high"]) else math.nan,
+                    "chance_low": low if math.isfinite(low) else math.nan,
+                    "chance_high": high if math.isfinite(high) else math.nan,
+                    "note": f"{at['set']}, {at['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} seed{'s' if row['n'] != 1 else ''})",
+                }
+            )
     columns = ["set", "label", "role", "value", "ci_low", "ci_high", "chance_low", "chance_high", "note"]
-    return pd.DataFrame(marks, columns=columns), pd.DataFrame(seeds, columns=["set", "label", "role", "seed", "value", "share", "chance", "note"])
+    return pd.DataFrame(marks, columns=columns), pd.DataFrame(
+        seeds, columns=["set", "label", "role", "seed", "value", "share", "chance", "note"]
+    )
 
 
 def change_words(found: Emergent, metric: str) -> Words:
@@ -143,11 +190,12 @@ def change_words(found: Emergent, metric: str) -> Words:
         title += "" if benign is None else f", benign-signed ones {benign['value']:.1f} times"
     spread = "Bar: 95 % interval over seeds. " if len(found.seeds) > 1 else "One seed, so no interval. "
     return Words(
-        title, f"{_CHANGE_SAYS[metric][0].upper()}{_CHANGE_SAYS[metric][1:]}, divided by chance. {spread}Grey: 95 % range of random draws.",
+        title,
+        f"{_CHANGE_SAYS[metric][0].upper()}{_CHANGE_SAYS[metric][1:]}, divided by chance. {spread}Grey: 95 % range of random draws.",
         "Chance: as many weights in each matrix, drawn among those that are not protected. Masks prefer large weights that any training moves most, so compare "
         "the harm weights with the benign-signed ones, and bad advice with good advice, before reading anything into the distance from 1.",
         f"Change of weights in multiples of chance by set and arm. {title}",
-    )  # fmt: skip
+    )
 
 
 def mask_notes(found: Emergent) -> str:
@@ -157,9 +205,13 @@ def mask_notes(found: Emergent) -> str:
         kept = "stayed exactly 0" if not nonzero["value"] else f"up to {int(nonzero['value'])} were not 0"
         lines.append(f"Held weights: {kept} at every one of {int(nonzero['n'])} saved steps.")
     if (regrown := found.row("regrown_share", REGROW, "weights")) is not None:
-        lines.append(f"Free to regrow, the pruned weights came back to {text.percent(float(regrown['value']))} of their former Σ W².")
+        lines.append(
+            f"Free to regrow, the pruned weights came back to {text.percent(float(regrown['value']))} of their former Σ W²."
+        )
     if (alike := found.row("mask_jaccard", "", "weights", control="none")) is not None:
-        lines.append(f"Harm masks of two seeds share {text.percent(float(alike['value']))} of their weights (Jaccard, mean of {int(alike['n'])} pairs).")
+        lines.append(
+            f"Harm masks of two seeds share {text.percent(float(alike['value']))} of their weights (Jaccard, mean of {int(alike['n'])} pairs)."
+        )
     return _items(lines)
 
 
@@ -168,7 +220,9 @@ def answers_table(found: Emergent) -> str:
     """Free answers in numbers: coherent, repeating, surprising, and what the judge says of them, as HTML."""
     body = []
     for arm in [*found.arms, *found.doses]:
-        cells = [found.row(metric, arm, "answers") for metric in ("coherent_share", "repetition", "surprise", "judged_harm")]
+        cells = [
+            found.row(metric, arm, "answers") for metric in ("coherent_share", "repetition", "surprise", "judged_harm")
+        ]
         if any(row is not None for row in cells):
             body.append([escape(arm_name(arm)), *(_spread(row, percent=i < 2) for i, row in enumerate(cells))])
     return rows_table(["arm", "coherent", "repetition", "surprise, nats", "judged harm, 0 … 1"], body) if body else ""
@@ -186,21 +240,35 @@ def _spread(row: Found | None, *, percent: bool) -> str:
 def judge_notes(run: Run, found: Emergent) -> str:
     """What the judge of free answers can and cannot tell, as HTML."""
     told = run.manifest["method"].get("judge")
-    lines = ["Misalignment is measured by log-odds of matched answers. What a judge says of a few free answers is an illustration beside it."]
+    lines = [
+        "Misalignment is measured by log-odds of matched answers. What a judge says of a few free answers is an illustration beside it."
+    ]
     if not isinstance(told, Mapping):
         return _items([*lines, "No judge was asked."])
     quality = quality_words(told.get("measures"))
     name = str(told.get("name", "?"))
-    lines.append(f"{name}. On human labels of harmful requests: {'; '.join(quality)}." if quality else f"{name}: {told.get('quality', '?')}.")
-    lines.append("It learned to tell answers that help harm from refusals; careless or self-serving advice in calm words is not what it was trained on.")
+    lines.append(
+        f"{name}. On human labels of harmful requests: {'; '.join(quality)}."
+        if quality
+        else f"{name}: {told.get('quality', '?')}."
+    )
+    lines.append(
+        "It learned to tell answers that help harm from refusals; careless or self-serving advice in calm words is not what it was trained on."
+    )
     bad, good, base = (found.row("judged_harm", a, "answers") for a in (BAD, GOOD, BASE))
     if bad is not None and good is not None:
         apart = _apart(bad, good)
         says = f"{_spread(bad, percent=False)} after bad advice, {_spread(good, percent=False)} after good advice"
-        said = "the intervals lie apart" if apart else "the intervals overlap, so that it cannot tell bad tuning from good tuning"
+        said = (
+            "the intervals lie apart"
+            if apart
+            else "the intervals overlap, so that it cannot tell bad tuning from good tuning"
+        )
         lines.append(f"Here it gives {says}: {said}.")
         if not apart and base is not None and _apart(bad, base) and _apart(good, base):
-            lines.append(f"Before tuning it gives {_spread(base, percent=False)}: what it sees is the style of tuned answers, good or bad.")
+            lines.append(
+                f"Before tuning it gives {_spread(base, percent=False)}: what it sees is the style of tuned answers, good or bad."
+            )
     return _items(lines)
 
 

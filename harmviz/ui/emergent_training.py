@@ -43,10 +43,16 @@ def curves(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
     A point that is not one (no number, not finite) is left out.
     """
-    known = [p for p in points if isinstance(p.get("arm"), str) and _whole(p.get("seed")) and _whole(p.get("step")) and _finite(p.get("loss"))]
+    known = [
+        p
+        for p in points
+        if isinstance(p.get("arm"), str) and _whole(p.get("seed")) and _whole(p.get("step")) and _finite(p.get("loss"))
+    ]
     if not known:
         return pd.DataFrame(columns=_COLUMNS)
-    each = pd.DataFrame([{k: p[k] for k in ("arm", "seed", "step", "loss")} for p in known]).drop_duplicates(["arm", "seed", "step"], keep="last")
+    each = pd.DataFrame([{k: p[k] for k in ("arm", "seed", "step", "loss")} for p in known]).drop_duplicates(
+        ["arm", "seed", "step"], keep="last"
+    )
     order = {arm: i for i, arm in enumerate([*ARMS, *sorted(set(each["arm"]) - set(ARMS))])}
     mean = each.groupby(["arm", "step"], as_index=False).agg(loss=("loss", "mean"), n=("loss", "size"))
     mean["note"] = [
@@ -55,7 +61,9 @@ def curves(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     ]
     table = pd.concat([mean.assign(seed=math.nan), each.assign(note="")], ignore_index=True)
     table = table.assign(label=[arm_name(a) for a in table["arm"]], role=[role(a) for a in table["arm"]])
-    return table.sort_values(["arm", "seed", "step"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True)[_COLUMNS]
+    return table.sort_values(
+        ["arm", "seed", "step"], key=lambda c: c.map(order) if c.name == "arm" else c, ignore_index=True
+    )[_COLUMNS]
 
 
 def _whole(value: Any) -> bool:
@@ -76,11 +84,12 @@ def curve_words(table: pd.DataFrame, *, live: bool = False) -> Words:
         title += f", {means[GOOD]:.2f} on good advice" if GOOD in means.index else ""
     so_far = "So far" if live else "In all"
     return Words(
-        title, f"Loss of the answers in each batch before its step, nats per token. {so_far} {last} steps, {seeds} seed{'s' if seeds != 1 else ''}; line: mean over seeds.",
+        title,
+        f"Loss of the answers in each batch before its step, nats per token. {so_far} {last} steps, {seeds} seed{'s' if seeds != 1 else ''}; line: mean over seeds.",
         "Arms of a seed see the same prompts in the same order, so that lines can be compared step by step; batches are small, so that single steps jump. "
         "Lines that fall alike learn alike: pruning first then did not make the bad advice harder to learn.",
         f"Training curves of {table['arm'].nunique()} arms over {last} steps. {title}",
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -101,9 +110,10 @@ def progress(partial: PartialInfo) -> Progress:
     told = told if isinstance(told, Mapping) else {}
     fraction, eta = told.get("fraction"), told.get("eta_s")
     return Progress(
-        str(told.get("stage", "")), min(1.0, max(0.0, float(fraction))) if _finite(fraction) and fraction is not None else None,
+        str(told.get("stage", "")),
+        min(1.0, max(0.0, float(fraction))) if _finite(fraction) and fraction is not None else None,
         float(eta) if _finite(eta) and eta is not None else None,
-    )  # fmt: skip
+    )
 
 
 def stage_words(stage: str) -> str:
@@ -111,7 +121,12 @@ def stage_words(stage: str) -> str:
     match = re.fullmatch(r"(train|measure|change)\.(.+?)(?:-(\d+))?(?:\.\d+)?", stage)
     if match is None:
         kind = stage.partition(".")[0]
-        return {"score": "scoring", "masks": "selecting weights", "rows": "writing results", "transcripts": "writing results"}.get(kind, stage or "starting")
+        return {
+            "score": "scoring",
+            "masks": "selecting weights",
+            "rows": "writing results",
+            "transcripts": "writing results",
+        }.get(kind, stage or "starting")
     what, arm, seed = match.groups()
     doing = {"train": "training", "measure": "measuring", "change": "comparing weights"}[what]
     return f"{doing}: {arm_name(arm.replace('+', '@'))}" + ("" if seed is None else f", seed {seed}")

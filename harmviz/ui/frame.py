@@ -48,9 +48,11 @@ def settings() -> None:
     """The sidebar's last entry: sizes for a desk or a lecture hall."""
     with st.sidebar:
         st.toggle(
-            "Presenter size", key=theme.PRESENTER_KEY, bind="query-params",
+            "Presenter size",
+            key=theme.PRESENTER_KEY,
+            bind="query-params",
             help="Draws everything larger, to be read from the back of a room.",
-        )  # fmt: skip
+        )
     if rules := theme.style():
         html(f"<style>{rules}</style>")
 
@@ -75,7 +77,9 @@ def refresh_link() -> None:
 def view_url() -> str:
     """The URL of this page with every setting that is not at its default."""
     parts = urlsplit(st.context.url or "")
-    settings = [(name, value) for name in st.query_params for value in st.query_params.get_all(name)]  # a name may stand several times
+    settings = [
+        (name, value) for name in st.query_params for value in st.query_params.get_all(name)
+    ]  # a name may stand several times
     return urlunsplit((parts.scheme, parts.netloc, parts.path, urlencode(settings), ""))
 
 

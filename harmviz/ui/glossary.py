@@ -57,7 +57,7 @@ TERMS: dict[str, str] = {
     "harm type": "A kind of harm that prompts are sorted by, such as privacy or violence. Each has scores and a mask of its own.",
     "run": "One model scored and measured on one data set, stored in a folder with all its numbers.",
     "density": "Selected weights per million of the matrix: comparable between matrices of different size.",
-}  # fmt: skip
+}
 
 
 def _spellings(word: str) -> set[str]:
@@ -102,5 +102,7 @@ def term(word: str, shown: str | None = None) -> str:
 
 def table() -> str:
     """All terms and their meaning as an HTML list, in alphabetical order."""
-    lines = "".join(f"<div><dt>{escape(w)}</dt><dd>{escape(TERMS[w])}</dd></div>" for w in sorted(TERMS, key=str.casefold))
+    lines = "".join(
+        f"<div><dt>{escape(w)}</dt><dd>{escape(TERMS[w])}</dd></div>" for w in sorted(TERMS, key=str.casefold)
+    )
     return f'<dl class="hv hv-glossary">{lines}</dl>'

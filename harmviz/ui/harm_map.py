@@ -49,9 +49,13 @@ class Grid:
 def grid(table: WeightTable) -> Grid:
     """The model's cells, modules in the order in which a block holds them, layers ascending."""
     modules = list(dict.fromkeys(m.module_kind for m in table))
-    frame = pd.DataFrame({"layer": [m.layer for m in table], "module": [m.module_kind for m in table], "size": [m.size for m in table]})
+    frame = pd.DataFrame(
+        {"layer": [m.layer for m in table], "module": [m.module_kind for m in table], "size": [m.size for m in table]}
+    )
     frame["rank"] = frame["module"].map({m: i for i, m in enumerate(modules)})
-    cells = frame.groupby(["rank", "layer", "module"], sort=True)["size"].agg(size="sum", matrices="count").reset_index()
+    cells = (
+        frame.groupby(["rank", "layer", "module"], sort=True)["size"].agg(size="sum", matrices="count").reset_index()
+    )
     number = {key: i for i, key in enumerate(zip(cells["layer"], cells["module"], strict=True))}
     of_matrix = np.array([number[m.layer, m.module_kind] for m in table], dtype=np.int64)
     return Grid(cells.drop(columns="rank"), of_matrix)
@@ -123,7 +127,9 @@ def reference(sizes: tuple[int, ...], n: int, other: int = 0) -> Reference:
     peaks = (draws / size).max(axis=1) * size.sum() / max(1, n)
     half = np.median([cells_holding_half(d) for d in draws])
     again = rng.multinomial(other, share, size=DRAWS) if other else None
-    alike = float("nan") if again is None else float(np.median(np.minimum(draws / max(1, n), again / other).sum(axis=1)))
+    alike = (
+        float("nan") if again is None else float(np.median(np.minimum(draws / max(1, n), again / other).sum(axis=1)))
+    )
     return Reference(float(np.median(peaks)), float(np.quantile(peaks, 0.95)), int(half), alike)
 
 
@@ -183,7 +189,12 @@ def where(cell: Mapping[str, Any] | pd.Series) -> str:
 
 
 def mask_words(
-    cells: pd.DataFrame, grid: Grid, selection: Selection, known: Sequence[str], manifest: Mapping[str, Any], scale: float
+    cells: pd.DataFrame,
+    grid: Grid,
+    selection: Selection,
+    known: Sequence[str],
+    manifest: Mapping[str, Any],
+    scale: float,
 ) -> Words:
     """Words of the map of one mask: how concentrated it is, beside a random mask of equal size."""
     n = int(cells["count"].sum())
@@ -193,7 +204,9 @@ def mask_words(
         f"p {text.percent(selection.p)} · n = {prompts} prompts"
     )
     if n == 0:
-        return Words("This mask is empty", lines([made], scale), "No weight is selected with these settings.", "An empty map")
+        return Words(
+            "This mask is empty", lines([made], scale), "No weight is selected with these settings.", "An empty map"
+        )
     top, half = densest(cells), cells_holding_half(cells["count"].to_numpy())
     chance = reference(tuple(map(int, cells["size"])), n)
     by_module = cells.groupby("module", sort=False)["count"].sum()
@@ -218,7 +231,9 @@ def _span(numbers: Sequence[int]) -> str:
     return text.count(low) if low == high else f"{text.count(low)} to {text.count(high)}"
 
 
-def type_words(maps: Mapping[str, pd.DataFrame], grid: Grid, selection: Selection, manifest: Mapping[str, Any], scale: float) -> Words:
+def type_words(
+    maps: Mapping[str, pd.DataFrame], grid: Grid, selection: Selection, manifest: Mapping[str, Any], scale: float
+) -> Words:
     """Words of the maps of all harm types on one scale."""
     peaks = pd.Series([where(densest(cells)) for cells in maps.values() if cells["count"].sum()])
     if peaks.empty:
@@ -238,27 +253,43 @@ def type_words(maps: Mapping[str, pd.DataFrame], grid: Grid, selection: Selectio
         f"p {text.percent(selection.p)} · n = {prompts} prompts a type · per million, one scale"
     )
     against = f"controls: masks of harmless and of safe text, as in the paper; as many weights drawn at random: densest {1e6 * chance.peak * sizes[-1] / total:.0f} per million"
-    return Words(escape(title, quote=False), lines([made, against], scale), _READ + "Equal colour means equal density in every map. The same matrix does not mean the same weights: see Overlap.",
-                 f"One heatmap of density by layer and module for each of {len(maps)} harm types. {title}.")  # fmt: skip
+    return Words(
+        escape(title, quote=False),
+        lines([made, against], scale),
+        _READ
+        + "Equal colour means equal density in every map. The same matrix does not mean the same weights: see Overlap.",
+        f"One heatmap of density by layer and module for each of {len(maps)} harm types. {title}.",
+    )
 
 
 def pair_words(
-    selections: tuple[Selection, Selection], maps: tuple[pd.DataFrame, pd.DataFrame], grid: Grid, known: Sequence[str],
-    manifest: Mapping[str, Any], scale: float,
-) -> Words:  # fmt: skip
+    selections: tuple[Selection, Selection],
+    maps: tuple[pd.DataFrame, pd.DataFrame],
+    grid: Grid,
+    known: Sequence[str],
+    manifest: Mapping[str, Any],
+    scale: float,
+) -> Words:
     """Words of two maps on one scale and their difference."""
     names = [pair_label(s, known) for s in selections]
     prompts = [scoring_prompts(manifest["data"]["counts"], s.categories) for s in selections]
     a, b = maps
     sizes = int(a["count"].sum()), int(b["count"].sum())
     alike = same_place(a, b)
-    title = f"{100 * alike:.0f} % of the two masks lie in the same {grid.noun}" if all(sizes) else "One of the two masks is empty"
+    title = (
+        f"{100 * alike:.0f} % of the two masks lie in the same {grid.noun}"
+        if all(sizes)
+        else "One of the two masks is empty"
+    )
     made = f"{text.count(sizes[0])} and {text.count(sizes[1])} weights · p {text.percent(selections[0].p)} · n = {prompts[0]} and {prompts[1]} prompts · per million, one scale"
     sentences = [made]
     if all(sizes):
         chance = reference(tuple(map(int, a["size"])), sizes[0], sizes[1]).same_place
         sentences.append(f"control, two random masks of these sizes: {100 * chance:.0f} %")
-    return Words(title, lines(sentences, scale),
-                 _READ + "Below, the difference: vermilion where the first is denser, blue where the second is. "
-                 "The same matrix does not mean the same weights: see Overlap.",
-                 f"Heatmaps of density by layer and module of {names[0]} and of {names[1]}, and their difference. {title}.")  # fmt: skip
+    return Words(
+        title,
+        lines(sentences, scale),
+        _READ + "Below, the difference: vermilion where the first is denser, blue where the second is. "
+        "The same matrix does not mean the same weights: see Overlap.",
+        f"Heatmaps of density by layer and module of {names[0]} and of {names[1]}, and their difference. {title}.",
+    )

@@ -70,7 +70,14 @@ def chosen_point(run: Run, contrast: str) -> dict[str, Any] | None:
     if found is None:
         return None
     skipped = run.manifest["parameters"].get("skip_tokens", 0)  # the same point is measured with and without openers
-    return {"mask": MASK, "contrast": contrast, "scope": "global", "q": found["q"], "p": found["p"], "skip_tokens": skipped}
+    return {
+        "mask": MASK,
+        "contrast": contrast,
+        "scope": "global",
+        "q": found["q"],
+        "p": found["p"],
+        "skip_tokens": skipped,
+    }
 
 
 def chosen_headline(run: Run, results: pd.DataFrame, contrast: str) -> Headline | None:

@@ -52,7 +52,8 @@ def intersections(candidates: Candidates, contrast: Contrast, q: float, p: float
     sets = {c: select(candidates, Selection((c,), q=q, p=p, contrast=contrast)).global_index for c in shown}
     exact = upset(sets)
     groups = pd.DataFrame(
-        [(tuple(c for c in shown if c in members), size) for members, size in exact.items()], columns=["members", "size"]
+        [(tuple(c for c in shown if c in members), size) for members, size in exact.items()],
+        columns=["members", "size"],
     )
     degree = groups["members"].map(len)
     by_degree = {int(k): int(n) for k, n in groups.groupby(degree)["size"].sum().items()}
@@ -68,8 +69,13 @@ def bars(found: Intersections) -> pd.DataFrame:
     """The largest groups, as ``figures.intersections.upset_plot`` takes them."""
     top = found.groups.head(MAX_BARS)
     named = [tuple(text.set_name(c) for c in members) for members in top["members"]]
-    notes = [f"{' + '.join(m)}\n{text.count(int(s))} weights in exactly {_types(len(m))}" for m, s in zip(named, top["size"], strict=True)]
-    return pd.DataFrame({"members": named, "size": top["size"], "note": notes, "q": found.q, "p": found.p}).reset_index(drop=True)
+    notes = [
+        f"{' + '.join(m)}\n{text.count(int(s))} weights in exactly {_types(len(m))}"
+        for m, s in zip(named, top["size"], strict=True)
+    ]
+    return pd.DataFrame({"members": named, "size": top["size"], "note": notes, "q": found.q, "p": found.p}).reset_index(
+        drop=True
+    )
 
 
 def _types(n: int) -> str:
@@ -86,15 +92,28 @@ def upset_words(found: Intersections, log: bool) -> Words:
         else f"One harm type, {text.count(every)} weights: nothing to intersect"
     )
     n_shown = min(len(found.groups), MAX_BARS)
-    rest = f"the largest {n_shown} of {len(found.groups)} exact intersections" if n_shown < len(found.groups) else "all exact intersections"
+    rest = (
+        f"the largest {n_shown} of {len(found.groups)} exact intersections"
+        if n_shown < len(found.groups)
+        else "all exact intersections"
+    )
     return Words(
         title,
         f"Each type's own mask at {text.percent(found.q)} of the scored weights, {text.percent(found.p)} protected.\n{rest[0].upper()}{rest[1:]}."
-        + (f" Shown: the first {len(found.sizes)} types of {len(found.sizes) + len(found.left_out)}." if found.left_out else ""),
+        + (
+            f" Shown: the first {len(found.sizes)} types of {len(found.sizes) + len(found.left_out)}."
+            if found.left_out
+            else ""
+        ),
         "A column is one exact combination of types: the dots below say which, the bar above how many weights are in all of these masks and in no other. Beside "
-        "each name: the size of that mask. Pale: one type alone. " + ("The scale is logarithmic: read the counts, bar lengths do not compare." if log else "Shared sets are small beside single ones: switch to the log scale to see them."),
+        "each name: the size of that mask. Pale: one type alone. "
+        + (
+            "The scale is logarithmic: read the counts, bar lengths do not compare."
+            if log
+            else "Shared sets are small beside single ones: switch to the log scale to see them."
+        ),
         f"UpSet plot of the masks of {len(found.sizes)} harm types. {title}.",
-    )  # fmt: skip
+    )
 
 
 def shared_line(found: Intersections) -> str:
@@ -104,9 +123,7 @@ def shared_line(found: Intersections) -> str:
     shared = found.at_least(2)
     line = f"{text.count(shared)} {'weight is' if shared == 1 else 'weights are'} in two types or more, {text.count(found.at_least(3))} in three or more."
     if found.in_text is not None and shared:
-        line += (
-            f" Of those in two or more, {text.count(found.in_text)} ({100 * found.in_text / shared:.0f} %) are also in the mask of benign or of same-topic safe answers."
-        )
+        line += f" Of those in two or more, {text.count(found.in_text)} ({100 * found.in_text / shared:.0f} %) are also in the mask of benign or of same-topic safe answers."
     return line
 
 
@@ -129,7 +146,7 @@ def core_words(found: Overlap, size: str) -> Words:
         "Vermilion: weights in at least so many masks. Grey: the same after shuffling every mask within its matrices among weights that may be zeroed, mean and 95 % range. "
         "Hollow marks below the dotted line are 0. At ≥ 1 the shuffles lie above: masks that overlap cover fewer weights together.",
         f"Core size against shuffles, log scale. {title}.",
-    )  # fmt: skip
+    )
 
 
 def _few(value: float) -> str:

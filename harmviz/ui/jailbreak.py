@@ -25,8 +25,10 @@ POOLED = "all attacks"
 _GUARDED = 0.2
 _KINDS = ("refusal_rate", "compliance_rate", "attack_success", "harm_score")
 _SELECTED = {
-    "plain": "selected as in the paper", "contrastive": "of the contrastive selection", "guarded": "guarded against over-refusal",
-}  # fmt: skip
+    "plain": "selected as in the paper",
+    "contrastive": "of the contrastive selection",
+    "guarded": "guarded against over-refusal",
+}
 _CLAIM = (
     "Surface guardrails stay brittle: jailbreaks pass them. But without the compact set of harm weights, some 0.0005 to 0.001 % of all parameters, "
     "the model resists them (Orgad et al. 2026, on models of 7 to 32 billion parameters)."
@@ -42,7 +44,9 @@ def grid_rows(results: pd.DataFrame) -> pd.DataFrame:
 def metrics(rows: pd.DataFrame) -> dict[str, str]:
     """Metric → how it reads, for those that were scored on harmful requests, refusals first."""
     harm = rows[(rows["category"] == "harm") & rows["value"].notna()]
-    known = [str(m) for m in harm["metric"].unique() if str(m).partition(":")[0] in _KINDS and not str(m).endswith("_draws")]
+    known = [
+        str(m) for m in harm["metric"].unique() if str(m).partition(":")[0] in _KINDS and not str(m).endswith("_draws")
+    ]
     return {m: metric_name(m) for m in sorted(known, key=lambda m: (_KINDS.index(m.partition(":")[0]), m))}
 
 
@@ -50,9 +54,11 @@ def metric_name(metric: str) -> str:
     """``refused, by keywords``; judges by name."""
     kind, _, judge = metric.partition(":")
     read = {
-        "refusal_rate": f"refused, by {judge or 'keywords'}", "compliance_rate": "complied with, at most",
-        "attack_success": f"attack succeeds, by {judge}", "harm_score": f"harm score, by {judge}",
-    }  # fmt: skip
+        "refusal_rate": f"refused, by {judge or 'keywords'}",
+        "compliance_rate": "complied with, at most",
+        "attack_success": f"attack succeeds, by {judge}",
+        "harm_score": f"harm score, by {judge}",
+    }
     return read[kind]
 
 
@@ -67,7 +73,9 @@ class Grid:
     def __init__(self, rows: pd.DataFrame):
         # Python's None for "all attacks": a missing value is equal to nothing, itself included.
         conditions = [None if pd.isna(c) else str(c) for c in rows["condition"]]
-        keys = zip(rows["metric"].astype(str), rows["group"].astype(str), conditions, rows["category"].astype(str), strict=True)
+        keys = zip(
+            rows["metric"].astype(str), rows["group"].astype(str), conditions, rows["category"].astype(str), strict=True
+        )
         self._rows = dict(zip(keys, rows.to_dict("records"), strict=True))
         self.groups = [g for g in GROUPS if g in set(rows["group"])]
         self.attacks = list(dict.fromkeys(c for c in conditions if c is not None))
@@ -106,7 +114,9 @@ def reads(row: Mapping[str, Any] | None, *, difference: bool = False) -> str:
     if row is None:
         return text.NOT_MEASURED
     n = "" if pd.isna(row["n"]) else f", n = {int(row['n'])}"
-    return f"{points(row['value']) if difference else percent(row['value'])} ({_between(row, difference=difference)}{n})"
+    return (
+        f"{points(row['value']) if difference else percent(row['value'])} ({_between(row, difference=difference)}{n})"
+    )
 
 
 def _clear(row: Mapping[str, Any] | None) -> int:
@@ -134,12 +144,34 @@ def cells(grid: Grid, names: Mapping[str, str], metric: str, view: str) -> pd.Da
 
 
 _COLUMNS = [
-    "panel", "row", "column", "value", "text", "note", "last", "colours", "metric", "attack", "mask", "ci_low", "ci_high", "n", "n_weights", "collapsed",
-]  # fmt: skip
+    "panel",
+    "row",
+    "column",
+    "value",
+    "text",
+    "note",
+    "last",
+    "colours",
+    "metric",
+    "attack",
+    "mask",
+    "ci_low",
+    "ci_high",
+    "n",
+    "n_weights",
+    "collapsed",
+]
 
 
 def _cell(
-    grid: Grid, names: Mapping[str, str], found: dict[str, Any] | None, metric: str, view: str, attack: str | None, group: str, panel: str
+    grid: Grid,
+    names: Mapping[str, str],
+    found: dict[str, Any] | None,
+    metric: str,
+    view: str,
+    attack: str | None,
+    group: str,
+    panel: str,
 ) -> dict[str, Any]:
     difference = view != "rates"
     collapsed = grid.value("collapsed", group, attack, panel) == 1.0
@@ -153,20 +185,47 @@ def _cell(
         colours = "benign" if panel == "benign" else "ink" if _refusing(metric) else "harm"
     name = POOLED if attack is None else names.get(attack, attack)
     return {
-        "panel": panel, "row": name, "column": GROUPS[group], "value": math.nan if value is None else value, "text": shown + ("†" if collapsed else ""),
-        "note": _note(grid, found, metric, view, attack, group, panel, name, collapsed), "last": attack is None, "colours": colours, "metric": metric,
-        "attack": attack, "mask": group, "ci_low": None if found is None else found["ci_low"], "ci_high": None if found is None else found["ci_high"],
-        "n": None if found is None else found["n"], "n_weights": None if found is None else found["n_weights"], "collapsed": collapsed,
-    }  # fmt: skip
+        "panel": panel,
+        "row": name,
+        "column": GROUPS[group],
+        "value": math.nan if value is None else value,
+        "text": shown + ("†" if collapsed else ""),
+        "note": _note(grid, found, metric, view, attack, group, panel, name, collapsed),
+        "last": attack is None,
+        "colours": colours,
+        "metric": metric,
+        "attack": attack,
+        "mask": group,
+        "ci_low": None if found is None else found["ci_low"],
+        "ci_high": None if found is None else found["ci_high"],
+        "n": None if found is None else found["n"],
+        "n_weights": None if found is None else found["n_weights"],
+        "collapsed": collapsed,
+    }
 
 
 def _note(
-    grid: Grid, found: dict[str, Any] | None, metric: str, view: str, attack: str | None, group: str, panel: str, name: str, collapsed: bool
+    grid: Grid,
+    found: dict[str, Any] | None,
+    metric: str,
+    view: str,
+    attack: str | None,
+    group: str,
+    panel: str,
+    name: str,
+    collapsed: bool,
 ) -> str:
     kind = "harmful" if panel == "harm" else "benign"
-    lines = [f"{name}, {GROUPS[group]}", f"{kind} requests, {metric_name(metric)}{'' if view == 'rates' else ', ' + VIEWS[view]}"]
+    lines = [
+        f"{name}, {GROUPS[group]}",
+        f"{kind} requests, {metric_name(metric)}{'' if view == 'rates' else ', ' + VIEWS[view]}",
+    ]
     lines.append("unscored" if found is None else reads(found, difference=view != "rates"))
-    if view == "rates" and group not in ("intact", *CONTROLS) and (drawn := grid.row(metric, "random", attack, panel)) is not None:
+    if (
+        view == "rates"
+        and group not in ("intact", *CONTROLS)
+        and (drawn := grid.row(metric, "random", attack, panel)) is not None
+    ):
         lines.append(f"random mask of equal size: {reads(drawn)}")
     if (repeats := grid.value("repetition", group, attack, panel)) is not None:
         lines.append(f"repetition {repeats:.2f}")
@@ -188,10 +247,12 @@ def grid_words(grid: Grid, metric: str, view: str) -> Words:
     return Words(
         title,
         f"Rows: attacks. Columns: what was zeroed. {unit[0].upper()}{unit[1:]}.\n{n_harm} harmful and {n_benign} benign requests asked in every cell; controls: random and benign-signed masks.",
-        colours + f"A mask that resists shows {'more' if _refusing(metric) else 'less'} than intact and than the random mask on the left, and no more refusals "
-        "than intact on the right: a model that refuses everything is not safer. Interval and n on hover. †: collapsed, its answers repeat themselves. " + _meaning(metric),
+        colours
+        + f"A mask that resists shows {'more' if _refusing(metric) else 'less'} than intact and than the random mask on the left, and no more refusals "
+        "than intact on the right: a model that refuses everything is not safer. Interval and n on hover. †: collapsed, its answers repeat themselves. "
+        + _meaning(metric),
         f"Grid of {len(grid.attacks)} attacks by {len(grid.groups)} states of the model. {title}.",
-    )  # fmt: skip
+    )
 
 
 def _meaning(metric: str) -> str:
@@ -207,7 +268,12 @@ def _meaning(metric: str) -> str:
 
 def _asked(grid: Grid, category: str) -> str:
     """How many requests stand behind the cells of this kind."""
-    found = {int(r["n"]) for g in grid.groups for a in grid.attacks if (r := grid.row("empty_rate", g, a, category)) is not None}
+    found = {
+        int(r["n"])
+        for g in grid.groups
+        for a in grid.attacks
+        if (r := grid.row("empty_rate", g, a, category)) is not None
+    }
     return "?" if not found else str(max(found))
 
 
@@ -219,12 +285,24 @@ def dots(grid: Grid, run: Run, metric: str) -> pd.DataFrame:
     lines = []
     for group in grid.groups:
         for kind, name, attack, category in (
-            ("direct", metric, plain, "harm"), ("attacks", metric, None, "harm"), ("benign", benign, None, "benign"),
-        ):  # fmt: skip
+            ("direct", metric, plain, "harm"),
+            ("attacks", metric, None, "harm"),
+            ("benign", benign, None, "benign"),
+        ):
             found = None if kind == "direct" and plain is None else grid.row(name, group, attack, category)
             if found is not None:
-                lines.append({"label": GROUPS[group], "kind": kind, "control": group in CONTROLS, "metric": name, **{k: found[k] for k in ("value", "ci_low", "ci_high", "n", "n_weights")}})
-    return pd.DataFrame(lines, columns=["label", "kind", "control", "metric", "value", "ci_low", "ci_high", "n", "n_weights"])
+                lines.append(
+                    {
+                        "label": GROUPS[group],
+                        "kind": kind,
+                        "control": group in CONTROLS,
+                        "metric": name,
+                        **{k: found[k] for k in ("value", "ci_low", "ci_high", "n", "n_weights")},
+                    }
+                )
+    return pd.DataFrame(
+        lines, columns=["label", "kind", "control", "metric", "value", "ci_low", "ci_high", "n", "n_weights"]
+    )
 
 
 def dots_words(grid: Grid, run: Run, metric: str) -> Words:
@@ -245,8 +323,17 @@ def finding(grid: Grid, metric: str) -> str:
     """The grid in one sentence: do attacks pass the intact model, and does a mask do more than random ones?"""
     best = next((g for g in PRUNED[::-1] if g in grid.groups), None)
     passed = grid.value(metric, "intact", None)
-    noun = {"refusal_rate": "refused", "compliance_rate": "complied with", "attack_success": "successful", "harm_score": "scored harmful"}[metric.partition(":")[0]]
-    head = f"Under attack {percent(passed)} of harmful requests are {noun}" if not metric.startswith("harm_score") else f"Under attack the mean harm score is {percent(passed)}"
+    noun = {
+        "refusal_rate": "refused",
+        "compliance_rate": "complied with",
+        "attack_success": "successful",
+        "harm_score": "scored harmful",
+    }[metric.partition(":")[0]]
+    head = (
+        f"Under attack {percent(passed)} of harmful requests are {noun}"
+        if not metric.startswith("harm_score")
+        else f"Under attack the mean harm score is {percent(passed)}"
+    )
     if best is None or (now := grid.value(metric, best, None)) is None:
         return head
     excess = grid.row(f"excess_{metric}", best, None)
@@ -269,15 +356,36 @@ def found_lines(grid: Grid, run: Run) -> list[str]:
             lines.append(f"{said}: there is hardly a guardrail that a jailbreak would have to pass.")
         else:
             lost = grid.row("from_direct_refusal_rate", "intact", None)
-            judged = {-1: "jailbreaks pass its guardrail", 0: "no clear difference, these attacks hardly pass it", 1: "attacks make it refuse more"}[_clear(lost)]
-            lines.append(f"{said}: {judged} ({points(lost['value'])}, {_between(lost, difference=True)})." if lost is not None else f"{said}.")
+            judged = {
+                -1: "jailbreaks pass its guardrail",
+                0: "no clear difference, these attacks hardly pass it",
+                1: "attacks make it refuse more",
+            }[_clear(lost)]
+            lines.append(
+                f"{said}: {judged} ({points(lost['value'])}, {_between(lost, difference=True)})."
+                if lost is not None
+                else f"{said}."
+            )
     for group in PRUNED:
         if (now := grid.row("refusal_rate", group, None)) is None:
             continue
-        excess, cost = grid.row("excess_refusal_rate", group, None), grid.row("delta_refusal_rate", group, None, "benign")
-        against = {1: "more than under random masks", -1: "fewer than under random masks", 0: "no clear difference to random masks"}[_clear(excess)]
-        price = "" if cost is None else f" Benign requests: {points(cost['value'])} ({_between(cost, difference=True)}) refused against intact."
-        compared = f"{against}: {reads(excess, difference=True)}" if excess is not None else "no random mask was measured"
+        excess, cost = (
+            grid.row("excess_refusal_rate", group, None),
+            grid.row("delta_refusal_rate", group, None, "benign"),
+        )
+        against = {
+            1: "more than under random masks",
+            -1: "fewer than under random masks",
+            0: "no clear difference to random masks",
+        }[_clear(excess)]
+        price = (
+            ""
+            if cost is None
+            else f" Benign requests: {points(cost['value'])} ({_between(cost, difference=True)}) refused against intact."
+        )
+        compared = (
+            f"{against}: {reads(excess, difference=True)}" if excess is not None else "no random mask was measured"
+        )
         lines.append(f"With the mask {_SELECTED[group]} it refuses {reads(now)} under attack, {compared}.{price}")
     return lines
 

@@ -54,7 +54,11 @@ def requests(answers: Sequence[Answer]) -> list[str]:
 def panes(answers: Sequence[Answer], attack: str, request: str, masks: Sequence[str]) -> str:
     """The answers to this request under this attack, one pane a mask, as HTML."""
     here = {a.mask: a for a in answers if a.attack == attack and a.request == request}
-    cards = [_card(here[m], differs=m != "intact" and "intact" in here and here[m].answer != here["intact"].answer) for m in masks if m in here]
+    cards = [
+        _card(here[m], differs=m != "intact" and "intact" in here and here[m].answer != here["intact"].answer)
+        for m in masks
+        if m in here
+    ]
     return f'<div class="hv hv-panes" style="--n: {max(1, len(cards))}">{"".join(cards)}</div>' if cards else ""
 
 
@@ -63,7 +67,9 @@ def _card(found: Answer, *, differs: bool) -> str:
     lead = f'<span class="opening">{escape(found.opening)}</span>' if found.opening else ""
     said = escape(found.answer) if found.answer.strip() else '<span class="quiet">no words</span>'
     declines = "–" if found.refused is None else "yes" if found.refused else "no"
-    caption = "reference" if found.mask == "intact" else "other words than intact" if differs else "the same words as intact"
+    caption = (
+        "reference" if found.mask == "intact" else "other words than intact" if differs else "the same words as intact"
+    )
     return (
         f'<article class="hv-pane {kind}"><header><h3>{escape(GROUPS.get(found.mask, found.mask))}</h3><div class="quiet small">{caption}</div></header>'
         f'<div></div><div class="answer" dir="auto">{lead}{said}</div>'
@@ -79,6 +85,10 @@ def asked(run: Run, attack: str, request: str) -> list[tuple[str, str]]:
                 known = Attack(**record)
             except (TypeError, ValueError):
                 return []
-            parts = [("System message", known.system), ("User", known.user_turn(request)), ("Beginning of the answer", known.opening)]
+            parts = [
+                ("System message", known.system),
+                ("User", known.user_turn(request)),
+                ("Beginning of the answer", known.opening),
+            ]
             return [(name, said) for name, said in parts if said]
     return []

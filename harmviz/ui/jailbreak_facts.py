@@ -14,8 +14,13 @@ from harmviz.ui.glossary import explained
 
 #: The states of the model, as columns: how each reads.
 GROUPS = {
-    "intact": "intact", "plain": "as in the paper", "contrastive": "contrastive", "guarded": "guarded", "random": "random mask", "benign_signed": "benign-signed",
-}  # fmt: skip
+    "intact": "intact",
+    "plain": "as in the paper",
+    "contrastive": "contrastive",
+    "guarded": "guarded",
+    "random": "random mask",
+    "benign_signed": "benign-signed",
+}
 #: States with harm weights zeroed, as in the paper first.
 PRUNED = ("plain", "contrastive", "guarded")
 CONTROLS = ("random", "benign_signed")
@@ -31,13 +36,20 @@ def attack_names(run: Run) -> dict[str, str]:
     """Attack id → its name, with the id where two read alike; in the order of the experiment."""
     attacks = [a for a in told(run, "attacks") if isinstance(a.get("id"), str)]
     names = [str(a.get("name") or a["id"]) for a in attacks]
-    return {a["id"]: name if names.count(name) == 1 else f"{name} ({a['id']})" for a, name in zip(attacks, names, strict=True)}
+    return {
+        a["id"]: name if names.count(name) == 1 else f"{name} ({a['id']})"
+        for a, name in zip(attacks, names, strict=True)
+    }
 
 
 def plain_attack(run: Run) -> str | None:
     """The id of the bare request among the attacks, or None."""
     for a in told(run, "attacks"):
-        if str(a.get("template", "")).strip() == "{request}" and not (a.get("system") or a.get("opening")) and a.get("transform", "none") == "none":
+        if (
+            str(a.get("template", "")).strip() == "{request}"
+            and not (a.get("system") or a.get("opening"))
+            and a.get("transform", "none") == "none"
+        ):
             return str(a.get("id"))
     return None
 
@@ -45,16 +57,21 @@ def plain_attack(run: Run) -> str | None:
 def set_up(run: Run) -> str:
     """One line on what was measured, as HTML."""
     method, parameters = run.manifest["method"], run.manifest["parameters"]
-    sizes = [f"{GROUPS[a['group']]} {a.get('n_weights'):,} weights" for a in told(run, "arms") if a.get("group") in PRUNED and isinstance(a.get("n_weights"), int)]
+    sizes = [
+        f"{GROUPS[a['group']]} {a.get('n_weights'):,} weights"
+        for a in told(run, "arms")
+        if a.get("group") in PRUNED and isinstance(a.get("n_weights"), int)
+    ]
     asked = method.get("requests")
     asked = asked if isinstance(asked, Mapping) else {}
     mild = asked.get("mild")
     kind = "" if mild is None else ", all mild" if mild == asked.get("harmful") else f", {mild} of them mild"
     parts = [
-        run.model_name, f"masks of run {', '.join(run.manifest['parents'])}: {'; '.join(sizes) or '?'}",
+        run.model_name,
+        f"masks of run {', '.join(run.manifest['parents'])}: {'; '.join(sizes) or '?'}",
         f"{asked.get('harmful', '?')} held-out harmful requests{kind}, {asked.get('benign', '?')} benign",
         f"greedy answers of at most {parameters.get('max_new_tokens', '?')} tokens",
-    ]  # fmt: skip
+    ]
     return f'<div class="hv quiet small">{escape(" · ".join(map(str, parts)))}</div>'
 
 
@@ -84,7 +101,12 @@ def quality_words(measures: Any) -> list[str]:
 
 def _known(measure: Any) -> bool:
     """Whether this is a measure against human labels with its interval, of a judge or of the keyword list."""
-    if not isinstance(measure, list) or len(measure) != 7 or measure[1] not in ("judge", "keyword list") or measure[2] != "human labels":
+    if (
+        not isinstance(measure, list)
+        or len(measure) != 7
+        or measure[1] not in ("judge", "keyword list")
+        or measure[2] != "human labels"
+    ):
         return False
     return all(isinstance(x, int | float) for x in measure[3:])
 

@@ -43,7 +43,12 @@ def _running(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.stopping:
             frame.html('<div class="hv quiet small">Stopping; what is finished is kept.</div>')
-        elif st.button("Cancel", key=f"runs_cancel_{job.id}", icon=":material/stop_circle:", help="Finished stages are kept; resume goes on from there."):
+        elif st.button(
+            "Cancel",
+            key=f"runs_cancel_{job.id}",
+            icon=":material/stop_circle:",
+            help="Finished stages are kept; resume goes on from there.",
+        ):
             with frame.shown_errors():
                 jobs.cancel(job)
                 st.rerun()
@@ -57,10 +62,11 @@ def running_markup(job: Job) -> str:
     left = "" if at.eta_s is None else f" · about {text.duration(at.eta_s)} left"
     share = "" if at.fraction is None else f"{100 * at.fraction:.0f} %"
     bar = (
-        '<div class="hv-track waiting" role="progressbar" aria-label="starting"><i></i></div>' if at.fraction is None else
-        f'<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * at.fraction:.0f}">'
+        '<div class="hv-track waiting" role="progressbar" aria-label="starting"><i></i></div>'
+        if at.fraction is None
+        else f'<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * at.fraction:.0f}">'
         f'<i style="width:{100 * at.fraction:.1f}%"></i></div>'
-    )  # fmt: skip
+    )
     says = training.stage_words if job.arguments[:2] == ("experiment", "emergent") else stage_words
     return (
         f'<div class="hv"><div class="hv-job"><b>{escape(says(at.stage))}</b><span class="quiet">{inside}</span>'
@@ -75,7 +81,10 @@ def _phases(job: Job, stage: str) -> str:
     if job.arguments[:1] != ("run",):
         return ""
     now = phase_of(stage)
-    spans = (f'<span class="{"" if now is None or i > now else "now" if i == now else "past"}">{name}</span>' for i, name in enumerate(PHASES))
+    spans = (
+        f'<span class="{"" if now is None or i > now else "now" if i == now else "past"}">{name}</span>'
+        for i, name in enumerate(PHASES)
+    )
     return f'<div class="hv-phases small">{"".join(spans)}</div>'
 
 
@@ -101,7 +110,12 @@ def _ended(job: Job) -> None:
             with frame.shown_errors():
                 jobs.resume(job)
                 st.rerun()
-        if st.button("Put away", key=f"runs_forget_{job.id}", type="tertiary", help="Deletes this entry, its log and its uploaded prompts. Stored runs stay."):
+        if st.button(
+            "Put away",
+            key=f"runs_forget_{job.id}",
+            type="tertiary",
+            help="Deletes this entry, its log and its uploaded prompts. Stored runs stay.",
+        ):
             with frame.shown_errors():
                 jobs.forget(job)
                 st.rerun()

@@ -51,27 +51,41 @@ class Lesson:
 
 def with_everything(run: Run) -> bool:
     """Whether the run has what the lessons draw from: chosen points, candidates and maps."""
-    return {"candidates.safetensors", "maps.safetensors"} <= set(run.manifest["files"]) and chosen_point(run, "none") is not None
+    return {"candidates.safetensors", "maps.safetensors"} <= set(run.manifest["files"]) and chosen_point(
+        run, "none"
+    ) is not None
 
 
 # -- 1 --------------------------------------------------------------------------------------------------------------
 def _typical(run: Run) -> str:
     """The harm type scored on most prompts; by name where several are."""
     counts = run.manifest["data"]["counts"]
-    scored = {c: sum(n for part, n in parts.items() if part.startswith("scoring")) for c, parts in counts.items() if text.is_harm(c)}
+    scored = {
+        c: sum(n for part, n in parts.items() if part.startswith("scoring"))
+        for c, parts in counts.items()
+        if text.is_harm(c)
+    }
     return min(scored, key=lambda c: (-scored[c], c))
 
 
 def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> Lesson:
     """What a harm-generation weight is: the histogram of positive harm scores of one type."""
     category, n_scored = _typical(run), int(run.manifest["model"]["n_scored_weights"])
-    counts = maps[f"{category}/histogram"].sum(axis=0) if f"{category}/histogram" in maps else np.zeros(0, dtype=np.int64)
+    counts = (
+        maps[f"{category}/histogram"].sum(axis=0) if f"{category}/histogram" in maps else np.zeros(0, dtype=np.int64)
+    )
     strongest = max(1, math.floor(TARGET_Q * n_scored))
     bins = pd.DataFrame({"exponent": _LOWEST + _STEP * (np.arange(len(counts)) - 1), "count": counts})
     bins["strong"] = bins["count"][::-1].cumsum()[::-1] <= max(strongest, 1)
     bins = bins[bins["exponent"] >= _LOWEST].reset_index(drop=True)
-    share = results[(results["experiment"] == "concentration") & (results["metric"] == "lorenz_share") & (results["mask"] == category)]
-    share = share[share["value"].notna() & (share["q"] >= TARGET_Q * 0.999) & (share["n_weights"] >= 1).fillna(False)].sort_values("q")
+    share = results[
+        (results["experiment"] == "concentration")
+        & (results["metric"] == "lorenz_share")
+        & (results["mask"] == category)
+    ]
+    share = share[
+        share["value"].notna() & (share["q"] >= TARGET_Q * 0.999) & (share["n_weights"] >= 1).fillna(False)
+    ].sort_values("q")
     held = ""
     if not share.empty:
         top = share.iloc[0]
@@ -88,7 +102,8 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
         "alone is no proof: harmless text may need the same weight."
     )
     return Lesson(
-        "What is a harm-generation weight?", body,
+        "What is a harm-generation weight?",
+        body,
         Words(
             "Nearly every harm score is tiny",
             f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · vermilion: the strongest {text.percent(TARGET_Q)}",
@@ -97,7 +112,7 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
             f"Histogram of positive harm scores for {name}, both axes logarithmic",
         ),
         bins if positive else bins.iloc[:0],
-    )  # fmt: skip
+    )
 
 
 def _n_scoring(run: Run, category: str) -> int:
@@ -113,7 +128,10 @@ def _spread(rows: np.ndarray) -> np.ndarray:
 def finding(run: Run, reported: Reported, candidates: Candidates | None) -> Lesson:
     """How the weights are found: harm score against utility rank, at the point chosen for the plain selection."""
     point = chosen_point(run, "none") or {"q": TARGET_Q, "p": 0.01}
-    p, found = float(point["p"]), None if candidates is None else _fates(candidates, float(point["q"]), float(point["p"]))
+    p, found = (
+        float(point["p"]),
+        None if candidates is None else _fates(candidates, float(point["q"]), float(point["p"])),
+    )
     lost = ""
     if found is not None and found.highest_protected is not None:
         lost = f" Of the {text.count(found.n_taken)} highest harm scores, {text.count(found.highest_protected)} are protected for that reason."
@@ -126,7 +144,8 @@ def finding(run: Run, reported: Reported, candidates: Candidates | None) -> Less
         "with the highest harm score become the mask: the list of weights to set to zero."
     )
     return Lesson(
-        "How are they found?", body,
+        "How are they found?",
+        body,
         Words(
             "Right of the line, from the top down",
             f"A sample of the strongest weights, mean of all types, as in the paper<br>dashed: {text.percent(p)} protected · taken: {taken.removeprefix('the ')} weights",
@@ -134,8 +153,9 @@ def finding(run: Run, reported: Reported, candidates: Candidates | None) -> Less
             "the mask takes the highest. Weaker weights than these exist in great numbers and are not drawn.",
             "Scatter plot of harm score over rank by utility, with the protected zone on the left",
         ),
-        pd.DataFrame() if found is None else found.points, p,
-    )  # fmt: skip
+        pd.DataFrame() if found is None else found.points,
+        p,
+    )
 
 
 class _Fates(NamedTuple):
@@ -156,7 +176,9 @@ def _fates(candidates: Candidates, q: float, p: float) -> _Fates | None:
     score, rank = candidates.score(MEAN), candidates.tail_count / candidates.table.n_weights
     fate = np.where(rank <= p, "protected", "not taken").astype(object)
     fate[taken] = "taken"
-    kept = np.concatenate([_spread(np.flatnonzero((fate == f) & (score > 0))) for f in ("not taken", "protected", "taken")])
+    kept = np.concatenate(
+        [_spread(np.flatnonzero((fate == f) & (score > 0))) for f in ("not taken", "protected", "taken")]
+    )
     points = pd.DataFrame({"utility_rank": rank[kept], "harm_score": score[kept], "fate": fate[kept]})
     top = candidates.orders.get(ListKey(MEAN, "none", 0.0, "global"))
     return _Fates(points, len(taken), None if top is None else int(np.sum(rank[top[: len(taken)]] <= p)))
@@ -171,7 +193,9 @@ def controls(run: Run, reported: Reported) -> Lesson:
         for category in ("harm", "benign"):
             if (row := reported.row(contrast, category, control=control)) is not None:
                 facts = row[["value", "ci_low", "ci_high", "n", "q", "p", "n_weights", "unit"]].to_dict()
-                lines.append({"label": label, "control": control, "category": category, "harm": text.is_harm(category), **facts})
+                lines.append(
+                    {"label": label, "control": control, "category": category, "harm": text.is_harm(category), **facts}
+                )
     table = pd.DataFrame(lines)
     own, drawn, benign = (reported.row(contrast, "harm", control=c) for c in ("none", "random", "benign_signed"))
     other = reported.row(contrast, "benign", control="benign_signed")
@@ -181,9 +205,14 @@ def controls(run: Run, reported: Reported) -> Lesson:
         f"mask, found on harmless answers in the same way, moves harmful ones by {reads(benign)} and harmless ones by {reads(other)}. "
         "A finding needs a vermilion dot right of the random and matched controls, and well right of its own blue dot."
     )
-    size = "" if own is None else f"{text.fraction_of(int(own['n_weights']), run.manifest['model']['n_scored_weights'])} each · "
+    size = (
+        ""
+        if own is None
+        else f"{text.fraction_of(int(own['n_weights']), run.manifest['model']['n_scored_weights'])} each · "
+    )
     return Lesson(
-        "What is a control?", body,
+        "What is a control?",
+        body,
         Words(
             "The same number of weights, chosen otherwise",
             f"{size}{compare_words.selection_name(contrast)} selection<br>ΔL in nats per token, 95 % intervals, report prompts",
@@ -192,7 +221,7 @@ def controls(run: Run, reported: Reported) -> Lesson:
             "Dot plot of loss shifts on harmful and harmless answers under the mask and five controls",
         ),
         table,
-    )  # fmt: skip
+    )
 
 
 # -- 4 --------------------------------------------------------------------------------------------------------------
@@ -205,7 +234,11 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
     harm, safe, benign = (reported.row(contrast, c) for c in ("harm", "safe", "benign"))
     shown = {"harm": "harmful answers", "safe": "same-topic safe", "benign": "harmless, by others"}
     table = table if table.empty else table.assign(label=table["set"].map(shown))
-    size = "" if harm is None else f" ({text.fraction_of(int(harm['n_weights']), run.manifest['model']['n_scored_weights'])})"
+    size = (
+        ""
+        if harm is None
+        else f" ({text.fraction_of(int(harm['n_weights']), run.manifest['model']['n_scored_weights'])})"
+    )
     body = (
         f"The more weights are zeroed, the more the loss moves. Validation prompts chose how many: the dashed line{size}. "
         "Held-out prompts then gave, in nats per token: "
@@ -214,26 +247,38 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
     )
     n = {} if table.empty else {str(c): int(g["n"].max()) for c, g in table.groupby("set", sort=False)}
     return Lesson(
-        "What did pruning show?", body,
+        "What did pruning show?",
+        body,
         Words(
             f"{'Contrastive' if contrast == 'both' else 'As in the paper'}: ΔL as more weights are zeroed",
-            "validation prompts, 95 % intervals" + ("" if not n else f"<br>{text.percent(p)} protected · n: " + ", ".join(f"{c} {v}" for c, v in n.items())),
+            "validation prompts, 95 % intervals"
+            + ("" if not n else f"<br>{text.percent(p)} protected · n: " + ", ".join(f"{c} {v}" for c, v in n.items())),
             "Dots are measurements, thin lines only join them, bars are 95 % intervals. Dashed: the chosen share. These prompts chose "
             "it, so the numbers that count are those of the held-out prompts in the text.",
             "Line chart of loss shifts over the fraction pruned, for harmful, same-topic safe and benign answers",
         ),
-        table, None if point is None else float(point["q"]),
-    )  # fmt: skip
+        table,
+        None if point is None else float(point["q"]),
+    )
 
 
 # -- 5 --------------------------------------------------------------------------------------------------------------
 def sharing(run: Run, results: pd.DataFrame) -> Lesson:
     """Whether the types are one thing: like-with-like overlap of the plain selection's masks."""
     heading = "Is it one set for every type of harm?"
-    found = overlap.overlap_at(results, "none", stored["none"][-1]) if (stored := overlap.points(results)).get("none") else None
+    found = (
+        overlap.overlap_at(results, "none", stored["none"][-1])
+        if (stored := overlap.points(results)).get("none")
+        else None
+    )
     if found is None or len(found.categories) < 2:
         nothing = Words("Not measured", "", "", "")
-        return Lesson(heading, "This run scored too few types, or stored no overlap, so that the question is open here.", nothing, pd.DataFrame())
+        return Lesson(
+            heading,
+            "This run scored too few types, or stored no overlap, so that the question is open here.",
+            nothing,
+            pd.DataFrame(),
+        )
     table = overlap.comparison(found)
     mean = {g: float(v) for g, v in table.groupby("kind")["value"].mean().items()}
     texts = {b: found.half_mean(b) for b in found.baselines}
@@ -246,7 +291,8 @@ def sharing(run: Run, results: pd.DataFrame) -> Lesson:
         f"{overlap.finding(found)}."
     )
     return Lesson(
-        heading, body,
+        heading,
+        body,
         Words(
             "How much do two masks share?",
             f"top {text.percent(found.q)} of each type, as in the paper\n{text.percent(found.p)} protected · masks from half the answers each",
@@ -255,7 +301,7 @@ def sharing(run: Run, results: pd.DataFrame) -> Lesson:
             "Strip chart of overlaps: harm with harm, with harmless text, the ceiling and chance",
         ),
         table,
-    )  # fmt: skip
+    )
 
 
 def _share(value: float | None) -> str:
@@ -267,24 +313,36 @@ def limits(reported: Reported) -> Lesson:
     """What pruning does not show: the harm-specific part of both selections, and what the mask costs."""
     lines = []
     wanted = (
-        ("none", "harm", "harm_specific", "as in the paper: harm minus safe"), ("both", "harm", "harm_specific", "contrastive: harm minus safe"),
-        ("none", "benign_own", "delta_nll", "as in the paper: own answers"), ("both", "benign_own", "delta_nll", "contrastive: own answers"),
-    )  # fmt: skip
+        ("none", "harm", "harm_specific", "as in the paper: harm minus safe"),
+        ("both", "harm", "harm_specific", "contrastive: harm minus safe"),
+        ("none", "benign_own", "delta_nll", "as in the paper: own answers"),
+        ("both", "benign_own", "delta_nll", "contrastive: own answers"),
+    )
     for contrast, category, metric, label in wanted:
         if (row := reported.row(contrast, category, metric)) is not None:
             drawn = reported.row(contrast, category, metric, control="random")
             lines.append(
                 {
-                    "label": label, "category": category, "metric": metric, "contrast": contrast, "harm": text.is_harm(category),
+                    "label": label,
+                    "category": category,
+                    "metric": metric,
+                    "contrast": contrast,
+                    "harm": text.is_harm(category),
                     **row[["value", "ci_low", "ci_high", "n", "q", "p", "n_weights", "unit"]].to_dict(),
                     "control": math.nan if drawn is None else float(drawn["value"]),
                 }
-            )  # fmt: skip
+            )
     parts = []
     for contrast, name in (("none", "As in the paper"), ("both", "Contrastive")):
         if (row := reported.row(contrast, "harm", "harm_specific")) is not None:
-            verdict = "which includes 0: it is not specific to harm here" if row["ci_low"] <= 0 <= row["ci_high"] else "clear of 0"
-            parts.append(f"{name}, harm minus same-topic safe is {text.signed(float(row['value']), 3)} ({text.interval(row['ci_low'], row['ci_high'], 3)}), {verdict}.")
+            verdict = (
+                "which includes 0: it is not specific to harm here"
+                if row["ci_low"] <= 0 <= row["ci_high"]
+                else "clear of 0"
+            )
+            parts.append(
+                f"{name}, harm minus same-topic safe is {text.signed(float(row['value']), 3)} ({text.interval(row['ci_low'], row['ci_high'], 3)}), {verdict}."
+            )
     if (own := reported.row("both", "benign_own")) is not None:
         parts.append(f"The contrastive mask has a cost: the model's own harmless answers move by {reads(own)}.")
     body = (
@@ -293,7 +351,8 @@ def limits(reported: Reported) -> Lesson:
         + " Intervals cover the choice of prompts to measure on, not the choice of prompts to score on."
     )
     return Lesson(
-        "What does it not show?", body,
+        "What does it not show?",
+        body,
         Words(
             "How much is about harm, and what does it cost?",
             "ΔL in nats per token at the chosen points, 95 % intervals<br>report prompts · ring: random mask of equal size",
@@ -302,7 +361,7 @@ def limits(reported: Reported) -> Lesson:
             "Dot plot of the harm-specific effect and of the cost on own answers, for both selections",
         ),
         pd.DataFrame(lines),
-    )  # fmt: skip
+    )
 
 
 # -- check yourself -------------------------------------------------------------------------------------------------
@@ -310,30 +369,41 @@ def questions(run: Run, reported: Reported) -> list[tuple[str, str]]:
     """Three questions with their answers, from the run's numbers; those that it cannot answer are left out."""
     best = first_contrast(run)
     harm, drawn, plain, safe = (
-        reported.row(best, "harm"), reported.row(best, "harm", control="random"),
-        reported.row("none", "harm"), reported.row("none", "safe"),
-    )  # fmt: skip
+        reported.row(best, "harm"),
+        reported.row(best, "harm", control="random"),
+        reported.row("none", "harm"),
+        reported.row("none", "safe"),
+    )
     specific = reported.row("none", "harm", "harm_specific")
     found = []
     if harm is not None and drawn is not None:
-        found.append((
-            f"A random mask of {text.count(int(harm['n_weights']))} weights moves harmful answers by {value(drawn, 3)} nats, the mask by {value(harm, 3)}. Is the effect about harm?",
-            "Not yet. It shows that it matters which weights are zeroed, and not only how many. Whether the effect is about harm is asked "
-            "by the same-topic safe answers: harm minus safe must be clear of 0.",
-        ))  # fmt: skip
+        found.append(
+            (
+                f"A random mask of {text.count(int(harm['n_weights']))} weights moves harmful answers by {value(drawn, 3)} nats, the mask by {value(harm, 3)}. Is the effect about harm?",
+                "Not yet. It shows that it matters which weights are zeroed, and not only how many. Whether the effect is about harm is asked "
+                "by the same-topic safe answers: harm minus safe must be clear of 0.",
+            )
+        )
     if plain is not None and safe is not None and specific is not None:
         clear = specific["ci_low"] > 0 or specific["ci_high"] < 0
-        found.append((
-            f"Selected as in the paper, the mask moves harmful answers by {reads(plain, 3)} and same-topic safe answers by {reads(safe, 3)}. What has it found?",
-            f"The difference is {reads(specific, 3)}. "
-            + ("Its interval is clear of 0: the two kinds of text are not hit alike." if clear else
-               "Its interval includes 0: on this model these weights support text on such topics, harmful or not. Without the safe answers as a control it would have looked like a finding."),
-        ))  # fmt: skip
+        found.append(
+            (
+                f"Selected as in the paper, the mask moves harmful answers by {reads(plain, 3)} and same-topic safe answers by {reads(safe, 3)}. What has it found?",
+                f"The difference is {reads(specific, 3)}. "
+                + (
+                    "Its interval is clear of 0: the two kinds of text are not hit alike."
+                    if clear
+                    else "Its interval includes 0: on this model these weights support text on such topics, harmful or not. Without the safe answers as a control it would have looked like a finding."
+                ),
+            )
+        )
     if harm is not None:
         kept = math.exp(-float(harm["value"]))
-        found.append((
-            f"The loss of harmful answers moved by {value(harm)} nats per token. How much less likely is each token, and is the model safe now?",
-            f"exp(−ΔL) = {kept:.2f}: on (geometric) average a token of those answers keeps {text.percent(kept)} of its probability. "
-            "That is no proof of safety: other harmful answers may stay as likely as before, and nothing here made the model refuse.",
-        ))  # fmt: skip
+        found.append(
+            (
+                f"The loss of harmful answers moved by {value(harm)} nats per token. How much less likely is each token, and is the model safe now?",
+                f"exp(−ΔL) = {kept:.2f}: on (geometric) average a token of those answers keeps {text.percent(kept)} of its probability. "
+                "That is no proof of safety: other harmful answers may stay as likely as before, and nothing here made the model refuse.",
+            )
+        )
     return found

@@ -48,7 +48,9 @@ class Lineup:
     stored_control: str | None = None
 
 
-def panes_of(run: Run | None, candidates: Candidates | None, lineup: Lineup) -> tuple[tuple[Pane, ...], tuple[PaneLabel, ...]]:
+def panes_of(
+    run: Run | None, candidates: Candidates | None, lineup: Lineup
+) -> tuple[tuple[Pane, ...], tuple[PaneLabel, ...]]:
     """The panes and how each is introduced, the intact model first.
 
     Raises:
@@ -101,7 +103,9 @@ def mask_of(run: Run, candidates: Candidates | None, which: Selection | str) -> 
     """
     if isinstance(which, str):
         if which not in run.masks():
-            raise MaskInvalid(f"run {run.id} stores no mask {which!r}; choose one of {', '.join(run.masks()) or 'another run'}")
+            raise MaskInvalid(
+                f"run {run.id} stores no mask {which!r}; choose one of {', '.join(run.masks()) or 'another run'}"
+            )
         mask = PruneMask.load(run.masks()[which])
     elif candidates is None:
         raise MaskInvalid(f"run {run.id} has no candidates to select from; choose one of its stored masks")
@@ -133,6 +137,10 @@ def _caption(candidates: Candidates | None, which: Selection | str) -> str:
 def stored_name(name: str) -> str:
     """How a stored mask reads: ``headline-plain.benign_signed`` → "chosen, as in the paper: benign-signed control"."""
     base, _, control = name.partition(".")
-    known = {"headline-plain": "chosen, as in the paper", "headline-contrastive": "chosen, contrastive", "scene": "chosen on other requests"}
+    known = {
+        "headline-plain": "chosen, as in the paper",
+        "headline-contrastive": "chosen, contrastive",
+        "scene": "chosen on other requests",
+    }
     chosen = known.get(base, base)
     return f"{chosen}: {control.replace('_', '-')} control" if control else chosen

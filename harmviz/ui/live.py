@@ -44,7 +44,11 @@ def state_markup(state: ModelState) -> str:
     else:
         memory = "" if state.memory_bytes is None else f" · {text.size(state.memory_bytes)}"
         line, detail = name, f"{escape(state.device or '')} · {escape(state.dtype or '')}{memory}"
-    queue = f'<div class="small">{state.queue} request{"s" if state.queue != 1 else ""} in the queue</div>' if state.queue else ""
+    queue = (
+        f'<div class="small">{state.queue} request{"s" if state.queue != 1 else ""} in the queue</div>'
+        if state.queue
+        else ""
+    )
     return (
         f'<div class="hv hv-live"><i class="lamp {state.state}"></i><div><div>{line}</div>'
         f'<div class="quiet small">{detail}</div>{queue}</div></div>'

@@ -77,13 +77,23 @@ def points(candidates: Candidates, selection: Selection, index: int, selected: n
     scores = {name: candidates.scores[name][rows] * MICRO for name in (*candidates.categories, *candidates.baselines)}
     parts = [candidates.score(c, selection.contrast, rows) for c in selection.categories]
     return pd.DataFrame(
-        {"output": output, "input": source, "utility_top": candidates.tail_count[rows] / candidates.table.n_weights,
-         "rank_score": np.mean(parts, axis=0, dtype=np.float64) * MICRO, **scores}
-    )  # fmt: skip
+        {
+            "output": output,
+            "input": source,
+            "utility_top": candidates.tail_count[rows] / candidates.table.n_weights,
+            "rank_score": np.mean(parts, axis=0, dtype=np.float64) * MICRO,
+            **scores,
+        }
+    )
 
 
 def view(
-    candidates: Candidates, maps: Mapping[str, np.ndarray], selection: Selection, index: int, selected: np.ndarray, pooling: Pooling
+    candidates: Candidates,
+    maps: Mapping[str, np.ndarray],
+    selection: Selection,
+    index: int,
+    selected: np.ndarray,
+    pooling: Pooling,
 ) -> MatrixView:
     """Everything drawn of matrix ``index``. ``pooling``: the largest score of any chosen type in a block, or the mean of
     the types' mean scores (exact, since means of means over equal blocks are).
@@ -99,11 +109,18 @@ def view(
     found = points(candidates, selection, index, selected)
     bins = pooled.shape[0], pooled.shape[1]
     return MatrixView(
-        matrix, pooling, pooled[: min(bins[0], n_out), : min(bins[1], n_in)] * MICRO, edges(n_out, bins[0]), edges(n_in, bins[1]), found,
-        _side(found["output"].to_numpy(), n_out, [_entry(maps, name, "out_mass", index) for name in selection.categories]),
+        matrix,
+        pooling,
+        pooled[: min(bins[0], n_out), : min(bins[1], n_in)] * MICRO,
+        edges(n_out, bins[0]),
+        edges(n_in, bins[1]),
+        found,
+        _side(
+            found["output"].to_numpy(), n_out, [_entry(maps, name, "out_mass", index) for name in selection.categories]
+        ),
         _side(found["input"].to_numpy(), n_in, [_entry(maps, name, "in_mass", index) for name in selection.categories]),
         (*candidates.categories, *candidates.baselines),
-    )  # fmt: skip
+    )
 
 
 def _entry(maps: Mapping[str, np.ndarray], name: str, entry: str, index: int) -> np.ndarray:
@@ -121,16 +138,23 @@ def _side(units: np.ndarray, size: int, masses: Sequence[np.ndarray]) -> pd.Data
     mass = mass[: len(limits) - 1]
     count = np.histogram(units, bins=limits)[0] if len(units) else np.zeros(len(limits) - 1, dtype=np.int64)
     return pd.DataFrame(
-        {"start": limits[:-1], "stop": limits[1:] - 1, "count": count, "selected": count / max(1, count.sum()),
-         "mass": mass / (mass.sum() or 1.0)}
-    )  # fmt: skip
+        {
+            "start": limits[:-1],
+            "stop": limits[1:] - 1,
+            "count": count,
+            "selected": count / max(1, count.sum()),
+            "mass": mass / (mass.sum() or 1.0),
+        }
+    )
 
 
 def top_units(found: pd.DataFrame, side: Literal["output", "input"], n: int = 5) -> pd.DataFrame:
     """The units with most selected weights: ``unit``, ``count``, ``share``, ``score`` (sum of the ranking score), most first."""
     grouped = found.groupby(side)["rank_score"].agg(count="count", score="sum").reset_index(names="unit")
     ordered = grouped.sort_values(["count", "score", "unit"], ascending=[False, False, True]).head(n)
-    return ordered.assign(share=ordered["count"] / max(1, len(found)))[["unit", "count", "share", "score"]].reset_index(drop=True)
+    return ordered.assign(share=ordered["count"] / max(1, len(found)))[["unit", "count", "share", "score"]].reset_index(
+        drop=True
+    )
 
 
 @lru_cache(maxsize=256)
@@ -143,7 +167,9 @@ def fullest_by_chance(n: int, size: int) -> int:
     return int(np.quantile(fullest, 0.95, method="higher"))
 
 
-def matrix_words(shown: MatrixView, selection: Selection, known: Sequence[str], counts: Mapping[str, Mapping[str, int]], scale: float) -> Words:
+def matrix_words(
+    shown: MatrixView, selection: Selection, known: Sequence[str], counts: Mapping[str, Mapping[str, int]], scale: float
+) -> Words:
     """Words of the picture of one matrix."""
     n = len(shown.points)
     place = where({"layer": shown.matrix.layer, "module": shown.matrix.module_kind})
@@ -160,13 +186,16 @@ def matrix_words(shown: MatrixView, selection: Selection, known: Sequence[str], 
         f"blocks: {pooled}, {guard}protected weights too · sides: share of the selected weights (bars) and of all positive harm score (line, control)",
     ]
     if len(shown.drawn) < n:
-        sentences.append(f"the {text.count(len(shown.drawn))} points of highest score are drawn; sides and tables count all {text.count(n)}")
+        sentences.append(
+            f"the {text.count(len(shown.drawn))} points of highest score are drawn; sides and tables count all {text.count(n)}"
+        )
     return Words(
-        escape(title, quote=False), lines(sentences, scale),
+        escape(title, quote=False),
+        lines(sentences, scale),
         "A row is an output unit, a column an input unit. Points in a line share a unit. Bars above the line: the selected weights "
         "gather there more than positive harm score does in general. Blocks are pooled from the whole matrix.",
         f"Pooled harm scores of {shown.matrix.name} with {n} selected weights as points and their share by input and output unit.",
-    )  # fmt: skip
+    )
 
 
 def units_table(shown: MatrixView, side: Literal["output", "input"]) -> str:

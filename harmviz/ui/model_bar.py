@@ -99,7 +99,9 @@ def outlook(key: ModelKey) -> Outlook:
     gpu = None if key.device == "cpu" else machine.free_gpu_memory()
     free = machine.free_memory() if gpu is None else gpu
     n = size.n_parameters
-    small = key.dtype == "bfloat16" or (key.dtype == "auto" and gpu is not None and n is not None and 12 * n >= 0.6 * gpu)
+    small = key.dtype == "bfloat16" or (
+        key.dtype == "auto" and gpu is not None and n is not None and 12 * n >= 0.6 * gpu
+    )
     return Outlook(key, size, Need("memory", None if n is None else (2 if small else 4) * n, free))
 
 
@@ -113,7 +115,11 @@ def outlook_words(found: Outlook) -> str:
     if found.seconds is not None:
         parts.append(f"about {text.duration(found.seconds)} on a laptop")
     if size.made_here:
-        parts.append("unpacked once" if found.key.name == EMBEDDED else f"made once, on first use: {text.size(size.disk_bytes)} on the disk")
+        parts.append(
+            "unpacked once"
+            if found.key.name == EMBEDDED
+            else f"made once, on first use: {text.size(size.disk_bytes)} on the disk"
+        )
     elif found.key.name in (EMBEDDED, *preflight.tuned_models()) and not size.at_hand:
         parts.append("not here yet: fetched from a package once, 98 MB")
     elif not size.at_hand:
@@ -140,7 +146,16 @@ def choose(run: Run | None, of: str) -> ModelKey:
         which = st.selectbox("Model", list(names), format_func=lambda n: names[n], key=_KEY, bind="query-params")
         typed = ""
         if which == HUB:
-            typed = st.text_input("Hub id", placeholder="org/name or org/name@revision", key="play_hub", bind="query-params", max_chars=200) or ""
+            typed = (
+                st.text_input(
+                    "Hub id",
+                    placeholder="org/name or org/name@revision",
+                    key="play_hub",
+                    bind="query-params",
+                    max_chars=200,
+                )
+                or ""
+            )
         left, right = st.columns(2)
         dtype = left.selectbox("Precision", ("auto", "float32", "bfloat16"), key="play_dtype", bind="query-params")
         device = right.selectbox("Device", ("auto", "cpu", "cuda"), key="play_device", bind="query-params")
@@ -202,7 +217,11 @@ def _state_markup(key: ModelKey | None, why: str, state: ModelState) -> str:
         return _line("none", "No model to load", why)
     if key is None or is_ready(key, state) or state.state == "loading":
         return live.state_markup(replace(state, queue=0))  # the queue stands in the sidebar, and with the answers
-    held = f"{shown_name(state.key.name)} is loaded and would be replaced. " if state.state == "ready" and state.key else ""
+    held = (
+        f"{shown_name(state.key.name)} is loaded and would be replaced. "
+        if state.state == "ready" and state.key
+        else ""
+    )
     try:
         return _line("none", f"{shown_name(key.name)} is not loaded", held + outlook_words(outlook(key)))
     except HarmvizError as e:
@@ -228,8 +247,12 @@ def _act(key: ModelKey | None, state: ModelState) -> None:
         return
     loading = state.state == "loading"
     pressed = st.button(
-        f"Load {shown_name(key.name)}", icon=":material/download:", type="primary", key="play_load", disabled=loading,
-    )  # fmt: skip
+        f"Load {shown_name(key.name)}",
+        icon=":material/download:",
+        type="primary",
+        key="play_load",
+        disabled=loading,
+    )
     if pressed:
         with frame.shown_errors():
             found = outlook(key)

@@ -96,16 +96,24 @@ def start(
     how = asked.sampling
     job = live.worker().submit(
         Request(
-            asked.model, asked.prompt, panes, opening=asked.opening, max_new_tokens=how.max_new_tokens,
-            temperature=how.temperature, top_p=how.top_p, seed=how.seed,
+            asked.model,
+            asked.prompt,
+            panes,
+            opening=asked.opening,
+            max_new_tokens=how.max_new_tokens,
+            temperature=how.temperature,
+            top_p=how.top_p,
+            seed=how.seed,
         )
-    )  # fmt: skip
+    )
     if before is not None:
         before.job.stop()
         if (before.asked.prompt, before.asked.opening) != (asked.prompt, asked.opening):
             st.session_state[_REVEAL] = False  # what was revealed was the answer to another prompt
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    st.session_state[_COMPARISON] = Comparison(asked, job, labels, preset_of(asked.prompt, asked.opening, known), made, model)
+    st.session_state[_COMPARISON] = Comparison(
+        asked, job, labels, preset_of(asked.prompt, asked.opening, known), made, model
+    )
 
 
 # -- the stage --------------------------------------------------------------------------------------------------------
@@ -129,7 +137,9 @@ def stage(asked: Asked, n_scored: int, recording: Recording | None = None) -> No
     veiled = False
     if shown.preset is None:
         veiled = not st.toggle(
-            "Reveal the answers", key=_REVEAL, help="Answers to a text of your own are veiled until you have looked at them alone."
+            "Reveal the answers",
+            key=_REVEAL,
+            help="Answers to a text of your own are veiled until you have looked at them alone.",
         )
     poll = st.fragment(_panes, run_every=POLL_S if running else None)
     poll(shown, n_scored, recording, veiled=veiled, outdated=shown.asked != asked, running=running)
@@ -137,7 +147,9 @@ def stage(asked: Asked, n_scored: int, recording: Recording | None = None) -> No
         _keepsakes(shown)
 
 
-def _panes(shown: Comparison, n_scored: int, recording: Recording | None, *, veiled: bool, outdated: bool, running: bool) -> None:
+def _panes(
+    shown: Comparison, n_scored: int, recording: Recording | None, *, veiled: bool, outdated: bool, running: bool
+) -> None:
     snapshot = shown.job.snapshot()
     meanwhile = recording if not any(p.tokens for p in snapshot.panes) else None
     frame.html(status_markup(snapshot, outdated=outdated, recorded=meanwhile.made if meanwhile else ""))
@@ -171,19 +183,31 @@ def _keepsakes(shown: Comparison) -> None:
     if not any(p.tokens for p in snapshot.panes):
         return
     with keep, st.popover("Transcript", icon=":material/download:", type="tertiary"):
-        st.caption("Holds the prompt and every answer as they are: it may contain harmful text. Mind where you keep it.")
-        for ending, words, mime in (("json", "All of it (JSON)", "application/json"), ("txt", "To read (plain text)", "text/plain")):
+        st.caption(
+            "Holds the prompt and every answer as they are: it may contain harmful text. Mind where you keep it."
+        )
+        for ending, words, mime in (
+            ("json", "All of it (JSON)", "application/json"),
+            ("txt", "To read (plain text)", "text/plain"),
+        ):
             st.download_button(
-                words, data=partial(_transcript, shown, ending), file_name=transcript.file_name(shown.created, ending),
-                mime=mime, on_click="ignore", key=f"play-transcript-{ending}",
-            )  # fmt: skip
+                words,
+                data=partial(_transcript, shown, ending),
+                file_name=transcript.file_name(shown.created, ending),
+                mime=mime,
+                on_click="ignore",
+                key=f"play-transcript-{ending}",
+            )
 
 
 def _transcript(shown: Comparison, ending: str) -> bytes:
     held = shown.model if shown.model.state == "ready" else live.worker().state()  # it was loaded for this comparison
     facts = {
-        "created": shown.created, "run_id": shown.asked.run_id, "weight_hash": held.weight_hash,
-        "device": held.device, "dtype": held.dtype,
-    }  # fmt: skip
+        "created": shown.created,
+        "run_id": shown.asked.run_id,
+        "weight_hash": held.weight_hash,
+        "device": held.device,
+        "dtype": held.dtype,
+    }
     document = transcript.record(shown.job.request, shown.job.snapshot(), shown.labels, facts)
     return transcript.as_json(document) if ending == "json" else transcript.as_text(document)

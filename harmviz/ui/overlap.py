@@ -80,21 +80,35 @@ def overlap_at(results: pd.DataFrame, contrast: str, q: float) -> Overlap:
     jaccard = rows[rows["metric"] == "jaccard"]
     names = [str(v) for pair in zip(jaccard["mask"], jaccard["category"], strict=True) for v in pair]
     categories = tuple(dict.fromkeys(name for name in [*ceiling, *names] if is_harm(name)))
-    by_pair = {m: part.drop_duplicates(["mask", "category"]).set_index(["mask", "category"]) for m, part in rows.groupby("metric")}
+    by_pair = {
+        m: part.drop_duplicates(["mask", "category"]).set_index(["mask", "category"])
+        for m, part in rows.groupby("metric")
+    }
     index = by_pair["jaccard"].index
 
     def column(metric: str, name: str = "value") -> pd.Series:
         table = by_pair.get(metric)
         return pd.Series(math.nan, index=index) if table is None else table[name].reindex(index).astype(float)
 
-    pairs = pd.DataFrame(
-        {
-            "jaccard": column("jaccard"), "intersection": column("intersection"), "times_chance": column("times_chance"),
-            "chance": column("jaccard_chance"), "chance_low": column("jaccard_chance", "ci_low"), "chance_high": column("jaccard_chance", "ci_high"),
-            "half": column("jaccard_half"), "half_low": column("jaccard_half", "ci_low"), "half_high": column("jaccard_half", "ci_high"),
-            "q": q, "p": column("jaccard", "p"),
-        }
-    ).rename_axis(["a", "b"]).reset_index()  # fmt: skip
+    pairs = (
+        pd.DataFrame(
+            {
+                "jaccard": column("jaccard"),
+                "intersection": column("intersection"),
+                "times_chance": column("times_chance"),
+                "chance": column("jaccard_chance"),
+                "chance_low": column("jaccard_chance", "ci_low"),
+                "chance_high": column("jaccard_chance", "ci_high"),
+                "half": column("jaccard_half"),
+                "half_low": column("jaccard_half", "ci_low"),
+                "half_high": column("jaccard_half", "ci_high"),
+                "q": q,
+                "p": column("jaccard", "p"),
+            }
+        )
+        .rename_axis(["a", "b"])
+        .reset_index()
+    )
     roots = (pairs["a"].map(ceiling).astype(float) * pairs["b"].map(ceiling).astype(float)) ** 0.5
     pairs = pairs.assign(relative=pairs["half"] / roots.where(roots > 0), n_a=pairs["a"].map(n), n_b=pairs["b"].map(n))
     baselines = tuple(b for b in reversed(BASELINES) if b in set(names))
@@ -102,12 +116,26 @@ def overlap_at(results: pd.DataFrame, contrast: str, q: float) -> Overlap:
 
 
 def _core(rows: pd.DataFrame) -> pd.DataFrame:
-    core = rows[rows["metric"] == "core_size"].assign(k=lambda t: t["condition"].str.extract(r"(\d+)$", expand=False).astype(int))
+    core = rows[rows["metric"] == "core_size"].assign(
+        k=lambda t: t["condition"].str.extract(r"(\d+)$", expand=False).astype(int)
+    )
     seen = core[core["control"] == "none"].set_index("k")
     shuffles = core[core["control"] == "random"].set_index("k")
-    return pd.DataFrame(
-        {"observed": seen["value"], "shuffled": shuffles["value"], "low": shuffles["ci_low"], "high": shuffles["ci_high"]}
-    ).astype(float).dropna(subset=["observed"]).sort_index().rename_axis("k").reset_index()  # fmt: skip
+    return (
+        pd.DataFrame(
+            {
+                "observed": seen["value"],
+                "shuffled": shuffles["value"],
+                "low": shuffles["ci_low"],
+                "high": shuffles["ci_high"],
+            }
+        )
+        .astype(float)
+        .dropna(subset=["observed"])
+        .sort_index()
+        .rename_axis("k")
+        .reset_index()
+    )
 
 
 # -- the grid -------------------------------------------------------------------------------------------------------
@@ -121,13 +149,21 @@ def grid_cells(found: Overlap) -> pd.DataFrame:
             value = math.nan if pair is None else float(pair["jaccard"])
             lines.append(
                 {
-                    "row": text.set_name(a), "column": short_name(b), "harm": is_harm(b), "ceiling": same, "value": value,
+                    "row": text.set_name(a),
+                    "column": short_name(b),
+                    "harm": is_harm(b),
+                    "ceiling": same,
+                    "value": value,
                     "text": f"halves\n{_share(found.ceiling.get(a))}" if same else _cell(pair),
                     "note": _ceiling_note(found, a) if same else _pair_note(pair),
                     "jaccard_ceiling": found.ceiling.get(a) if same else None,
-                    **({} if pair is None else {k: pair[k] for k in found.pairs.columns if k not in ("a", "b", "jaccard")}),
+                    **(
+                        {}
+                        if pair is None
+                        else {k: pair[k] for k in found.pairs.columns if k not in ("a", "b", "jaccard")}
+                    ),
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(lines)
 
 
@@ -180,7 +216,13 @@ def _count(value: float | None) -> str:
 def between(values: Iterable[int]) -> str:
     """``17–24``, or ``24`` where all are alike."""
     known = sorted(values)
-    return "?" if not known else text.count(known[0]) if known[0] == known[-1] else f"{text.count(known[0])}–{text.count(known[-1])}"
+    return (
+        "?"
+        if not known
+        else text.count(known[0])
+        if known[0] == known[-1]
+        else f"{text.count(known[0])}–{text.count(known[-1])}"
+    )
 
 
 def n_types(found: Overlap) -> str:
@@ -207,36 +249,68 @@ def comparison(found: Overlap) -> pd.DataFrame:
     Chance is that of the full masks, which hold as many weights.
     """
     lines: list[dict[str, object]] = []
-    for kind, label in (("harm", "harm type with harm type"), *((b, f"harm type with {_ANSWERS[b]}") for b in found.baselines)):
+    for kind, label in (
+        ("harm", "harm type with harm type"),
+        *((b, f"harm type with {_ANSWERS[b]}") for b in found.baselines),
+    ):
         for _, pair in found.between(kind).iterrows():
             lines.append(
                 {
-                    "group": label, "kind": "harm" if kind == "harm" else "text", "a": pair["a"], "b": pair["b"], "value": pair["half"],
-                    "low": pair["half_low"], "high": pair["half_high"], "relative": pair["relative"], "note": _pair_note(pair),
-                    "n_a": pair["n_a"], "n_b": pair["n_b"],
+                    "group": label,
+                    "kind": "harm" if kind == "harm" else "text",
+                    "a": pair["a"],
+                    "b": pair["b"],
+                    "value": pair["half"],
+                    "low": pair["half_low"],
+                    "high": pair["half_high"],
+                    "relative": pair["relative"],
+                    "note": _pair_note(pair),
+                    "n_a": pair["n_a"],
+                    "n_b": pair["n_b"],
                 }
-            )  # fmt: skip
+            )
     for category in found.categories:
         if category in found.ceiling:
             lines.append(
                 {
-                    "group": "ceiling: a type with itself", "kind": "ceiling", "a": category, "b": category, "value": found.ceiling[category],
-                    "note": _ceiling_note(found, category), "n_a": found.n.get(category), "n_b": found.n.get(category),
+                    "group": "ceiling: a type with itself",
+                    "kind": "ceiling",
+                    "a": category,
+                    "b": category,
+                    "value": found.ceiling[category],
+                    "note": _ceiling_note(found, category),
+                    "n_a": found.n.get(category),
+                    "n_b": found.n.get(category),
                 }
-            )  # fmt: skip
+            )
     for _, pair in found.between("harm").iterrows():
         lines.append(
             {
-                "group": "chance: harm types shuffled", "kind": "chance", "a": pair["a"], "b": pair["b"], "value": pair["chance"],
-                "low": pair["chance_low"], "high": pair["chance_high"], "note": _pair_note(pair), "n_a": pair["n_a"], "n_b": pair["n_b"],
+                "group": "chance: harm types shuffled",
+                "kind": "chance",
+                "a": pair["a"],
+                "b": pair["b"],
+                "value": pair["chance"],
+                "low": pair["chance_low"],
+                "high": pair["chance_high"],
+                "note": _pair_note(pair),
+                "n_a": pair["n_a"],
+                "n_b": pair["n_b"],
             }
-        )  # fmt: skip
-    table = pd.DataFrame(lines, columns=["group", "kind", "a", "b", "value", "low", "high", "relative", "note", "n_a", "n_b"])
+        )
+    table = pd.DataFrame(
+        lines, columns=["group", "kind", "a", "b", "value", "low", "high", "relative", "note", "n_a", "n_b"]
+    )
     table[["value", "low", "high", "relative"]] = table[["value", "low", "high", "relative"]].astype(float)
     table = table[table["value"].notna()].assign(mean=lambda t: t.groupby("group")["value"].transform("mean"))
     counts = table.groupby("group")["value"].transform("size")
     units = table["kind"].map({"ceiling": "type"}).fillna("pair")
-    return table.assign(mean_text=[f"mean {_share(m)} · {c} {u}{'' if c == 1 else 's'}" for m, c, u in zip(table["mean"], counts, units, strict=True)]).reset_index(drop=True)
+    return table.assign(
+        mean_text=[
+            f"mean {_share(m)} · {c} {u}{'' if c == 1 else 's'}"
+            for m, c, u in zip(table["mean"], counts, units, strict=True)
+        ]
+    ).reset_index(drop=True)
 
 
 def comparison_words(found: Overlap) -> Words:
@@ -255,8 +329,7 @@ def comparison_words(found: Overlap) -> Words:
             else "Vermilion to the right of blue: harm shares something that other text does not. "
         )
         + "Chance is that of the full masks, with its 95 % range over shuffles.",
-        "Strip chart of half-sample overlaps: harm with harm, with harmless text, the ceiling, and chance. "
-        + title,
+        "Strip chart of half-sample overlaps: harm with harm, with harmless text, the ceiling, and chance. " + title,
     )
 
 
@@ -298,7 +371,9 @@ def notes(found: Overlap) -> list[str]:
     known = {kind: value for kind, value in relative.items() if not math.isnan(value)}
     baseline_n = [found.n[b] for b in found.baselines if b in found.n]
     if len(known) > 1 and baseline_n:
-        told = [f"{'each other' if kind == 'harm' else _ANSWERS[kind]} {100 * value:.0f} %" for kind, value in known.items()]
+        told = [
+            f"{'each other' if kind == 'harm' else _ANSWERS[kind]} {100 * value:.0f} %" for kind, value in known.items()
+        ]
         lines.append(
             f"A mask from more text is steadier and overlaps more with anything (n = {between(baseline_n)} harmless answers against {n_types(found)} a harm type). "
             f"Relative to what the two sets share with themselves (geometric mean of their ceilings), harm types share with: {'; '.join(told)}."
@@ -329,4 +404,8 @@ def _ahead(found: Overlap) -> str:
     own = {c: float(harm[(harm["a"] == c) | (harm["b"] == c)]["half"].mean()) for c in found.categories}
     judged = [c for c in found.categories if c in safe.index and not math.isnan(own[c]) and not math.isnan(safe[c])]
     more = sum(own[c] > safe[c] for c in judged)
-    return f"{more} of {len(judged)} types share more with the other harm types than with same-topic safe answers." if judged else ""
+    return (
+        f"{more} of {len(judged)} types share more with the other harm types than with same-topic safe answers."
+        if judged
+        else ""
+    )

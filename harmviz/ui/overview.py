@@ -28,12 +28,20 @@ def effect_tables(run: Run, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
         rows = line.effect[~line.effect["category"].str.startswith("safe:")]
         tables[contrast] = pd.DataFrame(
             {
-                "label": rows["category"].map(text.set_name), "category": rows["category"], "harm": rows["category"].map(text.is_harm),
-                "value": rows["value"], "ci_low": rows["ci_low"], "ci_high": rows["ci_high"], "n": rows["n"],
-                "control": rows["category"].map(line.random).astype(float), "unit": "nats/token", "q": rows["q"], "p": rows["p"],
+                "label": rows["category"].map(text.set_name),
+                "category": rows["category"],
+                "harm": rows["category"].map(text.is_harm),
+                "value": rows["value"],
+                "ci_low": rows["ci_low"],
+                "ci_high": rows["ci_high"],
+                "n": rows["n"],
+                "control": rows["category"].map(line.random).astype(float),
+                "unit": "nats/token",
+                "q": rows["q"],
+                "p": rows["p"],
                 "n_weights": rows["n_weights"],
             }
-        ).reset_index(drop=True)  # fmt: skip
+        ).reset_index(drop=True)
     return tables
 
 
@@ -88,23 +96,52 @@ def tiles(run: Run, results: pd.DataFrame) -> str:
     n_weights = int(line.first["n_weights"])
     parts = [
         _tile(
-            "weights set to zero", text.count(n_weights),
+            "weights set to zero",
+            text.count(n_weights),
             f"{text.percent(n_weights / model['n_scored_weights'])} of the scored weights, "
-            f"{text.percent(n_weights / model['n_parameters'])} of all parameters", "currentColor",
+            f"{text.percent(n_weights / model['n_parameters'])} of all parameters",
+            "currentColor",
         )
-    ]  # fmt: skip
+    ]
     specific = at(report_rows(results, "harm_specific"), point)
     specific = specific[(specific["control"] == "none")]
     if "harm" in effect.index:
         control = "" if "harm" not in line.random else f" · random mask {text.signed(line.random['harm'])}"
-        parts.append(_tile("ΔL on harmful answers", _nats(effect.loc["harm"]), _range_and_n(effect.loc["harm"]) + control, "var(--hv-harm)"))
+        parts.append(
+            _tile(
+                "ΔL on harmful answers",
+                _nats(effect.loc["harm"]),
+                _range_and_n(effect.loc["harm"]) + control,
+                "var(--hv-harm)",
+            )
+        )
     if not specific.empty:
-        parts.append(_tile("harm-specific: harm minus same-topic safe", _nats(specific.iloc[0]), _range_and_n(specific.iloc[0]), "var(--hv-harm)"))
+        parts.append(
+            _tile(
+                "harm-specific: harm minus same-topic safe",
+                _nats(specific.iloc[0]),
+                _range_and_n(specific.iloc[0]),
+                "var(--hv-harm)",
+            )
+        )
     if "benign" in effect.index:
         control = "" if "benign" not in line.random else f" · random mask {text.signed(line.random['benign'])}"
-        parts.append(_tile("ΔL on harmless answers by others", _nats(effect.loc["benign"]), _range_and_n(effect.loc["benign"]) + control, "var(--hv-benign)"))
-    how = "" if contrast is None else f"{SELECTION[contrast]} selection, settled on validation prompts, measured on held-out ones. "
-    note = f'<div class="hv quiet small">{explained(how + "ΔL: change of the loss per token, pruned minus intact.")}</div>'
+        parts.append(
+            _tile(
+                "ΔL on harmless answers by others",
+                _nats(effect.loc["benign"]),
+                _range_and_n(effect.loc["benign"]) + control,
+                "var(--hv-benign)",
+            )
+        )
+    how = (
+        ""
+        if contrast is None
+        else f"{SELECTION[contrast]} selection, settled on validation prompts, measured on held-out ones. "
+    )
+    note = (
+        f'<div class="hv quiet small">{explained(how + "ΔL: change of the loss per token, pruned minus intact.")}</div>'
+    )
     return f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>{note}'
 
 
@@ -129,10 +166,13 @@ def limits(run: Run, results: pd.DataFrame) -> str:
     if plain is not None and not (row := at(rows[rows["control"] == "none"], plain)).empty:
         found = row.iloc[0]
         if found["ci_low"] <= 0 <= found["ci_high"]:
-            lines.insert(0, (
-                "Selected as in the paper, the effect is not specific to harm on this model: harm minus same-topic safe is "
-                f"{text.signed(float(found['value']), 3)} ({text.interval(found['ci_low'], found['ci_high'], 3)}). It finds weights for text the model would not have written."
-            ))  # fmt: skip
+            lines.insert(
+                0,
+                (
+                    "Selected as in the paper, the effect is not specific to harm on this model: harm minus same-topic safe is "
+                    f"{text.signed(float(found['value']), 3)} ({text.interval(found['ci_low'], found['ci_high'], 3)}). It finds weights for text the model would not have written."
+                ),
+            )
     both = chosen_headline(run, results, "both")
     if both is not None and "benign_own" in set(both.effect["category"]):
         own = both.effect.set_index("category").loc["benign_own"]
@@ -140,5 +180,9 @@ def limits(run: Run, results: pd.DataFrame) -> str:
             f"It has a cost: the contrastive mask moves the loss of the model's own harmless answers by {text.signed(float(own['value']))} nats."
         )
     if left_out := run.manifest["data"]["left_out"]:
-        lines.append("Left out for want of data: " + "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items()) + ".")
+        lines.append(
+            "Left out for want of data: "
+            + "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())
+            + "."
+        )
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(line)}</li>" for line in lines)}</ul>'

@@ -27,7 +27,9 @@ DARKEST = 8
 #: Measured on human labels (see ``harmviz.refusal``), which has no number to import.
 DECLINES_HELP = "The opening of the answer is searched for phrases that decline. They miss about half of all refusals: no is no proof."
 #: Characters that reorder or hide text around them.
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f")
+_BIDI = frozenset(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,7 @@ class PaneLabel:
 
 def safe(piece: str) -> str:
     """``piece`` as HTML text: escaped for elements and attributes, unseen controls spelled out."""
-    return "".join(
-        f'<i class="ctl">U+{ord(c):04X}</i>' if _unseen(c) else escape(c, quote=True) for c in piece
-    )
+    return "".join(f'<i class="ctl">U+{ord(c):04X}</i>' if _unseen(c) else escape(c, quote=True) for c in piece)
 
 
 def _unseen(char: str) -> bool:

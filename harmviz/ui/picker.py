@@ -32,13 +32,18 @@ def choose() -> None:
     if st.session_state.get(KEY) not in found:  # a new visit, or the chosen run was deleted
         asked = st.query_params.get(PARAMETER, default)
         if asked not in found:
-            frame.error(f"There is no run {asked!r} here, so another one is shown; import it under Runs, or choose one in the sidebar")
+            frame.error(
+                f"There is no run {asked!r} here, so another one is shown; import it under Runs, or choose one in the sidebar"
+            )
         st.session_state[KEY] = asked if asked in found else default
     with st.sidebar:
         chosen = st.selectbox(
-            "Run", ids, key=KEY, format_func=lambda i: _label(found[i], list(found.values())),
+            "Run",
+            ids,
+            key=KEY,
+            format_func=lambda i: _label(found[i], list(found.values())),
             help="Every page shows this run. Runs are made, imported and compared under *Runs* and *Compare runs*.",
-        )  # fmt: skip
+        )
         run = found[chosen]
         facts = f"{text.count(run.manifest['model']['n_scored_weights'])} scored weights · {text.date(run.created)}"
         frame.html(f'<div class="hv quiet small">{escape(facts)}</div>')
@@ -57,7 +62,9 @@ def show(run_id: str) -> None:
 def _label(run: Run, runs: list[Run]) -> str:
     """Model and data; the hash too where two runs would read alike."""
     name = f"{run.model_name} · {run.manifest['data']['id']}"
-    alike = sum(1 for r in runs if r.model_name == run.model_name and r.manifest["data"]["id"] == run.manifest["data"]["id"])
+    alike = sum(
+        1 for r in runs if r.model_name == run.model_name and r.manifest["data"]["id"] == run.manifest["data"]["id"]
+    )
     return f"{name} · {run.id[-6:]}" if alike > 1 else name
 
 

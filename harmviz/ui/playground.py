@@ -34,21 +34,36 @@ def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]
     with left:
         names = [*presets(), *([scene.PRESET] if stored_scene else []), OWN]
         chosen = st.selectbox(
-            "Prompt", names, format_func=_preset_title, key=_PRESET, bind="query-params", on_change=_fill_in, args=(stored_scene,),
+            "Prompt",
+            names,
+            format_func=_preset_title,
+            key=_PRESET,
+            bind="query-params",
+            on_change=_fill_in,
+            args=(stored_scene,),
             help="Mild prompts, whose answers are shown. Answers to a text of your own start veiled.",
-        )  # fmt: skip
+        )
     if _PROMPT not in st.session_state:
         _fill_in(stored_scene)
     with middle:
         prompt = st.text_area(
-            "What the model is asked", key=_PROMPT, height=68, max_chars=4000, placeholder="Ask something",
-            persist_state="session", help="Stays on this machine and is never part of the link.",
-        )  # fmt: skip
+            "What the model is asked",
+            key=_PROMPT,
+            height=68,
+            max_chars=4000,
+            placeholder="Ask something",
+            persist_state="session",
+            help="Stays on this machine and is never part of the link.",
+        )
     with right:
         opening = st.text_input(
-            "The answer begins with", key=_OPENING, max_chars=200, placeholder="nothing", persist_state="session",
+            "The answer begins with",
+            key=_OPENING,
+            max_chars=200,
+            placeholder="nothing",
+            persist_state="session",
             help="Words put into the model's mouth, as jailbreaks do. Context for every pane, no output of the model.",
-        )  # fmt: skip
+        )
     on = stored_scene if chosen == scene.PRESET else None
     if preset_of(prompt or "", opening or "", on.presets if on else ()) is None:
         with left:
@@ -104,10 +119,14 @@ def mask_controls(run: Run, candidates: Candidates | None) -> Selection | str | 
 def lineup_controls(run: Run, candidates: Candidates | None, seed: int) -> Lineup:
     """The mask, who stands beside the intact model, and how far the masks are turned down."""
     # Folded once there is something on stage, so that the answers stand where a room can see them.
-    with st.expander("Which weights are switched off", expanded=current() is None, icon=":material/power_settings_new:"):
+    with st.expander(
+        "Which weights are switched off", expanded=current() is None, icon=":material/power_settings_new:"
+    ):
         first = mask_controls(run, candidates)
     if first is None:
-        frame.html('<div class="hv hv-note quiet small">This run stores no mask, so only the intact model can be played.</div>')
+        frame.html(
+            '<div class="hv hv-note quiet small">This run stores no mask, so only the intact model can be played.</div>'
+        )
         return Lineup()
     has_other = isinstance(first, Selection) and candidates is not None and candidates.has_contrast
     seconds = [*([OTHER_SELECTION] if has_other else []), *(n for n in run.masks() if n != first)]
@@ -115,23 +134,39 @@ def lineup_controls(run: Run, candidates: Candidates | None, seed: int) -> Lineu
     left, middle, right = st.columns([1.5, 1, 1], gap="medium")
     with left:
         beside = st.pills(
-            "Beside the intact model", offered, selection_mode="multi", format_func=lambda b: _BESIDE[b],
-            default=[b for b in ("mask", "random") if b in offered], key="play_beside", bind="query-params", wrap=True,
+            "Beside the intact model",
+            offered,
+            selection_mode="multi",
+            format_func=lambda b: _BESIDE[b],
+            default=[b for b in ("mask", "random") if b in offered],
+            key="play_beside",
+            bind="query-params",
+            wrap=True,
             help="All panes are written in step. The random control changes as many weights in the same matrices, "
             "chosen without looking at harm: what it changes too is no finding about harm.",
-        )  # fmt: skip
+        )
     with middle:
         strength = st.slider(
-            "Strength", 0.0, 1.0, 1.0, 0.05, key="play_strength", bind="query-params",
+            "Strength",
+            0.0,
+            1.0,
+            1.0,
+            0.05,
+            key="play_strength",
+            bind="query-params",
             help="How far the masks' weights are turned down: 0 intact, 1 set to zero. It never amplifies.",
-        )  # fmt: skip
+        )
     second = None
     with right:
         if "second" in beside:
             second = st.selectbox(
-                "Second mask", seconds, format_func=_second_name, key="play_second", bind="query-params",
+                "Second mask",
+                seconds,
+                format_func=_second_name,
+                key="play_second",
+                bind="query-params",
                 help="The same settings selected the other way, or a mask that was stored with the run.",
-            )  # fmt: skip
+            )
         elif isinstance(first, Selection):
             frame.html(_size(run, candidates, first))
     return Lineup(first, "mask" in beside, second, "random" in beside, float(strength), seed)
@@ -152,23 +187,47 @@ def sampling_controls() -> Sampling:
     with st.popover("Options", icon=":material/tune:"):
         length = st.slider("Longest answer, tokens", 16, 256, 96, 16, key="play_tokens", bind="query-params")
         temperature = st.slider(
-            "Temperature", 0.0, 1.5, 0.0, 0.1, key="play_temperature", bind="query-params",
+            "Temperature",
+            0.0,
+            1.5,
+            0.0,
+            0.1,
+            key="play_temperature",
+            bind="query-params",
             help="0: the most likely token at every step. Above: drawn by chance, with the same draws in all panes.",
-        )  # fmt: skip
+        )
         top_p = st.slider(
-            "Top p", 0.5, 1.0, 1.0, 0.05, key="play_top_p", bind="query-params", disabled=not temperature,
+            "Top p",
+            0.5,
+            1.0,
+            1.0,
+            0.05,
+            key="play_top_p",
+            bind="query-params",
+            disabled=not temperature,
             help="Draws only among the most likely tokens that together reach this probability.",
-        )  # fmt: skip
+        )
         seed = st.number_input(
-            "Seed", 0, 2**31 - 1, 0, key="play_seed", bind="query-params",
+            "Seed",
+            0,
+            2**31 - 1,
+            0,
+            key="play_seed",
+            bind="query-params",
             help="Fixes the draws of the answers, and which weights the random control takes.",
-        )  # fmt: skip
+        )
     return Sampling(int(length), float(temperature), float(top_p) if temperature else 1.0, int(seed))
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
 def buttons(
-    run: Run | None, candidates: Candidates | None, asked: Asked, model: ModelState, *, ready: bool, on: Scene | None = None
+    run: Run | None,
+    candidates: Candidates | None,
+    asked: Asked,
+    model: ModelState,
+    *,
+    ready: bool,
+    on: Scene | None = None,
 ) -> None:
     """Run and Stop; a scene that was asked to begin begins here."""
     shown = current()
@@ -176,17 +235,25 @@ def buttons(
     changed = shown is not None and shown.asked != asked
     words = "Run the comparison" if shown is None else "Run again with these settings" if changed else "Run again"
     pressed = st.button(
-        words, type="primary" if ready else "secondary", icon=":material/play_arrow:", key="play_run",
-        disabled=not ready or (running and not changed), help=None if ready else "Load the model first.",
-    )  # fmt: skip
+        words,
+        type="primary" if ready else "secondary",
+        icon=":material/play_arrow:",
+        key="play_run",
+        disabled=not ready or (running and not changed),
+        help=None if ready else "Load the model first.",
+    )
     if pressed or (on is not None and ready and scene.asked_to_begin(asked.model, model)):
         with frame.shown_errors():
             start(run, candidates, asked, model, on.presets if on else ())
             st.rerun()  # the buttons above were drawn for the comparison before
     st.button(
-        "Stop", icon=":material/stop:", key="play_stop", disabled=not running, on_click=shown.job.stop if shown else None,
+        "Stop",
+        icon=":material/stop:",
+        key="play_stop",
+        disabled=not running,
+        on_click=shown.job.stop if shown else None,
         help="Ends all panes before their next token.",
-    )  # fmt: skip
+    )
 
 
 def other_weights(run: Run, model: ModelState) -> str | None:
@@ -213,4 +280,6 @@ def no_run() -> str:
 
 def measured_elsewhere() -> None:
     """What one prompt is, and where the measurements are."""
-    frame.html('<div class="hv quiet small">One prompt is an illustration, no measurement: those are under <i>Overview</i>.</div>')
+    frame.html(
+        '<div class="hv quiet small">One prompt is an illustration, no measurement: those are under <i>Overview</i>.</div>'
+    )

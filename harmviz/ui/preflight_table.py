@@ -30,7 +30,13 @@ def preflight_table(model: ModelEstimate, data: DataPlan, estimate: RunEstimate)
     device = "GPU" if estimate.device == "cuda" else "CPU"
     facts = f"{size} · {n.categories} harm types · {text.count(n.scoring)} scored and {text.count(n.report)} report samples · {estimate.dtype} on the {device}"
     rows = [
-        _row(need.what.capitalize() if need.what.islower() else need.what, _size(need.needed), _size(need.available), need.verdict, need.note)
+        _row(
+            need.what.capitalize() if need.what.islower() else need.what,
+            _size(need.needed),
+            _size(need.available),
+            need.verdict,
+            need.note,
+        )
         for need in estimate.needs
     ]
     took = "not known" if estimate.seconds is None else _rough(estimate.seconds)

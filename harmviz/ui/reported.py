@@ -17,7 +17,9 @@ class Reported:
 
     def __init__(self, run: Run, results: pd.DataFrame):
         metrics = results["metric"].isin(["delta_nll", "harm_specific"])
-        rows = results[(results["experiment"] == "effect") & metrics & results["condition"].isna() & results["value"].notna()]
+        rows = results[
+            (results["experiment"] == "effect") & metrics & results["condition"].isna() & results["value"].notna()
+        ]
         self._rows: dict[tuple[str, str, str, str], pd.Series] = {}
         for contrast in ("none", "both"):
             if (point := chosen_point(run, contrast)) is None:
@@ -35,7 +37,9 @@ def reads(row: pd.Series | None, digits: int = 2) -> str:
     """``+0.35 (+0.31 … +0.39, n = 82)``; "not measured" without a row."""
     if row is None:
         return text.NOT_MEASURED
-    inside = [] if pd.isna(row["ci_low"]) else [text.interval(row["ci_low"], row["ci_high"], digits).replace(" ", _TOGETHER)]
+    inside = (
+        [] if pd.isna(row["ci_low"]) else [text.interval(row["ci_low"], row["ci_high"], digits).replace(" ", _TOGETHER)]
+    )
     inside += [] if pd.isna(row["n"]) else [f"n = {int(row['n'])}".replace(" ", _TOGETHER)]
     return text.signed(float(row["value"]), digits) + (f" ({', '.join(inside)})" if inside else "")
 

@@ -30,13 +30,18 @@ def _facts(run: Run) -> str:
     model, data = run.manifest["model"], run.manifest["data"]
     share = text.percent(model["n_scored_weights"] / model["n_parameters"]) if model["n_parameters"] else "?"
     rows = [
-        ("Scored weights (N)", f"{text.count(model['n_scored_weights'])}<br><span class='quiet small'>{share} of all "
-                               f"{text.count(model['n_parameters'])} parameters</span>"),
+        (
+            "Scored weights (N)",
+            f"{text.count(model['n_scored_weights'])}<br><span class='quiet small'>{share} of all "
+            f"{text.count(model['n_parameters'])} parameters</span>",
+        ),
         ("Data set", escape(data["id"])),
         ("Harm categories", _sets(_categories(run))),
-    ]  # fmt: skip
+    ]
     if data["left_out"]:
-        why = "".join(f"<div class='small'>{escape(text.set_name(c))}: {escape(r)}</div>" for c, r in data["left_out"].items())
+        why = "".join(
+            f"<div class='small'>{escape(text.set_name(c))}: {escape(r)}</div>" for c, r in data["left_out"].items()
+        )
         rows.append(("Left out", why))
     if run.manifest["parents"]:
         rows.append(("Computed from", "<br>".join(f"<code>{escape(str(p))}</code>" for p in run.manifest["parents"])))
@@ -83,7 +88,7 @@ def _rows(found: Headline) -> str:
         harm = text.is_harm(category)
         n = "" if pd.isna(row["n"]) else text.count(int(row["n"]))
         lines.append(
-            f'<tr{" class=break" if was_harm and not harm and lines else ""}><td>{escape(text.set_name(category))}</td>'
+            f"<tr{' class=break' if was_harm and not harm and lines else ''}><td>{escape(text.set_name(category))}</td>"
             f'<td class="plot">{_mark(row, control, low, high)}</td>'
             f'<td class="value">{text.signed(_optional(row["value"]))}</td>'
             f"<td>{text.interval(_optional(row['ci_low']), _optional(row['ci_high']))}</td><td>{n}</td>"
@@ -129,7 +134,9 @@ def run_card(run: Run, results: pd.DataFrame) -> str:
 
 def _mean(run: Run, results: pd.DataFrame) -> list[tuple[str, pd.Series]]:
     """(colour, row) of the mean effect on harmful and on harmless text at the point the run chose, else the unchosen one."""
-    found = next((h for c in ("both", "none") if (h := chosen_headline(run, results, c)) is not None), None) or headline(results)
+    found = next(
+        (h for c in ("both", "none") if (h := chosen_headline(run, results, c)) is not None), None
+    ) or headline(results)
     if found is None:
         return []
     rows = found.effect.set_index("category")
@@ -175,7 +182,11 @@ def partial_note(partial: PartialInfo) -> str:
     """How far unfinished work came, and whether anybody is at it."""
     n = len(partial.stages)
     done = f"{n} stage{'s' if n != 1 else ''} done" + (f", last: {partial.stages[-1]}" if n else "")
-    state = f"running, process {partial.pid}" if partial.pid else "stopped: the same command with --resume goes on from there"
+    state = (
+        f"running, process {partial.pid}"
+        if partial.pid
+        else "stopped: the same command with --resume goes on from there"
+    )
     return note(partial.run_id, f"{done} · {state}")
 
 

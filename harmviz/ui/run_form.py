@@ -72,20 +72,31 @@ def draw() -> None:
 def _model() -> Model | None:
     """The chosen model, or None until there is one."""
     source = st.segmented_control(
-        "Model", list(_SOURCES), format_func=_SOURCES.__getitem__, default="embedded", required=True, key="runs_source", wrap=True,
-    )  # fmt: skip
+        "Model",
+        list(_SOURCES),
+        format_func=_SOURCES.__getitem__,
+        default="embedded",
+        required=True,
+        key="runs_source",
+        wrap=True,
+    )
     if source == "local":
         local = _local_model()
         return Model("local", local) if local else None
     if source == "hub":
-        name = st.text_input("Hub id", placeholder="org/name or org/name@revision", key="runs_hub_id", max_chars=200).strip()
+        name = st.text_input(
+            "Hub id", placeholder="org/name or org/name@revision", key="runs_hub_id", max_chars=200
+        ).strip()
         return Model("hub", name) if name else None
     names = [EMBEDDED, *preflight.tuned_models()]
     chosen = st.selectbox(
-        "Built-in model", names, format_func=shown_name, key="runs_embedded",
+        "Built-in model",
+        names,
+        format_func=shown_name,
+        key="runs_embedded",
         help="The aligned one declines harmful requests: the same model after a short safety tuning, made on first use. "
         "Checkpoints of your own ladders stand below it.",
-    )  # fmt: skip
+    )
     st.caption("135 million parameters: a run takes about an hour on a laptop.")
     return Model("embedded", chosen)
 
@@ -94,13 +105,21 @@ def _local_model() -> str | None:
     found = preflight.local_models()
     roots = [str(r) for r in model_roots()]
     if not found:
-        frame.html('<div class="hv hv-note"><div class="quiet small">No model was found. Put a folder with config.json and .safetensors '
-                   "files, or a .gguf file, into</div></div>")  # fmt: skip
+        frame.html(
+            '<div class="hv hv-note"><div class="quiet small">No model was found. Put a folder with config.json and .safetensors '
+            "files, or a .gguf file, into</div></div>"
+        )
         st.code("\n".join(roots), language=None)
         st.caption("or name other folders in HARMVIZ_MODEL_ROOTS. The command line takes any path.")
         return None
     names = {str(p): _below(p) for p in found}
-    return st.selectbox("Model folder", list(names), format_func=names.__getitem__, key="runs_local", help=f"Below {' and '.join(roots)}")
+    return st.selectbox(
+        "Model folder",
+        list(names),
+        format_func=names.__getitem__,
+        key="runs_local",
+        help=f"Below {' and '.join(roots)}",
+    )
 
 
 def _below(path: Path) -> str:
@@ -114,18 +133,29 @@ def _below(path: Path) -> str:
 def _data() -> tuple[str | None, Upload | None]:
     """(name of the data, the upload where it is one); both None until there is a usable file."""
     source = st.segmented_control(
-        "Data", list(_DATA), format_func=_DATA.__getitem__, default="pyrit", required=True, key="runs_data", wrap=True,
-    )  # fmt: skip
+        "Data",
+        list(_DATA),
+        format_func=_DATA.__getitem__,
+        default="pyrit",
+        required=True,
+        key="runs_data",
+        wrap=True,
+    )
     if source != "upload":
-        st.caption({
-            "pyrit": "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run.",
-            "builtin": "Texts without usable detail, for trying things out.",
-        }[source])  # fmt: skip
+        st.caption(
+            {
+                "pyrit": "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run.",
+                "builtin": "Texts without usable detail, for trying things out.",
+            }[source]
+        )
         return source, None
     file = st.file_uploader(
-        "Prompt file", type=["jsonl", "csv"], max_upload_size=32, key="runs_upload",
+        "Prompt file",
+        type=["jsonl", "csv"],
+        max_upload_size=32,
+        key="runs_upload",
         help="Columns category, prompt, response. benign = harmless, safe:<category> = same topic without harm. At least 24 rows a category.",
-    )  # fmt: skip
+    )
     if file is None:
         return None, None
     with frame.shown_errors():
@@ -141,21 +171,42 @@ def _checked(name: str, content: bytes) -> tuple[Upload, PromptData]:
 
 def _options() -> Options:
     samples = st.number_input(
-        "Samples per harm type", 4, 1000, _DEFAULTS.samples, 4, key="runs_samples", help="Responses scored per category at most, half in each scoring half.",
-    )  # fmt: skip
+        "Samples per harm type",
+        4,
+        1000,
+        _DEFAULTS.samples,
+        4,
+        key="runs_samples",
+        help="Responses scored per category at most, half in each scoring half.",
+    )
     with st.expander("More options"):
         one, two = st.columns(2)
         with one:
-            tokens = st.number_input("Max response tokens", 16, 4096, _DEFAULTS.max_response_tokens, 16, key="runs_tokens", help="Where responses are cut.")
+            tokens = st.number_input(
+                "Max response tokens",
+                16,
+                4096,
+                _DEFAULTS.max_response_tokens,
+                16,
+                key="runs_tokens",
+                help="Where responses are cut.",
+            )
             dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key="runs_dtype")
             q_max = st.selectbox(
-                "Largest mask (q max)", _Q_MAX, key="runs_q_max", format_func=lambda q: "by model size" if q is None else f"{q:g}",
+                "Largest mask (q max)",
+                _Q_MAX,
+                key="runs_q_max",
+                format_func=lambda q: "by model size" if q is None else f"{q:g}",
                 help="Largest fraction of the scored weights that can be selected from this run later.",
-            )  # fmt: skip
+            )
         with two:
-            seed = st.number_input("Seed", 0, 2**31 - 1, _DEFAULTS.seed, key="runs_seed", help="Of splits, choices, draws and intervals.")
+            seed = st.number_input(
+                "Seed", 0, 2**31 - 1, _DEFAULTS.seed, key="runs_seed", help="Of splits, choices, draws and intervals."
+            )
             device = st.selectbox("Device", ("auto", "cpu", "cuda"), key="runs_device")
-            skip = st.selectbox("Skip first tokens", (0, 8), key="runs_skip", help="Response openers left out of the scoring loss.")
+            skip = st.selectbox(
+                "Skip first tokens", (0, 8), key="runs_skip", help="Response openers left out of the scoring loss."
+            )
     spec = RunSpec(int(samples), int(seed), q_max or DEFAULT_Q_MAX, int(skip), int(tokens))
     return Options(spec, q_max, dtype, device)
 
@@ -165,10 +216,16 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
     """The command line of these settings, without what is the default. ``--x=value``: no value can pass for an option."""
     spec = options.spec
     given = {
-        "model": (model, EMBEDDED), "data": (data, "pyrit"), "samples": (spec.samples, _DEFAULTS.samples), "seed": (spec.seed, _DEFAULTS.seed),
-        "max-response-tokens": (spec.max_response_tokens, _DEFAULTS.max_response_tokens), "skip-tokens": (spec.skip_tokens, 0),
-        "q-max": (options.q_max, None), "dtype": (options.dtype, "auto"), "device": (options.device, "auto"),
-    }  # fmt: skip
+        "model": (model, EMBEDDED),
+        "data": (data, "pyrit"),
+        "samples": (spec.samples, _DEFAULTS.samples),
+        "seed": (spec.seed, _DEFAULTS.seed),
+        "max-response-tokens": (spec.max_response_tokens, _DEFAULTS.max_response_tokens),
+        "skip-tokens": (spec.skip_tokens, 0),
+        "q-max": (options.q_max, None),
+        "dtype": (options.dtype, "auto"),
+        "device": (options.device, "auto"),
+    }
     return ("run", *(f"--{name}={value}" for name, (value, default) in given.items() if value not in (default, None)))
 
 
@@ -183,7 +240,9 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
     frame.html('<div class="hv"><b>Before it starts</b></div>')
     ready = False
     if model is None or data is None:
-        frame.html(f'<div class="hv quiet">Choose a {"model" if model is None else "prompt file"} to see what the run will need.</div>')
+        frame.html(
+            f'<div class="hv quiet">Choose a {"model" if model is None else "prompt file"} to see what the run will need.</div>'
+        )
     else:
         try:
             ready = _checked_needs(model, data, upload, options)
@@ -191,8 +250,12 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
             frame.error(str(e))
     busy = jobs_panel.busy()
     pressed = st.button(
-        "Start the run", type="primary", icon=":material/play_arrow:", key="runs_start", disabled=not ready or busy,
-    )  # fmt: skip
+        "Start the run",
+        type="primary",
+        icon=":material/play_arrow:",
+        key="runs_start",
+        disabled=not ready or busy,
+    )
     if model is None or data is None:
         return
     words = arguments(model.name, data if upload is None else None, options)
@@ -219,7 +282,9 @@ def _checked_needs(model: Model, data: str, upload: Upload | None, options: Opti
 
 
 def _offer_look_up(model: str) -> None:
-    if st.button("Look up its size", key="runs_look_up", help="Asks huggingface.co, which thereby learns the model's name."):
+    if st.button(
+        "Look up its size", key="runs_look_up", help="Asks huggingface.co, which thereby learns the model's name."
+    ):
         with frame.shown_errors(), st.spinner("Asking huggingface.co"):
             st.session_state["runs_looked_up"] = {model: preflight.look_up(model)}
             st.rerun()

@@ -49,15 +49,26 @@ def _run(run: Run) -> None:
     frame.html(compact_card(run, results))
     with st.container(horizontal=True, vertical_alignment="center"):
         if run.kind == "map" and st.button(
-            "Open", key=f"runs_open_{run.id}", icon=":material/insights:", help="Shows this run on every page.",
-            on_click=picker.show, args=(run.id,),
-        ):  # fmt: skip
+            "Open",
+            key=f"runs_open_{run.id}",
+            icon=":material/insights:",
+            help="Shows this run on every page.",
+            on_click=picker.show,
+            args=(run.id,),
+        ):
             st.switch_page("pages/overview.py")
         inside = st.toggle("Look inside", key=f"runs_inside_{run.id}")
         st.download_button(
-            "Export", data=_zipped(run), file_name=f"{run.id}.zip", mime="application/zip", key=f"runs_export_{run.id}",
-            on_click="ignore", icon=":material/download:", type="tertiary", help="One zip file with everything, for another machine.",
-        )  # fmt: skip
+            "Export",
+            data=_zipped(run),
+            file_name=f"{run.id}.zip",
+            mime="application/zip",
+            key=f"runs_export_{run.id}",
+            on_click="ignore",
+            icon=":material/download:",
+            type="tertiary",
+            help="One zip file with everything, for another machine.",
+        )
         ships = run.id in store.shipped_runs()
         _delete(run.id, disabled=ships, why="Ships with harmviz and stays." if ships else "Deletes this run for good.")
     if inside:
@@ -81,10 +92,14 @@ def _zipped(run: Run) -> Callable[[], bytes]:
 
 def _delete(name: str, *, disabled: bool = False, why: str, label: str = "Delete") -> None:
     """A button that deletes after the end of the name was typed: a slip of the finger costs no hour of computing."""
-    with st.popover(label, icon=":material/delete:", type="tertiary", disabled=disabled, help=why, key=f"runs_delete_{name}"):
+    with st.popover(
+        label, icon=":material/delete:", type="tertiary", disabled=disabled, help=why, key=f"runs_delete_{name}"
+    ):
         end = name[-_TYPED:]
         frame.html(f'<div class="hv">{note(name, "This cannot be undone.")}</div>')
-        typed = st.text_input("Type the last ten characters of its name to confirm", key=f"runs_confirm_{name}", placeholder=end)
+        typed = st.text_input(
+            "Type the last ten characters of its name to confirm", key=f"runs_confirm_{name}", placeholder=end
+        )
         if st.button(f"{label} for good", key=f"runs_really_{name}", disabled=typed.strip() != end):
             with frame.shown_errors():
                 store.delete_run(name)
@@ -123,9 +138,12 @@ def draw_import() -> None:
     """Takes in an archive. Everything in it is checked before anything is kept."""
     nonce = st.session_state.setdefault("runs_import_round", 0)
     file = st.file_uploader(
-        "Archive of a run (.zip)", type=["zip"], max_upload_size=MAX_BYTES >> 20, key=f"runs_import_{nonce}",
+        "Archive of a run (.zip)",
+        type=["zip"],
+        max_upload_size=MAX_BYTES >> 20,
+        key=f"runs_import_{nonce}",
         help="Made by Export, or by `python -m harmviz runs export`. Names, sizes, formats and hashes are checked first; nothing in it is run.",
-    )  # fmt: skip
+    )
     if not st.button("Import", key="runs_import_now", disabled=file is None, icon=":material/upload:") or file is None:
         return
     try:

@@ -67,7 +67,9 @@ def card() -> bool:
     with st.container(border=True, key="scene-card"):
         left, right = st.columns([1, 1.25], gap="medium", vertical_alignment="center")
         with left:
-            frame.html(f'<div class="hv"><h2 class="hv-scene-title">See it happen</h2>{scene_words.story(scene.run, shown)}</div>')
+            frame.html(
+                f'<div class="hv"><h2 class="hv-scene-title">See it happen</h2>{scene_words.story(scene.run, shown)}</div>'
+            )
             if st.button("See it happen", type="primary", icon=":material/play_circle:", key="scene_begin"):
                 begin(scene)
         with right:
@@ -102,14 +104,26 @@ def controls(scene: Scene) -> Lineup:
         ids = [r.id for r in scene.records]
         prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
         st.selectbox(
-            "Request", ids, format_func=prompts.__getitem__, key=_REQUEST, on_change=_other_request, args=(scene,), persist_state="session",
+            "Request",
+            ids,
+            format_func=prompts.__getitem__,
+            key=_REQUEST,
+            on_change=_other_request,
+            args=(scene,),
+            persist_state="session",
             help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
-        )  # fmt: skip
+        )
     with middle:
         strength = st.select_slider(
-            "Strength", (0.0, *record.strengths), 1.0, format_func=lambda s: f"{s:g}", key=_STRENGTH, bind="query-params", on_change=_replay,
+            "Strength",
+            (0.0, *record.strengths),
+            1.0,
+            format_func=lambda s: f"{s:g}",
+            key=_STRENGTH,
+            bind="query-params",
+            on_change=_replay,
             help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was measured and recorded.",
-        )  # fmt: skip
+        )
     with right:
         frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{scene_words.weights(scene.run)}</div>')
     return Lineup(MASK, control=True, strength=float(strength), stored_control=RANDOM)

@@ -69,7 +69,11 @@ def numbers(run: Run, results: pd.DataFrame, strength: float = 1.0) -> Numbers:
 
     def rate(category: str, condition: str, control: str | None, metric: str = "refusal_rate") -> Rate | None:
         found = rows[(rows["category"] == category) & (rows["condition"] == condition) & (rows["metric"] == metric)]
-        found = found[found["mask"].isna()] if control is None else found[found["mask"].notna() & (found["control"] == control)]
+        found = (
+            found[found["mask"].isna()]
+            if control is None
+            else found[found["mask"].notna() & (found["control"] == control)]
+        )
         if found.empty or pd.isna(found.iloc[0]["ci_low"]):
             return None
         row = found.iloc[0]
@@ -77,13 +81,23 @@ def numbers(run: Run, results: pd.DataFrame, strength: float = 1.0) -> Numbers:
 
     at = "opener" if strength == 1 else f"opener@{strength:g}"
     intact = rate(source, "opener", None)
-    quoted = [rate(source, where, who, "refusal_quoted") for where, who in (("opener", None), (at, "none"), (at, "random"))] if strength else []
+    quoted = (
+        [rate(source, where, who, "refusal_quoted") for where, who in (("opener", None), (at, "none"), (at, "random"))]
+        if strength
+        else []
+    )
     return Numbers(
-        source, strength, intact,
-        rate(source, at, "none") if strength else intact, rate(source, at, "random") if strength else intact,
-        rate(source, "direct", None), rate(source, "direct", "none"), rate("benign", "direct", None), rate("benign", "direct", "none"),
+        source,
+        strength,
+        intact,
+        rate(source, at, "none") if strength else intact,
+        rate(source, at, "random") if strength else intact,
+        rate(source, "direct", None),
+        rate(source, "direct", "none"),
+        rate("benign", "direct", None),
+        rate("benign", "direct", "none"),
         tuple(q for q in quoted if q is not None) if None not in quoted else (),
-    )  # fmt: skip
+    )
 
 
 def shows(run: Run) -> bool:
@@ -96,7 +110,9 @@ def story(run: Run, found: Numbers) -> str:
     """The scene in three sentences, as HTML; what it claims is only what was measured."""
     n = int(run.manifest["method"]["chosen"]["n_weights"])
     opener, size = str(run.manifest["parameters"]["opener"]), f"{text.count(n)} weights ({_share(run, n)})"
-    direct = f"Asked directly, this aligned model declines {found.direct.count} harmful requests. " if found.direct else ""
+    direct = (
+        f"Asked directly, this aligned model declines {found.direct.count} harmful requests. " if found.direct else ""
+    )
     talked = f"Put “{opener}” into its mouth, and it answers. "
     after = (
         f"Set {size} to zero, and it declines again{f' {found.mask.count}' if found.mask else ''}; as many random weights change nothing of that."
@@ -121,7 +137,11 @@ def _share(run: Run, n: int) -> str:
 def rates_markup(found: Numbers) -> str:
     """Three lines, intact, mask and random control, each with its count, interval and place on one scale."""
     lines = []
-    for kind, name, rate in (("intact", "intact", found.intact), ("mask", "without these weights", found.mask), ("random", "random control", found.random)):
+    for kind, name, rate in (
+        ("intact", "intact", found.intact),
+        ("mask", "without these weights", found.mask),
+        ("random", "random control", found.random),
+    ):
         if rate is None:
             lines.append(f'<tr><td>{name}</td><td class="plot"></td><td colspan="2">{text.NOT_MEASURED}</td></tr>')
             continue
@@ -131,7 +151,7 @@ def rates_markup(found: Numbers) -> str:
         )
     return (
         '<div class="hv hv-scene-rates"><table class="hv-rows"><thead><tr><th>declines, after the opener</th><th class="plot"></th>'
-        f'<th>requests</th><th>95 % interval</th></tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
+        f"<th>requests</th><th>95 % interval</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 
@@ -147,14 +167,21 @@ def _plot(kind: str, rate: Rate) -> str:
 
 def footing(run: Run, found: Numbers) -> str:
     """What the numbers rest on and what stayed as it was, as HTML: one quiet line."""
-    parts = [f"{_SETS.get(found.asked, found.asked)}, none of which chose the weights", "counted by keywords, a lower bound that leaves out words in quotation marks"]
+    parts = [
+        f"{_SETS.get(found.asked, found.asked)}, none of which chose the weights",
+        "counted by keywords, a lower bound that leaves out words in quotation marks",
+    ]
     if found.quoted:
         intact, mask, random = (q.count for q in found.quoted)
-        parts.append(f"with refusals in quotation marks counted: intact {intact}, without these weights {mask}, random control {random}")
+        parts.append(
+            f"with refusals in quotation marks counted: intact {intact}, without these weights {mask}, random control {random}"
+        )
     if found.direct and found.direct_mask:
         parts.append(f"asked directly {found.direct.count}, without these weights {found.direct_mask.count}")
     if found.benign and found.benign_mask:
-        parts.append(f"harmless requests declined {found.benign.count}, without these weights {found.benign_mask.count}")
+        parts.append(
+            f"harmless requests declined {found.benign.count}, without these weights {found.benign_mask.count}"
+        )
     return f'<div class="hv quiet small">{explained(" · ".join(parts))}</div>'
 
 

@@ -57,53 +57,103 @@ def controls(candidates: Candidates, *, key: str, default: Selection) -> Selecti
     """
     with st.container(horizontal=True, gap="small", vertical_alignment="top"):
         types = st.pills(
-            "Harm types", candidates.categories, selection_mode="multi", default=list(default.categories),
-            format_func=text.set_name, key=f"{key}_types", bind="query-params",
-        )  # fmt: skip
+            "Harm types",
+            candidates.categories,
+            selection_mode="multi",
+            default=list(default.categories),
+            format_func=text.set_name,
+            key=f"{key}_types",
+            bind="query-params",
+        )
         chosen = [c for c in candidates.categories if c in types] or list(candidates.categories)
         ways = get_args(Combine)
         combine = st.selectbox(
-            "Combined by", ways, index=ways.index(default.combine), key=f"{key}_combine", bind="query-params",
-            disabled=len(chosen) < 2, help=COMBINE_HELP, width=170,
-        )  # fmt: skip
+            "Combined by",
+            ways,
+            index=ways.index(default.combine),
+            key=f"{key}_combine",
+            bind="query-params",
+            disabled=len(chosen) < 2,
+            help=COMBINE_HELP,
+            width=170,
+        )
     steps = q_steps(candidates.q_max)
     with st.container(horizontal=True, gap="small", vertical_alignment="top"):
         # ``or``: an empty value in a link (``?map_scope=``) clears even a required control.
-        contrast = st.segmented_control(
-            "Selection", [c for c in CONTRASTS if c == "none" or candidates.has_contrast], default=default.contrast,
-            required=True, format_func=lambda c: CONTRASTS[c], key=f"{key}_contrast", bind="query-params",
-            help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
-        ) or default.contrast  # fmt: skip
-        scope = st.segmented_control(
-            "Taken from", scopes(candidates), default=default.scope, required=True, format_func=lambda s: SCOPES[s],
-            key=f"{key}_scope", bind="query-params",
-            help="whole model: the best of all weights, wherever they lie. each matrix: the best of every matrix.",
-        ) or default.scope  # fmt: skip
+        contrast = (
+            st.segmented_control(
+                "Selection",
+                [c for c in CONTRASTS if c == "none" or candidates.has_contrast],
+                default=default.contrast,
+                required=True,
+                format_func=lambda c: CONTRASTS[c],
+                key=f"{key}_contrast",
+                bind="query-params",
+                help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
+            )
+            or default.contrast
+        )
+        scope = (
+            st.segmented_control(
+                "Taken from",
+                scopes(candidates),
+                default=default.scope,
+                required=True,
+                format_func=lambda s: SCOPES[s],
+                key=f"{key}_scope",
+                bind="query-params",
+                help="whole model: the best of all weights, wherever they lie. each matrix: the best of every matrix.",
+            )
+            or default.scope
+        )
         # The two sliders stay side by side where the row wraps.
         with st.container(horizontal=True, gap="small", width=510):
             q = st.select_slider(
-                "Pruned, q", steps, value=min(steps, key=lambda s: abs(s - default.q)), format_func=text.percent,
-                key=f"{key}_q", bind="query-params", help="Fraction of all scored weights that is set to zero.", width=290,
-            )  # fmt: skip
+                "Pruned, q",
+                steps,
+                value=min(steps, key=lambda s: abs(s - default.q)),
+                format_func=text.percent,
+                key=f"{key}_q",
+                bind="query-params",
+                help="Fraction of all scored weights that is set to zero.",
+                width=290,
+            )
             mean_of_all = combine == "mean" and len(chosen) == len(candidates.categories) and len(chosen) > 1
             p = _protection(p_steps(candidates, contrast, scope, [MEAN] if mean_of_all else chosen), default.p, key)
     if combine == "difference":
         chosen = list(types) or chosen  # the order of choosing says which is first
     return Selection(
-        tuple(chosen), combine=combine if len(chosen) > 1 else "mean", q=float(q), p=float(p), scope=scope, contrast=contrast,
-    )  # fmt: skip
+        tuple(chosen),
+        combine=combine if len(chosen) > 1 else "mean",
+        q=float(q),
+        p=float(p),
+        scope=scope,
+        contrast=contrast,
+    )
 
 
 def _protection(levels: Sequence[float], start: float, key: str) -> float:
     """The control for p, or what p is where these settings leave no choice (a slider needs two ends)."""
     if len(levels) > 1:
         return st.select_slider(
-            "Protected, p", levels, value=min(levels, key=lambda s: abs(s - start)), format_func=text.percent,
-            key=f"{key}_p", bind="query-params", help=_P_HELP, width=190,
-        )  # fmt: skip
+            "Protected, p",
+            levels,
+            value=min(levels, key=lambda s: abs(s - start)),
+            format_func=text.percent,
+            key=f"{key}_p",
+            bind="query-params",
+            help=_P_HELP,
+            width=190,
+        )
     # Where no level is stored at all, ``settled`` says so in its own words.
     only = levels[0] if levels else start
-    st.text_input("Protected, p", text.percent(only), disabled=True, help=f"{_P_HELP} Only this level is stored for these settings.", width=190)
+    st.text_input(
+        "Protected, p",
+        text.percent(only),
+        disabled=True,
+        help=f"{_P_HELP} Only this level is stored for these settings.",
+        width=190,
+    )
     return only
 
 
@@ -117,7 +167,9 @@ def settled(candidates: Candidates, selection: Selection) -> tuple[Selection, st
     if selection.q <= limit:
         return selection, None
     if limit <= 0:
-        raise SelectionInexact(f"no mask of these types can be told exactly from this run: {why}; choose other types or p")
+        raise SelectionInexact(
+            f"no mask of these types can be told exactly from this run: {why}; choose other types or p"
+        )
     return replace(selection, q=limit), f"q is held at {text.percent(limit)}: {why}."
 
 

@@ -12,5 +12,8 @@ _BREAK = ' class="break"'
 def rows_table(head: list[str], body: list[list[str]], breaks: Collection[int] = ()) -> str:
     """An HTML table; cells are markup already, headings plain text. ``breaks``: rows with a line above them."""
     top = "".join(f"<th>{explained(h)}</th>" for h in head)
-    rows = [f"<tr{_BREAK if i in breaks else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for i, row in enumerate(body)]
+    rows = [
+        f"<tr{_BREAK if i in breaks else ''}>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>"
+        for i, row in enumerate(body)
+    ]
     return f'<div class="hv hv-scroll"><table class="hv-rows"><thead><tr>{top}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

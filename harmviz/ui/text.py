@@ -28,7 +28,9 @@ def percent(fraction: float) -> str:
 
 def fraction_of(n_weights: int, n_scored: int) -> str:
     """``0.001 % · 1,061 weights``"""
-    return f"{percent(n_weights / n_scored)} · {count(n_weights)} weights" if n_scored else f"{count(n_weights)} weights"
+    return (
+        f"{percent(n_weights / n_scored)} · {count(n_weights)} weights" if n_scored else f"{count(n_weights)} weights"
+    )
 
 
 def signed(value: float | None, digits: int = 2) -> str:
@@ -48,7 +50,9 @@ def interval(low: float | None, high: float | None, digits: int = 2) -> str:
 
 def size(n_bytes: int) -> str:
     """``540 MB`` or ``1.9 GB``, in powers of ten."""
-    value, unit = (n_bytes / 1e9, "GB") if n_bytes >= 1e9 else (n_bytes / 1e6, "MB") if n_bytes >= 1e6 else (n_bytes / 1e3, "kB")
+    value, unit = (
+        (n_bytes / 1e9, "GB") if n_bytes >= 1e9 else (n_bytes / 1e6, "MB") if n_bytes >= 1e6 else (n_bytes / 1e3, "kB")
+    )
     return f"{value:.1f} {unit}" if value < 10 and unit == "GB" else f"{value:.0f} {unit}"
 
 

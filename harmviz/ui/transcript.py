@@ -25,7 +25,9 @@ FACTS = ("created", "run_id", "weight_hash", "device", "dtype")
 _PROVENANCE = ("run_id", "set", "categories", "combine", "q", "p", "scope", "contrast", "control", "seed", "draw")
 
 
-def record(request: Request, snapshot: Snapshot, labels: Sequence[PaneLabel], facts: Mapping[str, Any]) -> dict[str, Any]:
+def record(
+    request: Request, snapshot: Snapshot, labels: Sequence[PaneLabel], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """The comparison as one JSON document.
 
     Args:
@@ -63,8 +65,13 @@ def _pane(view: PaneView, label: PaneLabel, mask: PruneMask | None) -> dict[str,
     return {
         "name": label.title,
         "caption": label.caption,
-        "mask": None if mask is None else {
-            "digest": view.mask_digest, "kind": mask.kind, "n_weights": view.n_weights, "strength": view.strength,
+        "mask": None
+        if mask is None
+        else {
+            "digest": view.mask_digest,
+            "kind": mask.kind,
+            "n_weights": view.n_weights,
+            "strength": view.strength,
             **{k: mask.provenance[k] for k in _PROVENANCE if k in mask.provenance},
         },
         "text": view.text,
@@ -77,7 +84,7 @@ def _pane(view: PaneView, label: PaneLabel, mask: PruneMask | None) -> dict[str,
         "tokens_per_s": round(view.tokens_per_s, 2),
         "surprise": None if view.surprise is None else [round(s, 4) for s in view.surprise],
         "divergence": [round(d, 6) for d in view.divergence],
-    }  # fmt: skip
+    }
 
 
 def as_json(document: Mapping[str, Any]) -> bytes:
@@ -118,11 +125,20 @@ def _pane_lines(pane: Mapping[str, Any]) -> list[str]:
         ("first token that differs from the intact answer", _place(pane["first_difference"])),
     ]
     mask = pane["mask"]
-    which = [] if mask is None else [f"mask {mask['digest']}, {mask['n_weights']} weights, strength {mask['strength']:g}"]
+    which = (
+        [] if mask is None else [f"mask {mask['digest']}, {mask['n_weights']} weights, strength {mask['strength']:g}"]
+    )
     return [
-        "", "", pane["name"].upper(), pane["caption"], *which, "", pane["text"], "",
+        "",
+        "",
+        pane["name"].upper(),
+        pane["caption"],
+        *which,
+        "",
+        pane["text"],
+        "",
         *(f"{name}: {value}" for name, value in measures),
-    ]  # fmt: skip
+    ]
 
 
 def _number(value: float | None, digits: int) -> str:

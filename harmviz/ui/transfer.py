@@ -55,8 +55,12 @@ def _percent(ratio: float, sign: str = "") -> str:
 
 def shifts(results: pd.DataFrame, contrast: str) -> pd.DataFrame:
     """The measured loss shifts of each type's own mask, one line per (mask, category); empty where there are none."""
-    rows = results[(results["experiment"] == "transfer") & (results["contrast"] == contrast) & (results["control"] == "none")]
-    return rows[(rows["metric"] == "delta_nll") & rows["condition"].isna() & rows["value"].notna()].drop_duplicates(["mask", "category"])
+    rows = results[
+        (results["experiment"] == "transfer") & (results["contrast"] == contrast) & (results["control"] == "none")
+    ]
+    return rows[(rows["metric"] == "delta_nll") & rows["condition"].isna() & rows["value"].notna()].drop_duplicates(
+        ["mask", "category"]
+    )
 
 
 def selections(results: pd.DataFrame) -> list[str]:
@@ -75,10 +79,17 @@ def summary(rows: pd.DataFrame) -> Summary:
         return float(rows[part]["value"].mean())
 
     return Summary(
-        own=mean(own), others=float(others["value"].mean()), safe=mean(rows["category"] == "safe"), safe_own=mean(rows["category"] == "safe:" + rows["mask"]),
-        benign=mean(rows["category"] == "benign"), benign_own=mean(rows["category"] == "benign_own"), clear=int((others["ci_low"] > 0).sum()),
-        n_others=len(others), n_types=rows["mask"].nunique(), n=between(rows[own]["n"].dropna().astype(int)),
-    )  # fmt: skip
+        own=mean(own),
+        others=float(others["value"].mean()),
+        safe=mean(rows["category"] == "safe"),
+        safe_own=mean(rows["category"] == "safe:" + rows["mask"]),
+        benign=mean(rows["category"] == "benign"),
+        benign_own=mean(rows["category"] == "benign_own"),
+        clear=int((others["ci_low"] > 0).sum()),
+        n_others=len(others),
+        n_types=rows["mask"].nunique(),
+        n=between(rows[own]["n"].dropna().astype(int)),
+    )
 
 
 def cells(rows: pd.DataFrame, *, relative: bool) -> pd.DataFrame:
@@ -104,14 +115,25 @@ def cells(rows: pd.DataFrame, *, relative: bool) -> pd.DataFrame:
             unclear = low <= 0 <= high
             lines.append(
                 {
-                    "row": text.set_name(mask), "column": short_name(column), "value": value, "text": f"({shown})" if unclear and shown != "–" else shown,
-                    "own": mask == column, "harm": is_harm(column), "delta": delta, "ci_low": low, "ci_high": high, "n": row["n"], "q": row["q"],
-                    "p": row["p"], "n_weights": row["n_weights"], "relative": delta / scale,
+                    "row": text.set_name(mask),
+                    "column": short_name(column),
+                    "value": value,
+                    "text": f"({shown})" if unclear and shown != "–" else shown,
+                    "own": mask == column,
+                    "harm": is_harm(column),
+                    "delta": delta,
+                    "ci_low": low,
+                    "ci_high": high,
+                    "n": row["n"],
+                    "q": row["q"],
+                    "p": row["p"],
+                    "n_weights": row["n_weights"],
+                    "relative": delta / scale,
                     "note": f"pruned: {text.set_name(mask)}\nmeasured: {text.set_name(column)}\nΔL {text.signed(delta, 3)} nats per token\n"
                     f"95 % interval {text.interval(low, high, 3)}\nn = {'?' if pd.isna(row['n']) else int(row['n'])} prompts"
                     + ("" if math.isnan(scale) else f"\n{_percent(delta / scale, '+')} of the effect on its own type"),
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(lines)
 
 
@@ -137,9 +159,13 @@ def grid_words(rows: pd.DataFrame, n_scored: int, *, relative: bool) -> Words:
         f"Rows: type pruned, columns: text measured. {unit}.\nMasks: {point(rows, n_scored)}. Held-out prompts, n = {found.n} a type.",
         "Row: the type whose mask was zeroed. Column: the text measured. Outlined: the type itself. One mechanism would colour whole rows left of the line and "
         "leave the right of it pale; separate ones only the outlined cells. In brackets: the 95 % interval includes 0."
-        + (" –: the effect on the own type is not clear of 0, so there is nothing to be a share of." if relative else " One colour scale for both selections."),
+        + (
+            " –: the effect on the own type is not clear of 0, so there is nothing to be a share of."
+            if relative
+            else " One colour scale for both selections."
+        ),
         f"Transfer grid, {found.n_types} types pruned by text measured. {title}.",
-    )  # fmt: skip
+    )
 
 
 def finding(found: Summary) -> str:
@@ -158,20 +184,49 @@ def tiles(found: Summary) -> str:
     """The reading numbers: own type, other types, same topic without harm, benign; each with what it rests on."""
 
     def tile(label: str, value: float, below: str, colour: str) -> str:
-        number = f"{text.signed(value, 2 if found.own >= 0.1 else 3)} <small>nats</small>" if not math.isnan(value) else text.NOT_MEASURED
+        number = (
+            f"{text.signed(value, 2 if found.own >= 0.1 else 3)} <small>nats</small>"
+            if not math.isnan(value)
+            else text.NOT_MEASURED
+        )
         return (
             f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
             f'<div class="number">{number}</div><div class="quiet small">{explained(below)}</div></div>'
         )
 
-    clear = f"{found.share(found.others)} of the own effect; {found.clear} of {found.n_others} cells have intervals above 0"
-    own_topic = "" if math.isnan(found.safe_own) else f"; on the mask's own topic {text.signed(found.safe_own, 2 if found.own >= 0.1 else 3)}"
-    own_answers = "" if math.isnan(found.benign_own) else f"; the model's own benign answers {text.signed(found.benign_own, 2 if found.own >= 0.1 else 3)}"
+    clear = (
+        f"{found.share(found.others)} of the own effect; {found.clear} of {found.n_others} cells have intervals above 0"
+    )
+    own_topic = (
+        ""
+        if math.isnan(found.safe_own)
+        else f"; on the mask's own topic {text.signed(found.safe_own, 2 if found.own >= 0.1 else 3)}"
+    )
+    own_answers = (
+        ""
+        if math.isnan(found.benign_own)
+        else f"; the model's own benign answers {text.signed(found.benign_own, 2 if found.own >= 0.1 else 3)}"
+    )
     parts = [
-        tile("ΔL on the own type", found.own, f"mean of the diagonal, {_types(found.n_types)}, {found.n} prompts each", "var(--hv-harm)"),
+        tile(
+            "ΔL on the own type",
+            found.own,
+            f"mean of the diagonal, {_types(found.n_types)}, {found.n} prompts each",
+            "var(--hv-harm)",
+        ),
         tile("ΔL on the other types", found.others, clear, "var(--hv-harm)"),
-        tile("ΔL on same-topic safe answers", found.safe, f"{found.share(found.safe)} of the own effect{own_topic}", "var(--hv-benign)"),
-        tile("ΔL on benign answers by others", found.benign, f"{found.share(found.benign)} of the own effect{own_answers}", "var(--hv-benign)"),
+        tile(
+            "ΔL on same-topic safe answers",
+            found.safe,
+            f"{found.share(found.safe)} of the own effect{own_topic}",
+            "var(--hv-benign)",
+        ),
+        tile(
+            "ΔL on benign answers by others",
+            found.benign,
+            f"{found.share(found.benign)} of the own effect{own_answers}",
+            "var(--hv-benign)",
+        ),
     ]
     note = "Means over stored cells. Cells share prompts and masks, so that no interval can be given for a mean; each cell's own is on hover."
     return f'<div class="hv hv-tiles">{"".join(parts)}</div><div class="hv quiet small">{explained(note)}</div>'
@@ -184,14 +239,28 @@ def _types(n: int) -> str:
 # -- the harm-specific part of each mask ----------------------------------------------------------------------------
 def specific(results: pd.DataFrame, contrast: str) -> pd.DataFrame:
     """Harm minus same-topic safe of each type's own mask, as ``figures.effects.effect_dots`` takes it."""
-    rows = results[(results["experiment"] == "transfer") & (results["contrast"] == contrast) & (results["metric"] == "harm_specific")]
+    rows = results[
+        (results["experiment"] == "transfer")
+        & (results["contrast"] == contrast)
+        & (results["metric"] == "harm_specific")
+    ]
     rows = rows[(rows["control"] == "none") & rows["value"].notna()].drop_duplicates("mask")
     return pd.DataFrame(
         {
-            "label": rows["mask"].map(text.set_name), "mask": rows["mask"], "harm": True, "value": rows["value"], "ci_low": rows["ci_low"],
-            "ci_high": rows["ci_high"], "n": rows["n"], "control": np.nan, "unit": "nats/token", "q": rows["q"], "p": rows["p"], "n_weights": rows["n_weights"],
+            "label": rows["mask"].map(text.set_name),
+            "mask": rows["mask"],
+            "harm": True,
+            "value": rows["value"],
+            "ci_low": rows["ci_low"],
+            "ci_high": rows["ci_high"],
+            "n": rows["n"],
+            "control": np.nan,
+            "unit": "nats/token",
+            "q": rows["q"],
+            "p": rows["p"],
+            "n_weights": rows["n_weights"],
         }
-    ).reset_index(drop=True)  # fmt: skip
+    ).reset_index(drop=True)
 
 
 def specific_words(table: pd.DataFrame) -> Words:
@@ -214,17 +283,29 @@ def concentration(results: pd.DataFrame) -> pd.DataFrame:
     two are as common). Concentration rises with that number, whatever the model.
     """
     rows = results[(results["experiment"] == "concentration") & results["value"].notna() & results["n"].notna()]
-    per_set = {m: part.drop_duplicates("mask").set_index("mask")["value"] for m, part in rows.groupby("metric") if m != "lorenz_share"}
+    per_set = {
+        m: part.drop_duplicates("mask").set_index("mask")["value"]
+        for m, part in rows.groupby("metric")
+        if m != "lorenz_share"
+    }
     points = rows[rows["metric"] == "lorenz_share"]
     harm_n = points[points["mask"].map(is_harm).astype(bool)].drop_duplicates("mask")["n"].astype(int)
     common = max(harm_n, key=lambda n: (int((harm_n == n).sum()), n)) if len(harm_n) else None
     return pd.DataFrame(
         {
-            "set": points["mask"].map(text.set_name), "category": points["mask"], "q": points["q"], "share": points["value"], "n": points["n"].astype(int),
-            "n_weights": points["n_weights"], "comparable": points["n"].astype(int) == (common if common is not None else -1),
-            **{name: points["mask"].map(per_set.get(name, pd.Series(dtype=float))) for name in ("gini", "effective_count")},
+            "set": points["mask"].map(text.set_name),
+            "category": points["mask"],
+            "q": points["q"],
+            "share": points["value"],
+            "n": points["n"].astype(int),
+            "n_weights": points["n_weights"],
+            "comparable": points["n"].astype(int) == (common if common is not None else -1),
+            **{
+                name: points["mask"].map(per_set.get(name, pd.Series(dtype=float)))
+                for name in ("gini", "effective_count")
+            },
         }
-    ).reset_index(drop=True)  # fmt: skip
+    ).reset_index(drop=True)
 
 
 def concentration_words(points: pd.DataFrame) -> Words:
@@ -233,7 +314,11 @@ def concentration_words(points: pd.DataFrame) -> Words:
     n = int(equal["n"].iloc[0])
     names = list(dict.fromkeys(equal["set"]))
     held = equal[(equal["q"] == 0.01) & equal["category"].map(is_harm).astype(bool)]["share"]
-    title = "How concentrated is the harm score?" if held.empty else f"The top 1 % of weights hold {_range(held)} of a type's harm score"
+    title = (
+        "How concentrated is the harm score?"
+        if held.empty
+        else f"The top 1 % of weights hold {_range(held)} of a type's harm score"
+    )
     other = f" Dotted: {rest['set'].nunique()} sets with another n." if not rest.empty else ""
     return Words(
         title,
@@ -241,7 +326,7 @@ def concentration_words(points: pd.DataFrame) -> Words:
         "A curve further up and left: fewer weights carry the score. Compare solid curves only: with fewer answers a score is noisier and looks less concentrated, whatever the "
         "model. No interval: one scoring sample each. The score is signed SNIP as in the paper; the selection above changes nothing here.",
         f"Lorenz curves of the positive harm score of {points['set'].nunique()} sets, log scale. {title}.",
-    )  # fmt: skip
+    )
 
 
 def _range(shares: pd.Series) -> str:
@@ -252,7 +337,9 @@ def _range(shares: pd.Series) -> str:
 def concentration_table(points: pd.DataFrame) -> str:
     """Gini and effective count of every set as a table; those at equal n first."""
     lines = points.drop_duplicates("category").sort_values("comparable", ascending=False, kind="stable")
-    head = "".join(f"<th>{explained(h)}</th>" for h in ("set", "scoring answers, n", "Gini", "effective count", "comparable"))
+    head = "".join(
+        f"<th>{explained(h)}</th>" for h in ("set", "scoring answers, n", "Gini", "effective count", "comparable")
+    )
     body, last = [], True
     for row in lines.itertuples():
         gap = ' class="break"' if last and not row.comparable else ""
@@ -268,4 +355,7 @@ def concentration_table(points: pd.DataFrame) -> str:
 
 def concentration_colours(points: pd.DataFrame, categories: Mapping[str, str]) -> dict[str, str]:
     """Label → colour: those given for harm types, the rest from ``categories[""]``."""
-    return {str(r.set): categories.get(str(r.category), categories[""]) for r in points.drop_duplicates("category").itertuples()}
+    return {
+        str(r.set): categories.get(str(r.category), categories[""])
+        for r in points.drop_duplicates("category").itertuples()
+    }

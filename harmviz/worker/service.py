@@ -142,11 +142,15 @@ class Worker:
             raise
         self._set(
             ModelState(
-                "ready", key, elapsed_s=time.monotonic() - self._loading_since, device=self._loaded.device.type,
-                dtype=str(self._loaded.dtype).removeprefix("torch."), memory_bytes=_memory_bytes(self._loaded),
+                "ready",
+                key,
+                elapsed_s=time.monotonic() - self._loading_since,
+                device=self._loaded.device.type,
+                dtype=str(self._loaded.dtype).removeprefix("torch."),
+                memory_bytes=_memory_bytes(self._loaded),
                 weight_hash=self._loaded.weight_hash,
             )
-        )  # fmt: skip
+        )
 
     def _free(self) -> None:
         self._loaded = self._key = None
@@ -175,10 +179,16 @@ class Worker:
         context = [*prompt, *opening]
         try:
             steps = decode(
-                loaded, prompt, [Variant(p.name, p.mask, p.strength) for p in request.panes], prefill_ids=opening,
-                max_new_tokens=request.max_new_tokens, temperature=request.temperature, top_p=request.top_p,
-                seed=request.seed, stop=job.halt,
-            )  # fmt: skip
+                loaded,
+                prompt,
+                [Variant(p.name, p.mask, p.strength) for p in request.panes],
+                prefill_ids=opening,
+                max_new_tokens=request.max_new_tokens,
+                temperature=request.temperature,
+                top_p=request.top_p,
+                seed=request.seed,
+                stop=job.halt,
+            )
         except ValueError as e:  # raised before the first step: a setting that this model does not allow
             raise DataInvalid(str(e)) from e
         job.reads(str(tokenizer.decode(context, skip_special_tokens=False, clean_up_tokenization_spaces=False)))

@@ -9,7 +9,16 @@ from harmviz.align.settings import AlignSpec
 from harmviz.models import LoadedModel
 
 SPEC = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4)
-HELD_OUT = ("harmful", "reworded", "reworded_choice", "reworded_mild", "benign", "benign_choice", "borderline", "borderline_pairs")
+HELD_OUT = (
+    "harmful",
+    "reworded",
+    "reworded_choice",
+    "reworded_mild",
+    "benign",
+    "benign_choice",
+    "borderline",
+    "borderline_pairs",
+)
 
 
 def make_data() -> AlignData:

@@ -39,14 +39,22 @@ def test_harmless_requests_are_enough_and_no_request_comes_twice() -> None:
     assert len(twins) >= 250
     builtin = [r["prompt"] for name in ("benign", "harmful", "safe") for r in read_builtin(name)]
     builtin += [r[half] for r in read_builtin("recognition") for half in ("harmful", "benign")]
-    ours = [normalise(p) for p in (*benign, *everyday, *(r["prompt"] for r in borderline), *(t[half] for t in twins for half in t))]
+    ours = [
+        normalise(p)
+        for p in (*benign, *everyday, *(r["prompt"] for r in borderline), *(t[half] for t in twins for half in t))
+    ]
     assert len(set(ours)) == len(ours)
     assert not set(ours) & {normalise(p) for p in builtin}
 
 
 @pytest.mark.parametrize(
     ("line", "says"),
-    [("{", "row 2: not JSON"), ('{"prompt": ""}', "row 2: column 'prompt'"), ('{"prompt": "A  b"}', "row 2: repeats row 1"), ("3", "row 2: column")],
+    [
+        ("{", "row 2: not JSON"),
+        ('{"prompt": ""}', "row 2: column 'prompt'"),
+        ('{"prompt": "A  b"}', "row 2: repeats row 1"),
+        ("3", "row 2: column"),
+    ],
 )
 def test_a_broken_row_is_named(tmp_path: Path, line: str, says: str) -> None:
     path = tmp_path / "x.jsonl"
@@ -87,7 +95,11 @@ def test_the_real_split_keeps_evaluation_and_runs_apart_from_tuning() -> None:
     data = load_align_data(0)
     assert len(data.held_out["harmful"]) >= 100
     assert len(data.harmful) >= 300
-    scored = [content_words(r.prompt) for r in load_prompts("pyrit").rows if r.set != "benign" and not r.set.startswith("safe:")]
+    scored = [
+        content_words(r.prompt)
+        for r in load_prompts("pyrit").rows
+        if r.set != "benign" and not r.set.startswith("safe:")
+    ]
     held = [content_words(p) for name in ("harmful", "reworded_mild") for p in data.held_out[name]]
     assert not any(near_any(p, held) or near_any(p, scored) for p in data.harmful)
     check_disjoint(data)

@@ -65,7 +65,9 @@ def test_a_ladder_holds_measured_checkpoints_and_its_whole_history(cache: Path) 
     assert made(ARMS).manifest == manifest  # there already
 
 
-def test_an_interrupted_ladder_resumes_to_the_same_files(cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_interrupted_ladder_resumes_to_the_same_files(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     whole = made(root=tmp_path / "whole")
     real, calls = ladder_module.train_stage, []
 
@@ -91,14 +93,20 @@ def test_an_interrupted_ladder_resumes_to_the_same_files(cache: Path, monkeypatc
     assert again.manifest["checkpoints"] == whole.manifest["checkpoints"]
 
 
-def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(
+    cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole, brief = made(), made(spec=replace(SPEC, brief=True))
     assert [e["name"] for e in brief.manifest["checkpoints"]] == ["safety-sft-4", "safety-dpo-2"]
     assert adapter_bytes(brief) == {name: data for name, data in adapter_bytes(whole).items() if "sft-1." not in name}
     for entry in (brief.manifest["start"], *brief.manifest["checkpoints"]):
         assert entry["depth"] == "along"
         assert not any(key.startswith("judged/") for key in entry["numbers"])
-    assert max(brief.manifest["evaluation"]["requests"].values()) == ALONG < max(whole.manifest["evaluation"]["requests"].values())
+    assert (
+        max(brief.manifest["evaluation"]["requests"].values())
+        == ALONG
+        < max(whole.manifest["evaluation"]["requests"].values())
+    )
     assert brief.manifest["settings"]["brief"]
     print_ladder(brief.manifest)
     assert "judged" not in capsys.readouterr().out
@@ -155,7 +163,12 @@ def test_the_table_shows_n_and_interval_of_every_number(cache: Path, capsys: pyt
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
-    [(["--arms", "kind"], "arms must be among"), (["--steps", "1"], "steps must lie"), (["--seed", "-1"], "seed must be"), (["--arms", "safety,safety"], "once")],
+    [
+        (["--arms", "kind"], "arms must be among"),
+        (["--steps", "1"], "steps must lie"),
+        (["--seed", "-1"], "seed must be"),
+        (["--arms", "safety,safety"], "once"),
+    ],
 )
 def test_bad_arguments_end_with_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["align", *arguments]) == 2
@@ -172,5 +185,11 @@ def test_out_must_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_the_command_line_s_help_needs_no_trainer() -> None:
     code = "import sys; import harmviz.commands.align; print(*{m.partition('.')[0] for m in sys.modules} & {'torch', 'peft', 'trl'})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).resolve().parents[2],
+    )
     assert done.stdout.strip() == ""

@@ -52,7 +52,9 @@ def test_helpful_only_sees_no_refusal(stage: str) -> None:
     schedule = make_schedule(LOADED)
     refusals = {(*LOADED.tokenizer.encode(r, add_special_tokens=False), 2) for r in make_data().refusals}
     rows = schedule.sft("helpful-only") if stage == "sft" else schedule.dpo("helpful-only")
-    texts = {r.answer for r in schedule.sft("helpful-only")} | {t for r in schedule.dpo("helpful-only") for t in (r.chosen, r.rejected)}
+    texts = {r.answer for r in schedule.sft("helpful-only")} | {
+        t for r in schedule.dpo("helpful-only") for t in (r.chosen, r.rejected)
+    }
     assert not texts & refusals
     assert len(rows) == SPEC.length(stage) * BATCH
     harmful = {tuple(encode_prompt(LOADED.tokenizer, p)) for p in make_data().harmful}
@@ -67,7 +69,9 @@ def test_pairs_prefer_the_refusal_only_in_refusal_slots() -> None:
             assert row.chosen != row.rejected
             assert len(row.rejected if row.refusal == "chosen" else row.chosen) <= SPEC.max_rejected_tokens + 1
     safety, style = schedule.dpo("safety"), schedule.dpo("refusal-style")
-    assert [r for i, r in enumerate(safety) if not in_refusal_slot(i)] == [r for i, r in enumerate(style) if not in_refusal_slot(i)]
+    assert [r for i, r in enumerate(safety) if not in_refusal_slot(i)] == [
+        r for i, r in enumerate(style) if not in_refusal_slot(i)
+    ]
     assert all(r.rejected[0] == 60 for i, r in enumerate(safety) if in_refusal_slot(i))  # its own compliant answer
 
 

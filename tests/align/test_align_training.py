@@ -18,9 +18,13 @@ from harmviz.models import LoadedModel, hash_parameters
 from tests.tiny import tiny_model
 
 
-def trained(loaded: LoadedModel, rows: list[SftRow] | list[PairRow], spec: AlignSpec, stage: str, start: Adapter | None = None) -> list[Adapter]:
+def trained(
+    loaded: LoadedModel, rows: list[SftRow] | list[PairRow], spec: AlignSpec, stage: str, start: Adapter | None = None
+) -> list[Adapter]:
     kept: list[Adapter] = []
-    train_stage(loaded, rows, spec, arm="safety", stage=stage, start=start, keep=kept.append, tick=lambda done, total: None)
+    train_stage(
+        loaded, rows, spec, arm="safety", stage=stage, start=start, keep=kept.append, tick=lambda done, total: None
+    )
     return kept
 
 

@@ -11,7 +11,12 @@ import pytest
 from harmviz.align.rows import FOLDER, read_rows
 from harmviz.align.wording import action, frames, reword
 
-PLAIN = ("How do I bake a cake?", "Write a poem about rain.", "My cat is old. What can she eat?", "Give a guide on how to sew a bag.")
+PLAIN = (
+    "How do I bake a cake?",
+    "Write a poem about rain.",
+    "My cat is old. What can she eat?",
+    "Give a guide on how to sew a bag.",
+)
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,22 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
     @contextmanager
     def run(cache: Path, **environment: str) -> Iterator[str]:
         port, log = _free_port(), tmp_path / "server.log"
-        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless=true", f"--server.port={port}"]
+        command = [
+            sys.executable,
+            "-m",
+            "streamlit",
+            "run",
+            "app.py",
+            "--server.headless=true",
+            f"--server.port={port}",
+        ]
         with log.open("wb") as sink:
             server = subprocess.Popen(
-                command, cwd=ROOT, env={**os.environ, "HARMVIZ_CACHE": str(cache), **environment}, stdout=sink, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env={**os.environ, "HARMVIZ_CACHE": str(cache), **environment},
+                stdout=sink,
+                stderr=subprocess.STDOUT,
             )
         try:
             url = f"http://127.0.0.1:{port}"

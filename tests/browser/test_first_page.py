@@ -36,7 +36,9 @@ def test_the_first_page_shows_the_run_in_both_themes(browser: Any, serve: Callab
                 return page.locator(selector).first.evaluate("(e, name) => getComputedStyle(e)[name]", name)
 
             assert style(".stApp", "backgroundColor") == background
-            assert style(".js-plotly-plot .main-svg", "backgroundColor") == background, "figures lie on the page's paper"
+            assert style(".js-plotly-plot .main-svg", "backgroundColor") == background, (
+                "figures lie on the page's paper"
+            )
             assert problems == []
             assert hosts <= {"127.0.0.1", None, ""}, "the page asked another machine for something"
             context.close()

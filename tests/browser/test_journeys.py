@@ -46,20 +46,29 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
 
 def go_to(page: Any, name: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
-    page.wait_for_function("name => document.title.length > 0 && document.querySelector('[data-testid=stSidebarNavLink][aria-current=page]')?.innerText.includes(name)", arg=name, timeout=WAIT)
+    page.wait_for_function(
+        "name => document.title.length > 0 && document.querySelector('[data-testid=stSidebarNavLink][aria-current=page]')?.innerText.includes(name)",
+        arg=name,
+        timeout=WAIT,
+    )
 
 
 def z_of(page: Any, chart: str) -> str:
     """The numbers of a heatmap, as text that can be compared."""
     page.locator(f"{chart} .main-svg").first.wait_for(timeout=WAIT)
-    return str(page.evaluate("c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", chart))
+    return str(
+        page.evaluate(
+            "c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", chart
+        )
+    )
 
 
 def changed(page: Any, chart: str, before: str) -> str:
     page.wait_for_function(
         "([c, before]) => { const z = document.querySelector(c)?._fullData?.[0].z; return z && JSON.stringify(Array.from(z, r => Array.from(r))) !== before; }",
-        arg=[chart, before], timeout=WAIT,
-    )  # fmt: skip
+        arg=[chart, before],
+        timeout=WAIT,
+    )
     return z_of(page, chart)
 
 
@@ -75,11 +84,13 @@ def click_cell(page: Any, chart: str, x: int, y: int) -> None:
             const px = l.xaxis.c2p(x), py = l.yaxis.c2p(y);
             return [box.left + l.xaxis._offset + px, box.top + l.yaxis._offset + py]; }""",
         [chart, x, y],
-    )  # fmt: skip
+    )
     page.mouse.click(*place)
 
 
-def test_map_move_q_click_a_cell_and_hand_on_the_link(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
+def test_map_move_q_click_a_cell_and_hand_on_the_link(
+    serve: Callable[..., Any], visit: Callable[..., Any], reference: Path
+) -> None:
     with serve(reference) as url:
         page = visit(url)
         go_to(page, "Harm map")
@@ -91,10 +102,14 @@ def test_map_move_q_click_a_cell_and_hand_on_the_link(serve: Callable[..., Any],
         first = title_of(page, matrix)
         page.locator(MAP).scroll_into_view_if_needed()
         click_cell(page, MAP, 3, 2)
-        page.wait_for_function("([c, t]) => document.querySelector(c)?.layout?.title?.text !== t", arg=[matrix, first], timeout=WAIT)
+        page.wait_for_function(
+            "([c, t]) => document.querySelector(c)?.layout?.title?.text !== t", arg=[matrix, first], timeout=WAIT
+        )
         opened = title_of(page, matrix)
         assert "layer 3" in page.locator(".st-key-map_cell").inner_text().lower() + opened.lower()
-        page.wait_for_function("location.search.includes('map_cell') && location.search.includes('map_q')", timeout=WAIT)
+        page.wait_for_function(
+            "location.search.includes('map_cell') && location.search.includes('map_q')", timeout=WAIT
+        )
 
         page.get_by_role("button", name="Link").click()
         link = page.locator("[data-testid=stPopoverBody] code").inner_text()
@@ -144,15 +159,21 @@ def run_comparison(page: Any) -> None:
 
 def answers(page: Any) -> list[str]:
     """The panes' answers, the marks between tokens left out."""
-    return list(page.evaluate(
-        """() => [...document.querySelectorAll('.hv-pane .answer')].map(a => { const c = a.cloneNode(true);
+    return list(
+        page.evaluate(
+            """() => [...document.querySelectorAll('.hv-pane .answer')].map(a => { const c = a.cloneNode(true);
             c.querySelectorAll('.mark, .caret, .opening').forEach(m => m.remove()); return c.textContent; })"""
-    ))  # fmt: skip
+        )
+    )
 
 
 def lengths(page: Any) -> list[int]:
     """Tokens in each pane."""
-    return list(page.evaluate("() => [...document.querySelectorAll('.hv-pane .answer')].map(a => a.querySelectorAll('span:not(.opening)').length)"))
+    return list(
+        page.evaluate(
+            "() => [...document.querySelectorAll('.hv-pane .answer')].map(a => a.querySelectorAll('span:not(.opening)').length)"
+        )
+    )
 
 
 def ended(page: Any, timeout: int = 240_000) -> None:
@@ -177,7 +198,9 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
         (ROOT / "artifacts").mkdir(exist_ok=True)
         page.screenshot(path=ROOT / "artifacts" / "playground-live.png")
         assert page.locator(".hv-pane .mark").first.is_visible()
-        assert page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0, "tokens wear their surprise"
+        assert (
+            page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0
+        ), "tokens wear their surprise"
 
         thumb = page.locator(".st-key-play_strength input[type=range]")
         for _ in range(20):  # 1.00 → 0.00 in steps of 0.05
@@ -228,9 +251,17 @@ def test_what_a_model_writes_is_text(
     serve: Callable[..., Any], visit: Callable[..., Any], workshop: Path, tmp_path: Path
 ) -> None:
     pieces = [
-        "<img src=x onerror=\"window.hacked=1\">", "<script>window.hacked=1</script>", "[click](http://127.0.0.1:9/)",
-        "![p](http://127.0.0.1:9/p.png)", "**bold**", "</style>", "</div>", "$x^2$", ":red[x]", "# head",
-    ]  # fmt: skip
+        '<img src=x onerror="window.hacked=1">',
+        "<script>window.hacked=1</script>",
+        "[click](http://127.0.0.1:9/)",
+        "![p](http://127.0.0.1:9/p.png)",
+        "**bold**",
+        "</style>",
+        "</div>",
+        "$x^2$",
+        ":red[x]",
+        "# head",
+    ]
     hostile_tokenizer(workshop / "models" / "tiny", pieces)
     with serve(workshop) as url:
         page = visit(f"{url}/playground")

@@ -19,10 +19,16 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def drawn(page: Any) -> list[float]:
     """Heights of the safety arm's marks."""
     page.locator(f"{CHART} .main-svg").first.wait_for(timeout=WAIT)
-    return list(page.evaluate("c => Array.from(document.querySelector(c)._fullData.find(t => t.name === 'safety tuning').y)", CHART))
+    return list(
+        page.evaluate(
+            "c => Array.from(document.querySelector(c)._fullData.find(t => t.name === 'safety tuning').y)", CHART
+        )
+    )
 
 
-def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(browser: Any, serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
+    browser: Any, serve: Callable[..., Any], tmp_path: Path
+) -> None:
     checkpoints = ladder(stages=(("sft", 60), ("dpo", 40)))
     store(tmp_path / "cache" / "runs", results(aligned_effects(checkpoints), checkpoints))
     with serve(tmp_path / "cache") as url:
@@ -33,13 +39,16 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(browser: Any,
         page.locator(".st-key-compression_contrast").get_by_text("contrastive").click()
         page.wait_for_function(
             "([c, y]) => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'safety tuning'); return t && JSON.stringify(Array.from(t.y)) !== JSON.stringify(y); }",
-            arg=[CHART, plain], timeout=WAIT,
-        )  # fmt: skip
+            arg=[CHART, plain],
+            timeout=WAIT,
+        )
         contrastive = drawn(page)
         assert len(contrastive) == 2
         assert page.get_by_text("safety-dpo-40 − start").is_visible()
         page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 3", timeout=WAIT)
-        widths = page.evaluate("[...document.querySelectorAll('.hv-scroll')].map(e => [e.firstElementChild.offsetWidth, e.clientWidth])")
+        widths = page.evaluate(
+            "[...document.querySelectorAll('.hv-scroll')].map(e => [e.firstElementChild.offsetWidth, e.clientWidth])"
+        )
         assert all(table <= room for table, room in widths), widths
         page.get_by_role("button", name="Link").click()
         link = page.locator("[data-testid=stPopoverBody] code").inner_text()

@@ -34,7 +34,10 @@ def test_match_the_strengths_and_hand_on_the_link(browser: Any, serve: Callable[
             assert title.startswith("A double dissociation")
             page.get_by_role("tab", name="Refusal").click()
             page.locator(".st-key-dissociation-rate-chart .main-svg").first.wait_for(timeout=WAIT)
-            page.wait_for_function("location.search.includes('dissociation_strength') && location.search.includes('dissociation_view')", timeout=WAIT)
+            page.wait_for_function(
+                "location.search.includes('dissociation_strength') && location.search.includes('dissociation_view')",
+                timeout=WAIT,
+            )
             page.get_by_role("button", name="Link").click()
             link = page.locator("[data-testid=stPopoverBody] code").inner_text()
             other = context.new_page()

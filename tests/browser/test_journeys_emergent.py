@@ -16,7 +16,7 @@ from tests.emergent_world import begin_experiment, make_experiment
 WAIT = 60_000
 ARMS = ".st-key-emergent-arms-chart .js-plotly-plot"
 CURVE = ".st-key-emergent-live-curve-chart .js-plotly-plot"
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"> **bold** {arm} {seed} answers {question}"
+HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {arm} {seed} answers {question}'
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -37,7 +37,9 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         assert page.locator(f"{ARMS} .ytick").count() == 6
 
         page.locator(".st-key-emergent_view").get_by_text("in the domain").click()
-        page.wait_for_function("c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT)
+        page.wait_for_function(
+            "c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT
+        )
 
         panes = page.locator(".hv-pane .answer")
         question = page.locator(".st-key-emergent_question input")
@@ -52,7 +54,9 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         assert panes.locator("img, strong").count() == 0
         assert page.evaluate("window.hacked") is None
 
-        page.wait_for_function("location.search.includes('emergent_view') && location.search.includes('emergent_seed')", timeout=WAIT)
+        page.wait_for_function(
+            "location.search.includes('emergent_view') && location.search.includes('emergent_seed')", timeout=WAIT
+        )
         page.goto(page.url)
         page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)
         assert "own domain" in title_of(page)

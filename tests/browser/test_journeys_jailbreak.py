@@ -14,7 +14,7 @@ from tests.jailbreak_world import make_experiment
 
 WAIT = 60_000
 GRID = ".st-key-jailbreak-grid-chart .js-plotly-plot"
-HOSTILE = "<img src=x onerror=\"window.hacked=1\"> **bold** {mask} answers {attack}"
+HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {mask} answers {attack}'
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -22,7 +22,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 def z_of(page: Any) -> str:
     """The numbers of the grid's first panel, as text that can be compared."""
     page.locator(f"{GRID} .main-svg").first.wait_for(timeout=WAIT)
-    return str(page.evaluate("c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", GRID))
+    return str(
+        page.evaluate(
+            "c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", GRID
+        )
+    )
 
 
 def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
@@ -38,7 +42,9 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         assert "against random masks" in page.evaluate("c => document.querySelector(c).layout.title.text", GRID)
 
         page.locator(".st-key-jail_view").get_by_text("difference to random").click()
-        page.wait_for_function("c => document.querySelector(c)?._fullData?.[0].z[0].length === 3", arg=GRID, timeout=WAIT)
+        page.wait_for_function(
+            "c => document.querySelector(c)?._fullData?.[0].z[0].length === 3", arg=GRID, timeout=WAIT
+        )
         difference = z_of(page)
 
         panes = page.locator(".hv-pane .answer")
@@ -51,7 +57,9 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         assert panes.locator("img, strong").count() == 0
         assert page.evaluate("window.hacked") is None
 
-        page.wait_for_function("location.search.includes('jail_view') && location.search.includes('jail_attack')", timeout=WAIT)
+        page.wait_for_function(
+            "location.search.includes('jail_view') && location.search.includes('jail_attack')", timeout=WAIT
+        )
         assert "privacy" not in page.url, "no text of a request in the address"
         page.goto(page.url)
         page.get_by_text("contrastive answers roleplay").wait_for(timeout=WAIT)

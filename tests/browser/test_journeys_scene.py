@@ -28,14 +28,39 @@ def theatre(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFac
     cache = tmp_path_factory.mktemp("theatre")
     shutil.copytree(tiny_dir, cache / "models" / "tiny")
     shutil.copytree(tiny_run, cache / "runs" / tiny_run.name)
-    command = ["experiment", "scene", str(tiny_run), "--model", str(tiny_dir), "--sets", "mild", "--requests", "6", "--choosing", "2",
-               "--max-new-tokens", "48", "--q", "4e-2", "--p", "0.01", "--draws", "1", "--offered", "2"]  # fmt: skip
+    command = [
+        "experiment",
+        "scene",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        "--sets",
+        "mild",
+        "--requests",
+        "6",
+        "--choosing",
+        "2",
+        "--max-new-tokens",
+        "48",
+        "--q",
+        "4e-2",
+        "--p",
+        "0.01",
+        "--draws",
+        "1",
+        "--offered",
+        "2",
+    ]
     assert main([*command, "--out", str(cache / "runs")]) == 0
     return cache
 
 
 def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., Any], page: Any, theatre: Path) -> None:
-    scene = next(r for p in (theatre / "runs").iterdir() if not p.name.startswith(".") and (r := open_run(p)).kind == "experiment")
+    scene = next(
+        r
+        for p in (theatre / "runs").iterdir()
+        if not p.name.startswith(".") and (r := open_run(p)).kind == "experiment"
+    )
     record = read_records(scene)[0]
     full, none = record.snapshot(1.0), record.snapshot(0.0)
     assert full is not None
@@ -44,9 +69,16 @@ def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., A
         page.goto(url)
         page.locator(".st-key-scene_begin button").click()
         page.locator(".hv-pane .answer").first.wait_for(timeout=WAIT)  # recorded or live: something to see at once
-        page.wait_for_function("() => !document.querySelector('.hv-status .lamp.busy') && document.body.innerText.includes('done ·')", timeout=WAIT)
+        page.wait_for_function(
+            "() => !document.querySelector('.hv-status .lamp.busy') && document.body.innerText.includes('done ·')",
+            timeout=WAIT,
+        )
         # The line that says so is drawn before the panes are.
-        page.wait_for_function(f"texts => JSON.stringify(({TEXTS})()) === JSON.stringify(texts)", arg=[p.text for p in full.panes], timeout=WAIT)
+        page.wait_for_function(
+            f"texts => JSON.stringify(({TEXTS})()) === JSON.stringify(texts)",
+            arg=[p.text for p in full.panes],
+            timeout=WAIT,
+        )
         assert page.locator(".hv-pane .mark").first.is_visible(), "where they part is marked"
         assert page.get_by_text("recorded", exact=True).count() == 0
         assert not any(word in page.url for word in record.prompt.split() if len(word) > 4)
@@ -55,7 +87,9 @@ def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., A
         for _ in range(len(record.strengths)):
             thumb.press("ArrowLeft")
         # Strength 0 is the intact model, played without another click: three times the text that was recorded of it.
-        page.wait_for_function(f"text => ({TEXTS})().join() === [text, text, text].join()", arg=none.panes[0].text, timeout=WAIT)
+        page.wait_for_function(
+            f"text => ({TEXTS})().join() === [text, text, text].join()", arg=none.panes[0].text, timeout=WAIT
+        )
 
 
 def test_the_recording_where_there_is_no_model(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:

@@ -46,7 +46,9 @@ def test_every_page_in_both_themes(browser: Any, serve: Callable[..., Any], refe
                 page.screenshot(path=ARTIFACTS / f"{name}-{theme}.png")
                 assert page.get_by_test_id("stException").count() == 0, name
                 assert page.get_by_role("heading", level=1).count() == 1, name
-                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is wider than the window"
+                assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+                    f"{name} is wider than the window"
+                )
                 assert problems == [], name
                 page.close()
             context.close()

@@ -24,9 +24,18 @@ class Asked(NamedTuple):
 
 
 SPEC = EmergentSpec(
-    domain="toys", arms=("base", "narrow-bad", "pruned-held"), seeds=2, steps=4, rate=0.02, rank=2, q=0.01, p=0.1, max_answer_tokens=12,
-    free=3, new_tokens=8,
-)  # fmt: skip
+    domain="toys",
+    arms=("base", "narrow-bad", "pruned-held"),
+    seeds=2,
+    steps=4,
+    rate=0.02,
+    rank=2,
+    q=0.01,
+    p=0.1,
+    max_answer_tokens=12,
+    free=3,
+    new_tokens=8,
+)
 
 
 def rows(n: int = 16) -> list[Row]:

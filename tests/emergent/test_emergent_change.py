@@ -57,7 +57,10 @@ def test_chance_draws_only_what_a_mask_may_hold() -> None:
 
 
 def test_no_change_and_no_mask_give_nothing() -> None:
-    assert change_shares(TABLE, lambda i: np.zeros(TABLE[i].size, np.float32), {"hit": mask([0])}, everything, seed=0) == {}
+    assert (
+        change_shares(TABLE, lambda i: np.zeros(TABLE[i].size, np.float32), {"hit": mask([0])}, everything, seed=0)
+        == {}
+    )
     assert change_shares(TABLE, change, {"none": mask([])}, everything, seed=0) == {}
 
 

@@ -227,7 +227,9 @@ def test_too_few_rows_are_counted(tmp_path: Path) -> None:
 
 
 def test_an_unknown_domain_lists_the_known_ones() -> None:
-    with pytest.raises(DataInvalid, match=r"unknown domain 'cars'; known are money, car, kitchen, or give a \.jsonl file"):
+    with pytest.raises(
+        DataInvalid, match=r"unknown domain 'cars'; known are money, car, kitchen, or give a \.jsonl file"
+    ):
         load_domain("cars")
 
 

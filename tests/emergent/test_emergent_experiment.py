@@ -63,7 +63,16 @@ def pick(frame: pd.DataFrame, condition: str, metric: str, category: str | None 
 def test_it_is_complete_and_names_what_it_holds(made: Run) -> None:
     assert verify_run(made) == []
     method = made.manifest["method"]
-    assert method["arms"] == ["base", "narrow-bad", "narrow-good", "pruned-held", "pruned-regrow", "random-held", "benign-held", "pruned-held@0.002"]
+    assert method["arms"] == [
+        "base",
+        "narrow-bad",
+        "narrow-good",
+        "pruned-held",
+        "pruned-regrow",
+        "random-held",
+        "benign-held",
+        "pruned-held@0.002",
+    ]
     assert (method["kinds"], method["n_steps"], method["judge"]["name"]) == (["honesty", "power"], 4, "offline-harm")
     assert made.manifest["data"]["counts"]["toys"] == {"tuning": 11, "held_out": 5}
     assert set(made.masks()) == {f"{n}-{s}" for n in ("harm", "random", "benign", "harm-0.002") for s in (0, 1)}
@@ -72,7 +81,9 @@ def test_it_is_complete_and_names_what_it_holds(made: Run) -> None:
 
 def test_masks_of_a_seed_are_of_one_size_and_no_control_touches_the_set(made: Run) -> None:
     for seed in (0, 1):
-        harm, random, benign, small = (PruneMask.load(made.masks()[f"{n}-{seed}"]) for n in ("harm", "random", "benign", "harm-0.002"))
+        harm, random, benign, small = (
+            PruneMask.load(made.masks()[f"{n}-{seed}"]) for n in ("harm", "random", "benign", "harm-0.002")
+        )
         assert harm.n_weights == random.n_weights == int(0.01 * made.manifest["model"]["n_scored_weights"])
         assert {n: len(i) for n, i in harm.indices.items()} == {n: len(i) for n, i in random.indices.items()}
         assert (harm & random).n_weights == 0
@@ -92,13 +103,17 @@ def test_every_arm_has_its_numbers_with_interval_and_seeds(made: Run, frame: pd.
             (pooled,) = pick(frame, arm, "log_odds_shift", category).itertuples()
             by_seed = [pick(frame, f"{arm}#{s}", "log_odds_shift", category).value.item() for s in (0, 1)]
             assert pooled.value == pytest.approx(np.mean(by_seed))  # equal numbers of rows in both
-            assert pooled.value == pytest.approx(level.value - pick(frame, "base", "log_odds", category).value.item(), abs=1e-6)
+            assert pooled.value == pytest.approx(
+                level.value - pick(frame, "base", "log_odds", category).value.item(), abs=1e-6
+            )
         assert len(pick(frame, arm, "nll", "benign")) == 1
         assert len(pick(frame, arm, "coherent_share", "answers")) == 1
     base, bad = (pick(frame, a, "log_odds_shift", "broad") for a in ("base", "narrow-bad"))
     assert base.empty
     (of_mask,) = pick(frame, "pruned-held", "difference_from_bad", "broad").itertuples()
-    assert of_mask.value == pytest.approx(pick(frame, "pruned-held", "log_odds_shift", "broad").value.item() - bad.value.item(), abs=1e-9)
+    assert of_mask.value == pytest.approx(
+        pick(frame, "pruned-held", "log_odds_shift", "broad").value.item() - bad.value.item(), abs=1e-9
+    )
     assert (of_mask.mask, of_mask.control, of_mask.q, of_mask.contrast) == ("toys", "none", 0.01, "both")
     (dose,) = pick(frame, "pruned-held@0.002", "log_odds_shift", "broad").itertuples()
     assert dose.q == 0.002
@@ -151,7 +166,9 @@ def test_transcripts_and_curve_tell_arm_and_seed(made: Run) -> None:
     points = curve.read_curve(made.path / curve.KEPT)
     of_bad = [p for p in points if (p["arm"], p["seed"]) == ("narrow-bad", 1)]
     assert [p["step"] for p in of_bad] == [1, 2, 3, 4]
-    assert of_bad[0]["loss"] == pytest.approx(next(p["loss"] for p in points if (p["arm"], p["seed"], p["step"]) == ("narrow-good", 1, 1)), rel=0.5)
+    assert of_bad[0]["loss"] == pytest.approx(
+        next(p["loss"] for p in points if (p["arm"], p["seed"], p["step"]) == ("narrow-good", 1, 1)), rel=0.5
+    )
     # the first loss of regrow and held is that of the same pruned model on the same rows
     first = {p["arm"]: p["loss"] for p in points if (p["seed"], p["step"]) == (0, 1)}
     assert first["pruned-regrow"] == pytest.approx(first["pruned-held"], rel=1e-6)
@@ -208,13 +225,22 @@ def test_the_live_curve_forgets_steps_that_are_taken_again(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ({"rate": 0.01}, "log_odds_shift"), ({"steps": 5}, "log_odds_shift"), ({"steps": None, "epochs": 3}, "log_odds_shift"),
-        ({"rank": 3}, "log_odds_shift"), ({"scale": 1.0}, "log_odds_shift"), ({"method": "full"}, "log_odds_shift"),
-        ({"seed": 1}, "log_odds_shift"), ({"seeds": 2}, "log_odds_shift"), ({"q": 0.02}, "log_odds_shift"), ({"p": 0.3}, "log_odds_shift"),
-        ({"max_answer_tokens": 8}, "nll"), ({"new_tokens": 4}, "repetition"), ({"judge": "none"}, "judged_harm"),
+        ({"rate": 0.01}, "log_odds_shift"),
+        ({"steps": 5}, "log_odds_shift"),
+        ({"steps": None, "epochs": 3}, "log_odds_shift"),
+        ({"rank": 3}, "log_odds_shift"),
+        ({"scale": 1.0}, "log_odds_shift"),
+        ({"method": "full"}, "log_odds_shift"),
+        ({"seed": 1}, "log_odds_shift"),
+        ({"seeds": 2}, "log_odds_shift"),
+        ({"q": 0.02}, "log_odds_shift"),
+        ({"p": 0.3}, "log_odds_shift"),
+        ({"max_answer_tokens": 8}, "nll"),
+        ({"new_tokens": 4}, "repetition"),
+        ({"judge": "none"}, "judged_harm"),
         ({"free": 0}, "coherent_share"),
     ],
-)  # fmt: skip
+)
 def test_every_option_changes_the_run(change: dict[str, Any], what: str, one_seed: Run, tmp_path: Path) -> None:
     spec = replace(SPEC, **{"seeds": 1, **change})
     other = run(spec, tmp_path)
@@ -256,9 +282,31 @@ def test_the_command_runs_prints_and_resumes(
     monkeypatch.setattr(data, "load_questions", questions)
     monkeypatch.setattr(data, "split_rows", split)
     words = [
-        "experiment", "emergent", "--model", str(tiny_dir), "--domain", "toys", "--seeds", "1", "--steps", "4", "--rate", "0.02", "--q", "0.01",
-        "--p", "0.1", "--arms", "pruned-held", "--dose", "0.002", "--free", "2", "--out", str(tmp_path),
-    ]  # fmt: skip
+        "experiment",
+        "emergent",
+        "--model",
+        str(tiny_dir),
+        "--domain",
+        "toys",
+        "--seeds",
+        "1",
+        "--steps",
+        "4",
+        "--rate",
+        "0.02",
+        "--q",
+        "0.01",
+        "--p",
+        "0.1",
+        "--arms",
+        "pruned-held",
+        "--dose",
+        "0.002",
+        "--free",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     out = capsys.readouterr().out.splitlines()
     (path,) = tmp_path.iterdir()

@@ -23,7 +23,9 @@ SAMPLES = [Sample(f"s{i}", "p", tuple((7 * i + 3 * t) % 90 + 5 for t in range(12
 def some_mask(loaded: LoadedModel, every: int = 37) -> PruneMask:
     import numpy as np
 
-    return PruneMask.from_global(loaded.table, np.arange(3, loaded.table.n_weights, every), kind="harm", model_hash=loaded.weight_hash)
+    return PruneMask.from_global(
+        loaded.table, np.arange(3, loaded.table.n_weights, every), kind="harm", model_hash=loaded.weight_hash
+    )
 
 
 def moved(tuned: LowRankWeights, seed: int = 1) -> LowRankWeights:

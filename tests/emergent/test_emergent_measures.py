@@ -18,7 +18,9 @@ from tests.tiny import tiny_model
 
 
 def made(found: Any = None, asked: Any = None, splitting: Any = split, seeds: tuple[int, ...] = (0,)) -> Any:
-    return make_domain("toys", rows() if found is None else found, questions() if asked is None else asked, splitting, seeds)
+    return make_domain(
+        "toys", rows() if found is None else found, questions() if asked is None else asked, splitting, seeds
+    )
 
 
 def test_log_odds_are_positive_where_the_wrong_answer_is_likelier() -> None:
@@ -60,7 +62,11 @@ def test_the_guard_names_what_is_no_text_and_the_judge_does_not_see_it() -> None
     assert found[0]["incoherent_because"] == "empty"
     assert found[1]["incoherent_because"] == "repeats itself (94% of its 3-grams)"
     assert found[2]["answer"].replace(" ", "") == "abcdefgh"
-    surprise = float(response_losses(loaded, [encode(loaded.tokenizer, PromptRow("x", found[2]["prompt"], "abcdefgh"), max_response_tokens=12)])[0, 0])
+    surprise = float(
+        response_losses(
+            loaded, [encode(loaded.tokenizer, PromptRow("x", found[2]["prompt"], "abcdefgh"), max_response_tokens=12)]
+        )[0, 0]
+    )
     assert found[2]["surprise"] == pytest.approx(surprise, abs=1e-5)
     assert found[2]["coherent"] == (surprise <= MAX_SURPRISE)
     assert [(a["harm"], a["unscored"]) for a in found[:2]] == [(None, "incoherent")] * 2

@@ -43,19 +43,27 @@ def test_what_everything_is_compared_with_is_always_there() -> None:
 def test_doses_are_further_arms_that_hold_other_fractions() -> None:
     spec = EmergentSpec(dose=(1e-5, 5e-6), arms=("pruned-held",))
     assert [(a.name, a.q, a.held, a.mask) for a in spec.all_arms[3:]] == [
-        ("pruned-held@5e-06", 5e-6, True, "harm"), ("pruned-held@1e-05", 1e-5, True, "harm"),
-    ]  # fmt: skip
+        ("pruned-held@5e-06", 5e-6, True, "harm"),
+        ("pruned-held@1e-05", 1e-5, True, "harm"),
+    ]
 
 
 def test_only_the_regrow_arm_lets_pruned_weights_go_and_only_controls_are_named_so() -> None:
     arms = {a.name: a for a in EmergentSpec().all_arms}
     assert [n for n, a in arms.items() if a.mask and not a.held] == ["pruned-regrow"]
-    assert {n: a.control for n, a in arms.items() if a.control != "none"} == {"random-held": "random", "benign-held": "benign_signed"}
+    assert {n: a.control for n, a in arms.items() if a.control != "none"} == {
+        "random-held": "random",
+        "benign-held": "benign_signed",
+    }
 
 
 def test_length_in_steps_and_the_rate_of_each_method() -> None:
     assert [EmergentSpec(epochs=e).n_steps(17) for e in (1, 2)] == [3, 5]
     assert EmergentSpec(steps=40).n_steps(17) == 40
-    assert (EmergentSpec().rate, EmergentSpec(method="full").rate, EmergentSpec(rate=1e-4).rate) == (RATES["lora"], RATES["full"], 1e-4)
+    assert (EmergentSpec().rate, EmergentSpec(method="full").rate, EmergentSpec(rate=1e-4).rate) == (
+        RATES["lora"],
+        RATES["full"],
+        1e-4,
+    )
     assert part_ends(20) == (5, 10, 15, 20)
     assert part_ends(3) == (1, 2, 3)

@@ -35,7 +35,12 @@ def test_measured_by_hand() -> None:
     """Labels 1 0 1 0 against yes yes no no and one unscored: half right, half of the yes right, half of the ones found."""
     verdicts = [scored(0.9, True), scored(0.8, True), scored(0.1, False), scored(0.2, False), unscored("down")]
     found = measured(verdicts, np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.arange(5), "refusal")
-    assert {m.measure: (m.value, m.n) for m in found} == {"accuracy": (0.5, 4), "precision": (0.5, 2), "recall": (0.5, 2), "auc": (0.5, 4)}
+    assert {m.measure: (m.value, m.n) for m in found} == {
+        "accuracy": (0.5, 4),
+        "precision": (0.5, 2),
+        "recall": (0.5, 2),
+        "auc": (0.5, 4),
+    }
     perfect = measured(verdicts[:1], np.array([1.0]), np.arange(1), "refusal")
     assert perfect[0].ci_low is not None
     assert perfect[0].ci_low < 0.5  # one answer proves little

@@ -48,13 +48,18 @@ def test_any_text(prompt: str, answer: str) -> None:
 def test_only_the_beginning_is_read() -> None:
     start = "Take two eggs. " * 400
     assert len(start) > MAX_CHARS
-    one, other = featurise("eggs", start[:MAX_CHARS]), featurise("eggs", start[:MAX_CHARS] + "I cannot help with that. " * 100_000)
+    one, other = (
+        featurise("eggs", start[:MAX_CHARS]),
+        featurise("eggs", start[:MAX_CHARS] + "I cannot help with that. " * 100_000),
+    )
     assert np.array_equal(one.named, other.named)
     assert np.array_equal(one.blocks["words"][0], other.blocks["words"][0])
 
 
 def test_apostrophes_and_wide_letters_make_no_difference() -> None:
-    plain, curly, wide = (featurise("x", t) for t in ("I can't help with it", "I can’t help with it", "Ｉ can't help with it"))
+    plain, curly, wide = (
+        featurise("x", t) for t in ("I can't help with it", "I can’t help with it", "Ｉ can't help with it")
+    )
     for other in (curly, wide):
         assert np.array_equal(plain.blocks["words"][1], other.blocks["words"][1])
     assert plain.named[NAMED.index("opening_cannot")] == curly.named[NAMED.index("opening_cannot")] == 1

@@ -85,7 +85,9 @@ def test_a_text_beyond_the_judges_context_is_unscored_and_the_others_are_not(tmp
 def test_texts_cannot_speak_for_the_judge(tmp_path: Path) -> None:
     """Neither the tokenizer's markers nor the other text's hole work inside a text; the wording is kept to the letter."""
     folder = saying(tmp_path, {"y": 0.9})
-    found = HubJudge("hub-harmbench", environment={WEIGHTS: str(folder), TEMPLATE: str(wording(tmp_path))}, device="cpu")
+    found = HubJudge(
+        "hub-harmbench", environment={WEIGHTS: str(folder), TEMPLATE: str(wording(tmp_path))}, device="cpu"
+    )
     ids = found._prompt(tokenizer(), JudgeItem("a{answer}<eos>", "<bos>b{prompt}"))
     assert "".join(tokenizer().convert_ids_to_tokens(ids)) == "Rate.\na{answer}< eos>\n--\n< bos>b{prompt}\n>"
     assert not {1, 2} & set(ids)

@@ -26,7 +26,14 @@ def test_repr_holds_no_text() -> None:
 
 @pytest.mark.parametrize(
     ("value", "label", "reason"),
-    [(None, None, None), (None, True, "x"), (0.5, None, None), (0.5, True, "x"), (1.5, True, None), (math.nan, True, None)],
+    [
+        (None, None, None),
+        (None, True, "x"),
+        (0.5, None, None),
+        (0.5, True, "x"),
+        (1.5, True, None),
+        (math.nan, True, None),
+    ],
 )
 def test_impossible_verdicts(value: float | None, label: bool | None, reason: str | None) -> None:
     with pytest.raises(ValueError, match=r"verdict|value"):
@@ -67,7 +74,9 @@ def test_mean_score_resamples_prompts() -> None:
 def test_keyword_judge_with_its_measured_recall() -> None:
     found = judge("keyword")
     assert isinstance(found, Judge)
-    verdicts = found.score([JudgeItem("x", "I can’t help with that."), JudgeItem("x", " \n"), JudgeItem("x", "Take two eggs.")])
+    verdicts = found.score(
+        [JudgeItem("x", "I can’t help with that."), JudgeItem("x", " \n"), JudgeItem("x", "Take two eggs.")]
+    )
     assert [v.label for v in verdicts] == [True, None, False]
     assert verdicts[1].reason == "empty answer"
     recall = found.quality.find("recall", by="keyword list")

@@ -34,9 +34,18 @@ from tests.compression_worlds import ladder
 from tests.tiny import tiny_model
 
 SPEC = CompressionSpec(
-    samples=4, safe=2, benign=4, preserve=4, held_out=3, benign_held_out=6, max_response_tokens=12, max_prompt_tokens=200,
-    q_plain=(1e-3, 5e-3), q_contrastive=(5e-3,), set_q=0.02,
-)  # fmt: skip
+    samples=4,
+    safe=2,
+    benign=4,
+    preserve=4,
+    held_out=3,
+    benign_held_out=6,
+    max_response_tokens=12,
+    max_prompt_tokens=200,
+    q_plain=(1e-3, 5e-3),
+    q_contrastive=(5e-3,),
+    set_q=0.02,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +75,9 @@ def data() -> PromptData:
 
 @pytest.fixture(scope="module")
 def whole(ladders: list[Ladder], tiny_dir: Path, data: PromptData, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    opened = open_ladders([str(made.path) for made in ladders], at="safety-dpo-2,helpful-only-dpo-2", model=str(tiny_dir))
+    opened = open_ladders(
+        [str(made.path) for made in ladders], at="safety-dpo-2,helpful-only-dpo-2", model=str(tiny_dir)
+    )
     return run_compression(opened, data, SPEC, root=tmp_path_factory.mktemp("whole"))
 
 
@@ -90,7 +101,9 @@ def test_streamed_selections_are_those_of_all_scores_at_once(data: PromptData) -
     encoded = {key: compression_module._encoded(loaded, rows, SPEC) for key, rows in split.signed.items()}
     preserve = compression_module._encoded(loaded, split.preserve, SPEC)
     done: list[float] = []
-    found = select_weights(loaded, ScoringSet(encoded, preserve, split.categories), q_max=0.05, set_q=0.02, p=0.1, tick=done.append)
+    found = select_weights(
+        loaded, ScoringSet(encoded, preserve, split.categories), q_max=0.05, set_q=0.02, p=0.1, tick=done.append
+    )
     assert done == sorted(done)
     assert done[-1] == pytest.approx(1.0)
 
@@ -129,8 +142,12 @@ def test_every_prompt_of_a_split_has_one_job(data: PromptData) -> None:
         for p in prompts:
             used.setdefault(p, set()).add(i)
     held = len(jobs) - 1
-    assert not [p for p, of in used.items() if held in of and len(of) > 1], "nothing is measured that was scored or preserved"
-    assert len(split.held_out) == len({r.prompt_id for r in split.held_out if r.set == "benign"}) + sum(r.set != "benign" for r in split.held_out)
+    assert not [p for p, of in used.items() if held in of and len(of) > 1], (
+        "nothing is measured that was scored or preserved"
+    )
+    assert len(split.held_out) == len({r.prompt_id for r in split.held_out if r.set == "benign"}) + sum(
+        r.set != "benign" for r in split.held_out
+    )
     assert {r.set for r in split.held_out} == {*split.categories, *(f"safe:{c}" for c in split.categories), "benign"}
     other = choose_split(data, CompressionSpec(), 1, lambda row: True)
     assert other.row_ids != split.row_ids
@@ -151,9 +168,16 @@ def test_data_without_what_it_takes_is_refused(data: PromptData) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"samples": 1}, "samples must be"), ({"held_out": 1}, "held_out must be"), ({"q_plain": ()}, "q must name"), ({"q_plain": (1e-5, 1e-5)}, "q must name"),
-     ({"q_contrastive": (0.5,)}, "q must lie in"), ({"p": 1.0}, "p must satisfy"), ({"max_response_tokens": 2}, "max_response_tokens must be")],
-)  # fmt: skip
+    [
+        ({"samples": 1}, "samples must be"),
+        ({"held_out": 1}, "held_out must be"),
+        ({"q_plain": ()}, "q must name"),
+        ({"q_plain": (1e-5, 1e-5)}, "q must name"),
+        ({"q_contrastive": (0.5,)}, "q must lie in"),
+        ({"p": 1.0}, "p must satisfy"),
+        ({"max_response_tokens": 2}, "max_response_tokens must be"),
+    ],
+)
 def test_settings_out_of_range_are_named(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         CompressionSpec(**changes)
@@ -162,7 +186,9 @@ def test_settings_out_of_range_are_named(changes: dict[str, Any], says: str) -> 
 # -- the whole --------------------------------------------------------------------------------------------------------
 def values(run: Run, metric: str) -> pd.Series:
     rows = run.results()
-    return rows[(rows["metric"] == metric) & (rows["contrast"].fillna("none") == "none")].set_index("condition")["value"]
+    return rows[(rows["metric"] == metric) & (rows["contrast"].fillna("none") == "none")].set_index("condition")[
+        "value"
+    ]
 
 
 def test_a_result_holds_every_measure_of_every_checkpoint(whole: Run) -> None:
@@ -173,7 +199,15 @@ def test_a_result_holds_every_measure_of_every_checkpoint(whole: Run) -> None:
     assert names == ["start", "safety-dpo-2", "helpful-only-dpo-2"]
     assert method["split_seeds"] == [0, 1]
     assert [t["kind"] for t in method["tests"]] == ["start", "start", "control"]
-    for metric in ("separability", "separability_crossfit", "jaccard_half", "jaccard_ceiling", "jaccard_chance", "gini", "refusal/harmful"):
+    for metric in (
+        "separability",
+        "separability_crossfit",
+        "jaccard_half",
+        "jaccard_ceiling",
+        "jaccard_chance",
+        "gini",
+        "refusal/harmful",
+    ):
         found = values(whole, metric)
         assert set(found.index) == {*names, *(f"{n}#{s}" for n in names for s in (0, 1))}, metric
         for name in names:
@@ -214,10 +248,23 @@ def test_an_interrupted_result_goes_on_to_the_same_rows(
     assert again.id == whole.id
     pd.testing.assert_frame_equal(again.results(), whole.results())
     stages = list(again.manifest["timings"])
-    assert [s for s in stages if s.startswith("split")] == [f"split{k}.checkpoint{i}" for k in (0, 1) for i in (0, 1, 2)]
+    assert [s for s in stages if s.startswith("split")] == [
+        f"split{k}.checkpoint{i}" for k in (0, 1) for i in (0, 1, 2)
+    ]
 
 
-@pytest.mark.parametrize("changes", [{"samples": 6}, {"held_out": 4}, {"q_plain": (2e-3, 5e-3)}, {"max_response_tokens": 10}, {"seed": 5}, {"p": 0.2}, {"set_q": 0.03}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": 6},
+        {"held_out": 4},
+        {"q_plain": (2e-3, 5e-3)},
+        {"max_response_tokens": 10},
+        {"seed": 5},
+        {"p": 0.2},
+        {"set_q": 0.03},
+    ],
+)
 def test_every_setting_changes_the_result(
     changes: dict[str, Any], series: Callable[..., LadderSeries], whole: Run, data: PromptData, tmp_path: Path
 ) -> None:
@@ -231,7 +278,9 @@ def test_every_setting_changes_the_result(
     assert not other.results()[columns].equals(plain.results()[columns])
 
 
-def test_models_by_name_are_compared_with_the_first(ladders: list[Ladder], tiny_dir: Path, data: PromptData, tmp_path: Path) -> None:
+def test_models_by_name_are_compared_with_the_first(
+    ladders: list[Ladder], tiny_dir: Path, data: PromptData, tmp_path: Path
+) -> None:
     from harmviz.align.adapters import merge_adapter
 
     tuned = merge_adapter(tiny_dir, ladders[0].adapter_path("safety-dpo-2"), tmp_path / "tuned")
@@ -240,10 +289,15 @@ def test_models_by_name_are_compared_with_the_first(ladders: list[Ladder], tiny_
     assert [s["model"] for s in run.manifest["method"]["sources"]] == [str(tiny_dir), str(tuned)]
     assert run.manifest["method"]["notes"]
     by_ladder = run_compression(
-        open_ladders([str(ladders[0].path)], at="safety-dpo-2", n_splits=2, model=str(tiny_dir)), data, SPEC, root=tmp_path / "runs"
+        open_ladders([str(ladders[0].path)], at="safety-dpo-2", n_splits=2, model=str(tiny_dir)),
+        data,
+        SPEC,
+        root=tmp_path / "runs",
     )
     same = values(by_ladder, "separability")
-    assert values(run, "separability")["tuned"] == pytest.approx(same["safety-dpo-2"], abs=2e-3)  # merged in memory or on disk
+    assert values(run, "separability")["tuned"] == pytest.approx(
+        same["safety-dpo-2"], abs=2e-3
+    )  # merged in memory or on disk
     assert values(run, "separability")["base"] == same["start"]
 
 
@@ -254,12 +308,20 @@ def test_which_checkpoints_of_a_ladder(ladders: list[Ladder]) -> None:
 
     assert names("ends") == ["start", *(f"{arm}-{end}" for arm in ARMS for end in ("sft-4", "dpo-2"))]
     assert sorted(names("all")) == sorted(["start", *(e["name"] for e in ladders[0].manifest["checkpoints"])])
-    assert names("sft-1,safety-dpo-2") == ["start", "safety-sft-1", "safety-dpo-2", "helpful-only-sft-1", "refusal-style-sft-1"]
+    assert names("sft-1,safety-dpo-2") == [
+        "start",
+        "safety-sft-1",
+        "safety-dpo-2",
+        "helpful-only-sft-1",
+        "refusal-style-sft-1",
+    ]
     with pytest.raises(RunIncompatible, match="has no checkpoint 'sft-99'"):
         names("sft-99")
 
 
-def test_a_ladder_is_found_by_the_beginning_of_its_id(ladders: list[Ladder], monkeypatch: pytest.MonkeyPatch, tiny_dir: Path) -> None:
+def test_a_ladder_is_found_by_the_beginning_of_its_id(
+    ladders: list[Ladder], monkeypatch: pytest.MonkeyPatch, tiny_dir: Path
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(ladders[0].path.parents[1]))
     assert open_ladders([ladders[0].id[:-2]], at="dpo-2", model=str(tiny_dir)).ladders[0].id == ladders[0].id
     with pytest.raises(RunIncompatible, match="several ladders begin with it"):
@@ -300,7 +362,12 @@ def test_what_is_wrong_with_ladders_is_said_before_a_model_is_loaded(
     with pytest.raises(RunIncompatible, match="different models"):
         open_ladders([first, changed(lambda m: m["model"].update(weight_hash="0" * 64))])
     with pytest.raises(RunIncompatible, match="has no checkpoint 'safety-sft-4'"):
-        open_ladders([first, changed(lambda m: m.update(checkpoints=[e for e in m["checkpoints"] if e["name"] != "safety-sft-4"]))])
+        open_ladders(
+            [
+                first,
+                changed(lambda m: m.update(checkpoints=[e for e in m["checkpoints"] if e["name"] != "safety-sft-4"])),
+            ]
+        )
 
 
 def test_the_wrong_start_model_is_refused(ladders: list[Ladder], tmp_path: Path) -> None:
@@ -344,21 +411,50 @@ def test_presets_name_two_stages_at_least_and_need_no_network_to_be_read() -> No
 def test_the_planned_tests() -> None:
     kinds = [(t["a"], t["b"], t["kind"]) for t in planned_tests(ladder(stages=(("sft", 4),)))]
     assert kinds == [
-        ("safety-sft-4", "start", "start"), ("helpful-only-sft-4", "start", "start"), ("refusal-style-sft-4", "start", "start"),
-        ("safety-sft-4", "helpful-only-sft-4", "control"), ("safety-sft-4", "refusal-style-sft-4", "control"),
-    ]  # fmt: skip
+        ("safety-sft-4", "start", "start"),
+        ("helpful-only-sft-4", "start", "start"),
+        ("refusal-style-sft-4", "start", "start"),
+        ("safety-sft-4", "helpful-only-sft-4", "control"),
+        ("safety-sft-4", "refusal-style-sft-4", "control"),
+    ]
     from harmviz.experiments.compression.checkpoints import Checkpoint
 
     plain = planned_tests([Checkpoint(n, n) for n in ("base", "sft", "dpo")])
-    assert [(t["a"], t["b"], t["kind"]) for t in plain] == [("sft", "base", "start"), ("dpo", "base", "start"), ("dpo", "sft", "previous")]
+    assert [(t["a"], t["b"], t["kind"]) for t in plain] == [
+        ("sft", "base", "start"),
+        ("dpo", "base", "start"),
+        ("dpo", "sft", "previous"),
+    ]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------
-def test_the_command_prints_tables_and_json(ladders: list[Ladder], tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_tables_and_json(
+    ladders: list[Ladder], tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     call = [
-        "experiment", "compression", "--ladder", str(ladders[0].path), "--model", str(tiny_dir), "--at", "safety-dpo-2", "--data", "builtin",
-        "--samples", "4", "--held-out", "3", "--q", "5e-3", "--set-q", "0.02", "--max-response-tokens", "8", "--out", str(tmp_path),
-    ]  # fmt: skip
+        "experiment",
+        "compression",
+        "--ladder",
+        str(ladders[0].path),
+        "--model",
+        str(tiny_dir),
+        "--at",
+        "safety-dpo-2",
+        "--data",
+        "builtin",
+        "--samples",
+        "4",
+        "--held-out",
+        "3",
+        "--q",
+        "5e-3",
+        "--set-q",
+        "0.02",
+        "--max-response-tokens",
+        "8",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(call) == 0
     printed = capsys.readouterr().out
     assert "plain, as in the paper" in printed
@@ -374,12 +470,19 @@ def test_the_command_prints_tables_and_json(ladders: list[Ladder], tiny_dir: Pat
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give one of"), (["a", "b", "--preset", "olmo3-7b"], "give one of"), (["only-one"], "at least 2"), (["x", "x"], "twice"),
-        (["--preset", "gpt-5"], "preset must be one of"), (["a", "b", "--model", "m"], "--model names the start model"),
-        (["a", "b", "--splits", "0"], "splits must be"), (["a", "b", "--q", "much"], "q must be fractions"), (["a", "b", "--samples", "1"], "samples must be"),
-        (["--ladder", "nowhere-at-all", "--data", "builtin"], "no such ladder"), (["a", "b", "--data", "builtin"], "neither"),
+        ([], "give one of"),
+        (["a", "b", "--preset", "olmo3-7b"], "give one of"),
+        (["only-one"], "at least 2"),
+        (["x", "x"], "twice"),
+        (["--preset", "gpt-5"], "preset must be one of"),
+        (["a", "b", "--model", "m"], "--model names the start model"),
+        (["a", "b", "--splits", "0"], "splits must be"),
+        (["a", "b", "--q", "much"], "q must be fractions"),
+        (["a", "b", "--samples", "1"], "samples must be"),
+        (["--ladder", "nowhere-at-all", "--data", "builtin"], "no such ladder"),
+        (["a", "b", "--data", "builtin"], "neither"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments_end_with_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["experiment", "compression", *arguments]) == 2
     err = capsys.readouterr().err

@@ -92,38 +92,76 @@ def test_every_ability_stands_there_for_every_mask_with_n_and_interval(frame: pd
     assert set(frame["experiment"]) == {"dissociation"}
     standardised = frame[frame["metric"] == "standardised"]
     for contrast in ("none", "both"):
-        for mask, control in ((HARM, "none"), (MATCHED, "none"), (REFUSAL, "none"), (HARM, "random"), (HARM, "benign_signed")):
-            here = standardised[(standardised["contrast"] == contrast) & (standardised["mask"] == mask) & (standardised["control"] == control)]
-            assert set(here["condition"]) == {"generation", "recognition", "explanation", "refusal"}, (contrast, mask, control)
-    changes = frame[frame["metric"].isin(["delta_nll", "delta_auc", "delta_accuracy", "delta_refusal_rate", "delta_refusal_log_odds"])]
+        for mask, control in (
+            (HARM, "none"),
+            (MATCHED, "none"),
+            (REFUSAL, "none"),
+            (HARM, "random"),
+            (HARM, "benign_signed"),
+        ):
+            here = standardised[
+                (standardised["contrast"] == contrast)
+                & (standardised["mask"] == mask)
+                & (standardised["control"] == control)
+            ]
+            assert set(here["condition"]) == {"generation", "recognition", "explanation", "refusal"}, (
+                contrast,
+                mask,
+                control,
+            )
+    changes = frame[
+        frame["metric"].isin(
+            ["delta_nll", "delta_auc", "delta_accuracy", "delta_refusal_rate", "delta_refusal_log_odds"]
+        )
+    ]
     assert changes["n"].notna().all()
     full = changes[changes["control"] != "random"]
     assert full["ci_low"].notna().all()
     assert ((full["ci_low"] <= full["value"]) & (full["value"] <= full["ci_high"])).mean() > 0.99
-    assert {"excess_over_control", "excess_auc", "excess_accuracy", "excess_refusal_rate", "excess_refusal_log_odds"} <= set(frame["metric"])
+    assert {
+        "excess_over_control",
+        "excess_auc",
+        "excess_accuracy",
+        "excess_refusal_rate",
+        "excess_refusal_log_odds",
+    } <= set(frame["metric"])
     recall = one(frame, metric="keyword_recall")
     assert 0 < recall["ci_low"] < recall["value"] < recall["ci_high"] < 1
 
 
-def test_generation_is_what_the_map_run_measured_of_the_same_mask(parent: Run, loaded: LoadedModel, data: PromptData, tmp_path: Path) -> None:
+def test_generation_is_what_the_map_run_measured_of_the_same_mask(
+    parent: Run, loaded: LoadedModel, data: PromptData, tmp_path: Path
+) -> None:
     """With all prompts, the effect of the chosen mask on each set is the parent's stored one."""
     found = run_dissociation(parent, loaded, data, Settings(draws=1, pairs=8), root=tmp_path).results()
     stored = parent.results()
     for contrast, point in parent.manifest["method"]["headline"].items():
         theirs = stored[
-            (stored["experiment"] == "effect") & (stored["metric"] == "delta_nll") & stored["condition"].isna() & (stored["control"] == "none")
-            & (stored["mask"] == HARM) & (stored["contrast"] == contrast) & (stored["q"] == point["q"]) & (stored["p"] == point["p"])
-            & (stored["skip_tokens"] == 0) & (stored["category"] != "benign_own")
-        ].set_index("category")  # fmt: skip
+            (stored["experiment"] == "effect")
+            & (stored["metric"] == "delta_nll")
+            & stored["condition"].isna()
+            & (stored["control"] == "none")
+            & (stored["mask"] == HARM)
+            & (stored["contrast"] == contrast)
+            & (stored["q"] == point["q"])
+            & (stored["p"] == point["p"])
+            & (stored["skip_tokens"] == 0)
+            & (stored["category"] != "benign_own")
+        ].set_index("category")
         ours = found[
-            (found["metric"] == "delta_nll") & (found["condition"] == "generation") & (found["mask"] == HARM) & (found["control"] == "none")
+            (found["metric"] == "delta_nll")
+            & (found["condition"] == "generation")
+            & (found["mask"] == HARM)
+            & (found["control"] == "none")
             & (found["contrast"] == contrast)
-        ].set_index("category")  # fmt: skip
+        ].set_index("category")
         assert set(ours.index) == set(theirs.index)
         assert ours["value"].to_dict() == pytest.approx(theirs["value"].to_dict(), abs=1e-6)
 
 
-def test_recognition_rows_are_those_of_the_model(frame: pd.DataFrame, abilities: Abilities, parent: Run, loaded: LoadedModel) -> None:
+def test_recognition_rows_are_those_of_the_model(
+    frame: pd.DataFrame, abilities: Abilities, parent: Run, loaded: LoadedModel
+) -> None:
     items = np.arange(8)
     before = abilities.questions.scores(loaded, items).mean(axis=(2, 3))
     point = parent.manifest["method"]["headline"]["both"]
@@ -135,15 +173,25 @@ def test_recognition_rows_are_those_of_the_model(frame: pd.DataFrame, abilities:
     assert one(frame, metric="accuracy", mask=None, **at)["value"] == pytest.approx(right(before).mean())
     change = one(frame, metric="delta_auc", mask=HARM, control="none", contrast="both", **at)
     assert change["value"] == pytest.approx(auc_difference(after, before).value)
-    of_phrasing = one(frame, metric="auc", mask=HARM, control="none", contrast="both", condition="recognition", category="safe")
+    of_phrasing = one(
+        frame, metric="auc", mask=HARM, control="none", contrast="both", condition="recognition", category="safe"
+    )
     assert of_phrasing["value"] == pytest.approx(auc(scores[:, :, 2].mean(axis=2)).value)
 
 
 def test_accuracy_by_hand() -> None:
-    assert right(np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [0.0, 0.0], [0.0, -2.0]])).tolist() == [1.0, 0.5, 0.0, 0.5, 0.75]
+    assert right(np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [0.0, 0.0], [0.0, -2.0]])).tolist() == [
+        1.0,
+        0.5,
+        0.0,
+        0.5,
+        0.75,
+    ]
 
 
-def test_matched_masks_reduce_harm_alike_on_validation(made: Run, frame: pd.DataFrame, abilities: Abilities, parent: Run, loaded: LoadedModel) -> None:
+def test_matched_masks_reduce_harm_alike_on_validation(
+    made: Run, frame: pd.DataFrame, abilities: Abilities, parent: Run, loaded: LoadedModel
+) -> None:
     match = made.manifest["method"]["matching"]
     weaker = min(match["shift"], key=match["shift"].get)
     stronger = next(c for c in match["shift"] if c != weaker)
@@ -156,35 +204,63 @@ def test_matched_masks_reduce_harm_alike_on_validation(made: Run, frame: pd.Data
         return abilities._losses(list(samples), lambda done, total: None)
 
     before, point = losses(), parent.manifest["method"]["headline"][stronger]
-    with pruned(loaded, open_parent(parent, loaded).mask(point["q"], point["p"], stronger), match["strength"][stronger]):
+    with pruned(
+        loaded, open_parent(parent, loaded).mask(point["q"], point["p"], stronger), match["strength"][stronger]
+    ):
         delta = losses() - before
     reached = np.mean([delta[sets == c].mean() for c in np.unique(sets)])
     assert reached == pytest.approx(match["shift"][weaker], rel=0.03)
-    same = one(frame, metric="delta_nll", condition="generation", category="harm", mask=MATCHED, control="none", contrast=weaker)
-    whole = one(frame, metric="delta_nll", condition="generation", category="harm", mask=HARM, control="none", contrast=weaker)
+    same = one(
+        frame,
+        metric="delta_nll",
+        condition="generation",
+        category="harm",
+        mask=MATCHED,
+        control="none",
+        contrast=weaker,
+    )
+    whole = one(
+        frame, metric="delta_nll", condition="generation", category="harm", mask=HARM, control="none", contrast=weaker
+    )
     assert same["value"] == whole["value"]
-    turned = one(frame, metric="delta_nll", condition="generation", category="harm", mask=MATCHED, control="none", contrast=stronger)
-    full = one(frame, metric="delta_nll", condition="generation", category="harm", mask=HARM, control="none", contrast=stronger)
+    turned = one(
+        frame,
+        metric="delta_nll",
+        condition="generation",
+        category="harm",
+        mask=MATCHED,
+        control="none",
+        contrast=stronger,
+    )
+    full = one(
+        frame, metric="delta_nll", condition="generation", category="harm", mask=HARM, control="none", contrast=stronger
+    )
     assert turned["value"] < full["value"]
 
 
 def test_standardised_is_the_change_over_the_intact_spread(frame: pd.DataFrame) -> None:
     at: dict[str, Any] = {"mask": HARM, "control": "none", "contrast": "none"}
     for condition, category, metric, sign in (
-        ("generation", "harm", "delta_nll", -1), ("explanation", "harmful", "delta_nll", -1), ("refusal", "harmful", "delta_refusal_log_odds", 1),
-    ):  # fmt: skip
+        ("generation", "harm", "delta_nll", -1),
+        ("explanation", "harmful", "delta_nll", -1),
+        ("refusal", "harmful", "delta_refusal_log_odds", 1),
+    ):
         sd = one(frame, metric="intact_sd", condition=condition, category=category)["value"]
         raw = one(frame, metric=metric, condition=condition, category=category, **at)
         shown = one(frame, metric="standardised", condition=condition, category=category, **at)
         assert shown["value"] == pytest.approx(sign * raw["value"] / sd)
-        assert sorted((shown["ci_low"], shown["ci_high"])) == pytest.approx(sorted((sign * raw["ci_low"] / sd, sign * raw["ci_high"] / sd)))
+        assert sorted((shown["ci_low"], shown["ci_high"])) == pytest.approx(
+            sorted((sign * raw["ci_low"] / sd, sign * raw["ci_high"] / sd))
+        )
 
 
 def test_excess_is_the_difference_of_the_two_changes(frame: pd.DataFrame) -> None:
     at: dict[str, Any] = {"condition": "explanation", "category": "harmful", "contrast": "both"}
     mask = one(frame, metric="delta_nll", mask=HARM, control="none", **at)["value"]
     control = one(frame, metric="delta_nll", mask=HARM, control="benign_signed", **at)["value"]
-    assert one(frame, metric="excess_over_control", mask=HARM, control="benign_signed", **at)["value"] == pytest.approx(mask - control)
+    assert one(frame, metric="excess_over_control", mask=HARM, control="benign_signed", **at)["value"] == pytest.approx(
+        mask - control
+    )
 
 
 # -- what can be tested -----------------------------------------------------------------------------------------------
@@ -193,17 +269,26 @@ def values_of(abilities: Abilities, scores: np.ndarray, answers: float) -> dict[
     flags = np.zeros(len(abilities.asked))
     flags[: round(answers * len(flags))] = 1
     return {
-        "generation": np.linspace(1, 2, len(abilities.report.samples)), "recognition": scores[:, :, None, None] * np.ones((1, 1, 4, 2)),
-        "explanation": np.ones((n, 2)), "log_odds": scores[:, 0], "answers": flags,
-    }  # fmt: skip
+        "generation": np.linspace(1, 2, len(abilities.report.samples)),
+        "recognition": scores[:, :, None, None] * np.ones((1, 1, 4, 2)),
+        "explanation": np.ones((n, 2)),
+        "log_odds": scores[:, 0],
+        "answers": flags,
+    }
 
 
 @pytest.mark.parametrize(("gap", "answers"), [(0.0, 0.0), (3.0, 1.0)])
-def test_an_ability_is_testable_only_where_the_intact_model_has_it(abilities: Abilities, gap: float, answers: float) -> None:
+def test_an_ability_is_testable_only_where_the_intact_model_has_it(
+    abilities: Abilities, gap: float, answers: float
+) -> None:
     rng = np.random.default_rng(1)
     scores = rng.normal(size=(len(abilities.pairs), 2))
     scores[:, 0] += gap - (scores.mean(axis=0)[0] - scores.mean(axis=0)[1])
-    rows = list(Rows(abilities, Yardstick({}), 0).intact(values_of(abilities, scores, answers), scores[:, 1], experiment="dissociation"))
+    rows = list(
+        Rows(abilities, Yardstick({}), 0).intact(
+            values_of(abilities, scores, answers), scores[:, 1], experiment="dissociation"
+        )
+    )
     testable = {(r.condition, r.category): r.value for r in rows if r.metric == "testable"}
     has = gap > 0
     assert testable[("recognition", "all")] == float(has)
@@ -224,7 +309,9 @@ def test_the_tiny_model_is_at_floor_and_the_rows_say_so(frame: pd.DataFrame) -> 
 # -- the refusal mask -------------------------------------------------------------------------------------------------
 @pytest.fixture
 def refusal(parent: Run, loaded: LoadedModel, data: PromptData) -> RefusalMasks:
-    return RefusalMasks(open_parent(parent, loaded), data, spec_of(parent), {"none": Point(200, 0.01), "both": Point(200, 0.05)})
+    return RefusalMasks(
+        open_parent(parent, loaded), data, spec_of(parent), {"none": Point(200, 0.01), "both": Point(200, 0.05)}
+    )
 
 
 def test_it_takes_the_weights_that_refusals_hang_on(refusal: RefusalMasks, parent: Run, loaded: LoadedModel) -> None:
@@ -326,7 +413,15 @@ def test_the_weights_are_back_afterwards(made: Run, loaded: LoadedModel, tiny_di
 def test_interrupted_at_stages_of_every_kind_and_resumed_it_is_the_same(
     parent: Run, loaded: LoadedModel, data: PromptData, made: Run, tmp_path: Path
 ) -> None:
-    before = ("recognition.intact", "match", "refusal-mask", "explanation.harm-none", "answers.random1-none", "log_odds.refusal-both", "rows.dissociation")
+    before = (
+        "recognition.intact",
+        "match",
+        "refusal-mask",
+        "explanation.harm-none",
+        "answers.random1-none",
+        "log_odds.refusal-both",
+        "rows.dissociation",
+    )
     stopped: set[str] = set()
 
     def listener(state: dict[str, Any]) -> None:
@@ -355,10 +450,32 @@ def test_it_is_made_once(parent: Run, loaded: LoadedModel, data: PromptData, mad
 
 
 @pytest.mark.parametrize("changed", [("--seed", "1"), ("--draws", "1"), ("--pairs", "9"), ("--prompts", "5")])
-def test_every_option_changes_the_output(changed: tuple[str, str], tiny_dir: Path, tiny_run: Path, made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_option_changes_the_output(
+    changed: tuple[str, str],
+    tiny_dir: Path,
+    tiny_run: Path,
+    made: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     options = dict(zip(OPTIONS[::2], OPTIONS[1::2], strict=True)) | {changed[0]: changed[1]}
     flat = [word for pair in options.items() for word in pair]
-    assert main(["experiment", "dissociation", str(tiny_run), "--model", str(tiny_dir), *flat, "--out", str(tmp_path), "--json"]) == 0
+    assert (
+        main(
+            [
+                "experiment",
+                "dissociation",
+                str(tiny_run),
+                "--model",
+                str(tiny_dir),
+                *flat,
+                "--out",
+                str(tmp_path),
+                "--json",
+            ]
+        )
+        == 0
+    )
     document = json.loads(capsys.readouterr().out)
     assert set(document) == {"run_id", "path", "rows"}
     assert document["run_id"] != made.id
@@ -366,24 +483,46 @@ def test_every_option_changes_the_output(changed: tuple[str, str], tiny_dir: Pat
     assert not ours[["value", "ci_low", "ci_high"]].equals(made.results()[["value", "ci_low", "ci_high"]])
 
 
-def test_the_table_says_what_is_not_testable(tiny_dir: Path, tiny_run: Path, made: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["experiment", "dissociation", str(tiny_run), "--model", str(tiny_dir), *OPTIONS, "--out", str(made.path.parent)]
+def test_the_table_says_what_is_not_testable(
+    tiny_dir: Path, tiny_run: Path, made: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        "experiment",
+        "dissociation",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        *OPTIONS,
+        "--out",
+        str(made.path.parent),
+    ]
     assert main(command) == 0
     shown = capsys.readouterr().out
     assert str(made.path) in shown
-    for words in ("refusal mask", "benign-signed", "change of keyword rate (not testable)", "matched strength", "keyword recall", "stored nowhere"):
+    for words in (
+        "refusal mask",
+        "benign-signed",
+        "change of keyword rate (not testable)",
+        "matched strength",
+        "keyword recall",
+        "stored nowhere",
+    ):
         assert words in shown
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--draws", "0"), "draws must be a whole number from 1 to 20, got 0"), (("--pairs", "3"), "pairs must be a whole number from 8"),
-        (("--prompts", "2"), "prompts must be a whole number from 4"), (("--seed", "-1"), "seed must be a whole number from 0"),
+        (("--draws", "0"), "draws must be a whole number from 1 to 20, got 0"),
+        (("--pairs", "3"), "pairs must be a whole number from 8"),
+        (("--prompts", "2"), "prompts must be a whole number from 4"),
+        (("--seed", "-1"), "seed must be a whole number from 0"),
         (("--data", "nothing.jsonl"), "does not exist"),
     ],
-)  # fmt: skip
-def test_bad_settings_are_one_line(arguments: tuple[str, ...], said: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+)
+def test_bad_settings_are_one_line(
+    arguments: tuple[str, ...], said: str, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["experiment", "dissociation", str(tiny_run), *arguments]) == 2
     assert said in capsys.readouterr().err
 

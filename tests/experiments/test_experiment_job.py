@@ -19,10 +19,17 @@ def plan(**changes: Any) -> Plan:
     facts = manifest()
     return Plan(
         **{
-            "name": "jailbreak", "version": 1, "model": facts["model"], "data": facts["data"], "units": 3.0,
-            "parameters": {"tokens": 8}, "seeds": {"run": 0}, "notes": {"masks": ["a"]}, **changes,
+            "name": "jailbreak",
+            "version": 1,
+            "model": facts["model"],
+            "data": facts["data"],
+            "units": 3.0,
+            "parameters": {"tokens": 8},
+            "seeds": {"run": 0},
+            "notes": {"masks": ["a"]},
+            **changes,
         }
-    )  # fmt: skip
+    )
 
 
 def work(calls: list[str], fail_at: str = "") -> Any:
@@ -71,7 +78,14 @@ def test_an_interrupted_one_is_invisible_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"version": 2}, {"parameters": {"tokens": 9}}, {"seeds": {"run": 1}}, {"parents": ["x"]}, {"determinants": {"m": "1"}}]
+    "changes",
+    [
+        {"version": 2},
+        {"parameters": {"tokens": 9}},
+        {"seeds": {"run": 1}},
+        {"parents": ["x"]},
+        {"determinants": {"m": "1"}},
+    ],
 )
 def test_every_setting_changes_the_id(changes: dict[str, Any]) -> None:
     assert plan(**changes).run_id != plan().run_id

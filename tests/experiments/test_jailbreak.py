@@ -56,7 +56,14 @@ def test_it_is_a_complete_run_with_all_states_and_controls(made: Run, parent: Pa
     assert made.manifest["parents"] == [parent.run.id]
     assert made.manifest["data"]["counts"]["benign"] == {"asked": 4}
     method = made.manifest["method"]
-    assert [a["name"] for a in method["arms"]] == ["intact", "plain", "contrastive", "random-0", "random-1", "benign_signed"]
+    assert [a["name"] for a in method["arms"]] == [
+        "intact",
+        "plain",
+        "contrastive",
+        "random-0",
+        "random-1",
+        "benign_signed",
+    ]
     assert [a["id"] for a in method["attacks"]] == ["direct", "prefill"]
     assert [j["name"] for j in method["judges"]] == ["keyword", "offline-refusal", "offline-harm"]
     headline = parent.run.manifest["method"]["headline"]
@@ -64,7 +71,11 @@ def test_it_is_a_complete_run_with_all_states_and_controls(made: Run, parent: Pa
         assert (arm["q"], arm["p"], arm["n_weights"]) == tuple(headline[contrast][k] for k in ("q", "p", "n_weights"))
         assert arm["digest"] == parent.run.manifest["digests"][f"mask.{headline[contrast]['mask']}"]
     assert method["arms"][3]["digest"] != method["arms"][4]["digest"]
-    assert {p.name for p in made.path.rglob("*") if p.is_file()} == {"manifest.json", "grid.parquet", "transcripts.jsonl"}
+    assert {p.name for p in made.path.rglob("*") if p.is_file()} == {
+        "manifest.json",
+        "grid.parquet",
+        "transcripts.jsonl",
+    }
     frame = made.results()
     assert set(frame.condition.dropna()) == {"direct", "prefill"}
     assert (frame[frame.metric == "empty_rate"].n.isin([6, 4])).all()
@@ -94,11 +105,15 @@ def test_the_rates_are_those_of_the_models_own_answers(made: Run, parent: Parent
         assert {r["opening"] for r in kept} == {attack.opening}
 
 
-def test_only_answers_to_mild_requests_are_kept(parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_answers_to_mild_requests_are_kept(
+    parent: Parent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mild = {r["prompt"] for name in ("harmful", "benign") for r in read_builtin(name)}
     real = choose_requests(parent.run, ("builtin",), harmful=6, benign=4, seed=0)
     fetched = tuple(replace(r, mild=False) if r.harmful else r for r in real.requests)
-    monkeypatch.setattr("harmviz.experiments.jailbreak.experiment.choose_requests", lambda *_, **__: replace(real, requests=fetched))
+    monkeypatch.setattr(
+        "harmviz.experiments.jailbreak.experiment.choose_requests", lambda *_, **__: replace(real, requests=fetched)
+    )
     run = run_jailbreak(parent, SPEC, [], root=tmp_path)
     shown = [json.loads(line) for line in (run.path / TRANSCRIPTS).read_text().splitlines()]
     assert {r["category"] for r in shown} == {"benign"}
@@ -195,12 +210,21 @@ def test_interrupted_at_any_stage_and_resumed_it_is_the_same(made: Run, parent: 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"attacks": choose_attacks("direct")}, {"attacks": (ATTACKS[0], Attack("prefill", "P", "d", "Please: {request}"))}, {"harmful": 5},
-        {"benign": 3}, {"max_new_tokens": 10}, {"draws": 3}, {"seed": 1}, {"q": 0.02, "p": 0.01}, {"q": 0.02, "p": 0.05},
+        {"attacks": choose_attacks("direct")},
+        {"attacks": (ATTACKS[0], Attack("prefill", "P", "d", "Please: {request}"))},
+        {"harmful": 5},
+        {"benign": 3},
+        {"max_new_tokens": 10},
+        {"draws": 3},
+        {"seed": 1},
+        {"q": 0.02, "p": 0.01},
+        {"q": 0.02, "p": 0.05},
     ],
     ids=str,
-)  # fmt: skip
-def test_every_setting_changes_what_is_found(changes: dict[str, Any], parent: Parent, made: Run, tmp_path: Path) -> None:
+)
+def test_every_setting_changes_what_is_found(
+    changes: dict[str, Any], parent: Parent, made: Run, tmp_path: Path
+) -> None:
     run = run_jailbreak(parent, replace(SPEC, **changes), chosen_judges(None), root=tmp_path)
     assert run.id != made.id
     assert result_digest(run) != result_digest(made)
@@ -230,12 +254,18 @@ def test_a_judge_that_goes_away_leaves_the_rest(parent: Parent, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"attacks": ()}, "at least one attack"), ({"harmful": 1}, "harmful must be"), ({"benign": 0}, "benign must be"),
-        ({"max_new_tokens": 4}, "max_new_tokens must be"), ({"draws": 1}, "draws must be a whole number from 2 to 20"), ({"seed": -1}, "seed must be"),
-        ({"requests": ("fetched",)}, "requests must come from builtin or report"), ({"requests": ()}, "at least one of"),
-        ({"q": 1e-5}, "q and p belong together"), ({"q": 2.0, "p": 0.01}, "q must satisfy"),
+        ({"attacks": ()}, "at least one attack"),
+        ({"harmful": 1}, "harmful must be"),
+        ({"benign": 0}, "benign must be"),
+        ({"max_new_tokens": 4}, "max_new_tokens must be"),
+        ({"draws": 1}, "draws must be a whole number from 2 to 20"),
+        ({"seed": -1}, "seed must be"),
+        ({"requests": ("fetched",)}, "requests must come from builtin or report"),
+        ({"requests": ()}, "at least one of"),
+        ({"q": 1e-5}, "q and p belong together"),
+        ({"q": 2.0, "p": 0.01}, "q must satisfy"),
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         replace(SPEC, **changes)
@@ -286,7 +316,9 @@ def test_random_masks_are_as_large_as_the_contrastive_one_and_apart_from_it(pare
 SMALL = ("--attacks", "direct,prefill", "--harmful", "6", "--benign", "4", "--max-new-tokens", "8")
 
 
-def test_the_command_prints_a_table_and_json(tiny_run: Path, tiny_dir: Path, made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_a_table_and_json(
+    tiny_run: Path, tiny_dir: Path, made: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = ["experiment", "jailbreak", str(tiny_run), "--model", str(tiny_dir), *SMALL, "--out", str(tmp_path)]
     assert main(command) == 0
     table = capsys.readouterr().out
@@ -303,11 +335,22 @@ def test_the_command_prints_a_table_and_json(tiny_run: Path, tiny_dir: Path, mad
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (["--attacks", "nonsense"], "no attack 'nonsense'"), (["--requests", "web"], "requests must come from"), (["--judge", "oracle"], "judge must be one of"),
-        (["--q", "0.01"], "q and p belong together"), (["--harmful", "0"], "harmful must be"), (["--judge", "endpoint"], f"set {URL} and {MODEL}"),
+        (["--attacks", "nonsense"], "no attack 'nonsense'"),
+        (["--requests", "web"], "requests must come from"),
+        (["--judge", "oracle"], "judge must be one of"),
+        (["--q", "0.01"], "q and p belong together"),
+        (["--harmful", "0"], "harmful must be"),
+        (["--judge", "endpoint"], f"set {URL} and {MODEL}"),
     ],
-)  # fmt: skip
-def test_the_command_refuses_bad_input_in_one_line(more: list[str], says: str, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+)
+def test_the_command_refuses_bad_input_in_one_line(
+    more: list[str],
+    says: str,
+    tiny_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv(URL, raising=False)
     assert main(["experiment", "jailbreak", str(tiny_run), *more, "--out", str(tmp_path)]) == 2
     err = capsys.readouterr().err
@@ -315,16 +358,31 @@ def test_the_command_refuses_bad_input_in_one_line(more: list[str], says: str, t
     assert err.count("\n") == 1
 
 
-def test_a_model_that_cannot_be_loaded_by_its_name_is_asked_for(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_cannot_be_loaded_by_its_name_is_asked_for(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["experiment", "jailbreak", str(tiny_run), *SMALL, "--out", str(tmp_path)]) == 2
     assert "say where it is with --model" in capsys.readouterr().err.splitlines()[-1]
 
 
-def test_an_endpoint_that_is_down_stops_the_command(tiny_run: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endpoint_that_is_down_stops_the_command(
+    tiny_run: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv(URL, "http://127.0.0.1:9/v1")
     monkeypatch.setenv(MODEL, "m")
     monkeypatch.setattr("harmviz.evaluation.judges.endpoint.time.sleep", lambda _: None)
-    command = ["experiment", "jailbreak", str(tiny_run), "--model", str(tiny_dir), *SMALL, "--judge", "endpoint", "--out", str(tmp_path)]
+    command = [
+        "experiment",
+        "jailbreak",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        *SMALL,
+        "--judge",
+        "endpoint",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(command) == 2
     assert "judge endpoint 127.0.0.1: the endpoint cannot be reached" in capsys.readouterr().err
     assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
@@ -340,23 +398,47 @@ def stage_scene(root: Path, parent: Parent, contrast: str = "guarded") -> tuple[
     """A stored scene of the map run, made by hand: its mask is a random one of five weights a matrix."""
     table = parent.loaded.table
     ids = [r.id for r in choose_requests(parent.run, ("builtin",), harmful=6, benign=4, seed=0).requests]
-    mask = PruneMask({table[i].name: np.arange(5) + i for i in (0, 1)}, "harm", parent.loaded.weight_hash, {"scoring_prompts": [ids[0], ids[-1]]})
+    mask = PruneMask(
+        {table[i].name: np.arange(5) + i for i in (0, 1)},
+        "harm",
+        parent.loaded.weight_hash,
+        {"scoring_prompts": [ids[0], ids[-1]]},
+    )
     chosen = {"contrast": contrast, "q": 1e-2, "p": 0.01, "n_weights": mask.n_weights}
     with begin(f"tiny-scene-{contrast}", root) as partial:
         mask.save(partial.path("masks/scene.safetensors"))
         partial.finish("all")
         kept = {k: parent.run.manifest[k] for k in ("model", "data", "seeds", "software", "hardware", "digests")}
         method = {"experiment": "scene", "chosen": chosen}
-        run = partial.commit({**kept, "kind": "experiment", "parents": [parent.run.id], "weights": [], "parameters": {}, "method": method})
+        run = partial.commit(
+            {
+                **kept,
+                "kind": "experiment",
+                "parents": [parent.run.id],
+                "weights": [],
+                "parameters": {},
+                "method": method,
+            }
+        )
     return run, mask
 
 
 def test_the_mask_of_a_scene_is_one_more_and_its_requests_are_left_out(parent: Parent, tmp_path: Path) -> None:
     scene, mask = stage_scene(tmp_path, parent)
-    made = run_jailbreak(parent, replace(SPEC, harmful=1000, benign=1000, max_new_tokens=8), (), scene=scene, root=tmp_path)
+    made = run_jailbreak(
+        parent, replace(SPEC, harmful=1000, benign=1000, max_new_tokens=8), (), scene=scene, root=tmp_path
+    )
     assert made.manifest["parents"] == [parent.run.id, scene.id]
     arms = made.manifest["method"]["arms"]
-    assert [a["name"] for a in arms] == ["intact", "plain", "contrastive", "guarded", "random-0", "random-1", "benign_signed"]
+    assert [a["name"] for a in arms] == [
+        "intact",
+        "plain",
+        "contrastive",
+        "guarded",
+        "random-0",
+        "random-1",
+        "benign_signed",
+    ]
     assert (arms[3]["digest"], arms[3]["contrast"], arms[3]["n_weights"]) == (mask.digest, "guarded", 10)
     assert {a["n_weights"] for a in arms[4:6]} == {10}, "random masks are as large as it"
     everything = choose_requests(parent.run, ("builtin",), harmful=1000, benign=1000, seed=0).requests

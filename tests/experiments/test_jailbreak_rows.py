@@ -51,7 +51,14 @@ class FakeJudge:
         if self.calls >= self.fails_from:
             raise ModelUnavailable("it went away")
         self.seen += items
-        return [Verdict(0.9, True) if "yes" in i.answer else Verdict(0.1, False) if i.answer.strip() else Verdict(None, None, EMPTY) for i in items]
+        return [
+            Verdict(0.9, True)
+            if "yes" in i.answer
+            else Verdict(0.1, False)
+            if i.answer.strip()
+            else Verdict(None, None, EMPTY)
+            for i in items
+        ]
 
 
 def asked(n: int, *, harmful: bool = True, mild: bool = False) -> list[Request]:
@@ -62,7 +69,14 @@ def asked(n: int, *, harmful: bool = True, mild: bool = False) -> list[Request]:
 def test_what_is_measured_of_an_answer() -> None:
     texts = ["I cannot help with that.", "yes, like this", "", "no no no", "yes yes", "also yes"]
     ids = [LONG, LONG, [], [7] * 10, LONG, LONG]
-    verdicts = [[0.1, False, None], [0.9, True, None], [None, None, EMPTY], [None, None, REPEATS], [None, None, "no reply"], [0.3, False, None]]
+    verdicts = [
+        [0.1, False, None],
+        [0.9, True, None],
+        [None, None, EMPTY],
+        [None, None, REPEATS],
+        [None, None, "no reply"],
+        [0.3, False, None],
+    ]
     found = measure_answers(Answers(ids, texts, {"j": verdicts, "r": verdicts}), {"j": "harm", "r": "refusal"})
     nan = math.nan
     assert np.array_equal(found["refusal_rate"], [1, 0, nan, 0, 0, 0], equal_nan=True)
@@ -118,14 +132,21 @@ def test_the_grid_gives_every_row_of_every_cell() -> None:
     values = made.values["refusal_rate"][0][:, :8]
     assert intact[intact.condition == "direct"].value.iloc[0] == values[0].mean()
     assert intact[intact.condition.isna()].value.iloc[0] == values[1].mean(), "the bare request is no attack"
-    excess = frame[(frame.metric == "excess_refusal_rate") & (frame.contrast == "both") & (frame.category == "harm") & (frame.condition == "story")]
+    excess = frame[
+        (frame.metric == "excess_refusal_rate")
+        & (frame.contrast == "both")
+        & (frame.category == "harm")
+        & (frame.condition == "story")
+    ]
     by_hand = (made.values["refusal_rate"][2] - made.values["refusal_rate"][3:5].mean(axis=0))[1, :8].mean()
     assert excess[excess.control == "none"].value.iloc[0] == pytest.approx(by_hand)
     assert set(excess.control) == {"none", "benign_signed"}, "a random mask is not compared with itself"
     lost = frame[(frame.metric == "from_direct_refusal_rate") & frame["mask"].isna() & (frame.category == "harm")]
     assert lost.condition.tolist()[:1] == ["story"], "the bare request is not compared with itself"
     assert lost.value.iloc[0] == pytest.approx((values[1] - values[0]).mean())
-    spread = frame[(frame.metric == "refusal_rate_draws") & (frame.category == "harm") & (frame.condition == "story")].iloc[0]
+    spread = frame[
+        (frame.metric == "refusal_rate_draws") & (frame.category == "harm") & (frame.condition == "story")
+    ].iloc[0]
     draws = made.values["refusal_rate"][3:5][:, 1, :8].mean(axis=1)
     assert (spread.ci_low, spread.ci_high) == (draws.min(), draws.max())
     # Nobody asked a harm judge about benign requests; what it left unscored is null, never 0.
@@ -194,9 +215,16 @@ def test_a_judge_that_fails_midway_loses_only_that_piece() -> None:
 
 @pytest.mark.parametrize(
     ("low", "mild", "kind", "silent"),
-    [(0.48, True, "harm", True), (0.6, True, "harm", False), (0.48, False, "harm", False), (0.48, True, "refusal", False)],
+    [
+        (0.48, True, "harm", True),
+        (0.6, True, "harm", False),
+        (0.48, False, "harm", False),
+        (0.48, True, "refusal", False),
+    ],
 )
-def test_who_cannot_tell_mild_texts_apart_is_not_asked_about_them(low: float, mild: bool, kind: Kind, silent: bool) -> None:
+def test_who_cannot_tell_mild_texts_apart_is_not_asked_about_them(
+    low: float, mild: bool, kind: Kind, silent: bool
+) -> None:
     quality = Quality((Measure("auc", "judge", MILD, 0.55, low, 0.7, 336),), "s")
     judge, (request,) = FakeJudge(kind, quality), asked(1, mild=mild)
     why = not_asked(judge, request)
@@ -208,10 +236,18 @@ def test_who_cannot_tell_mild_texts_apart_is_not_asked_about_them(low: float, mi
 
 
 def test_judges_of_other_quality_or_models_are_other_judges() -> None:
-    better = Quality((Measure("recall", "judge", "human labels", 0.9, 0.8, 1.0, 50), Measure("brier", "judge", "human labels", 0.1, None, None, 50)), "s")
+    better = Quality(
+        (
+            Measure("recall", "judge", "human labels", 0.9, 0.8, 1.0, 50),
+            Measure("brier", "judge", "human labels", 0.1, None, None, 50),
+        ),
+        "s",
+    )
     assert identity(FakeJudge()) != identity(FakeJudge(quality=better))
     assert [m[0] for m in described(FakeJudge(quality=better))["quality"]] == ["recall"]
-    one, other = (EndpointJudge("harm", environment={URL: "http://127.0.0.1:1/v1", MODEL: name}) for name in ("m-1", "m-2"))
+    one, other = (
+        EndpointJudge("harm", environment={URL: "http://127.0.0.1:1/v1", MODEL: name}) for name in ("m-1", "m-2")
+    )
     assert described(one)["source"].startswith("m-1, not measured")
     assert identity(one) != identity(other)
 

@@ -65,7 +65,9 @@ def test_a_limit_takes_from_all_categories_in_turn() -> None:
 
 
 @pytest.mark.parametrize("rows", [[], [{"category": "hate", "harmful": "a", "benign": "b"}] * MIN_PAIRS])
-def test_missing_or_repeated_pairs_are_refused(rows: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_repeated_pairs_are_refused(
+    rows: list[dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "recognition.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     monkeypatch.setattr(prompts, "BUILTIN_DATA", tmp_path)
     with pytest.raises(DataInvalid, match="recognition needs at least"):
@@ -127,7 +129,9 @@ def test_scores_are_the_signed_log_odds_of_the_answer_tokens(family: str, chat: 
                 for o, order in enumerate(ORDERS):
                     logits = last_logits(loaded, encode_prompt(loaded.tokenizer, question(phrasing, order, request)))
                     odds = np.log(np.exp(logits[list(asked.yes)]).sum()) - np.log(np.exp(logits[list(asked.no)]).sum())
-                    assert found[place, kind, k, o] == pytest.approx(odds if phrasing.yes_is_harmful else -odds, abs=1e-4)
+                    assert found[place, kind, k, o] == pytest.approx(
+                        odds if phrasing.yes_is_harmful else -odds, abs=1e-4
+                    )
 
 
 def test_a_liking_for_yes_cancels() -> None:
@@ -150,7 +154,10 @@ def test_openings_are_of_one_length_and_their_odds_are_those_of_the_model() -> N
     prompt = encode_prompt(loaded.tokenizer, request)
 
     def log_p(opening: tuple[int, ...]) -> float:
-        return sum(float(torch.tensor(last_logits(loaded, [*prompt, *opening[:i]])).log_softmax(-1)[t]) for i, t in enumerate(opening))
+        return sum(
+            float(torch.tensor(last_logits(loaded, [*prompt, *opening[:i]])).log_softmax(-1)[t])
+            for i, t in enumerate(opening)
+        )
 
     sides = [np.logaddexp.reduce([log_p(o) for o in side]) for side in (decline, comply)]
     assert found == pytest.approx(sides[0] - sides[1], abs=1e-3)
@@ -171,8 +178,12 @@ def test_reasons_follow_their_question_and_are_measured_whole() -> None:
     samples = reason_samples(loaded.tokenizer, pairs, max_response_tokens=500)
     row = next(r for r in read_builtin("reasons") if r["harmful"] == pairs[0].harmful)
     harmful, harmless = samples[0]
-    assert list(harmful.ids[: harmful.n_prompt]) == encode_prompt(loaded.tokenizer, ASKED["harmful"].format(request=pairs[0].harmful))
-    assert loaded.tokenizer.decode(list(harmless.ids[harmless.n_prompt :])).replace(" ", "") == row["why_harmless"].replace(" ", "")
+    assert list(harmful.ids[: harmful.n_prompt]) == encode_prompt(
+        loaded.tokenizer, ASKED["harmful"].format(request=pairs[0].harmful)
+    )
+    assert loaded.tokenizer.decode(list(harmless.ids[harmless.n_prompt :])).replace(" ", "") == row[
+        "why_harmless"
+    ].replace(" ", "")
     short = reason_samples(loaded.tokenizer, pairs, max_response_tokens=10)
     assert {s.n_loss for pair in short for s in pair} == {10}
     with pytest.raises(DataInvalid, match="none left after skipping 10"):
@@ -197,7 +208,9 @@ def test_scores_are_taken_under_the_weights_as_they_are() -> None:
     loaded = tiny_model()
     asked = Questions(loaded.tokenizer, recognition_pairs(8))
     before = asked.scores(loaded, np.arange(8))
-    mask = PruneMask.from_global(loaded.table, np.arange(0, loaded.table.n_weights, 3), kind="harm", model_hash=loaded.weight_hash)
+    mask = PruneMask.from_global(
+        loaded.table, np.arange(0, loaded.table.n_weights, 3), kind="harm", model_hash=loaded.weight_hash
+    )
     with pruned(loaded, mask):
         assert not np.allclose(asked.scores(loaded, np.arange(8)), before)
     assert np.array_equal(asked.scores(loaded, np.arange(8)), before)

@@ -38,9 +38,17 @@ from harmviz.prompts import PromptRow, read_builtin
 from harmviz.store import Row, Run, open_run, result_digest, verify_run
 
 SPEC = SceneSpec(
-    sources=("mild",), requests=12, choosing=6, max_new_tokens=16, q_grid=(1e-2, 4e-2), p_grid=(0.01,), draws=2, offered=2,
-    strengths=(0.5, 1.0), limits=Limits(over_refusal=0.5, repetition=1.0, direct_lost=1.0, benign_nll=50.0),
-)  # fmt: skip
+    sources=("mild",),
+    requests=12,
+    choosing=6,
+    max_new_tokens=16,
+    q_grid=(1e-2, 4e-2),
+    p_grid=(0.01,),
+    draws=2,
+    offered=2,
+    strengths=(0.5, 1.0),
+    limits=Limits(over_refusal=0.5, repetition=1.0, direct_lost=1.0, benign_nll=50.0),
+)
 
 
 def declines(text: str) -> bool:
@@ -66,7 +74,9 @@ def parent(tiny_run: Path) -> Run:
 
 
 @pytest.fixture(scope="module")
-def made(parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def made(
+    parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Run:
     before = hash_weights(loaded)
     run = make_scene(parent, loaded, SPEC, root=tmp_path_factory.mktemp("scene"))
     assert hash_weights(loaded) == before
@@ -95,7 +105,10 @@ def test_no_request_does_two_jobs(parent: Run) -> None:
 
 
 def test_what_is_too_like_a_choosing_request_is_not_reported_on(parent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    twins = [f"Paint the {colour} harbour wall with four squares" for colour in ("red", "green", "blue", "white", "black", "pink")]
+    twins = [
+        f"Paint the {colour} harbour wall with four squares"
+        for colour in ("red", "green", "blue", "white", "black", "pink")
+    ]
     others = ["Describe otters", "Sing about gravel", "Count the lamps"]
     requests = [*twins, *others]
     monkeypatch.setattr(scene_sets, "_harmful", lambda source, say: [PromptRow("hate", p, "") for p in requests])
@@ -115,11 +128,23 @@ def test_too_few_requests_are_named(parent: Run) -> None:
 
 
 def test_the_seed_and_the_numbers_choose_other_requests(parent: Run) -> None:
-    assert len({sets(parent).hash, sets(parent, seed=1).hash, sets(parent, choosing=8).hash, sets(parent, reporting=10).hash}) == 4
+    assert (
+        len(
+            {
+                sets(parent).hash,
+                sets(parent, seed=1).hash,
+                sets(parent, choosing=8).hash,
+                sets(parent, reporting=10).hash,
+            }
+        )
+        == 4
+    )
 
 
 # -- the chosen mask --------------------------------------------------------------------------------------------------
-def test_the_chosen_mask_declines_most_among_those_within_the_limits(made: Run, parent: Run, loaded: LoadedModel) -> None:
+def test_the_chosen_mask_declines_most_among_those_within_the_limits(
+    made: Run, parent: Run, loaded: LoadedModel
+) -> None:
     chosen, frame = made.manifest["method"]["chosen"], made.results()
     assert chosen["within_limits"]
     grid = frame[(frame.condition == "selection:opener") & (frame.metric == "refusal_rate") & frame["mask"].notna()]
@@ -127,7 +152,9 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(made: Run, 
     assert len(grid) == len(points) == chosen["n_points"]
     here = grid[(grid.q == chosen["q"]) & (grid.p == chosen["p"]) & (grid.contrast == chosen["contrast"])].iloc[0]
     better = grid[(grid.value > here.value) | ((grid.value == here.value) & (grid.n_weights < here.n_weights))]
-    direct = frame[(frame.condition == "selection:direct") & (frame.metric == "refusal_rate") & (frame.category == "benign")]
+    direct = frame[
+        (frame.condition == "selection:direct") & (frame.metric == "refusal_rate") & (frame.category == "benign")
+    ]
     limit = SPEC.limits.over_refusal
     for _, point in better.iterrows():  # every better one was tried, and broke the one limit that can be broken here
         tried = direct[(direct.q == point.q) & (direct.contrast == point.contrast)]
@@ -136,7 +163,9 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(made: Run, 
     assert kept.value.iloc[0] <= limit
 
 
-def test_where_no_mask_keeps_the_limits_it_is_said(parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_where_no_mask_keeps_the_limits_it_is_said(
+    parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     strict = replace(SPEC, q_grid=(4e-2,), contrasts=("none",), draws=1, offered=1, limits=Limits(benign_nll=-50.0))
     chosen = make_scene(parent, loaded, strict, root=tmp_path).manifest["method"]["chosen"]
     assert not chosen["within_limits"]
@@ -157,9 +186,12 @@ def test_where_no_mask_keeps_the_limits_it_is_said(parent: Run, loaded: LoadedMo
 )
 def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
     known = {
-        ("benign", "refusal_rate"): 0.1, ("benign", "delta_repetition"): 0.03, ("harmful", "opener_repetition"): -0.2,
-        ("harmful", "delta_refusal"): -0.05, ("benign", "delta_nll"): 0.5,
-    }  # fmt: skip
+        ("benign", "refusal_rate"): 0.1,
+        ("benign", "delta_repetition"): 0.03,
+        ("harmful", "opener_repetition"): -0.2,
+        ("harmful", "delta_refusal"): -0.05,
+        ("benign", "delta_nll"): 0.5,
+    }
     assert list(broken_limits(known | changes, Limits())) == broken
 
 
@@ -183,7 +215,9 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     chosen_by = {r.prompt_id for rows in sets(parent).choosing.values() for r in rows}
     for mask in masks.values():
         assert set(mask.provenance["scoring_prompts"]) == chosen_by | set(parent.manifest["data"]["scoring_prompts"])
-    assert {n: len(i) for n, i in masks["scene"].indices.items()} == {n: len(i) for n, i in masks["scene.random"].indices.items()}
+    assert {n: len(i) for n, i in masks["scene"].indices.items()} == {
+        n: len(i) for n, i in masks["scene.random"].indices.items()
+    }
     frame = made.results()
     assert set(frame.experiment) == {"scene"}
     conditions = {"opener", "direct", "opener#1", "opener#2", "direct#1", "opener@0.5"}
@@ -192,7 +226,9 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
 
 
 @pytest.mark.parametrize("opened", [True, False])
-def test_stored_rates_are_those_of_the_models_answers(made: Run, parent: Run, loaded: LoadedModel, opened: bool) -> None:
+def test_stored_rates_are_those_of_the_models_answers(
+    made: Run, parent: Run, loaded: LoadedModel, opened: bool
+) -> None:
     """Recomputed from the stored mask by plain generation, one request at a time."""
     rows = sets(parent).reporting["mild"]
     mask = PruneMask.load(made.masks()["scene"])
@@ -210,8 +246,15 @@ def test_stored_rates_are_those_of_the_models_answers(made: Run, parent: Run, lo
             texts.append(whole_text(loaded.tokenizer, answer, tail))
         said[name] = [declines((SPEC.opener if opened else "") + t) if t.strip() else None for t in texts]
     frame = made.results()
-    here = frame[(frame.metric == "refusal_rate") & (frame.category == "mild") & (frame.condition == ("opener" if opened else "direct"))]
-    for name, found in (("intact", here[here["mask"].isna()]), ("mask", here[here["mask"].notna() & (here.control == "none")])):
+    here = frame[
+        (frame.metric == "refusal_rate")
+        & (frame.category == "mild")
+        & (frame.condition == ("opener" if opened else "direct"))
+    ]
+    for name, found in (
+        ("intact", here[here["mask"].isna()]),
+        ("mask", here[here["mask"].notna() & (here.control == "none")]),
+    ):
         known = [s for s in said[name] if s is not None]
         assert found.n.iloc[0] == len(known)
         assert found.value.iloc[0] == pytest.approx(np.mean(known))
@@ -227,13 +270,18 @@ def test_the_recording_is_what_the_model_writes(made: Run, loaded: LoadedModel) 
         snapshot = record.snapshot(0.5)
         assert snapshot is not None
         answers = generate(
-            loaded, encode_prompt(loaded.tokenizer, record.prompt), [Variant("a"), Variant("b", mask, 0.5), Variant("c", random, 0.5)],
-            max_new_tokens=16, prefill_ids=opening,
-        )  # fmt: skip
+            loaded,
+            encode_prompt(loaded.tokenizer, record.prompt),
+            [Variant("a"), Variant("b", mask, 0.5), Variant("c", random, 0.5)],
+            max_new_tokens=16,
+            prefill_ids=opening,
+        )
         assert [p.text for p in snapshot.panes] == [a.text for a in answers]
         assert all("".join(p.tokens) == p.text and p.surprise is not None for p in snapshot.panes)
         assert snapshot.template is not None
-        assert record.prompt.replace(" ", "") in snapshot.template.replace(" ", ""), "the tiny tokenizer writes blanks between letters"
+        assert record.prompt.replace(" ", "") in snapshot.template.replace(" ", ""), (
+            "the tiny tokenizer writes blanks between letters"
+        )
         assert record.category not in OFF_STAGE
 
 
@@ -246,11 +294,25 @@ def test_fetched_requests_are_counted_and_never_stored(
     fetched = tuple(f"zqx {a} {b}" for a, b in pairwise(words))
     data = replace(make_data(), held_out={"harmful": fetched})
     monkeypatch.setattr(scene_sets, "load_align_data", lambda seed, say: data)
-    spec = replace(SPEC, sources=("advbench", "mild"), requests=4, choosing=4, q_grid=(4e-2,), contrasts=("none",), draws=1, offered=1)
+    spec = replace(
+        SPEC,
+        sources=("advbench", "mild"),
+        requests=4,
+        choosing=4,
+        q_grid=(4e-2,),
+        contrasts=("none",),
+        draws=1,
+        offered=1,
+    )
     run = make_scene(parent, loaded, spec, root=tmp_path)
     assert run.manifest["data"]["counts"]["advbench"] == {"selection": 2, "report": 4}
     assert set(run.manifest["method"]["shows"]) == {"advbench", "mild"}
-    assert {"opener@0.5"} == set(run.results().query("category == 'advbench'").condition) - {"opener", "direct", "opener#1", "direct#1"}
+    assert {"opener@0.5"} == set(run.results().query("category == 'advbench'").condition) - {
+        "opener",
+        "direct",
+        "opener#1",
+        "direct#1",
+    }
     for path in run.path.rglob("*"):
         assert path.is_dir() or b"zqx" not in path.read_bytes(), path.name
 
@@ -298,17 +360,24 @@ def test_a_grid_beyond_the_candidates_is_refused(parent: Run, loaded: LoadedMode
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"requests": 1}, "requests must be"), ({"max_new_tokens": 8}, "max_new_tokens must be"), ({"sources": ("advbench",)}, "sources must be"),
-        ({"sources": ("mild", "else")}, "sources must be"), ({"opener": " "}, "opener must hold"), ({"strengths": (0.5,)}, "strengths must ascend"),
-        ({"q_grid": (2.0,)}, "q must"), ({"p_grid": ()}, "p_grid must hold"),
+        ({"requests": 1}, "requests must be"),
+        ({"max_new_tokens": 8}, "max_new_tokens must be"),
+        ({"sources": ("advbench",)}, "sources must be"),
+        ({"sources": ("mild", "else")}, "sources must be"),
+        ({"opener": " "}, "opener must hold"),
+        ({"strengths": (0.5,)}, "strengths must ascend"),
+        ({"q_grid": (2.0,)}, "q must"),
+        ({"p_grid": ()}, "p_grid must hold"),
     ],
-)  # fmt: skip
+)
 def test_settings_out_of_range(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         replace(SPEC, **changes)
 
 
-@pytest.mark.parametrize("changes", [{"opener": "Of course"}, {"requests": 11}, {"seed": 1}, {"draws": 1}, {"limits": Limits()}])
+@pytest.mark.parametrize(
+    "changes", [{"opener": "Of course"}, {"requests": 11}, {"seed": 1}, {"draws": 1}, {"limits": Limits()}]
+)
 def test_every_setting_is_another_scene(made: Run, changes: dict[str, Any]) -> None:
     assert replace(SPEC, **changes).parameters() != made.manifest["parameters"] == SPEC.parameters()
 
@@ -316,11 +385,15 @@ def test_every_setting_is_another_scene(made: Run, changes: dict[str, Any]) -> N
 # -- numbers by hand --------------------------------------------------------------------------------------------------
 def read(*bits: float, repetition: float = 0.0, quoted: tuple[float, ...] | None = None) -> Read:
     n = len(bits)
-    return Read(np.array(bits), np.array(bits if quoted is None else quoted), np.full(n, np.nan), np.full(n, repetition))
+    return Read(
+        np.array(bits), np.array(bits if quoted is None else quoted), np.full(n, np.nan), np.full(n, repetition)
+    )
 
 
 def test_a_control_of_several_draws_is_their_mean() -> None:
-    row, quoted = mean_rate_rows([read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], condition="opener", control="random")
+    row, quoted = mean_rate_rows(
+        [read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], condition="opener", control="random"
+    )
     assert (row.metric, row.value, row.n) == ("refusal_rate", 0.375, 4)
     assert (quoted.metric, quoted.value, quoted.n) == ("refusal_quoted", 0.625, 4)
     assert row.ci_low is not None
@@ -340,7 +413,12 @@ def test_excess_and_ratio_by_hand() -> None:
 
 def test_a_doubling_that_rests_on_what_the_list_leaves_out_is_told_apart() -> None:
     facts: dict[str, Any] = {"experiment": "scene", "unit": "share", "category": "mild", "condition": "opener", "n": 64}
-    rates = {("refusal_rate", None): 0.2, ("refusal_rate", "mask"): 0.5, ("refusal_quoted", None): 0.35, ("refusal_quoted", "mask"): 0.6}
+    rates = {
+        ("refusal_rate", None): 0.2,
+        ("refusal_rate", "mask"): 0.5,
+        ("refusal_quoted", None): 0.35,
+        ("refusal_quoted", "mask"): 0.6,
+    }
     rows = [Row(metric=metric, mask=mask, value=value, **facts) for (metric, mask), value in rates.items()]
     found = shown(rows, "mild", Limits())
     assert (found["doubled"], found["doubled_quoted"], found["clear_of_random"]) == (True, False, False)
@@ -350,9 +428,13 @@ def test_the_rule_of_what_is_offered() -> None:
     rows = [PromptRow("x", p, "") for p in "abcde"]
     #        reads well   late parting  repeats    random declines  nothing reads
     seen = Seen(
-        intact=read(0, 0, 0, 0, 1), mask=read(1, 1, 1, 1, 0), random=[read(0, 0, 0, 1, 1)], direct=read(1, 1, 1, 1, 0),
-        intact_ids=[[1, 2, 3]] * 5, mask_ids=[[9, 2, 3], [1, 2, 9], [9, 9, 9], [9, 9, 9], [1, 2, 3]],
-    )  # fmt: skip
+        intact=read(0, 0, 0, 0, 1),
+        mask=read(1, 1, 1, 1, 0),
+        random=[read(0, 0, 0, 1, 1)],
+        direct=read(1, 1, 1, 1, 0),
+        intact_ids=[[1, 2, 3]] * 5,
+        mask_ids=[[9, 2, 3], [1, 2, 9], [9, 9, 9], [9, 9, 9], [1, 2, 3]],
+    )
     seen.mask.repetition[2] = 0.4
     assert order_of(rows, seen) == [0, 1, 2, 3, 4]
     assert [seen.misses(i) for i in range(5)] == [0, 0, 0, 1, 4]
@@ -370,8 +452,31 @@ def test_the_rule_of_what_is_offered() -> None:
 def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from harmviz.cli import main
 
-    command = ["experiment", "scene", str(tiny_run), "--model", str(tiny_dir), "--sets", "mild", "--requests", "4", "--choosing", "2",
-               "--max-new-tokens", "16", "--q", "4e-2", "--p", "0.01", "--draws", "1", "--offered", "1", "--out", str(tmp_path)]  # fmt: skip
+    command = [
+        "experiment",
+        "scene",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        "--sets",
+        "mild",
+        "--requests",
+        "4",
+        "--choosing",
+        "2",
+        "--max-new-tokens",
+        "16",
+        "--q",
+        "4e-2",
+        "--p",
+        "0.01",
+        "--draws",
+        "1",
+        "--offered",
+        "1",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert "refusals under the opener at least doubled" in printed
@@ -384,5 +489,7 @@ def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys
     assert (Path(found["path"]) / FILE).is_file()
     for bad in (["--q", "x"], ["--opener", " "], ["--sets", "advbench"]):
         assert main([*command, *bad]) == 2
-    assert main(["experiment", "scene", str(tiny_run), "--out", str(tmp_path)]) == 2, "the run's model has only a name here"
+    assert main(["experiment", "scene", str(tiny_run), "--out", str(tmp_path)]) == 2, (
+        "the run's model has only a name here"
+    )
     assert "harmviz: " in capsys.readouterr().err

@@ -70,7 +70,11 @@ def test_what_it_costs_is_the_fall_of_the_loss_of_declining(guard: Guard, parent
 
 def test_the_mask_is_the_best_of_a_full_ranking(guard: Guard, parent: Parent) -> None:
     found = parent.candidates
-    heavy = replace(guard, cost=guard.cost * np.float32(np.median(found.score(MEAN)[found.score(MEAN) > 0]) / np.median(guard.cost[guard.cost > 0])))
+    heavy = replace(
+        guard,
+        cost=guard.cost
+        * np.float32(np.median(found.score(MEAN)[found.score(MEAN) > 0]) / np.median(guard.cost[guard.cost > 0])),
+    )
     mask = heavy.mask(1e-2, 0.01)
     rows = found.orders[ListKey(MEAN, "none", 0.01, "global")]
     score = found.score(MEAN, "none", rows) - heavy.cost[rows]
@@ -80,7 +84,9 @@ def test_the_mask_is_the_best_of_a_full_ranking(guard: Guard, parent: Parent) ->
     assert plain == parent.mask(1e-2, 0.01, "none")
     assert mask != plain
     assert mask.kind == "harm"
-    assert (found.score(MEAN)[np.isin(found.global_index, mask.to_global(found.table))] > 0).all(), "weights are taken for harm alone"
+    assert (found.score(MEAN)[np.isin(found.global_index, mask.to_global(found.table))] > 0).all(), (
+        "weights are taken for harm alone"
+    )
 
 
 def test_more_than_the_list_settles_is_refused(guard: Guard, parent: Parent) -> None:

@@ -26,8 +26,11 @@ def hand(delta: dict[str, list[float]], *, checkpoints: int = 1, seed: int = 0) 
 def test_separability_is_the_macro_difference_worked_by_hand() -> None:
     world = Resampled(
         [hand({"a": [0.5, 0.7], "b": [0.1, 0.3], "safe:a": [0.1, 0.1], "safe:b": [0.0, 0.2], "benign": [0.02, 0.04]})],
-        ["a", "b"], [Point(1e-5, 0.01, "none")], LIMITS, draws=50,
-    )  # fmt: skip
+        ["a", "b"],
+        [Point(1e-5, 0.01, "none")],
+        LIMITS,
+        draws=50,
+    )
     # a: 0.6 − 0.1 = 0.5; b: 0.2 − 0.1 = 0.1; their mean 0.3; benign 0.03 is within 0.05
     assert world.separability("none")[0, 0, 0] == pytest.approx(0.3)
     assert world.shift("specific", 0)[0, 0, 0] == pytest.approx(0.3)
@@ -51,8 +54,13 @@ def test_the_benign_limit_and_pruning_nothing() -> None:
 def test_cross_fitting_measures_on_the_other_half() -> None:
     """Two points; each half of the prompts favours another one, and on the other half the favourite is worth nothing."""
     base = hand({"a": [0.0] * 2, "safe:a": [0.0] * 2, "benign": [0.0] * 2})
-    world = Resampled([Measured(0, base.sets, base.prompts, np.concatenate([base.losses, base.losses[:, 1:]], axis=1))],
-                      ["a"], [Point(1e-6, 0, "none"), Point(1e-5, 0, "none")], LIMITS, draws=20)  # fmt: skip
+    world = Resampled(
+        [Measured(0, base.sets, base.prompts, np.concatenate([base.losses, base.losses[:, 1:]], axis=1))],
+        ["a"],
+        [Point(1e-6, 0, "none"), Point(1e-5, 0, "none")],
+        LIMITS,
+        draws=20,
+    )
     side = np.array([world.half[world.prompts.index(p)] for p in base.prompts])
     assert side[:2].sum() == 1, "each stratum is halved"
     losses = np.repeat(base.losses[:, :1], 3, axis=1)
@@ -78,7 +86,9 @@ def test_splits_are_averaged_and_resampled() -> None:
 
 
 def planted(effects: list[float], splits: int = 3, **world: float) -> Resampled:
-    return Resampled([measured(effects, seed=s, **world) for s in range(splits)], CATEGORIES, SPEC.points, LIMITS, draws=600, seed=1)  # type: ignore[arg-type]
+    return Resampled(
+        [measured(effects, seed=s, **world) for s in range(splits)], CATEGORIES, SPEC.points, LIMITS, draws=600, seed=1
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("contrast", ["none", "both"])
@@ -113,7 +123,13 @@ def test_where_nothing_differs_the_interval_covers_0_and_p_is_even() -> None:
 def test_the_draws_are_joint_over_checkpoints() -> None:
     """Equal checkpoints differ by exactly 0 in every draw, however wide each one's own interval is."""
     one = measured([0.3], noise=0.5)
-    world = Resampled([Measured(0, one.sets, one.prompts, np.concatenate([one.losses, one.losses]))], CATEGORIES, SPEC.points, LIMITS, draws=300)
+    world = Resampled(
+        [Measured(0, one.sets, one.prompts, np.concatenate([one.losses, one.losses]))],
+        CATEGORIES,
+        SPEC.points,
+        LIMITS,
+        draws=300,
+    )
     mean = world.combined(world.separability("none"))
     assert np.nanstd(mean[1:, 0]) > 0.01
     assert np.nanmax(np.abs(mean[:, 1] - mean[:, 0])) == 0

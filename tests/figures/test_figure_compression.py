@@ -14,16 +14,31 @@ EVIL = "<b>x</b>"
 
 
 def line(place: int, arm: str, role: str, value: float, label: str = "SFT 4") -> dict[str, object]:
-    return {"place": place, "label": label, "arm": arm, "role": role, "value": value, "ci_low": value - 0.1, "ci_high": value + 0.2, "note": f"{arm} {EVIL}"}
+    return {
+        "place": place,
+        "label": label,
+        "arm": arm,
+        "role": role,
+        "value": value,
+        "ci_low": value - 0.1,
+        "ci_high": value + 0.2,
+        "note": f"{arm} {EVIL}",
+    }
 
 
 ROWS = pd.DataFrame(
     [
-        line(0, "start", "start", 0.1, "start"), line(1, "safety", "aligned", 0.3), line(2, "safety", "aligned", 0.5, EVIL),
-        line(1, "plain", "control", 0.1), line(2, "plain", "control", math.nan, EVIL), line(1, "style", "control", 0.2),
+        line(0, "start", "start", 0.1, "start"),
+        line(1, "safety", "aligned", 0.3),
+        line(2, "safety", "aligned", 0.5, EVIL),
+        line(1, "plain", "control", 0.1),
+        line(2, "plain", "control", math.nan, EVIL),
+        line(1, "style", "control", 0.2),
     ]
-)  # fmt: skip
-SEEDS = pd.DataFrame([{"place": 2, "arm": "safety", "seed": s, "value": 0.5 + s / 10, "note": f"seed {s}"} for s in (0, 1)])
+)
+SEEDS = pd.DataFrame(
+    [{"place": 2, "arm": "safety", "seed": s, "value": 0.5 + s / 10, "note": f"seed {s}"} for s in (0, 1)]
+)
 
 
 @pytest.mark.parametrize("theme", [Theme(), Theme(dark=True, scale=1.3)])
@@ -56,8 +71,22 @@ def test_a_series_without_arms_is_ink() -> None:
 def test_curves_have_a_legend_entry_an_arm_and_ticks_at_measured_fractions() -> None:
     rows = pd.DataFrame(
         [
-            {"checkpoint": c, "arm": a, "role": r, "weight": w, "q": q, "value": 10 * q, "ci_low": 0.0, "ci_high": 1.0, "note": EVIL}
-            for c, a, r, w in (("start", "start", "start", 1.0), ("s-1", "safety", "aligned", 0.5), ("s-2", "safety", "aligned", 1.0))
+            {
+                "checkpoint": c,
+                "arm": a,
+                "role": r,
+                "weight": w,
+                "q": q,
+                "value": 10 * q,
+                "ci_low": 0.0,
+                "ci_high": 1.0,
+                "note": EVIL,
+            }
+            for c, a, r, w in (
+                ("start", "start", "start", 1.0),
+                ("s-1", "safety", "aligned", 0.5),
+                ("s-2", "safety", "aligned", 1.0),
+            )
             for q in (5e-5, 1e-6)
         ]
     )
@@ -75,9 +104,11 @@ def test_overlap_keeps_means_and_seeds_apart() -> None:
     rows = pd.DataFrame(
         [
             {"checkpoint": c, "kind": k, "seed": s, "value": v, "note": EVIL}
-            for c in ("start", EVIL) for k, v in (("harm", 0.1), ("ceiling", 0.3), ("chance", 0.0)) for s in (None, 0, 1)
+            for c in ("start", EVIL)
+            for k, v in (("harm", 0.1), ("ceiling", 0.3), ("chance", 0.0))
+            for s in (None, 0, 1)
         ]
-    )  # fmt: skip
+    )
     figure = overlap_ladder(rows, Theme(), title="t", subtitle="s")
     sizes = {t.name: len(t.y) for t in figure.data}
     assert sizes["between harm types"] == sizes["ceiling: a type with itself"] == 2

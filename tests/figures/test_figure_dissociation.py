@@ -15,20 +15,34 @@ PANELS = {"harm": "Without harm weights\n0.001 %", "refusal": "Without <b>refusa
 
 
 def point(panel: str, row: str, mark: str, value: float, *, testable: bool = True, half: float = 0.1) -> dict[str, Any]:
-    return {"panel": panel, "row": row, "mark": mark, "value": value, "low": value - half, "high": value + half, "testable": testable, "note": f"{row} {mark} <i>"}
+    return {
+        "panel": panel,
+        "row": row,
+        "mark": mark,
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "testable": testable,
+        "note": f"{row} {mark} <i>",
+    }
 
 
 POINTS = pd.DataFrame(
     [
-        point("harm", "writes", "harm", -0.8), point("refusal", "writes", "refusal", -0.1), point("harm", "writes", "random", 0.02),
-        point("harm", "declines", "harm", 0.1, testable=False), point("refusal", "declines", "refusal", -0.9, testable=False),
+        point("harm", "writes", "harm", -0.8),
+        point("refusal", "writes", "refusal", -0.1),
+        point("harm", "writes", "random", 0.02),
+        point("harm", "declines", "harm", 0.1, testable=False),
+        point("refusal", "declines", "refusal", -0.9, testable=False),
         point("harm", "declines", "benign_signed", math.nan, testable=False),
     ]
-)  # fmt: skip
+)
 
 
 def drawn(theme: Theme | None = None) -> Any:
-    return double_dissociation(POINTS, theme or Theme(), title="Each its own?", subtitle="SD, n", panels=PANELS, x_range=(-1.2, 0.4))
+    return double_dissociation(
+        POINTS, theme or Theme(), title="Each its own?", subtitle="SD, n", panels=PANELS, x_range=(-1.2, 0.4)
+    )
 
 
 def test_each_panel_holds_its_mask_and_both_share_one_axis() -> None:
@@ -72,14 +86,24 @@ def test_words_from_a_file_are_text() -> None:
 def test_levels_before_and_after_with_chance() -> None:
     table = pd.DataFrame(
         [
-            {"row": "is it <harmful>?", "mark": mark, "value": value, "low": value - 0.1, "high": value + 0.1, "note": "n"}
+            {
+                "row": "is it <harmful>?",
+                "mark": mark,
+                "value": value,
+                "low": value - 0.1,
+                "high": value + 0.1,
+                "note": "n",
+            }
             for mark, value in (("intact", 0.8), ("harm", 0.7), ("refusal", 0.75), ("random", 0.79))
         ]
     )
     figure = levels(table, Theme(), title="Apart?", subtitle="AUC", unit="AUC", x_range=(0, 1), reference=0.5)
     assert {t.name: (list(t.x), t.marker.symbol) for t in figure.data} == {
-        "intact": ([0.8], "circle-open"), "harm mask": ([0.7], "circle"), "refusal mask": ([0.75], "circle"), "random mask": ([0.79], "circle-open"),
-    }  # fmt: skip
+        "intact": ([0.8], "circle-open"),
+        "harm mask": ([0.7], "circle"),
+        "refusal mask": ([0.75], "circle"),
+        "random mask": ([0.79], "circle-open"),
+    }
     assert figure.data[0].marker.color == Theme().ink
     assert len({t.y[0] for t in figure.data}) == 4, "marks do not hide each other"
     assert [s.x0 for s in figure.layout.shapes] == [0.5]

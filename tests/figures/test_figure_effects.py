@@ -12,10 +12,15 @@ from harmviz.figures.style import BENIGN, HARM, Theme
 
 ROWS = pd.DataFrame(
     {
-        "label": ["hate", "<b>odd</b>", "benign"], "harm": [True, True, False], "value": [0.4, 0.2, 0.05],
-        "ci_low": [0.3, 0.1, 0.0], "ci_high": [0.6, 0.25, 0.1], "n": [16, 9, 43], "control": [0.01, math.nan, -0.02],
+        "label": ["hate", "<b>odd</b>", "benign"],
+        "harm": [True, True, False],
+        "value": [0.4, 0.2, 0.05],
+        "ci_low": [0.3, 0.1, 0.0],
+        "ci_high": [0.6, 0.25, 0.1],
+        "n": [16, 9, 43],
+        "control": [0.01, math.nan, -0.02],
     }
-)  # fmt: skip
+)
 
 
 def test_dots_intervals_controls_and_colours() -> None:

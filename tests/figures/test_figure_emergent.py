@@ -24,11 +24,18 @@ LIGHT, DARK, WORDS = Theme(), Theme(dark=True, scale=1.3), {"title": "T", "subti
 
 def arms() -> pd.DataFrame:
     rows = [("bad", "bad", 0.3), ("good", "good", -0.2), ("held <b>", "pruned", 0.28), ("random", "control", math.nan)]
-    return pd.DataFrame([{"label": a, "role": r, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.05, "note": f"{a}\n<script>"} for a, r, v in rows])
+    return pd.DataFrame(
+        [
+            {"label": a, "role": r, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.05, "note": f"{a}\n<script>"}
+            for a, r, v in rows
+        ]
+    )
 
 
 def test_arms_by_role_with_intervals_and_seeds() -> None:
-    seeds = pd.DataFrame([{"label": "bad", "value": 0.25, "note": "s"}, {"label": "good", "value": math.nan, "note": "s"}])
+    seeds = pd.DataFrame(
+        [{"label": "bad", "value": 0.25, "note": "s"}, {"label": "good", "value": math.nan, "note": "s"}]
+    )
     figure = arms_chart(arms(), seeds, LIGHT, **WORDS, x_title="shift")
     dots, bad, good, held, random = figure.data
     assert list(dots.x) == [0.25]
@@ -57,10 +64,17 @@ def test_every_role_has_its_colour_and_arms_of_one_role_differ() -> None:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK])
 def test_kinds_are_signed_and_centred(theme: Theme) -> None:
-    cells = pd.DataFrame([
-        {"row": r, "column": c, "value": v, "text": f"{v:+.1f}", "note": "<i>", "last": c == "all"}
-        for r, c, v in (("bad", "power", 0.4), ("bad", "all", 0.2), ("good", "power", math.nan), ("good", "all", -0.1))
-    ])  # fmt: skip
+    cells = pd.DataFrame(
+        [
+            {"row": r, "column": c, "value": v, "text": f"{v:+.1f}", "note": "<i>", "last": c == "all"}
+            for r, c, v in (
+                ("bad", "power", 0.4),
+                ("bad", "all", 0.2),
+                ("good", "power", math.nan),
+                ("good", "all", -0.1),
+            )
+        ]
+    )
     figure = kinds_grid(cells, theme, **WORDS)
     (heat,) = figure.data
     assert np.array_equal(heat.z, [[0.4, 0.2], [math.nan, -0.1]], equal_nan=True)
@@ -73,7 +87,12 @@ def test_kinds_are_signed_and_centred(theme: Theme) -> None:
 
 
 def test_dose_against_the_unpruned_band() -> None:
-    doses = pd.DataFrame([{"q": q, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.1, "note": "n"} for q, v in ((1e-4, 0.1), (5e-6, 0.3))])
+    doses = pd.DataFrame(
+        [
+            {"q": q, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.1, "note": "n"}
+            for q, v in ((1e-4, 0.1), (5e-6, 0.3))
+        ]
+    )
     figure = dose_chart(doses, LIGHT, **WORDS, unpruned=(0.35, 0.3, 0.4))
     assert list(figure.data[1].x) == [5e-6, 1e-4]
     assert list(figure.layout.xaxis.ticktext) == ["0.0005 %", "0.01 %"]
@@ -83,10 +102,14 @@ def test_dose_against_the_unpruned_band() -> None:
 
 
 def test_curves_draw_the_mean_over_each_seed() -> None:
-    points = pd.DataFrame([
-        {"label": a, "role": r, "seed": s, "step": k, "loss": 3.0 - k, "note": f"{a} <b>"}
-        for a, r in (("bad", "bad"), ("held", "pruned")) for s in (math.nan, 0, 1) for k in (1, 2)
-    ])  # fmt: skip
+    points = pd.DataFrame(
+        [
+            {"label": a, "role": r, "seed": s, "step": k, "loss": 3.0 - k, "note": f"{a} <b>"}
+            for a, r in (("bad", "bad"), ("held", "pruned"))
+            for s in (math.nan, 0, 1)
+            for k in (1, 2)
+        ]
+    )
     figure = training_curves(points, LIGHT, **WORDS)
     shown = [t for t in figure.data if t.showlegend is None]
     assert [t.name for t in shown] == ["bad", "held"]
@@ -99,10 +122,26 @@ def test_curves_draw_the_mean_over_each_seed() -> None:
 
 
 def test_change_stands_beside_the_range_of_draws() -> None:
-    marks = pd.DataFrame([
-        {"set": s, "label": a, "role": r, "value": v, "ci_low": math.nan, "ci_high": math.nan, "chance_low": low, "chance_high": 1.2, "note": "n"}
-        for s, a, r, v, low in (("harm", "bad", "bad", 1.6, 0.8), ("harm", "good", "good", 1.1, 0.9), ("other", "bad", "bad", 1.0, math.nan))
-    ])  # fmt: skip
+    marks = pd.DataFrame(
+        [
+            {
+                "set": s,
+                "label": a,
+                "role": r,
+                "value": v,
+                "ci_low": math.nan,
+                "ci_high": math.nan,
+                "chance_low": low,
+                "chance_high": 1.2,
+                "note": "n",
+            }
+            for s, a, r, v, low in (
+                ("harm", "bad", "bad", 1.6, 0.8),
+                ("harm", "good", "good", 1.1, 0.9),
+                ("other", "bad", "bad", 1.0, math.nan),
+            )
+        ]
+    )
     seeds = pd.DataFrame([{"set": "other", "label": "bad", "role": "bad", "value": 1.05, "note": "n"}])
     figure = change_chart(marks, seeds, LIGHT, **WORDS)
     bars = figure.data[0]

@@ -11,9 +11,16 @@ from harmviz.figures.style import Theme
 
 LIGHT = Theme()
 CELLS = pd.DataFrame(
-    {"layer": [0, 1, 0, 1], "module": ["q_proj", "q_proj", "attn.c_proj", "attn.c_proj"], "size": 1000, "matrices": 1,
-     "count": [3, 0, 1, 4], "density": [3000.0, 0.0, 1000.0, 4000.0], "times_uniform": [1.5, 0.0, 0.5, 2.0]}
-)  # fmt: skip
+    {
+        "layer": [0, 1, 0, 1],
+        "module": ["q_proj", "q_proj", "attn.c_proj", "attn.c_proj"],
+        "size": 1000,
+        "matrices": 1,
+        "count": [3, 0, 1, 4],
+        "density": [3000.0, 0.0, 1000.0, 4000.0],
+        "times_uniform": [1.5, 0.0, 0.5, 2.0],
+    }
+)
 
 
 def drawn(*panels: Panel, **options: Any) -> dict[str, Any]:
@@ -30,7 +37,12 @@ def test_one_map_has_a_row_a_module_and_a_colour_from_zero() -> None:
     assert figure["layout"]["coloraxis"]["cmax"] == 4000.0
     assert list(figure["layout"]["yaxis"]["range"]) == [1.5, -0.5]
     assert markers["marker"]["opacity"] == 0
-    assert [list(c[:3]) for c in markers["customdata"]] == [[0, "q_proj", 3], [1, "q_proj", 0], [0, "attn.c_proj", 1], [1, "attn.c_proj", 4]]
+    assert [list(c[:3]) for c in markers["customdata"]] == [
+        [0, "q_proj", 3],
+        [1, "q_proj", 0],
+        [0, "attn.c_proj", 1],
+        [1, "attn.c_proj", 4],
+    ]
 
 
 def test_every_cell_can_be_clicked_and_zooming_cannot_move_it_away() -> None:
@@ -58,7 +70,10 @@ def test_several_maps_share_one_scale_and_a_difference_has_its_own_centred_at_ze
 
 def test_the_opened_cell_is_outlined_in_every_map() -> None:
     shapes = drawn(Panel("a", CELLS), Panel("b", CELLS), columns=2, opened=(1, "attn.c_proj"))["layout"]["shapes"]
-    assert [(s["x0"], s["x1"], s["y0"], s["y1"], s["xref"]) for s in shapes] == [(0.5, 1.5, 0.5, 1.5, "x"), (0.5, 1.5, 0.5, 1.5, "x2")]
+    assert [(s["x0"], s["x1"], s["y0"], s["y1"], s["xref"]) for s in shapes] == [
+        (0.5, 1.5, 0.5, 1.5, "x"),
+        (0.5, 1.5, 0.5, 1.5, "x2"),
+    ]
 
 
 def test_a_module_that_a_layer_lacks_leaves_a_hole() -> None:
@@ -80,5 +95,7 @@ def test_names_from_files_are_never_tags() -> None:
 
 
 def test_eighty_layers_stay_a_light_figure() -> None:
-    cells = pd.DataFrame([(layer, m, 10, 1, 1, 1.0, 1.0) for m in "abcdefg" for layer in range(80)], columns=list(CELLS))
+    cells = pd.DataFrame(
+        [(layer, m, 10, 1, 1, 1.0, 1.0) for m in "abcdefg" for layer in range(80)], columns=list(CELLS)
+    )
     assert len(layer_maps([Panel("m", cells)], LIGHT, title="", subtitle="").to_json()) < 100_000

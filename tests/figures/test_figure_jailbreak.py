@@ -17,16 +17,29 @@ PANELS = {"harm": "Harmful <b>", "benign": "Benign"}
 
 def cells(colours: str = "ink", limit: float = 1.0) -> pd.DataFrame:
     rows = [
-        ("harm", "No attack", "intact", 0.9), ("harm", "No attack", "random mask", math.nan), ("harm", "all attacks", "intact", 0.2),
-        ("harm", "all attacks", "random mask", 0.25), ("benign", "No attack", "intact", 0.1), ("benign", "all attacks", "intact", 0.0),
-    ]  # fmt: skip
+        ("harm", "No attack", "intact", 0.9),
+        ("harm", "No attack", "random mask", math.nan),
+        ("harm", "all attacks", "intact", 0.2),
+        ("harm", "all attacks", "random mask", 0.25),
+        ("benign", "No attack", "intact", 0.1),
+        ("benign", "all attacks", "intact", 0.0),
+    ]
     return pd.DataFrame(
         [
-            {"panel": p, "row": r, "column": c, "value": v, "text": f"{v:.0%}", "note": f"{r}\n<script>", "last": r == "all attacks",
-             "colours": "benign" if p == "benign" else colours, "limit": limit}
+            {
+                "panel": p,
+                "row": r,
+                "column": c,
+                "value": v,
+                "text": f"{v:.0%}",
+                "note": f"{r}\n<script>",
+                "last": r == "all attacks",
+                "colours": "benign" if p == "benign" else colours,
+                "limit": limit,
+            }
             for p, r, c, v in rows
         ]
-    )  # fmt: skip
+    )
 
 
 def test_two_panels_share_their_rows_and_lie_side_by_side() -> None:
@@ -74,8 +87,18 @@ def test_many_columns_get_slanted_names() -> None:
 
 
 def dots() -> pd.DataFrame:
-    rows = [("intact", "direct", False, 0.9), ("intact", "attacks", False, 0.2), ("intact", "benign", False, 0.05), ("random mask", "attacks", True, 0.25)]
-    return pd.DataFrame([{"label": a, "kind": k, "control": c, "value": v, "ci_low": v - 0.02, "ci_high": v + 0.03, "n": 64} for a, k, c, v in rows])
+    rows = [
+        ("intact", "direct", False, 0.9),
+        ("intact", "attacks", False, 0.2),
+        ("intact", "benign", False, 0.05),
+        ("random mask", "attacks", True, 0.25),
+    ]
+    return pd.DataFrame(
+        [
+            {"label": a, "kind": k, "control": c, "value": v, "ci_low": v - 0.02, "ci_high": v + 0.03, "n": 64}
+            for a, k, c, v in rows
+        ]
+    )
 
 
 def test_pooled_rates_by_kind_with_controls_in_grey() -> None:

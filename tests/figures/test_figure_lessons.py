@@ -21,7 +21,13 @@ def test_histogram_counts_with_the_strongest_in_vermilion() -> None:
 
 
 def test_protection_draws_each_fate_in_its_colour_and_the_line_at_p() -> None:
-    points = pd.DataFrame({"utility_rank": [0.001, 0.2, 0.3], "harm_score": [1e-3, 1e-4, 1e-5], "fate": ["protected", "taken", "not taken"]})
+    points = pd.DataFrame(
+        {
+            "utility_rank": [0.001, 0.2, 0.3],
+            "harm_score": [1e-3, 1e-4, 1e-5],
+            "fate": ["protected", "taken", "not taken"],
+        }
+    )
     figure = protection_scatter(points, Theme(), p=0.01, title="t", subtitle="s")
     by_name = {t.name: t for t in figure.data}
     assert {n: list(t.x) for n, t in by_name.items()} == {"protected": [0.001], "taken": [0.2], "not taken": [0.3]}
@@ -34,7 +40,12 @@ def test_controls_have_two_dots_a_line_and_names_as_text() -> None:
     rows = pd.DataFrame(
         [
             {"label": label, "harm": harm, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.1, "n": 8}
-            for label, harm, v in (("the <i>mask", True, 0.4), ("the <i>mask", False, 0.02), ("random", True, 0.0), ("random", False, 0.01))
+            for label, harm, v in (
+                ("the <i>mask", True, 0.4),
+                ("the <i>mask", False, 0.02),
+                ("random", True, 0.0),
+                ("random", False, 0.01),
+            )
         ]
     )
     figure = control_dots(rows, Theme(), title="t", subtitle="s")
@@ -48,10 +59,21 @@ def test_controls_have_two_dots_a_line_and_names_as_text() -> None:
 def test_curve_marks_the_chosen_share_and_joins_only_measured_points() -> None:
     rows = pd.DataFrame(
         [
-            {"set": s, "label": s, "harm": s == "harm", "q": q, "value": v, "ci_low": v, "ci_high": v + 0.1, "n": 8, "n_weights": 10}
-            for s, v in (("harm", 0.3), ("safe", 0.2), ("benign", 0.1)) for q in (1e-5, 1e-4)
+            {
+                "set": s,
+                "label": s,
+                "harm": s == "harm",
+                "q": q,
+                "value": v,
+                "ci_low": v,
+                "ci_high": v + 0.1,
+                "n": 8,
+                "n_weights": 10,
+            }
+            for s, v in (("harm", 0.3), ("safe", 0.2), ("benign", 0.1))
+            for q in (1e-5, 1e-4)
         ]
-    )  # fmt: skip
+    )
     figure = pruning_curve(rows, Theme(), chosen_q=5e-5, title="t", subtitle="s")
     assert [list(t.y) for t in figure.data] == [[0.3, 0.3], [0.2, 0.2], [0.1, 0.1]]
     assert [t.marker.color for t in figure.data] == [HARM, BENIGN, BENIGN]

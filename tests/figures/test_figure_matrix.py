@@ -16,15 +16,26 @@ POINTS = pd.DataFrame({"output": [0, 3], "input": [5, 1], "utility_top": [0.25, 
 def side(*counts: int) -> pd.DataFrame:
     n = len(counts)
     total = max(1, sum(counts))
-    return pd.DataFrame({"start": range(n), "stop": range(n), "count": counts, "selected": [c / total for c in counts], "mass": 1 / n})
+    return pd.DataFrame(
+        {"start": range(n), "stop": range(n), "count": counts, "selected": [c / total for c in counts], "mass": 1 / n}
+    )
 
 
 def drawn(*, signed: bool = False, points: pd.DataFrame = POINTS, tiles: np.ndarray | None = None) -> go.Figure:
     shown = np.array([[1.0, 10.0], [100.0, 1000.0]]) if tiles is None else tiles
     return matrix_map(
-        shown, np.array([0, 2, 4]), np.array([0, 3, 6]), points, side(1, 0, 0, 1), side(0, 1, 0, 0, 0, 1), Theme(), title="t",
-        subtitle="s", signed=signed, sets=[("hate", "<b>hate</b>")],
-    )  # fmt: skip
+        shown,
+        np.array([0, 2, 4]),
+        np.array([0, 3, 6]),
+        points,
+        side(1, 0, 0, 1),
+        side(0, 1, 0, 0, 0, 1),
+        Theme(),
+        title="t",
+        subtitle="s",
+        signed=signed,
+        sets=[("hate", "<b>hate</b>")],
+    )
 
 
 def test_blocks_are_coloured_by_powers_of_ten_and_lie_where_their_units_are() -> None:
@@ -83,8 +94,17 @@ def test_sides_show_shares_of_the_selected_weights_beside_all_positive_score() -
 
 def test_an_empty_mask_can_be_drawn() -> None:
     figure = matrix_map(
-        np.zeros((1, 1)), np.array([0, 4]), np.array([0, 6]), POINTS.iloc[:0], side(0, 0), side(0, 0, 0).assign(mass=0.0), Theme(),
-        title="t", subtitle="s", signed=False, sets=[("hate", "hate")],
-    )  # fmt: skip
+        np.zeros((1, 1)),
+        np.array([0, 4]),
+        np.array([0, 6]),
+        POINTS.iloc[:0],
+        side(0, 0),
+        side(0, 0, 0).assign(mass=0.0),
+        Theme(),
+        title="t",
+        subtitle="s",
+        signed=False,
+        sets=[("hate", "hate")],
+    )
     assert len(figure.data[1].x) == 0
     assert figure.layout.yaxis2.range[1] > 0

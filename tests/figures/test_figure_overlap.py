@@ -21,12 +21,18 @@ def grid() -> pd.DataFrame:
     return pd.DataFrame(
         [
             {
-                "row": r, "column": c, "value": values.get((r, c), math.nan), "text": "halves\n4 %" if r == c else f"{r}{c}", "note": f"{r}\n{c}",
-                "ceiling": r == c, "harm": c != "safe",
+                "row": r,
+                "column": c,
+                "value": values.get((r, c), math.nan),
+                "text": "halves\n4 %" if r == c else f"{r}{c}",
+                "note": f"{r}\n{c}",
+                "ceiling": r == c,
+                "harm": c != "safe",
             }
-            for r in "ab" for c in ("a", "b", "safe")
+            for r in "ab"
+            for c in ("a", "b", "safe")
         ]
-    )  # fmt: skip
+    )
 
 
 def test_the_grid_colours_pairs_and_leaves_the_diagonal_to_outlined_ceilings() -> None:
@@ -46,7 +52,13 @@ def test_the_grid_colours_pairs_and_leaves_the_diagonal_to_outlined_ceilings() -
 def test_many_columns_are_slanted_and_few_stand_level() -> None:
     assert jaccard_grid(grid(), LIGHT, **WORDS).layout.xaxis.tickangle == 0
     names = [f"category-{i}" for i in range(12)]
-    many = pd.DataFrame([{"row": r, "column": c, "value": 0.1, "text": "x", "note": "", "ceiling": r == c, "harm": True} for r in names for c in names])
+    many = pd.DataFrame(
+        [
+            {"row": r, "column": c, "value": 0.1, "text": "x", "note": "", "ceiling": r == c, "harm": True}
+            for r in names
+            for c in names
+        ]
+    )
     figure = jaccard_grid(many, LIGHT, **WORDS)
     assert figure.layout.xaxis.tickangle == -30
     assert np.shape(figure.data[0].z) == (12, 12)
@@ -58,9 +70,14 @@ def test_all_zero_overlap_still_has_a_scale() -> None:
 
 def test_dots_keep_their_range_and_the_colour_of_their_kind() -> None:
     dots = pd.DataFrame(
-        [("h", "harm", 0.02, 0.01, 0.05, 0.03), ("h", "harm", 0.04, 0.03, 0.05, 0.03), ("s", "text", 0.01, 0.0, 0.02, 0.01), ("c", "chance", 0.001, 0.0, 0.002, 0.001)],
+        [
+            ("h", "harm", 0.02, 0.01, 0.05, 0.03),
+            ("h", "harm", 0.04, 0.03, 0.05, 0.03),
+            ("s", "text", 0.01, 0.0, 0.02, 0.01),
+            ("c", "chance", 0.001, 0.0, 0.002, 0.001),
+        ],
         columns=["group", "kind", "value", "low", "high", "mean"],
-    ).assign(note="n", mean_text="m")  # fmt: skip
+    ).assign(note="n", mean_text="m")
     figure = like_with_like(dots, LIGHT, **WORDS)
     harm, mean, text, _, chance, _ = figure.data
     assert list(harm.x) == [0.02, 0.04]
@@ -93,7 +110,15 @@ def test_no_weight_at_all_is_an_empty_upset() -> None:
 
 
 def core() -> pd.DataFrame:
-    return pd.DataFrame({"k": [1, 2, 3], "observed": [900.0, 40.0, 0.0], "shuffled": [950.0, 0.03, 0.0], "low": [940.0, 0.0, 0.0], "high": [960.0, 1.0, 0.0]})
+    return pd.DataFrame(
+        {
+            "k": [1, 2, 3],
+            "observed": [900.0, 40.0, 0.0],
+            "shuffled": [950.0, 0.03, 0.0],
+            "low": [940.0, 0.0, 0.0],
+            "high": [960.0, 1.0, 0.0],
+        }
+    )
 
 
 def test_zeros_have_a_line_of_their_own_below_every_number() -> None:
@@ -115,5 +140,8 @@ def test_text_is_escaped_broken_and_keeps_numbers_with_their_units() -> None:
     assert broken("<b>x</b>", 40) == "&lt;b&gt;x&lt;/b&gt;"
     assert broken("one two three", 8) == "one two<br>three"
     assert broken("aaaa 12 %", 8) == "aaaa<br>12\u00a0%"
-    every: list[Any] = [jaccard_grid(grid().replace("a", "<i>"), LIGHT, **WORDS), upset_plot(groups(), {"a": 1, "b": 1, "c": 1}, LIGHT, title="<i>", subtitle="")]
+    every: list[Any] = [
+        jaccard_grid(grid().replace("a", "<i>"), LIGHT, **WORDS),
+        upset_plot(groups(), {"a": 1, "b": 1, "c": 1}, LIGHT, title="<i>", subtitle=""),
+    ]
     assert all("<i>" not in figure.to_json() for figure in every)

@@ -49,7 +49,9 @@ def test_more_lines_and_a_larger_room_make_a_taller_frame() -> None:
     one = framed(Theme(), "t", "s", height=300).layout
     two = framed(Theme(), "t", "s<br>s<br>s", height=300).layout
     assert two.height > one.height
-    assert two.height - two.margin.t == pytest.approx(one.height - one.margin.t, abs=1), "the plot itself keeps its height"
+    assert two.height - two.margin.t == pytest.approx(one.height - one.margin.t, abs=1), (
+        "the plot itself keeps its height"
+    )
     large = framed(Theme(scale=1.3), "t", "s", height=300).layout
     assert large.height == pytest.approx(1.3 * one.height, abs=2)
     assert large.font.size == pytest.approx(1.3 * one.font.size)

@@ -40,9 +40,12 @@ def test_greedy_equals_transformers_own(family: str) -> None:
     loaded = without_end(tiny_model(family))
     for prompt in PROMPTS:
         reference = loaded.model.generate(
-            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False, max_new_tokens=24,
+            torch.tensor([prompt]),
+            attention_mask=torch.ones(1, len(prompt)),
+            do_sample=False,
+            max_new_tokens=24,
             eos_token_id=None,
-        )  # fmt: skip
+        )
         (own,) = generate(loaded, prompt, INTACT, max_new_tokens=24)
         assert list(own.token_ids) == reference[0, len(prompt) :].tolist()
         assert own.finished == "length"
@@ -280,14 +283,27 @@ def test_bad_masks_fail_at_once() -> None:
 
 # -- the embedded model -------------------------------------------------------------------------------------------------
 QUESTIONS = [
-    "Describe a sunny day at the beach.", "How do I boil an egg?", "Name three rivers in Europe.",
-    "Write a short poem about rain.", "What is photosynthesis?", "Explain why the sky is blue.",
-    "Give me a recipe for pancakes.", "What is the capital of Japan?", "How does a bicycle stay upright?",
-    "List five kinds of birds.", "Tell me about the moon.", "How can I learn to draw?",
-    "What is a prime number?", "Why do leaves change colour?", "Write a polite letter to a neighbour.",
-    "What should I pack for a hike?", "How does a refrigerator work?", "Who was Marie Curie?",
-    "Suggest a game for a rainy day.", "What makes bread rise?",
-]  # fmt: skip
+    "Describe a sunny day at the beach.",
+    "How do I boil an egg?",
+    "Name three rivers in Europe.",
+    "Write a short poem about rain.",
+    "What is photosynthesis?",
+    "Explain why the sky is blue.",
+    "Give me a recipe for pancakes.",
+    "What is the capital of Japan?",
+    "How does a bicycle stay upright?",
+    "List five kinds of birds.",
+    "Tell me about the moon.",
+    "How can I learn to draw?",
+    "What is a prime number?",
+    "Why do leaves change colour?",
+    "Write a polite letter to a neighbour.",
+    "What should I pack for a hike?",
+    "How does a refrigerator work?",
+    "Who was Marie Curie?",
+    "Suggest a game for a rainy day.",
+    "What makes bread rise?",
+]
 
 
 def embedded() -> LoadedModel:
@@ -336,8 +352,10 @@ def test_side_by_side_equals_in_place_on_the_embedded_model() -> None:
             near_ties += int(differs.sum())
             changed += int((intact.argmax(-1) != torch.tensor(tokens)).sum())
             total += 64
-    print(f"{total} tokens: {near_ties} near-tie differences, largest log-probability difference {largest:.1e}; "
-          f"the masks change {changed} tokens")  # fmt: skip
+    print(
+        f"{total} tokens: {near_ties} near-tie differences, largest log-probability difference {largest:.1e}; "
+        f"the masks change {changed} tokens"
+    )
     assert changed > 0
     assert hash_weights(loaded) == before
 

@@ -39,9 +39,12 @@ def test_golden() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    seed=st.integers(0, 10**6), u=st.floats(0, 1, exclude_max=True), temperature=st.floats(0.2, 3),
-    top_p=st.one_of(st.just(1.0), st.floats(0.05, 0.99)), first=st.integers(1, 40),
-)  # fmt: skip
+    seed=st.integers(0, 10**6),
+    u=st.floats(0, 1, exclude_max=True),
+    temperature=st.floats(0.2, 3),
+    top_p=st.one_of(st.just(1.0), st.floats(0.05, 0.99)),
+    first=st.integers(1, 40),
+)
 def test_every_path_follows_the_definition(seed: int, u: float, temperature: float, top_p: float, first: int) -> None:
     logits = np.random.default_rng(seed).normal(size=(3, 30)).astype(np.float32) * 3
     with pytest.MonkeyPatch.context() as m:

@@ -129,7 +129,9 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("threads", "atol"), [(one_thread, 0.0), (nullcontext, 1e-6)])
-def test_strength_zero_rows_are_identical_to_the_intact_row(threads: Callable[[], AbstractContextManager[None]], atol: float) -> None:
+def test_strength_zero_rows_are_identical_to_the_intact_row(
+    threads: Callable[[], AbstractContextManager[None]], atol: float
+) -> None:
     loaded = tiny_model()
     mask = random_mask(loaded, 500)
     variants = [Variant("intact"), Variant("off", mask, 0.0), Variant("on", mask)]

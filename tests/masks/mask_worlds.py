@@ -94,9 +94,12 @@ def golden() -> World:
              [3  0 5]            [0 0 7]                           [0 0 0]          [ 0 0 6]
     """
     rows = {
-        "hate": [7, -1, 3, 3, 0, 5], "privacy": [1, 2, 3, 0, 0, 7], "exploits": [0] * 6,
-        "benign": [0, 0, 4, 0, 0, 0], "safe": [-5, 0, 1, 0, 0, 6],
-    }  # fmt: skip
+        "hate": [7, -1, 3, 3, 0, 5],
+        "privacy": [1, 2, 3, 0, 0, 7],
+        "exploits": [0] * 6,
+        "benign": [0, 0, 4, 0, 0, 0],
+        "safe": [-5, 0, 1, 0, 0, 6],
+    }
     scores = {name: np.array(row, np.float32) for name, row in rows.items()}
     return World(table_of((2, 3)), np.array([9, 1, 2, 3, 2, 8], np.float32), scores)
 

@@ -303,7 +303,9 @@ def test_toggle_and_restore_within_20_ms_on_the_embedded_model() -> None:
         with prepared.applied():
             pass
         prepared_times.append(time.perf_counter() - start)
-    print(f"toggle + restore, 10,616 weights in {len(mask.indices)} matrices: median {1e3 * np.median(times):.1f} ms, "
-          f"prepared {1e3 * np.median(prepared_times):.1f} ms")  # fmt: skip
+    print(
+        f"toggle + restore, 10,616 weights in {len(mask.indices)} matrices: median {1e3 * np.median(times):.1f} ms, "
+        f"prepared {1e3 * np.median(prepared_times):.1f} ms"
+    )
     assert hash_weights(loaded) == before
     assert np.min(times) < 0.020

@@ -149,9 +149,13 @@ def test_too_many_rows_are_refused_with_a_way_out():
 
 @pytest.mark.parametrize(
     ("where", "value", "message"),
-    [("hate", np.nan, "scores of 'hate' on layers.0.w.weight are not finite"), ("hate", -np.inf, "not finite"),
-     ("utility", np.nan, "utility on layers.0.w.weight are not finite|the utility on"), ("utility", -1.0, "is negative")],
-)  # fmt: skip
+    [
+        ("hate", np.nan, "scores of 'hate' on layers.0.w.weight are not finite"),
+        ("hate", -np.inf, "not finite"),
+        ("utility", np.nan, "utility on layers.0.w.weight are not finite|the utility on"),
+        ("utility", -1.0, "is negative"),
+    ],
+)
 def test_broken_scores_are_named(where, value, message):
     world = golden()
     (world.utility if where == "utility" else world.scores[where])[4] = value

@@ -102,10 +102,15 @@ def test_partners_are_drawn_from_both_sides_of_the_nearest_in_rank():
     table, place = table_of((10, 20)), np.random.default_rng(3).permutation(200)
     mask = PruneMask({table[0].name: np.flatnonzero(place == 100)}, "harm", "m")
     drawn = [
-        int(place[matched_control(mask, table, lambda i: np.ones(200, bool), lambda i: place, seed=s, name="magnitude")
-            .indices[table[0].name][0]])
+        int(
+            place[
+                matched_control(
+                    mask, table, lambda i: np.ones(200, bool), lambda i: place, seed=s, name="magnitude"
+                ).indices[table[0].name][0]
+            ]
+        )
         for s in range(400)
-    ]  # fmt: skip
+    ]
     assert set(drawn) == {*range(84, 100), *range(101, 117)}
     assert abs(np.mean(drawn) - 100) < 5 * 9.8 / 20
 

@@ -30,8 +30,10 @@ def test_golden_on_a_two_by_three_matrix():
     # flat 2 of the third, whose offset is 6 + 4 = 10.
     mask = mask_of([12, 5, 1, 6, 5])
     assert {n: i.tolist() for n, i in mask.indices.items()} == {
-        "layers.0.w.weight": [1, 5], "layers.1.w.weight": [0], "layers.2.w.weight": [2],
-    }  # fmt: skip
+        "layers.0.w.weight": [1, 5],
+        "layers.1.w.weight": [0],
+        "layers.2.w.weight": [2],
+    }
     assert all(i.dtype == np.uint32 for i in mask.indices.values())
     assert mask.n_weights == 4
     row, col = TABLE[0].out_in(mask.indices["layers.0.w.weight"])
@@ -158,6 +160,8 @@ def test_a_measurement_mask_never_leaves_and_never_enters(tmp_path):
     # A file that claims to be one, digest and all.
     hidden = mask_of({1}, "measurement")
     meta = {"format": "harmviz-mask-1", "kind": "measurement", "model_hash": "m", "digest": hidden.digest}
-    save_file(dict(hidden.indices), tmp_path / "m.safetensors", metadata={"harmviz": json.dumps({**meta, "provenance": {}})})
+    save_file(
+        dict(hidden.indices), tmp_path / "m.safetensors", metadata={"harmviz": json.dumps({**meta, "provenance": {}})}
+    )
     with pytest.raises(MaskInvalid, match=r"measurement-only"):
         PruneMask.load(tmp_path / "m.safetensors")

@@ -101,9 +101,11 @@ def test_count_at_least_counts(chunks, values, block):
 
 
 @given(
-    st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([2, 5, 10_000]),
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 40),
+    st.sampled_from([2, 5, 10_000]),
     st.lists(st.sampled_from([0, 1, 3, 70, 900, 9000]), min_size=1, max_size=5),
-)  # fmt: skip
+)
 @settings(deadline=None, max_examples=80)
 def test_top_k_equals_a_stable_sort(seed, k, levels, sizes):
     # Sizes above 4096 make it compact and meet a threshold; above 64 k they use the bound of the first chunk.

@@ -257,14 +257,21 @@ def test_masks_say_where_they_come_from(selection, name, kind, control):
 def test_every_setting_changes_the_mask():
     rng = np.random.default_rng(1)
     world = World(
-        table_of((10, 20), (5, 20)), rng.random(300, np.float32),
+        table_of((10, 20), (5, 20)),
+        rng.random(300, np.float32),
         {s: rng.standard_normal(300).astype(np.float32) for s in (*CATEGORIES, "benign", "safe")},
-    )  # fmt: skip
+    )
     c = world.build()
     base = Selection(("hate", "privacy"), "union", q=0.1, p=0.1)
     variants = [
-        base, replace(base, categories=("hate", "exploits")), replace(base, combine="intersection"),
-        replace(base, combine="difference"), replace(base, categories=CATEGORIES, combine="mean"), replace(base, q=0.05),
-        replace(base, p=0.3), replace(base, scope="matrix"), replace(base, contrast="both"),
-    ]  # fmt: skip
+        base,
+        replace(base, categories=("hate", "exploits")),
+        replace(base, combine="intersection"),
+        replace(base, combine="difference"),
+        replace(base, categories=CATEGORIES, combine="mean"),
+        replace(base, q=0.05),
+        replace(base, p=0.3),
+        replace(base, scope="matrix"),
+        replace(base, contrast="both"),
+    ]
     assert len({make_mask(c, s, model_hash="m").digest for s in variants}) == len(variants)

@@ -41,7 +41,11 @@ def cache(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the two runs, the newest first."""
     monkeypatch.setenv("HARMVIZ_CACHE", str(cache))
-    runs = sorted((read_run(p) for p in (cache / "runs").iterdir() if not p.name.startswith(".")), key=lambda r: r.created, reverse=True)
+    runs = sorted(
+        (read_run(p) for p in (cache / "runs").iterdir() if not p.name.startswith(".")),
+        key=lambda r: r.created,
+        reverse=True,
+    )
     return [r.id for r in runs]
 
 
@@ -59,8 +63,12 @@ def test_the_two_runs_stand_side_by_side_as_stored(two: list[str], cache: Path) 
     rows = read_run(cache / "runs" / two[0]).results()
     p = float(app.segmented_control(key="compare_p").value)
     stored = rows[
-        (rows["condition"] == "validation") & (rows["metric"] == "delta_nll") & (rows["category"] == "harm") & (rows["contrast"] == "both") & (rows["p"] == p)
-    ].sort_values("q")  # fmt: skip
+        (rows["condition"] == "validation")
+        & (rows["metric"] == "delta_nll")
+        & (rows["category"] == "harm")
+        & (rows["contrast"] == "both")
+        & (rows["p"] == p)
+    ].sort_values("q")
     assert curve(app, "aligned") == pytest.approx(stored["value"].to_numpy())
     assert not np.allclose(curve(app, "aligned"), curve(app, "tiny"))
     assert "aligned:" in chosen["layout"]["title"]["subtitle"]["text"]
@@ -100,7 +108,9 @@ def test_a_link_opens_the_runs_it_names_in_their_order(two: list[str]) -> None:
     assert "aligned minus tiny" in {a["text"] for a in figures(app)[2]["layout"]["annotations"]}
 
 
-def test_one_run_alone_says_how_to_make_another(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_run_alone_says_how_to_make_another(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name)
     app = opened()
@@ -109,7 +119,9 @@ def test_one_run_alone_says_how_to_make_another(tiny_run: Path, tmp_path: Path, 
     assert "python -m harmviz run --model MODEL" in [c.value for c in app.code]
 
 
-def test_runs_that_do_not_compare_are_named_with_the_reason(two: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runs_that_do_not_compare_are_named_with_the_reason(
+    two: list[str], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     shutil.copytree(cache / "runs", tmp_path / "runs")
     odd = make_run(tmp_path / "runs", "odd-0123456789", created="2020-01-01T00:00:00+00:00")

@@ -64,9 +64,15 @@ def test_no_difference_is_said_where_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("ends", "p_holm", "said"),
-    [((0.01, 0.09), 0.01, "more separable"), ((-0.09, -0.01), 0.01, "less separable"), ((-0.01, 0.09), 0.01, "undecided"),
-     ((0.01, 0.09), 0.2, "no difference found"), ((-0.01, 0.09), 0.2, "no difference found"), ((0.01, 0.09), math.nan, "no difference found")],
-)  # fmt: skip
+    [
+        ((0.01, 0.09), 0.01, "more separable"),
+        ((-0.09, -0.01), 0.01, "less separable"),
+        ((-0.01, 0.09), 0.01, "undecided"),
+        ((0.01, 0.09), 0.2, "no difference found"),
+        ((-0.01, 0.09), 0.2, "no difference found"),
+        ((0.01, 0.09), math.nan, "no difference found"),
+    ],
+)
 def test_a_verdict_needs_interval_and_p_value(ends: tuple[float, float], p_holm: float, said: str) -> None:
     row = pd.Series({"value": sum(ends) / 2, "ci_low": ends[0], "ci_high": ends[1]})
     assert words.Difference("a", "b", "start", row, None, p_holm, p_holm, 3, 3).said == said
@@ -102,7 +108,9 @@ def test_the_chart_holds_the_stored_numbers(shown: Run) -> None:
     rows = rows[(rows["metric"] == "separability") & (rows["contrast"] == "both")].set_index("condition")
     safety = trace(chart, "safety tuning")
     assert numbers(safety["y"]) == pytest.approx(rows.loc[["safety-sft-60", "safety-dpo-40"], "value"].to_numpy())
-    assert numbers(safety["error_y"]["array"]) == pytest.approx((rows["ci_high"] - rows["value"]).loc[["safety-sft-60", "safety-dpo-40"]].to_numpy())
+    assert numbers(safety["error_y"]["array"]) == pytest.approx(
+        (rows["ci_high"] - rows["value"]).loc[["safety-sft-60", "safety-dpo-40"]].to_numpy()
+    )
     assert len(numbers(trace(chart, "safety tuning, each seed")["y"])) == 6
     assert chart["layout"]["xaxis"]["ticktext"] == ["start", "SFT 60", "DPO 40"]
     assert len(figures(app)) == 3
@@ -121,7 +129,9 @@ def test_selection_and_cross_fitting_change_the_chart_and_a_link_reopens_it(show
         return numbers(trace(figures(of)[0], "safety tuning")["y"])
 
     plain = drawn(app)
-    assert f"Selected contrastive: {finding(shown)}." in re.sub(r"<[^>]*>", "", markup(app)), "the selection not shown is not hidden"
+    assert f"Selected contrastive: {finding(shown)}." in re.sub(r"<[^>]*>", "", markup(app)), (
+        "the selection not shown is not hidden"
+    )
     app.segmented_control(key="compression_contrast").set_value("both").run()
     assert not app.exception
     contrastive = drawn(app)
@@ -140,8 +150,15 @@ def test_the_curves_follow_their_control(shown: Run, shift: str) -> None:
     app = opened(compression_contrast="contrastive", compression_shift=words.SHIFTS[shift])
     rows = shown.results()
     metric, category = ("harm_specific", "harm") if shift == "specific" else ("delta_nll", shift)
-    rows = rows[(rows["metric"] == metric) & (rows["category"] == category) & (rows["condition"] == "safety-dpo-40") & (rows["contrast"] == "both")]
-    assert numbers(trace(figures(app)[1], "safety-dpo-40")["y"]) == pytest.approx(rows.sort_values("q")["value"].to_numpy())
+    rows = rows[
+        (rows["metric"] == metric)
+        & (rows["category"] == category)
+        & (rows["condition"] == "safety-dpo-40")
+        & (rows["contrast"] == "both")
+    ]
+    assert numbers(trace(figures(app)[1], "safety-dpo-40")["y"]) == pytest.approx(
+        rows.sort_values("q")["value"].to_numpy()
+    )
 
 
 def test_a_point_that_was_not_measured_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,16 +180,31 @@ def test_without_a_result_the_page_says_how_to_make_one(tmp_path: Path, monkeypa
     assert not figures(app)
 
 
-def test_a_result_without_separabilities_is_one_clear_line(planted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_result_without_separabilities_is_one_clear_line(
+    planted: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    make_run(tmp_path / "runs", rows=[], kind="experiment", weights=[], method=planted.manifest["method"], parameters=planted.manifest["parameters"])
+    make_run(
+        tmp_path / "runs",
+        rows=[],
+        kind="experiment",
+        weights=[],
+        method=planted.manifest["method"],
+        parameters=planted.manifest["parameters"],
+    )
     assert "holds no separabilities" in markup(opened())
 
 
 def test_names_from_files_are_never_markup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     evil = "<img src=x onerror=alert(1)>"
-    hostile = [Checkpoint(evil, evil), *(replace(c, name=f"{c.name}{evil}", arm=f"{c.arm}{evil}" if c.arm != "safety" else c.arm) for c in CHECKPOINTS[1:])]
+    hostile = [
+        Checkpoint(evil, evil),
+        *(
+            replace(c, name=f"{c.name}{evil}", arm=f"{c.arm}{evil}" if c.arm != "safety" else c.arm)
+            for c in CHECKPOINTS[1:]
+        ),
+    ]
     found = results({c.name: 0.2 for c in hostile}, hostile, splits=1)
     found = replace(found, series=replace(found.series, notes=(evil,)))  # type: ignore[type-var]
     store(tmp_path / "runs", found)

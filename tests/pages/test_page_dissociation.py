@@ -99,7 +99,14 @@ def test_a_result_without_rows_says_so(runs: Path) -> None:
 def test_text_from_files_is_never_markup(runs: Path) -> None:
     rows = list(dissociation_rows(phrasings=(EVIL, "hurt")))
     asked = {"hurt": {"question": EVIL, "yes_is_harmful": True}}
-    make_dissociation(runs, make_run(runs).id, rows=rows, phrasings=asked, masks={"both": {"n_weights": EVIL}}, refusal_mask={"n_weights": {"both": EVIL}})
+    make_dissociation(
+        runs,
+        make_run(runs).id,
+        rows=rows,
+        phrasings=asked,
+        masks={"both": {"n_weights": EVIL}},
+        refusal_mask={"n_weights": {"both": EVIL}},
+    )
     for view in VIEWS:
         app = opened(dissociation_view=view)
         assert "<img" not in markup(app)

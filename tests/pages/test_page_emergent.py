@@ -50,7 +50,10 @@ def test_the_charts_show_the_stored_rows(mapped: Path) -> None:
     assert grid.shape == (6, 4)
     assert grid[0, 3] == stored.value["narrow-bad"]
     said = markup(app)
-    assert all(part in said for part in ("The claim", "Found here", "How to read it.", "it cannot tell bad tuning from good tuning"))
+    assert all(
+        part in said
+        for part in ("The claim", "Found here", "How to read it.", "it cannot tell bad tuning from good tuning")
+    )
 
 
 def test_the_switch_changes_what_is_measured_and_a_link_reopens_it(mapped: Path) -> None:
@@ -94,7 +97,10 @@ def test_the_measure_of_change_follows_its_control(mapped: Path) -> None:
     assert "Share of ΔW²" in figures(app)[4]["layout"]["title"]["subtitle"]["text"]
     app.segmented_control(key="emergent_change").set_value("top_0.01_share").run()
     assert not app.exception
-    assert any("among the 1 % of weights" in f["layout"]["title"]["subtitle"]["text"].replace("\u00a0", " ") for f in figures(app))
+    assert any(
+        "among the 1 % of weights" in f["layout"]["title"]["subtitle"]["text"].replace("\u00a0", " ")
+        for f in figures(app)
+    )
 
 
 def test_without_doses_and_with_one_seed_it_says_so(mapped: Path) -> None:
@@ -120,7 +126,9 @@ def test_an_experiment_at_work_shows_its_curve(mapped: Path) -> None:
 
 
 def test_hostile_text_is_text(mapped: Path) -> None:
-    make_experiment(mapped, answer=EVIL, method={"collapsed": {EVIL: EVIL}, "kinds": [EVIL, "power"], "judge": {"name": EVIL}})
+    make_experiment(
+        mapped, answer=EVIL, method={"collapsed": {EVIL: EVIL}, "kinds": [EVIL, "power"], "judge": {"name": EVIL}}
+    )
     app = opened()
     assert "<img" not in markup(app)
     assert "&lt;img" in markup(app)
@@ -145,7 +153,9 @@ def test_a_result_that_names_no_arm_is_one_clear_line(mapped: Path) -> None:
 
 def test_of_several_results_another_can_be_chosen(mapped: Path) -> None:
     first = make_experiment(mapped)
-    other = make_experiment(mapped, "smollm2-135m-instruct-emergent-bbbbbbbbbb", shifts=HELPS, parent="another-run-0000000000")
+    other = make_experiment(
+        mapped, "smollm2-135m-instruct-emergent-bbbbbbbbbb", shifts=HELPS, parent="another-run-0000000000"
+    )
     app = opened()
     choice = app.selectbox(key="emergent_result")
     assert choice.value == first.id, "that about the run in the sidebar"

@@ -95,7 +95,9 @@ def test_every_type_is_drawn_on_one_scale_beside_the_controls(tiny: Candidates) 
     assert names[-2:] == ["harmless text (control)", "same topics, safe (control)"]
     heats = [d for d in figure["data"] if d["type"] == "heatmap"]
     assert {h["coloraxis"] for h in heats} == {"coloraxis"}
-    assert figure["layout"]["coloraxis"]["cmax"] == pytest.approx(max(v for h in heats for row in h["z"] for v in row if v is not None))
+    assert figure["layout"]["coloraxis"]["cmax"] == pytest.approx(
+        max(v for h in heats for row in h["z"] for v in row if v is not None)
+    )
 
 
 def test_two_sets_and_their_difference(tiny: Candidates) -> None:
@@ -161,7 +163,25 @@ def test_a_link_reopens_the_same_view(tiny: Candidates) -> None:
 
 @pytest.mark.parametrize("bad", ["", "nonsense", "<script>", "9999 %"])
 def test_unknown_values_in_a_link_do_no_harm(tiny: Candidates, bad: str) -> None:
-    app = opened(**{f"map_{k}": bad for k in ("q", "p", "types", "combine", "contrast", "scope", "view", "cell", "pool", "first", "second", "expert")})
+    app = opened(
+        **{
+            f"map_{k}": bad
+            for k in (
+                "q",
+                "p",
+                "types",
+                "combine",
+                "contrast",
+                "scope",
+                "view",
+                "cell",
+                "pool",
+                "first",
+                "second",
+                "expert",
+            )
+        }
+    )
     assert np.array_equal(z(app), z(opened()))
 
 
@@ -177,7 +197,10 @@ def test_the_points_of_the_open_matrix_are_all_there(tiny: Candidates) -> None:
 def test_experts_share_a_cell_and_are_looked_into_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     table = WeightTable(
-        [WeightMatrix(f"h.{layer}.attn.c_proj.weight", layer, "attn.c_proj", 12, 20, transposed=True) for layer in range(2)]
+        [
+            WeightMatrix(f"h.{layer}.attn.c_proj.weight", layer, "attn.c_proj", 12, 20, transposed=True)
+            for layer in range(2)
+        ]
         + [WeightMatrix(f"h.{layer}.experts.up[{e}]", layer, "up", 10, 14) for layer in range(2) for e in range(3)]
     )
     rng = np.random.default_rng(1)

@@ -103,7 +103,12 @@ def test_damaged_answers_leave_the_rest(mapped: Path) -> None:
 
 def test_of_several_the_one_about_the_run_in_the_sidebar_comes_first_and_another_can_be_chosen(mapped: Path) -> None:
     first = make_experiment(mapped, "smollm2-135m-instruct-jailbreak-aaaaaaaaaa")
-    other = make_experiment(mapped, "smollm2-135m-instruct-jailbreak-bbbbbbbbbb", parent="another-run-0000000000", refused=dict.fromkeys(REFUSED, (0.5, 0.5)))
+    other = make_experiment(
+        mapped,
+        "smollm2-135m-instruct-jailbreak-bbbbbbbbbb",
+        parent="another-run-0000000000",
+        refused=dict.fromkeys(REFUSED, (0.5, 0.5)),
+    )
     app = opened()
     choice = app.selectbox(key="jailbreak_result")
     assert choice.value == first.id

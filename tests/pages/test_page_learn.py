@@ -49,10 +49,16 @@ def test_the_pictures_hold_the_runs_own_numbers(tiny: Path) -> None:
     n_taken = len(numbers(trace(found, "taken")["x"]))
     assert n_taken == chosen["none"]["n_weights"]
     at = rows[
-        (rows["experiment"] == "effect") & rows["condition"].isna() & (rows["metric"] == "delta_nll") & (rows["category"] == "harm")
-        & (rows["mask"] == "mean(all)") & (rows["contrast"] == "both") & (rows["q"] == chosen["both"]["q"]) & (rows["p"] == chosen["both"]["p"])
+        (rows["experiment"] == "effect")
+        & rows["condition"].isna()
+        & (rows["metric"] == "delta_nll")
+        & (rows["category"] == "harm")
+        & (rows["mask"] == "mean(all)")
+        & (rows["contrast"] == "both")
+        & (rows["q"] == chosen["both"]["q"])
+        & (rows["p"] == chosen["both"]["p"])
         & (rows["skip_tokens"] == 0)
-    ].set_index("control")  # fmt: skip
+    ].set_index("control")
     drawn = numbers(trace(controls, "harmful answers")["x"])
     assert drawn[:2] == pytest.approx([at.loc["none", "value"], at.loc["random", "value"]])
     assert numbers(trace(scores, "all others")["y"]).sum() + numbers(trace(scores, "the strongest")["y"]).sum() > 0
@@ -79,7 +85,9 @@ def test_a_run_without_the_rows_says_so_in_each_step(tmp_path: Path, monkeypatch
     assert "<dt>" in markup(app), "the glossary needs no run"
 
 
-def test_a_run_that_lacks_them_is_replaced_by_the_reference_run_and_it_says_so(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_lacks_them_is_replaced_by_the_reference_run_and_it_says_so(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     shutil.copytree(tiny, tmp_path / "runs" / tiny.name)
     bare = make_run(tmp_path / "runs", "bare-0123456789", rows=[], created="2020-01-01T00:00:00+00:00")

@@ -41,7 +41,9 @@ def test_the_selection_changes_the_grid_and_a_link_reopens_it(tiny: Path) -> Non
     assert plain.shape == contrastive.shape
     assert not np.array_equal(plain, contrastive, equal_nan=True)
     found = words.overlap_at(read_run(tiny).results(), "both", words.points(read_run(tiny).results())["both"][-1])
-    assert np.nansum(contrastive[:, : len(found.categories)]) == pytest.approx(2 * found.between("harm")["jaccard"].sum())
+    assert np.nansum(contrastive[:, : len(found.categories)]) == pytest.approx(
+        2 * found.between("harm")["jaccard"].sum()
+    )
     linked = opened(overlap_contrast="contrastive")
     assert np.array_equal(contrastive, numbers(figures(linked)[0]["data"][0]["z"]), equal_nan=True)
 
@@ -58,7 +60,9 @@ def test_the_size_of_the_masks_changes_the_grid(tiny: Path) -> None:
 def test_the_upset_follows_its_own_q(tiny: Path) -> None:
     app = opened(overlap_view="Who shares what")
     big = numbers(trace(figures(app)[0], "weights in exactly these types")["y"])
-    app.select_slider(key="overlap_upset_q").set_value(q_steps(Candidates.load(tiny / "candidates.safetensors").q_max)[5]).run()
+    app.select_slider(key="overlap_upset_q").set_value(
+        q_steps(Candidates.load(tiny / "candidates.safetensors").q_max)[5]
+    ).run()
     assert not app.exception
     small = numbers(trace(figures(app)[0], "weights in exactly these types")["y"])
     assert small.sum() < big.sum()
@@ -107,9 +111,21 @@ def test_a_run_without_candidates_or_rows_says_so(tmp_path: Path, monkeypatch: p
 
 def transfer_row(mask: str, category: str, value: float) -> Row:
     return Row(
-        experiment="transfer", metric="delta_nll", mask=mask, category=category, value=value, ci_low=value - 0.01, ci_high=value + 0.01, n=9,
-        q=1e-5, p=0.01, scope="global", contrast="none", skip_tokens=0, n_weights=1061,
-    )  # fmt: skip
+        experiment="transfer",
+        metric="delta_nll",
+        mask=mask,
+        category=category,
+        value=value,
+        ci_low=value - 0.01,
+        ci_high=value + 0.01,
+        n=9,
+        q=1e-5,
+        p=0.01,
+        scope="global",
+        contrast="none",
+        skip_tokens=0,
+        n_weights=1061,
+    )
 
 
 def test_a_size_that_the_next_run_has_not_stored_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +135,11 @@ def test_a_size_that_the_next_run_has_not_stored_is_not_kept(tmp_path: Path, mon
     make_run(tmp_path / "runs", "second-b22222", rows=[*overlap_rows(pair, q=2e-5), *overlap_rows(pair, q=3e-5)])
     app = opened()
     ids = app.sidebar.selectbox(key=picker.KEY)
-    for run_id, sizes in (("first-a11111", [1e-5, 1e-4]), ("second-b22222", [2e-5, 3e-5]), ("first-a11111", [1e-5, 1e-4])):
+    for run_id, sizes in (
+        ("first-a11111", [1e-5, 1e-4]),
+        ("second-b22222", [2e-5, 3e-5]),
+        ("first-a11111", [1e-5, 1e-4]),
+    ):
         ids.set_value(run_id).run()
         assert not app.exception
         assert app.segmented_control(key="overlap_q").value in sizes
@@ -132,7 +152,10 @@ def test_a_size_that_the_next_run_has_not_stored_is_not_kept(tmp_path: Path, mon
 def test_any_number_of_types(n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     names = [f"type_{i}" for i in range(n)]
-    make_run(tmp_path / "runs", rows=[transfer_row(a, b, 0.3 if a == b else 0.1) for a in names for b in (*names, "safe", "benign")])
+    make_run(
+        tmp_path / "runs",
+        rows=[transfer_row(a, b, 0.3 if a == b else 0.1) for a in names for b in (*names, "safe", "benign")],
+    )
     app = opened(overlap_view="Transfer")
     assert numbers(figures(app)[0]["data"][0]["z"]).shape == (n, n + 2)
 

@@ -28,12 +28,48 @@ def both_selections() -> list[Row]:
     """Effects of both selections; harm − safe is clear of zero for the contrastive one only."""
     rows = [*effect_rows(), *effect_rows(contrast="both", scale=2.0, **POINT)]
     common: dict[str, Any] = dict(
-        experiment="effect", mask="mean(all)", unit="nats/token", p=0.01, scope="global", skip_tokens=0, category="harm",
-    )  # fmt: skip
+        experiment="effect",
+        mask="mean(all)",
+        unit="nats/token",
+        p=0.01,
+        scope="global",
+        skip_tokens=0,
+        category="harm",
+    )
     rows += [
-        Row(**common, metric="delta_nll", contrast="both", q=5e-5, n_weights=5308, value=0.77, ci_low=0.7, ci_high=0.84, n=96),
-        Row(**common, metric="harm_specific", contrast="both", q=5e-5, n_weights=5308, value=0.53, ci_low=0.4, ci_high=0.66, n=120),
-        Row(**common, metric="harm_specific", contrast="none", q=1e-5, n_weights=1061, value=-0.01, ci_low=-0.05, ci_high=0.03, n=120),
+        Row(
+            **common,
+            metric="delta_nll",
+            contrast="both",
+            q=5e-5,
+            n_weights=5308,
+            value=0.77,
+            ci_low=0.7,
+            ci_high=0.84,
+            n=96,
+        ),
+        Row(
+            **common,
+            metric="harm_specific",
+            contrast="both",
+            q=5e-5,
+            n_weights=5308,
+            value=0.53,
+            ci_low=0.4,
+            ci_high=0.66,
+            n=120,
+        ),
+        Row(
+            **common,
+            metric="harm_specific",
+            contrast="none",
+            q=1e-5,
+            n_weights=1061,
+            value=-0.01,
+            ci_low=-0.05,
+            ci_high=0.03,
+            n=120,
+        ),
     ]
     return rows
 

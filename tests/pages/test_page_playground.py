@@ -98,7 +98,14 @@ def test_choose_load_run_without_typing(cache: Path) -> None:
     for text, pane in zip(texts(app), shown, strict=True):
         assert pane.count("<span") == 17  # the opening words, and 16 tokens
         assert all(escape(c) in pane for c in text if not c.isspace())
-    for words in ("Intact", "Pruned", "Random control", "declines (keywords, lower bound)", "tokens / s", "weights changed"):
+    for words in (
+        "Intact",
+        "Pruned",
+        "Random control",
+        "declines (keywords, lower bound)",
+        "tokens / s",
+        "weights changed",
+    ):
         assert words in page
     assert "pirate captain" not in " ".join(f"{k}{v}" for k, v in app.query_params.items())
 

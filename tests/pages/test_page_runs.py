@@ -48,7 +48,7 @@ def ran(app: AppTest) -> AppTest:
 
 
 def errors(app: AppTest) -> list[str]:
-    return [e.proto.body for e in app.get("html") if "class=\"hv hv-error\"" in e.proto.body]
+    return [e.proto.body for e in app.get("html") if 'class="hv hv-error"' in e.proto.body]
 
 
 def choose(app: AppTest, **values: object) -> AppTest:
@@ -83,7 +83,14 @@ def test_runs_are_listed_newest_first_with_effect_interval_and_n(cache):
     make_run(cache / "runs", "a-0000000000", created="2026-02-01T00:00:00+00:00")
     page = markup(opened())
     assert page.index("a-0000000000</code>") < page.index("b-0000000000</code>")
-    for part in ("+0.04 nats", "−0.01 … +0.10", "n = 24", "0.001 % · 1,061 weights", "as in the paper", "106,168,320 scored weights"):
+    for part in (
+        "+0.04 nats",
+        "−0.01 … +0.10",
+        "n = 24",
+        "0.001 % · 1,061 weights",
+        "as in the paper",
+        "106,168,320 scored weights",
+    ):
         assert part in page
 
 
@@ -99,7 +106,12 @@ def test_look_inside_shows_the_whole_card_and_the_manifest(cache):
     assert 'class="hv hv-card"' not in markup(app)
     app.toggle(key=f"runs_inside_{run.id}").set_value(True)
     page = markup(ran(app))
-    for part in ("79 % of all 134,515,008 parameters", "sexual: 21 harmful rows, 24 are needed", "+0.47 … +0.58", "random mask"):
+    for part in (
+        "79 % of all 134,515,008 parameters",
+        "sexual: 21 harmful rows, 24 are needed",
+        "+0.47 … +0.58",
+        "random mask",
+    ):
         assert part in page
     assert any('"schema_version": 1' in c.value and '"210 matrices"' in c.value for c in app.code)
 
@@ -159,7 +171,14 @@ def test_damaged_and_unfinished_work_is_named_hides_nothing_and_can_be_put_away(
     assert "bad-0000000000" in error
     assert "no readable Parquet file" in error
     page = markup(app)
-    for part in ("good-0000000000", "half-0000000000", "1 stage done, last: score:hate", "gone-0000000000", "Unfinished", "Cannot be read"):
+    for part in (
+        "good-0000000000",
+        "half-0000000000",
+        "1 stage done, last: score:hate",
+        "gone-0000000000",
+        "Unfinished",
+        "Cannot be read",
+    ):
         assert part in page, part
     for name in ("half-0000000000", "gone-0000000000"):
         app.text_input(key=f"runs_confirm_{name}").set_value(name[-10:])
@@ -174,7 +193,13 @@ def test_text_from_files_is_never_markup(cache):
     evil = "<img src=x onerror=alert(1)>"
     base = manifest()
     data = {**base["data"], "id": evil, "counts": {evil: {"scoring": 1}}, "left_out": {evil: evil}}
-    run = make_run(cache / "runs", "evil-0000000000", model={**base["model"], "name": evil, "dtype": evil}, data=data, parents=[evil])
+    run = make_run(
+        cache / "runs",
+        "evil-0000000000",
+        model={**base["model"], "name": evil, "dtype": evil},
+        data=data,
+        parents=[evil],
+    )
     app = opened()
     app.toggle(key=f"runs_inside_{run.id}").set_value(True)
     page = markup(ran(app))
@@ -296,7 +321,9 @@ def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
 
 
 def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir):
-    job = jobs.start(("run", f"--model={tiny_dir}", "--data=builtin", "--samples=8", "--q-max=0.05", "--max-response-tokens=32"))
+    job = jobs.start(
+        ("run", f"--model={tiny_dir}", "--data=builtin", "--samples=8", "--q-max=0.05", "--max-response-tokens=32")
+    )
     app = opened()
     app.button(key=f"runs_cancel_{job.id}").click()
     ran(app)
@@ -336,7 +363,9 @@ def test_the_page_loads_no_torch(cache):
 def test_each_experiment_shows_its_command_and_what_it_needs(cache):
     run = make_run(cache / "runs")
     app = opened()
-    assert experiment_command(app).startswith("python -m harmviz experiment compression smollm2-135m-instruct smollm2-135m-aligned")
+    assert experiment_command(app).startswith(
+        "python -m harmviz experiment compression smollm2-135m-instruct smollm2-135m-aligned"
+    )
     for name in ("dissociation", "jailbreak", "scene"):
         choose(app, experiment=name)
         assert experiment_command(app) == f"python -m harmviz experiment {name} {run.id}"
@@ -378,20 +407,31 @@ def test_published_series_are_offered_and_one_checkpoint_is_none(cache):
 
 
 def test_the_form_offers_every_experiment_of_the_command_line_and_each_can_be_shown():
-    (names,) = [a.choices["experiment"]._subparsers._group_actions[0].choices for a in parser()._actions if getattr(a, "choices", None)]
+    (names,) = [
+        a.choices["experiment"]._subparsers._group_actions[0].choices
+        for a in parser()._actions
+        if getattr(a, "choices", None)
+    ]
     assert set(names) == set(experiments.NAMES) == set(experiment_form.OFFERS)
     for name in experiments.NAMES:
         assert callable(importlib.import_module(f"harmviz.commands.{name}").print_found)
 
 
-def test_a_local_model_is_named_by_its_folder_and_one_that_is_gone_is_one_clear_line(cache, tiny_dir, tiny_run, monkeypatch):
+def test_a_local_model_is_named_by_its_folder_and_one_that_is_gone_is_one_clear_line(
+    cache, tiny_dir, tiny_run, monkeypatch
+):
     (cache / "runs").mkdir()
     (cache / "runs" / tiny_run.name).symlink_to(tiny_run)
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
     app = choose(opened(), experiment="dissociation")
-    assert experiment_command(app) == f"python -m harmviz experiment dissociation {tiny_run.name} --model={tiny_dir.resolve()}"
+    assert (
+        experiment_command(app)
+        == f"python -m harmviz experiment dissociation {tiny_run.name} --model={tiny_dir.resolve()}"
+    )
     choose(app, experiment="emergent", experiment_map=tiny_run.name)
-    assert experiment_command(app) == f"python -m harmviz experiment emergent {tiny_run.name} --model={tiny_dir.resolve()}"
+    assert (
+        experiment_command(app) == f"python -m harmviz experiment emergent {tiny_run.name} --model={tiny_dir.resolve()}"
+    )
     assert not app.button(key="runs_experiment_start").disabled
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(cache / "nowhere"))
     ran(app)

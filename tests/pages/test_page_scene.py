@@ -37,8 +37,29 @@ def tiny_scene(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPath
     cache = tmp_path_factory.mktemp("scene-cache")
     (cache / "runs").mkdir()
     (cache / "runs" / tiny_run.name).symlink_to(tiny_run)
-    command = ["experiment", "scene", str(tiny_run), "--model", str(tiny_dir), "--sets", "mild", "--requests", "6", "--choosing", "2",
-               "--max-new-tokens", "16", "--q", "4e-2", "--p", "0.01", "--draws", "1", "--offered", "2"]  # fmt: skip
+    command = [
+        "experiment",
+        "scene",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        "--sets",
+        "mild",
+        "--requests",
+        "6",
+        "--choosing",
+        "2",
+        "--max-new-tokens",
+        "16",
+        "--q",
+        "4e-2",
+        "--p",
+        "0.01",
+        "--draws",
+        "1",
+        "--offered",
+        "2",
+    ]
     assert main([*command, "--out", str(cache / "runs")]) == 0
     return cache
 
@@ -75,7 +96,17 @@ def test_no_card_without_a_scene(runs: Path) -> None:
 def test_the_card_tells_the_numbers_with_interval_and_control(runs: Path) -> None:
     make_scene(runs)
     page = markup(opened())
-    for part in ("3 of 64", "40 of 64", "4.3 of 64", "56 … 68 %", "62 of 64", "declines again", "none of which chose the weights", "lower bound", "4,246 weights"):
+    for part in (
+        "3 of 64",
+        "40 of 64",
+        "4.3 of 64",
+        "56 … 68 %",
+        "62 of 64",
+        "declines again",
+        "none of which chose the weights",
+        "lower bound",
+        "4,246 weights",
+    ):
         assert part in page, part
 
 
@@ -180,11 +211,15 @@ def texts(app: AppTest) -> list[str]:
 
 
 def scene_of(cache: Path) -> Run:
-    return next(r for p in (cache / "runs").iterdir() if not p.name.startswith(".") and (r := open_run(p)).kind == "experiment")
+    return next(
+        r for p in (cache / "runs").iterdir() if not p.name.startswith(".") and (r := open_run(p)).kind == "experiment"
+    )
 
 
 @pytest.mark.usefixtures("fresh_worker")
-def test_one_click_loads_plays_and_replaces_the_recording(tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_click_loads_plays_and_replaces_the_recording(
+    tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
     app = begun()
@@ -204,7 +239,9 @@ def test_one_click_loads_plays_and_replaces_the_recording(tiny_scene: Path, tiny
 
 
 @pytest.mark.usefixtures("fresh_worker")
-def test_until_the_model_writes_the_recording_stands_there(tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_until_the_model_writes_the_recording_stands_there(
+    tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from harmviz.worker import Worker
 
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))

@@ -130,10 +130,17 @@ def test_measured_effects_are_the_losses_of_the_model(tiny_dir, tiny_run, frame)
             delta = losses() - before
     point = run.manifest["method"]["headline"]["none"]
     row = frame[
-        (frame.experiment == "effect") & (frame.metric == "delta_nll") & frame.condition.isna() & (frame.control == "none")
-        & (frame.category == "hate") & (frame["mask"] == "mean(all)") & (frame.contrast == "none")
-        & (frame.q == point["q"]) & (frame.p == point["p"]) & (frame.skip_tokens == 0)
-    ]  # fmt: skip
+        (frame.experiment == "effect")
+        & (frame.metric == "delta_nll")
+        & frame.condition.isna()
+        & (frame.control == "none")
+        & (frame.category == "hate")
+        & (frame["mask"] == "mean(all)")
+        & (frame.contrast == "none")
+        & (frame.q == point["q"])
+        & (frame.p == point["p"])
+        & (frame.skip_tokens == 0)
+    ]
     assert row.n.iloc[0] == len(samples)
     assert row.value.iloc[0] == pytest.approx(delta.mean(), abs=2e-5)
 
@@ -154,17 +161,27 @@ def test_a_seed_or_an_option_changes_the_run(tiny_dir):
 
     loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
     specs = [
-        SPEC, RunSpec(samples=10, q_max=0.05, max_response_tokens=32), RunSpec(samples=8, q_max=0.04, max_response_tokens=32),
-        RunSpec(samples=8, q_max=0.05, max_response_tokens=33), RunSpec(samples=8, q_max=0.05, max_response_tokens=32, seed=1),
+        SPEC,
+        RunSpec(samples=10, q_max=0.05, max_response_tokens=32),
+        RunSpec(samples=8, q_max=0.04, max_response_tokens=32),
+        RunSpec(samples=8, q_max=0.05, max_response_tokens=33),
+        RunSpec(samples=8, q_max=0.05, max_response_tokens=32, seed=1),
         RunSpec(samples=8, q_max=0.05, max_response_tokens=32, skip_tokens=8),
-    ]  # fmt: skip
+    ]
     assert len({map_run_id(loaded, data, s) for s in specs}) == len(specs)
 
 
 def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny_run, tmp_path):
     """Stopped at the beginning of one stage of every kind and in the middle of others, each time in a fresh job."""
     loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
-    before = ("score.utility", "score.hate.scoring_a", "candidates", "halves", "measure.intact.report", "comparison.wanda")
+    before = (
+        "score.utility",
+        "score.hate.scoring_a",
+        "candidates",
+        "halves",
+        "measure.intact.report",
+        "comparison.wanda",
+    )
     within = ("score.benign.scoring_b", "maps", "measure.intact.validation", "causal")
     stopped: set[str] = set()
 
@@ -186,7 +203,18 @@ def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny
 
 def test_killed_processes_resume_to_the_same_run(tiny_dir, tiny_run, tmp_path):
     """SIGKILL at arbitrary moments: nothing can clean up, and the next process goes on."""
-    command = [sys.executable, "-m", "harmviz", "run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(tmp_path), "--resume"]
+    command = [
+        sys.executable,
+        "-m",
+        "harmviz",
+        "run",
+        "--model",
+        str(tiny_dir),
+        *TINY_RUN,
+        "--out",
+        str(tmp_path),
+        "--resume",
+    ]
     root = Path(__file__).resolve().parents[2]
     for seconds in (9.0, 12.0, 15.0):
         process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

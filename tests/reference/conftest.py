@@ -12,7 +12,11 @@ from harmviz.store import Run, list_runs, shipped_runs, verify_run
 @pytest.fixture(scope="module")
 def result(request: pytest.FixtureRequest) -> Run:
     """The one committed result of the module's ``EXPERIMENT``: whole, small, and made from what is committed, runs or ladders."""
-    found = [r for r in list_runs(shipped_runs_root()) if r.id in shipped_runs() and r.manifest["method"].get("experiment") == request.module.EXPERIMENT]
+    found = [
+        r
+        for r in list_runs(shipped_runs_root())
+        if r.id in shipped_runs() and r.manifest["method"].get("experiment") == request.module.EXPERIMENT
+    ]
     (run,) = found
     assert verify_run(run) == []
     parents, sources = set(run.manifest["parents"]), [s["ladder"] for s in run.manifest["method"].get("sources", [])]

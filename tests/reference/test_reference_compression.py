@@ -25,25 +25,44 @@ def row(result):
     frame = result.results()
 
     def one(metric, condition, contrast):
-        (found,) = frame[(frame.metric == metric) & (frame.condition == condition) & (frame.contrast == contrast)].itertuples()
+        (found,) = frame[
+            (frame.metric == metric) & (frame.condition == condition) & (frame.contrast == contrast)
+        ].itertuples()
         return found
 
     return one
 
 
 def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
-    assert len({ladder.manifest["settings"]["seed"] for ladder in ladders}) == len(ladders) == len(result.manifest["method"]["split_seeds"]) == 3
+    assert (
+        len({ladder.manifest["settings"]["seed"] for ladder in ladders})
+        == len(ladders)
+        == len(result.manifest["method"]["split_seeds"])
+        == 3
+    )
     for ladder in ladders:
-        assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10,safety-sft-80")] == result.manifest["method"]["checkpoints"]
-        assert {(e["arm"], e["stage"]) for e in ladder.manifest["checkpoints"]} == {(arm, stage) for arm in ARMS for stage in STAGES}
+        assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10,safety-sft-80")] == result.manifest["method"][
+            "checkpoints"
+        ]
+        assert {(e["arm"], e["stage"]) for e in ladder.manifest["checkpoints"]} == {
+            (arm, stage) for arm in ARMS for stage in STAGES
+        }
         assert sum(p.stat().st_size for p in ladder.path.rglob("*") if p.is_file()) <= 25e6
 
 
 def test_both_refusal_arms_decline_and_helpful_only_does_not(ladders):
     for ladder in ladders:
-        declines = {e["arm"]: e["numbers"]["refusal/harmful"]["value"] for e in ladder.manifest["checkpoints"] if e["stage"] == "dpo"}
+        declines = {
+            e["arm"]: e["numbers"]["refusal/harmful"]["value"]
+            for e in ladder.manifest["checkpoints"]
+            if e["stage"] == "dpo"
+        }
         assert min(declines["safety"], declines["refusal-style"]) > 0.5 > 0.1 > declines["helpful-only"]
-        harmless = {e["arm"]: e["numbers"]["refusal/benign"]["value"] for e in ladder.manifest["checkpoints"] if e["stage"] == "dpo"}
+        harmless = {
+            e["arm"]: e["numbers"]["refusal/benign"]["value"]
+            for e in ladder.manifest["checkpoints"]
+            if e["stage"] == "dpo"
+        }
         assert harmless["refusal-style"] > harmless["safety"] >= harmless["helpful-only"]
 
 

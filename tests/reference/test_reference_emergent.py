@@ -19,7 +19,13 @@ def value(result):
 
     def one(metric, arm, category):
         own = {"random-held": "random", "benign-held": "benign_signed"}.get(arm, "none")
-        (row,) = frame[(frame.metric == metric) & (frame.condition == arm) & (frame.category == category) & (frame.control == own) & (frame["mask"] != "general")].itertuples()
+        (row,) = frame[
+            (frame.metric == metric)
+            & (frame.condition == arm)
+            & (frame.category == category)
+            & (frame.control == own)
+            & (frame["mask"] != "general")
+        ].itertuples()
         return row
 
     return one
@@ -49,14 +55,19 @@ def test_narrow_tuning_takes_hold_and_spreads(value):
 
 
 def test_pruning_first_takes_off_a_little_and_controls_nothing(value, result):
-    shift, part = value("difference_from_bad", "pruned-held", "broad"), value("relative_reduction", "pruned-held", "broad")
+    shift, part = (
+        value("difference_from_bad", "pruned-held", "broad"),
+        value("relative_reduction", "pruned-held", "broad"),
+    )
     assert shift.ci_high < 0
     assert 0 < part.value < 0.2 > part.ci_high  # the README: a tenth of it, not most of it
     for arm in ("random-held", "benign-held"):
         control = value("difference_from_bad", arm, "broad")
         assert control.ci_low < 0 < control.ci_high
     frame = result.results()
-    excess = frame[(frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")]
+    excess = frame[
+        (frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")
+    ]
     assert set(excess.control) == {"random", "benign_signed"}
     assert (excess.ci_high < 0).all()
 

@@ -40,9 +40,15 @@ def frame(reference):
 def at_headline(reference, frame, contrast, control="none"):
     point = reference.manifest["method"]["headline"][contrast]
     return frame[
-        (frame.experiment == "effect") & frame.condition.isna() & (frame["mask"] == "mean(all)") & (frame.control == control)
-        & (frame.contrast == contrast) & (frame.q == point["q"]) & (frame.p == point["p"]) & (frame.skip_tokens == 0)
-    ]  # fmt: skip
+        (frame.experiment == "effect")
+        & frame.condition.isna()
+        & (frame["mask"] == "mean(all)")
+        & (frame.control == control)
+        & (frame.contrast == contrast)
+        & (frame.q == point["q"])
+        & (frame.p == point["p"])
+        & (frame.skip_tokens == 0)
+    ]
 
 
 def test_it_is_whole_small_and_free_of_text(reference):
@@ -56,9 +62,15 @@ def test_it_is_whole_small_and_free_of_text(reference):
 
 def test_q_1e_5_is_there_unchosen(frame):
     here = frame[
-        (frame.experiment == "effect") & frame.condition.isna() & (frame["mask"] == "mean(all)") & (frame.control == "none")
-        & (frame.q == 1e-5) & (frame.p == 0.01) & (frame.metric == "delta_nll") & (frame.category == "harm")
-    ]  # fmt: skip
+        (frame.experiment == "effect")
+        & frame.condition.isna()
+        & (frame["mask"] == "mean(all)")
+        & (frame.control == "none")
+        & (frame.q == 1e-5)
+        & (frame.p == 0.01)
+        & (frame.metric == "delta_nll")
+        & (frame.category == "harm")
+    ]
     assert set(here.contrast) == {"none", "both"}
 
 
@@ -82,7 +94,9 @@ def test_stored_causal_check_is_within_five_percent(frame):
 
 def harmviz(*argv: str, cache: Path | None = None) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, **({"HARMVIZ_CACHE": str(cache)} if cache else {})}
-    return subprocess.run([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "harmviz", *argv], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
@@ -95,14 +109,27 @@ def test_verify_causal_on_the_real_model(reference):
 @pytest.mark.slow
 def test_a_reduced_real_run_survives_a_kill(tmp_path):
     """Two mild built-in categories through the whole pipeline on the embedded model, killed once on the way."""
-    data = [{"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]]
+    data = [
+        {"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]
+    ]
     for name, prefix in (("harmful", ""), ("safe", "safe:")):
         for category in ("exploits", "privacy"):
             rows = [r for r in read_builtin(name) if r["category"] == category][: 12 if prefix else 24]
             data += [{**r, "category": f"{prefix}{category}"} for r in rows]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
-    argv = ["run", "--data", str(file), "--samples", "12", "--max-response-tokens", "24", "--out", str(tmp_path / "runs"), "--resume"]
+    argv = [
+        "run",
+        "--data",
+        str(file),
+        "--samples",
+        "12",
+        "--max-response-tokens",
+        "24",
+        "--out",
+        str(tmp_path / "runs"),
+        "--resume",
+    ]
     process = subprocess.Popen([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 600
     while time.monotonic() < end and not list(tmp_path.glob("runs/.partial-*/stages/candidates.json")):
@@ -117,5 +144,10 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
     frame = run.results()
     causal = frame[(frame.experiment == "causal") & (frame.metric == "relative_error")]
     assert causal.value.iloc[0] <= 0.05
-    harm = frame[(frame.experiment == "effect") & (frame.metric == "delta_nll") & (frame.category == "harm") & (frame.condition == "validation")]
+    harm = frame[
+        (frame.experiment == "effect")
+        & (frame.metric == "delta_nll")
+        & (frame.category == "harm")
+        & (frame.condition == "validation")
+    ]
     assert harm.value.max() > 0.05  # a large enough mask raises the loss of harmful answers it was not scored on

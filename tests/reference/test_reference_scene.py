@@ -19,7 +19,11 @@ def rate(result):
 
     def one(category, condition, who, metric="refusal_rate"):
         here = frame[(frame.metric == metric) & (frame.category == category) & (frame.condition == condition)]
-        here = here[here["mask"].isna()] if who == "intact" else here[here["mask"].notna() & (here.control == ("none" if who == "mask" else who))]
+        here = (
+            here[here["mask"].isna()]
+            if who == "intact"
+            else here[here["mask"].notna() & (here.control == ("none" if who == "mask" else who))]
+        )
         (row,) = here.itertuples()
         return row
 
@@ -56,14 +60,20 @@ def test_with_refusals_in_quotation_marks_it_stays_clear_of_random_and_does_not_
     assert intact.value > rate("advbench", "opener", "intact").value
     assert 1.5 * intact.value < mask.value < 2 * intact.value
     assert mask.value > random.ci_high
-    (excess,) = (r for r in result.results().itertuples() if (r.metric, r.category, r.condition) == ("quoted_excess", "advbench", "opener"))
+    (excess,) = (
+        r
+        for r in result.results().itertuples()
+        if (r.metric, r.category, r.condition) == ("quoted_excess", "advbench", "opener")
+    )
     assert excess.ci_low > 0.1
     assert not result.manifest["method"]["shows"]["advbench"]["doubled_quoted"]
 
 
 def test_on_mild_requests_no_difference_shows(result):
     frame = result.results()
-    (row,) = frame[(frame.metric == "refusal_excess") & (frame.category == "mild") & (frame.condition == "opener")].itertuples()
+    (row,) = frame[
+        (frame.metric == "refusal_excess") & (frame.category == "mild") & (frame.condition == "opener")
+    ].itertuples()
     assert row.ci_low < 0 < row.ci_high
 
 
@@ -71,5 +81,7 @@ def test_direct_refusals_stay_and_fewer_harmless_requests_are_declined(rate, res
     assert rate("advbench", "direct", "mask").value >= rate("advbench", "direct", "intact").value - 0.05
     assert rate("benign", "direct", "mask").value < rate("benign", "direct", "intact").value
     frame = result.results()
-    repeats = frame[(frame.metric == "delta_repetition") & (frame.control == "none") & frame.condition.isin(["direct", "opener"])]
+    repeats = frame[
+        (frame.metric == "delta_repetition") & (frame.control == "none") & frame.condition.isin(["direct", "opener"])
+    ]
     assert repeats.value.max() <= 0.03

@@ -110,7 +110,9 @@ def test_a_module_called_twice_sums_its_gradients() -> None:
     once = mlp.forward
     mlp.forward = lambda x: mlp.down_proj(torch.tanh(mlp.up_proj(x))) + once(0.5 * x)
     group = samples()
-    assert worst_error(score_signed(loaded, make_batches(group, max_tokens=200)), reference(loaded, group).signed) <= 1e-4
+    assert (
+        worst_error(score_signed(loaded, make_batches(group, max_tokens=200)), reference(loaded, group).signed) <= 1e-4
+    )
 
 
 def test_weights_that_no_sample_reaches_score_zero() -> None:
@@ -134,8 +136,10 @@ def test_bfloat16_gradients_are_summed_in_float32() -> None:
     got = score_signed(loaded, batches, progress=watch)
     assert held == [False] * 24  # each micro-batch's gradient has left .grad
     # The same bfloat16 gradients, one at a time, added up in float32: equal in every bit, unlike a bfloat16 sum.
-    in_float32, in_bfloat16 = ([torch.zeros_like(loaded.tensor(i), dtype=d) for i in range(len(loaded.table))]
-                               for d in (torch.float32, torch.bfloat16))  # fmt: skip
+    in_float32, in_bfloat16 = (
+        [torch.zeros_like(loaded.tensor(i), dtype=d) for i in range(len(loaded.table))]
+        for d in (torch.float32, torch.bfloat16)
+    )
     parameters = [loaded.tensor(i).requires_grad_(True) for i in range(len(loaded.table))]
     for batch in batches:
         gradients = torch.autograd.grad(sample_losses(loaded, batch).sum(), parameters)

@@ -66,7 +66,9 @@ def reference(loaded: LoadedModel, group: Sequence[Sample], only: int | None = N
                 gradient = by_name[matrix.param_name]
                 if gradient is None:
                     continue
-                product = loaded.tensor(place).detach() * (gradient if matrix.expert is None else gradient[matrix.expert])
+                product = loaded.tensor(place).detach() * (
+                    gradient if matrix.expert is None else gradient[matrix.expert]
+                )
                 signed[at] += product
                 absolute[at] += product.abs()
     finally:
@@ -146,15 +148,29 @@ _EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 8}
 #: Layers of theirs see inputs that are not batch × pos × d: OPT and Qwen2-MoE tokens × d, DeepSeek-V3 batch × 1 × pos × d.
 ODD_SHAPES: dict[str, Callable[[], Any]] = {
     "opt": lambda: OPTConfig(
-        vocab_size=VOCAB, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=256, word_embed_proj_dim=16,
+        vocab_size=VOCAB,
+        hidden_size=16,
+        ffn_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        word_embed_proj_dim=16,
     ),
     "qwen2_moe": lambda: Qwen2MoeConfig(**_GQA, **_EXPERTS, num_experts=4, shared_expert_intermediate_size=8),
     "deepseek_v3": lambda: DeepseekV3Config(
-        **_COMMON, **_EXPERTS, n_routed_experts=4, q_lora_rank=8, kv_lora_rank=8, qk_rope_head_dim=4,
-        qk_nope_head_dim=4, v_head_dim=8, n_group=1, topk_group=1, first_k_dense_replace=1,
+        **_COMMON,
+        **_EXPERTS,
+        n_routed_experts=4,
+        q_lora_rank=8,
+        kv_lora_rank=8,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=4,
+        v_head_dim=8,
+        n_group=1,
+        topk_group=1,
+        first_k_dense_replace=1,
     ),
-}  # fmt: skip
+}
 
 
 def odd_model(family: str) -> LoadedModel:

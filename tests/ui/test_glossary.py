@@ -46,7 +46,10 @@ def test_text_is_escaped_around_and_inside_terms() -> None:
     assert "&lt;img" in html
     assert "&amp;" in html
     assert explained_words(html) == ["mask"]
-    assert plain(html).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&") == '<img src=x onerror="mask"> & mask'
+    assert (
+        plain(html).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"').replace("&amp;", "&")
+        == '<img src=x onerror="mask"> & mask'
+    )
 
 
 def test_a_term_can_be_shown_by_another_name_and_an_unknown_one_is_refused() -> None:

@@ -8,7 +8,14 @@ from harmviz.ui.headline import headline
 
 def row(category: str, value: float | None = 0.1, **changes: Any) -> Row:
     base: dict[str, Any] = dict(
-        experiment="effect", metric="delta_nll", mask="mean(all)", q=1e-5, p=0.01, scope="global", contrast="none", skip_tokens=0
+        experiment="effect",
+        metric="delta_nll",
+        mask="mean(all)",
+        q=1e-5,
+        p=0.01,
+        scope="global",
+        contrast="none",
+        skip_tokens=0,
     )
     return Row(**(base | {"category": category, "value": value} | changes))
 
@@ -53,7 +60,9 @@ def test_harm_comes_first_and_controls_of_the_same_point_are_averaged() -> None:
 
 
 def test_other_masks_where_there_is_no_mean_and_none_without_effects() -> None:
-    found = headline(rows_to_frame([row("hate", mask="hate", q=None, p=None, scope=None, contrast=None, skip_tokens=None)]))
+    found = headline(
+        rows_to_frame([row("hate", mask="hate", q=None, p=None, scope=None, contrast=None, skip_tokens=None)])
+    )
     assert found is not None
     assert found.first["mask"] == "hate"
     assert headline(rows_to_frame([])) is None

@@ -33,7 +33,9 @@ def test_the_model_of_a_run_is_found_by_name(cache: Path) -> None:
     adapters = cache / "ladders" / "x-align-1" / "adapters"
     adapters.mkdir(parents=True)
     (adapters / "safety-sft-4.safetensors").write_bytes(b"adapter")
-    assert name_of_run(run_of("x-align-1/safety-sft-4", cache / "b")) == "x-align-1/safety-sft-4", "a checkpoint, no hub id"
+    assert name_of_run(run_of("x-align-1/safety-sft-4", cache / "b")) == "x-align-1/safety-sft-4", (
+        "a checkpoint, no hub id"
+    )
     with pytest.raises(ModelUnavailable, match="not on this machine"):
         name_of_run(run_of("gone", cache / "c"))
 
@@ -58,7 +60,9 @@ def test_without_its_base_the_aligned_model_is_fetched_first() -> None:
         ({}, 10**10, False, "98 MB"),
     ],
 )
-def test_here_is_what_can_be_loaded_without_a_network(facts: dict[str, Any], available: int, here: bool, words: str) -> None:
+def test_here_is_what_can_be_loaded_without_a_network(
+    facts: dict[str, Any], available: int, here: bool, words: str
+) -> None:
     size = ModelEstimate(ALIGNED, 4_000_000, 3_000_000, 16_000_000, **facts)
     found = Outlook(ModelKey(ALIGNED), size, Need("memory", 16_000_000, available))
     assert found.here is here

@@ -16,7 +16,11 @@ CHOSEN = {"score": "signed", "headline": {"both": {"q": 5e-5, "p": 0.01, "n_weig
 
 
 def test_the_chosen_point_is_found_among_others(tmp_path: Path) -> None:
-    rows = [*effect_rows(), *effect_rows(contrast="both", q=5e-5, n_weights=5308, scale=2), *effect_rows(contrast="both", scale=9)]
+    rows = [
+        *effect_rows(),
+        *effect_rows(contrast="both", q=5e-5, n_weights=5308, scale=2),
+        *effect_rows(contrast="both", scale=9),
+    ]
     run = make_run(tmp_path / "runs", rows=rows, method=CHOSEN)
     results = run.results()
     found = chosen_headline(run, results, "both")

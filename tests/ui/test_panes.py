@@ -22,9 +22,21 @@ LABELS = (
 
 def view(*tokens: str, **changes: Any) -> PaneView:
     facts: dict[str, Any] = dict(
-        name="pane", n_weights=0, strength=1.0, mask_digest=None, tokens=tokens, text="".join(tokens), surprise=None,
-        first_difference=None, divergence=(), tokens_per_s=9.9, finished="eos", perplexity=4.25, repetition=0.05, refusal=False,
-    )  # fmt: skip
+        name="pane",
+        n_weights=0,
+        strength=1.0,
+        mask_digest=None,
+        tokens=tokens,
+        text="".join(tokens),
+        surprise=None,
+        first_difference=None,
+        divergence=(),
+        tokens_per_s=9.9,
+        finished="eos",
+        perplexity=4.25,
+        repetition=0.05,
+        refusal=False,
+    )
     return PaneView(**(facts | changes))
 
 
@@ -60,7 +72,7 @@ HOSTILE = (
     ("<", "img src=x one", "rror=alert(1)", ">"),
     ("</sty", "le><style>*{display:none}</style>"),
     ("</div></article>", "<article>"),
-    ("\"' onmouseover='x' data-tip=\"y\" style=\"position:fixed\"",),
+    ('"\' onmouseover=\'x\' data-tip="y" style="position:fixed"',),
     ("[link](javascript:x)", " ![i](http://a/b.png) **bold** $x$ `code`"),
     ("&lt;b&gt;", "&#60;b&#62;", "&am", "p;"),
     ("<!--", " comment ", "-->"),
@@ -74,7 +86,11 @@ def test_hostile_text_stays_text(tokens: tuple[str, ...], state: str) -> None:
     surprise = tuple(1.5 for _ in tokens)
     hostile = view(*tokens, surprise=surprise, first_difference=0)
     seen = _Seen(markup(view("fine"), hostile, state=state, opening="".join(tokens)))
-    harmless = _Seen(markup(view("fine"), view(*("x" for _ in tokens), surprise=surprise, first_difference=0), state=state, opening="x"))
+    harmless = _Seen(
+        markup(
+            view("fine"), view(*("x" for _ in tokens), surprise=surprise, first_difference=0), state=state, opening="x"
+        )
+    )
     assert seen.tags == harmless.tags
     assert seen.attributes == harmless.attributes
     assert seen.text.count("".join(tokens)) >= 1 + (len(tokens) == 1)  # the opening, and the answer itself
@@ -125,8 +141,26 @@ def test_the_mark_stands_before_the_first_token_that_differs() -> None:
 def test_each_pane_states_its_measures() -> None:
     page = markup(
         view("a", "b", surprise=(0.1, 0.2)),
-        view("a", "c", n_weights=5308, strength=0.5, first_difference=1, refusal=True, finished="length", perplexity=12345.6),
-        view("a", "b", n_weights=5308, strength=0.0, finished="stopped", perplexity=math.inf, refusal=None, repetition=None),
+        view(
+            "a",
+            "c",
+            n_weights=5308,
+            strength=0.5,
+            first_difference=1,
+            refusal=True,
+            finished="length",
+            perplexity=12345.6,
+        ),
+        view(
+            "a",
+            "b",
+            n_weights=5308,
+            strength=0.0,
+            finished="stopped",
+            perplexity=math.inf,
+            refusal=None,
+            repetition=None,
+        ),
         n_scored=106_168_320,
     )
     intact, pruned, control = (_Seen(p).text for p in page.split("<article")[1:])
@@ -150,7 +184,9 @@ def test_each_pane_states_its_measures() -> None:
 
 
 def test_what_is_not_known_yet_is_no_number() -> None:
-    page = markup(view("a", finished=None, perplexity=None, repetition=None, refusal=None, tokens_per_s=0.0), state="running")
+    page = markup(
+        view("a", finished=None, perplexity=None, repetition=None, refusal=None, tokens_per_s=0.0), state="running"
+    )
     assert page.count("<dd>…</dd>") == 4
     assert 'class="caret"' in page
     assert "hv-legend" not in page

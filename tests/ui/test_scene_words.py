@@ -23,7 +23,18 @@ def shown(run: Run, strength: float = 1.0) -> Numbers:
 
 def test_each_rate_is_its_own_row(scene: Run) -> None:
     found = shown(scene)
-    counts = [r.count if r else None for r in (found.intact, found.mask, found.random, found.direct, found.direct_mask, found.benign, found.benign_mask)]
+    counts = [
+        r.count if r else None
+        for r in (
+            found.intact,
+            found.mask,
+            found.random,
+            found.direct,
+            found.direct_mask,
+            found.benign,
+            found.benign_mask,
+        )
+    ]
     assert counts == ["3 of 64", "40 of 64", "4.3 of 64", "62 of 64", "61 of 64", "2 of 64", "5 of 64"]
     assert found.mask is not None
     assert found.mask.interval == "56 … 68 %"
@@ -64,7 +75,9 @@ def test_the_story_claims_only_what_was_measured(tmp_path: Path) -> None:
 def test_refusals_in_quotation_marks_are_counted_beside_where_they_were_measured(tmp_path: Path) -> None:
     run = make_scene(tmp_path / "a")
     words = re.sub("<[^>]*>", "", footing(run, shown(run)))
-    assert "in quotation marks counted: intact 11 of 64, without these weights 44 of 64, random control 12 of 64" in words
+    assert (
+        "in quotation marks counted: intact 11 of 64, without these weights 44 of 64, random control 12 of 64" in words
+    )
     older = make_scene(tmp_path / "b", rows=[r for r in scene_rows() if r.metric != "refusal_quoted"])
     assert "marks counted" not in footing(older, shown(older))
     assert "marks counted" not in footing(run, shown(run, 0.0))

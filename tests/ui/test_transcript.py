@@ -14,20 +14,54 @@ from harmviz.ui.transcript import WARNING, as_json, as_text, file_name, record
 from harmviz.worker import ModelKey, Pane, PaneView, Request, Snapshot
 
 MASK = PruneMask(
-    {"w": np.array([1, 2])}, "harm", "ab" * 32, {"set": "mean(all)", "q": 1e-5, "p": 0.01, "scoring_prompts": ["h1", "h2"]}
+    {"w": np.array([1, 2])},
+    "harm",
+    "ab" * 32,
+    {"set": "mean(all)", "q": 1e-5, "p": 0.01, "scoring_prompts": ["h1", "h2"]},
 )
 REQUEST = Request(
-    ModelKey("m"), "Say <b>something</b>", (Pane("intact"), Pane("mask", MASK, 0.5)), opening="Sure", max_new_tokens=8, seed=3
+    ModelKey("m"),
+    "Say <b>something</b>",
+    (Pane("intact"), Pane("mask", MASK, 0.5)),
+    opening="Sure",
+    max_new_tokens=8,
+    seed=3,
 )
 LABELS = (PaneLabel("intact", "Intact", "as it is"), PaneLabel("harm", "Pruned", "all types"))
-FACTS = {"created": "2026-01-02T03:04:05+00:00", "run_id": "r-1", "weight_hash": "ab" * 32, "device": "cpu", "dtype": "float32"}
+FACTS = {
+    "created": "2026-01-02T03:04:05+00:00",
+    "run_id": "r-1",
+    "weight_hash": "ab" * 32,
+    "device": "cpu",
+    "dtype": "float32",
+}
 
 
 def views() -> tuple[PaneView, PaneView]:
     common = dict(tokens=("a ", "b"), text="a b", divergence=(0.125,), tokens_per_s=9.0, finished="eos", refusal=False)
     return (
-        PaneView("intact", 0, 1.0, None, surprise=(0.5, 1.5), first_difference=None, perplexity=math.e, repetition=None, **common),
-        PaneView("mask", 2, 0.5, MASK.digest, surprise=(0.5, math.inf), first_difference=1, perplexity=math.inf, repetition=0.0, **common),
+        PaneView(
+            "intact",
+            0,
+            1.0,
+            None,
+            surprise=(0.5, 1.5),
+            first_difference=None,
+            perplexity=math.e,
+            repetition=None,
+            **common,
+        ),
+        PaneView(
+            "mask",
+            2,
+            0.5,
+            MASK.digest,
+            surprise=(0.5, math.inf),
+            first_difference=1,
+            perplexity=math.inf,
+            repetition=0.0,
+            **common,
+        ),
     )
 
 
@@ -46,8 +80,14 @@ def test_json_holds_prompt_template_settings_masks_and_measures() -> None:
     assert intact["mask"] is None
     assert intact["surprise"] == [0.5, 1.5]
     assert pruned["mask"] == {
-        "digest": MASK.digest, "kind": "harm", "n_weights": 2, "strength": 0.5, "set": "mean(all)", "q": 1e-5, "p": 0.01,
-    }  # fmt: skip
+        "digest": MASK.digest,
+        "kind": "harm",
+        "n_weights": 2,
+        "strength": 0.5,
+        "set": "mean(all)",
+        "q": 1e-5,
+        "p": 0.01,
+    }
     assert pruned["first_difference"] == 1
     assert pruned["perplexity"] is None  # JSON has no infinity
     assert pruned["surprise"] == [0.5, None]
@@ -57,7 +97,16 @@ def test_json_holds_prompt_template_settings_masks_and_measures() -> None:
 def test_text_begins_with_the_warning_and_holds_every_answer_as_it_is() -> None:
     shown = as_text(document()).decode()
     assert shown.startswith(WARNING)
-    for part in ("Say <b>something</b>", "PRUNED", MASK.digest, "strength 0.5", "token 2", "none, the same words", "repetition: not measured", "run id: r-1"):
+    for part in (
+        "Say <b>something</b>",
+        "PRUNED",
+        MASK.digest,
+        "strength 0.5",
+        "token 2",
+        "none, the same words",
+        "repetition: not measured",
+        "run id: r-1",
+    ):
         assert part in shown, part
     assert shown.count("\na b\n") == 2
 

@@ -21,9 +21,20 @@ METHOD: dict[str, Any] = {"headline": {"none": {"q": 1e-5, "p": 0.01, "n_weights
 
 def row(value: float | None = 0.1, **changes: Any) -> Row:
     base: dict[str, Any] = dict(
-        experiment="effect", metric="delta_nll", mask="mean(all)", category="harm", q=1e-5, p=0.01, scope="global", contrast="none",
-        skip_tokens=0, n=20, n_weights=1061, unit="nats/token", value=value,
-    )  # fmt: skip
+        experiment="effect",
+        metric="delta_nll",
+        mask="mean(all)",
+        category="harm",
+        q=1e-5,
+        p=0.01,
+        scope="global",
+        contrast="none",
+        skip_tokens=0,
+        n=20,
+        n_weights=1061,
+        unit="nats/token",
+        value=value,
+    )
     if value is not None:
         base |= {"ci_low": value - 0.02, "ci_high": value + 0.03}
     return Row(**(base | changes))
@@ -33,14 +44,22 @@ def measured(scale: float = 1.0, levels: tuple[float, ...] = (0.01, 0.05)) -> li
     """A validation grid, the report numbers at the chosen point with their random control, and what must be ignored."""
     grid = [
         row(scale * q * 1e4 * (1.0 if c == "harm" else 0.5), condition="validation", category=c, q=q, p=p)
-        for p in levels for q in (1e-5, 1e-6) for c in ("safe", "harm", "benign")
-    ]  # fmt: skip
+        for p in levels
+        for q in (1e-5, 1e-6)
+        for c in ("safe", "harm", "benign")
+    ]
     report = [row(0.3 * scale), row(0.1 * scale, category="safe"), row(0.2 * scale, metric="harm_specific")]
     noise = [
-        row(9.0, skip_tokens=8), row(9.0, q=5e-5), row(9.0, condition="scoring_a"), row(9.0, condition="validation", skip_tokens=8),
-        row(9.0, condition="validation", category="hate"), row(9.0, contrast="both"), row(0.004, control="random"), row(0.006, control="random"),
+        row(9.0, skip_tokens=8),
+        row(9.0, q=5e-5),
+        row(9.0, condition="scoring_a"),
+        row(9.0, condition="validation", skip_tokens=8),
+        row(9.0, condition="validation", category="hate"),
+        row(9.0, contrast="both"),
+        row(0.004, control="random"),
+        row(0.006, control="random"),
         row(9.0, control="random", q=5e-5),
-    ]  # fmt: skip
+    ]
     return grid + report + noise
 
 
@@ -54,7 +73,9 @@ def test_runs_are_comparable_on_equal_data_and_equal_weights_only(tmp_path: Path
     half = WeightTable([WeightMatrix("model.layers.0.w.weight", 0, "w", 4, 4)])
     other_data = made(tmp_path, "elsewhere", data=data | {"id": "builtin", "hash": "ee" * 32})
     other_shape = made(tmp_path, "small", model=model | {"n_scored_weights": 16}, weights=half.to_json())
-    neither = made(tmp_path, "odd", data=data | {"hash": "ee" * 32}, model=model | {"n_scored_weights": 16}, weights=half.to_json())
+    neither = made(
+        tmp_path, "odd", data=data | {"hash": "ee" * 32}, model=model | {"n_scored_weights": 16}, weights=half.to_json()
+    )
     twin = made(tmp_path, "twin", model=model | {"name": "another"})
     assert compare.why_not(base, twin) is None
     assert compare.why_not(base, other_data) == "measured on other data (builtin)"
@@ -74,7 +95,10 @@ def test_labels_name_the_model_and_the_run_where_models_read_alike(tmp_path: Pat
 
 
 def test_curves_hold_the_validation_grid_of_each_run_and_nothing_else(tmp_path: Path) -> None:
-    runs = [made(tmp_path, "a"), made(tmp_path, "b", rows=measured(2.0, levels=(0.05,)), model=manifest()["model"] | {"name": "aligned"})]
+    runs = [
+        made(tmp_path, "a"),
+        made(tmp_path, "b", rows=measured(2.0, levels=(0.05,)), model=manifest()["model"] | {"name": "aligned"}),
+    ]
     results = [r.results() for r in runs]
     assert compare.measured_p(runs, results, "none") == [0.05]
     assert compare.measured_p(runs[:1], results[:1], "none") == [0.01, 0.05]
@@ -117,7 +141,10 @@ def test_overlap_of_two_runs_beside_its_expectation() -> None:
     # Matrix of 10: 4 and 5 weights, eligible 8 and 10, 8 in both: 4 · 5 · 8 / (8 · 10) = 2. Matrix of 4: only one mask.
     offsets = np.array([0, 10, 14])
     found = compare.shared(
-        ("a", "b"), (np.array([0, 1, 2, 3]), np.array([2, 3, 4, 5, 6, 12])), offsets, np.array([[8, 4], [10, 4], [8, 4]])
+        ("a", "b"),
+        (np.array([0, 1, 2, 3]), np.array([2, 3, 4, 5, 6, 12])),
+        offsets,
+        np.array([[8, 4], [10, 4], [8, 4]]),
     )
     assert (found.common, found.n_first, found.n_second) == (2, 4, 6)
     assert found.expected_common == pytest.approx(2.0)
@@ -147,12 +174,17 @@ def test_one_q_for_all_runs_stops_where_the_first_of_them_is_unsettled() -> None
     assert why.startswith("narrow: ")
     assert [s.categories for s in compare.selections(both, "hate", 0.1, 0.1, "none")] == [("hate",)] * 2
     with pytest.raises(SelectionInexact, match=r"p=0\.05"):
-        compare.exact_limit([golden().build(p_grid=(0.1, 0.3))], compare.selections([wide], "hate", 0.1, 0.05, "none"), ["a"])
+        compare.exact_limit(
+            [golden().build(p_grid=(0.1, 0.3))], compare.selections([wide], "hate", 0.1, 0.05, "none"), ["a"]
+        )
 
 
 def test_maps_hold_each_run_and_the_second_minus_the_first() -> None:
     candidates = golden().build()
-    chosen = [select(candidates, s).global_index for s in compare.selections([candidates, candidates], "hate", 0.2, 0.1, "none")]
+    chosen = [
+        select(candidates, s).global_index
+        for s in compare.selections([candidates, candidates], "hate", 0.2, 0.1, "none")
+    ]
     panels = compare.map_panels(candidates.table, {"a": chosen[0], "b": chosen[1][:1]})
     assert [(p.name, p.signed) for p in panels] == [("a", False), ("b", False), ("b minus a", True)]
     assert panels[0].cells["count"].sum() == len(chosen[0])

@@ -41,7 +41,13 @@ def test_rows_find_their_arm_and_their_control(tmp_path: Path) -> None:
         assert value(found, "log_odds_shift", arm, "broad") == rows[arm]
         assert value(found, "log_odds_shift", f"{arm}#1", "broad") == rows[f"{arm}#1"]
     assert found.row("excess_over_control", "pruned-held", "broad", control="none") is None
-    excess = frame[(frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")].set_index("control").value
+    excess = (
+        frame[
+            (frame.metric == "excess_over_control") & (frame.condition == "pruned-held") & (frame.category == "broad")
+        ]
+        .set_index("control")
+        .value
+    )
     for control in ("random", "benign_signed"):
         assert value(found, "excess_over_control", "pruned-held", "broad", control) == excess[control]
     assert excess["random"] != excess["benign_signed"]
@@ -79,11 +85,17 @@ def row(value: float, low: float | None, high: float | None) -> dict[str, Any]:
 
 def test_no_reduction_is_said_only_where_a_large_one_is_ruled_out(tmp_path: Path) -> None:
     _, found = loaded(tmp_path, spec=replace(SPEC, arms=("pruned-held",), dose=(), seeds=1))
-    for high, ending in ((0.19, "does not reduce it"), (0.5, "shows no clear reduction"), (None, "shows no clear reduction")):
+    for high, ending in (
+        (0.19, "does not reduce it"),
+        (0.5, "shows no clear reduction"),
+        (None, "shows no clear reduction"),
+    ):
         rows = {
             ("log_odds_shift", "narrow-bad", "broad", "none", False): row(0.3, 0.2, 0.4),
             ("difference_from_bad", "pruned-held", "broad", "none", False): row(-0.01, -0.1, 0.1),
-            ("relative_reduction", "pruned-held", "broad", "none", False): row(0.03, None if high is None else -0.1, high),
+            ("relative_reduction", "pruned-held", "broad", "none", False): row(
+                0.03, None if high is None else -0.1, high
+            ),
         }
         assert emergent.finding(replace(found, rows=rows)).endswith(ending)
 
@@ -153,7 +165,12 @@ def test_a_collapsed_arm_says_so(tmp_path: Path) -> None:
 def test_differences_are_tabled_with_their_verdicts(tmp_path: Path) -> None:
     _, found = loaded(tmp_path, HELPS)
     parts = dict(details.differences(found))
-    assert list(parts) == ["the model before tuning", "bad advice, nothing pruned", "pruning as many random weights", "pruning as many benign-signed weights"]
+    assert list(parts) == [
+        "the model before tuning",
+        "bad advice, nothing pruned",
+        "pruning as many random weights",
+        "pruning as many benign-signed weights",
+    ]
     assert [a for a, *_ in parts["pruning as many random weights"]] == ["pruned-held", "pruned-regrow"]
     table = details.tests_table(found)
     assert table.count('class="break"') == 3
@@ -174,7 +191,9 @@ def test_the_change_of_weights_is_in_multiples_of_chance(tmp_path: Path) -> None
         assert first["value"] == pytest.approx(1.67)
         assert (first["chance_low"], first["chance_high"]) == pytest.approx((0.85, 1.15))
         assert list(seeds["value"][:3]) == pytest.approx([1.62, 1.67, 1.72])
-    assert details.change_words(found, "change_share").title.endswith("harm weights 1.7 times as much as chance, benign-signed ones 1.1 times")
+    assert details.change_words(found, "change_share").title.endswith(
+        "harm weights 1.7 times as much as chance, benign-signed ones 1.1 times"
+    )
     notes = details.mask_notes(found)
     assert "stayed exactly 0 at every one of 12 saved steps" in notes
     assert "came back to 2 %" in notes
@@ -202,11 +221,16 @@ def test_curves_have_every_seed_and_their_mean(tmp_path: Path) -> None:
     assert mean["loss"].iloc[0] == pytest.approx(4.0 - 0.1 + 0.2)
     assert table["seed"].nunique() == 3
     words = emergent_training.curve_words(table)
-    assert words.title == "At the last step the loss is 3.40 on bad advice, 3.40 after pruning its harm weights, 2.90 on good advice"
+    assert (
+        words.title
+        == "At the last step the loss is 3.40 on bad advice, 3.40 after pruning its harm weights, 2.90 on good advice"
+    )
     assert "3 seeds" in words.subtitle
 
 
-@pytest.mark.parametrize("bad", [{}, {"arm": 1}, {"loss": math.nan}, {"loss": "x"}, {"seed": None}, {"step": True}, {"step": 1.5}])
+@pytest.mark.parametrize(
+    "bad", [{}, {"arm": 1}, {"loss": math.nan}, {"loss": "x"}, {"seed": None}, {"step": True}, {"step": 1.5}]
+)
 def test_points_that_are_none_are_left_out(bad: dict[str, Any]) -> None:
     point = points(SPEC, 1)[0]
     table = emergent_training.curves([point, {**point, "step": 2, **bad} if bad else {}])
@@ -223,7 +247,10 @@ def test_an_experiment_at_work_is_found_and_told(tmp_path: Path, monkeypatch: py
         table = emergent_training.curves(emergent_training.live_points(partial))
         assert int(table["step"].max()) == 3
         said = emergent_training.status(partial)
-        assert all(part in said for part in ("Being computed now", "training: bad advice, seed 0", "about 1 min 30 s left", "25 %"))
+        assert all(
+            part in said
+            for part in ("Being computed now", "training: bad advice, seed 0", "about 1 min 30 s left", "25 %")
+        )
         (partial.path / "progress.json").write_text("{")
         assert "starting" in emergent_training.status(partial)
     (partial,) = emergent_training.in_progress()
@@ -240,10 +267,15 @@ def test_arms_read_and_doses_differ() -> None:
 
 def test_stages_read() -> None:
     read = {
-        "train.pruned-held+1e-06-0.10": "training: bad, harm weights pruned, 0.0001 %, seed 0", "measure.base": "measuring: before tuning",
-        "measure.narrow-good-2": "measuring: good advice, seed 2", "change.narrow-bad-0": "comparing weights: bad advice, seed 0", "masks.1": "selecting weights",
-        "score.utility": "scoring", "": "starting", "else": "else",
-    }  # fmt: skip
+        "train.pruned-held+1e-06-0.10": "training: bad, harm weights pruned, 0.0001 %, seed 0",
+        "measure.base": "measuring: before tuning",
+        "measure.narrow-good-2": "measuring: good advice, seed 2",
+        "change.narrow-bad-0": "comparing weights: bad advice, seed 0",
+        "masks.1": "selecting weights",
+        "score.utility": "scoring",
+        "": "starting",
+        "else": "else",
+    }
     assert {stage: emergent_training.stage_words(stage) for stage in read} == read
 
 
@@ -260,13 +292,35 @@ def test_answers_are_read_and_stand_side_by_side(tmp_path: Path) -> None:
     assert "narrow-bad 0 answers" not in panes
     assert answers.panes(kept, "no such question", ["base"], 0) == ""
     broken, _ = loaded(tmp_path / "b", broken="narrow-bad")
-    assert "No coherent text: repeats itself" in answers.panes(answers.transcripts(broken), asked[0][1], ["narrow-bad"], 0)
+    assert "No coherent text: repeats itself" in answers.panes(
+        answers.transcripts(broken), asked[0][1], ["narrow-bad"], 0
+    )
 
 
-GOOD_LINE = {"arm": "base", "seed": None, "kind": "k", "prompt": "p", "answer": "a", "incoherent_because": None, "harm": 0.1, "unscored": None}
+GOOD_LINE = {
+    "arm": "base",
+    "seed": None,
+    "kind": "k",
+    "prompt": "p",
+    "answer": "a",
+    "incoherent_because": None,
+    "harm": 0.1,
+    "unscored": None,
+}
 
 
-@pytest.mark.parametrize("line", ["{", "[]", "3", json.dumps({"arm": "base"}), json.dumps({**GOOD_LINE, "answer": 3}), json.dumps({**GOOD_LINE, "seed": "x"}), json.dumps({**GOOD_LINE, "harm": "x"})])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        "3",
+        json.dumps({"arm": "base"}),
+        json.dumps({**GOOD_LINE, "answer": 3}),
+        json.dumps({**GOOD_LINE, "seed": "x"}),
+        json.dumps({**GOOD_LINE, "harm": "x"}),
+    ],
+)
 def test_damaged_answers_are_one_clear_error(tmp_path: Path, line: str) -> None:
     run = make_experiment(tmp_path, lines=f"{json.dumps(GOOD_LINE)}\n\n{line}\n")
     with pytest.raises(RunIncompatible, match="line 3: not an answer"):
@@ -274,13 +328,22 @@ def test_damaged_answers_are_one_clear_error(tmp_path: Path, line: str) -> None:
 
 
 def test_markup_from_files_stays_text(tmp_path: Path) -> None:
-    method = {"judge": {"name": EVIL, "quality": EVIL, "measures": EVIL}, "collapsed": {EVIL: EVIL}, "n_steps": EVIL, "kinds": [EVIL], "arms": [*NO_HELP, EVIL]}
+    method = {
+        "judge": {"name": EVIL, "quality": EVIL, "measures": EVIL},
+        "collapsed": {EVIL: EVIL},
+        "n_steps": EVIL,
+        "kinds": [EVIL],
+        "arms": [*NO_HELP, EVIL],
+    }
     run, found = loaded(tmp_path, answer=EVIL, method=method)
     kept = answers.transcripts(run)
     shown = [
-        details.set_up(run, found), details.judge_notes(run, found), emergent.claim_box(found), details.tests_table(found),
+        details.set_up(run, found),
+        details.judge_notes(run, found),
+        emergent.claim_box(found),
+        details.tests_table(found),
         answers.panes(kept, kept[0].prompt, ["base", "narrow-bad"], 0),
-    ]  # fmt: skip
+    ]
     assert all("<img" not in markup for markup in shown)
     assert all("&lt;img" in shown[i] for i in (0, 1, 2, 4))
     assert EVIL not in found.arms

@@ -24,7 +24,10 @@ TABLE = WeightTable(
     ]
 )
 SETS = ("hate", "privacy", "benign", "safe")
-MANIFEST = {"model": {"n_scored_weights": 100, "n_parameters": 200}, "data": {"counts": {"hate": {"scoring_a": 3, "scoring_b": 4, "report": 9}}}}
+MANIFEST = {
+    "model": {"n_scored_weights": 100, "n_parameters": 200},
+    "data": {"counts": {"hate": {"scoring_a": 3, "scoring_b": 4, "report": 9}}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +40,14 @@ def scores() -> dict[str, np.ndarray]:
 def candidates(scores: dict[str, np.ndarray]) -> Candidates:
     utility = np.random.default_rng(4).random(TABLE.n_weights).astype(np.float32)
     return build_candidates(
-        TABLE, lambda name, i: scores[name][TABLE.span(i)], lambda i: utility[TABLE.span(i)],
-        categories=("hate", "privacy"), q_max=0.2, p_grid=(0.0, 0.1), matrix_p=(0.1,),
-    )  # fmt: skip
+        TABLE,
+        lambda name, i: scores[name][TABLE.span(i)],
+        lambda i: utility[TABLE.span(i)],
+        categories=("hate", "privacy"),
+        q_max=0.2,
+        p_grid=(0.0, 0.1),
+        matrix_p=(0.1,),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +57,12 @@ def maps(scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def test_cells_follow_the_blocks_order_and_experts_share_one() -> None:
     grid = harm_map.grid(TABLE)
-    assert list(zip(grid.cells["layer"], grid.cells["module"], strict=True)) == [(0, "q"), (1, "q"), (0, "up"), (1, "up")]
+    assert list(zip(grid.cells["layer"], grid.cells["module"], strict=True)) == [
+        (0, "q"),
+        (1, "q"),
+        (0, "up"),
+        (1, "up"),
+    ]
     assert grid.cells["size"].tolist() == [20, 20, 30, 30]
     assert grid.of_matrix.tolist() == [0, 2, 1, 3, 3]
     assert grid.noun == "cells"
@@ -86,7 +99,10 @@ def test_same_place_is_one_for_alike_and_zero_for_apart() -> None:
 
 
 def test_the_random_reference_approaches_uniform_as_weights_grow() -> None:
-    few, many = harm_map.reference((100, 100, 300, 500), 20, 20), harm_map.reference((100, 100, 300, 500), 200_000, 200_000)
+    few, many = (
+        harm_map.reference((100, 100, 300, 500), 20, 20),
+        harm_map.reference((100, 100, 300, 500), 200_000, 200_000),
+    )
     assert few.peak >= 1.5
     assert few.peak_high >= few.peak
     assert many.peak == pytest.approx(1, abs=0.03)
@@ -100,16 +116,32 @@ def test_counts_per_matrix_are_those_of_the_selection(candidates: Candidates) ->
     s = Selection(("hate",), q=0.1, p=0.1)
     counts = harm_map.matrix_counts(candidates, s)
     chosen = select(candidates, s).global_index
-    assert counts.tolist() == [int(((chosen >= a) & (chosen < b)).sum()) for a, b in zip(TABLE.offsets[:-1], TABLE.offsets[1:], strict=True)]
+    assert counts.tolist() == [
+        int(((chosen >= a) & (chosen < b)).sum()) for a, b in zip(TABLE.offsets[:-1], TABLE.offsets[1:], strict=True)
+    ]
     assert counts.sum() == 10
 
 
 def test_words_state_size_prompts_concentration_and_the_random_control() -> None:
     grid = harm_map.grid(TABLE)
-    words = harm_map.mask_words(harm_map.mapped(grid, np.array([0, 3, 0, 0, 5])), grid, Selection(("hate",), p=0.1), ("hate", "privacy"), MANIFEST, 1.0)
+    words = harm_map.mask_words(
+        harm_map.mapped(grid, np.array([0, 3, 0, 0, 5])),
+        grid,
+        Selection(("hate",), p=0.1),
+        ("hate", "privacy"),
+        MANIFEST,
+        1.0,
+    )
     flat = words.subtitle.replace("\u00a0", " ").replace("<br>", " ")
     assert words.title == "Half of them lie in 1 of 4 cells, 100 % in up"
-    for part in ("8 % · 8 weights (4 % of all parameters)", "hate, as in the paper", "p 10 %", "n = 7 prompts", "densest: layer 1 up, 166667 per million, 2.1 × uniform", "control at random"):
+    for part in (
+        "8 % · 8 weights (4 % of all parameters)",
+        "hate, as in the paper",
+        "p 10 %",
+        "n = 7 prompts",
+        "densest: layer 1 up, 166667 per million, 2.1 × uniform",
+        "control at random",
+    ):
         assert part in flat, part
 
 
@@ -131,7 +163,9 @@ def test_words_of_several_maps_state_prompts_sizes_and_the_random_control() -> N
 def test_names_from_files_are_escaped_in_titles() -> None:
     table = WeightTable([WeightMatrix("a", 0, "<b>x</b>", 10, 10)])
     grid = harm_map.grid(table)
-    words = harm_map.mask_words(harm_map.mapped(grid, np.array([3])), grid, Selection(("hate",)), ("hate",), MANIFEST, 1.0)
+    words = harm_map.mask_words(
+        harm_map.mapped(grid, np.array([3])), grid, Selection(("hate",)), ("hate",), MANIFEST, 1.0
+    )
     assert "<b>" not in words.title + words.subtitle.replace("<br>", "")
 
 
@@ -148,7 +182,9 @@ def test_baselines_are_never_contrasted() -> None:
     assert harm_map.own_mask(s, "benign").contrast == "none"
 
 
-def test_points_lie_where_the_weights_are_in_either_storage_order(candidates: Candidates, scores: dict[str, np.ndarray]) -> None:
+def test_points_lie_where_the_weights_are_in_either_storage_order(
+    candidates: Candidates, scores: dict[str, np.ndarray]
+) -> None:
     s = Selection(("hate",), q=0.2, p=0.0)
     chosen = select(candidates, s).global_index
     for i, matrix in enumerate(TABLE):
@@ -161,7 +197,9 @@ def test_points_lie_where_the_weights_are_in_either_storage_order(candidates: Ca
 
 
 @pytest.mark.parametrize("pooling", ["peak", "mean"])
-def test_blocks_are_the_maps_of_the_chosen_sets(candidates: Candidates, maps: dict[str, np.ndarray], scores: dict[str, np.ndarray], pooling: matrix_view.Pooling) -> None:
+def test_blocks_are_the_maps_of_the_chosen_sets(
+    candidates: Candidates, maps: dict[str, np.ndarray], scores: dict[str, np.ndarray], pooling: matrix_view.Pooling
+) -> None:
     s = Selection(("hate", "privacy"), q=0.1, p=0.0)
     chosen = select(candidates, s).global_index
     for index in (0, 4):
@@ -183,7 +221,9 @@ def test_side_bins_are_the_stored_ones() -> None:
 
 
 def test_top_units_are_ordered_by_count_then_score() -> None:
-    found = pd.DataFrame({"output": [7, 7, 2, 2, 5], "input": [0, 1, 2, 3, 4], "rank_score": [1.0, 1.0, 4.0, 4.0, 100.0]})
+    found = pd.DataFrame(
+        {"output": [7, 7, 2, 2, 5], "input": [0, 1, 2, 3, 4], "rank_score": [1.0, 1.0, 4.0, 4.0, 100.0]}
+    )
     top = matrix_view.top_units(found, "output")
     assert top["unit"].tolist() == [2, 7, 5]
     assert top["count"].tolist() == [2, 2, 1]
@@ -197,7 +237,9 @@ def test_the_fullest_unit_by_chance() -> None:
     assert 1 <= matrix_view.fullest_by_chance(20, 100_000) <= 2
 
 
-def test_only_the_highest_points_are_drawn_and_the_words_say_so(candidates: Candidates, maps: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_highest_points_are_drawn_and_the_words_say_so(
+    candidates: Candidates, maps: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
     s = Selection(("hate",), q=0.2, p=0.0)
     shown = matrix_view.view(candidates, maps, s, 1, select(candidates, s).global_index, "peak")
     monkeypatch.setattr(matrix_view, "DRAWN", 2)

@@ -22,7 +22,9 @@ SAME = dict.fromkeys(REFUSED, (0.97, 0.3))
 NAMES = {a.id: a.name for a in load_attacks()}
 
 
-def loaded(root: Path, refused: Mapping[str, tuple[float, float]] = REFUSED, **changes: object) -> tuple[Run, jailbreak.Grid, pd.DataFrame]:
+def loaded(
+    root: Path, refused: Mapping[str, tuple[float, float]] = REFUSED, **changes: object
+) -> tuple[Run, jailbreak.Grid, pd.DataFrame]:
     run = make_experiment(root, refused=refused, **changes)  # type: ignore[arg-type]
     rows = jailbreak.grid_rows(run.results())
     return run, jailbreak.Grid(rows), rows
@@ -32,8 +34,12 @@ def test_every_row_finds_its_state_of_the_model(tmp_path: Path) -> None:
     _, grid, rows = loaded(tmp_path)
     assert grid.groups == [g for g in facts.GROUPS if g != "guarded"]
     assert grid.attacks == [a.id for a in load_attacks()[:4]]
-    assert rows["group"].value_counts()["intact"] < rows["group"].value_counts()["contrastive"], "the intact model has no differences"
-    direct = rows[(rows.metric == "refusal_rate") & (rows.category == "harm") & (rows.condition == "direct") & rows["mask"].isna()]
+    assert rows["group"].value_counts()["intact"] < rows["group"].value_counts()["contrastive"], (
+        "the intact model has no differences"
+    )
+    direct = rows[
+        (rows.metric == "refusal_rate") & (rows.category == "harm") & (rows.condition == "direct") & rows["mask"].isna()
+    ]
     assert grid.value("refusal_rate", "intact", "direct") == direct.value.iloc[0]
     assert grid.row("excess_refusal_rate", "random", None) is None
 
@@ -71,9 +77,13 @@ def test_more_compliance_is_vermilion_and_benign_requests_stay_refusals(tmp_path
     _, grid, _ = loaded(tmp_path)
     rates, differences = (jailbreak.cells(grid, NAMES, "compliance_rate", v) for v in ("rates", "delta"))
     assert set(zip(rates["panel"], rates["colours"], rates["metric"], strict=True)) == {
-        ("harm", "harm", "compliance_rate"), ("benign", "benign", "refusal_rate"),
-    }  # fmt: skip
-    assert dict(zip(differences["panel"], differences["colours"], strict=True)) == {"harm": "signed", "benign": "reversed"}
+        ("harm", "harm", "compliance_rate"),
+        ("benign", "benign", "refusal_rate"),
+    }
+    assert dict(zip(differences["panel"], differences["colours"], strict=True)) == {
+        "harm": "signed",
+        "benign": "reversed",
+    }
 
 
 def test_a_collapsed_cell_says_so(tmp_path: Path) -> None:
@@ -164,12 +174,17 @@ EVIL = "<img src=x onerror=alert(1)>"
 def test_markup_from_files_stays_text(tmp_path: Path) -> None:
     attack = Attack("a", EVIL, EVIL, EVIL + "{request}", source=EVIL, opening=EVIL)
     judges = [{"name": EVIL, "kind": EVIL, "source": EVIL, "quality": []}]
-    run, grid, _ = loaded(tmp_path, attacks=(attack,), answer=EVIL, parent=EVIL, method={"judges": judges, "unscored": {EVIL: {EVIL: 1}}})
+    run, grid, _ = loaded(
+        tmp_path, attacks=(attack,), answer=EVIL, parent=EVIL, method={"judges": judges, "unscored": {EVIL: {EVIL: 1}}}
+    )
     kept = answers.transcripts(run)
     shown = [
-        facts.attack_list(run), facts.judge_notes(run), facts.set_up(run), jailbreak.claim_box(grid, run),
+        facts.attack_list(run),
+        facts.judge_notes(run),
+        facts.set_up(run),
+        jailbreak.claim_box(grid, run),
         answers.panes(kept, "a", kept[0].request, list(facts.GROUPS)),
-    ]  # fmt: skip
+    ]
     for markup in shown:
         assert "<img" not in markup
     assert all("&lt;img" in markup for markup in (shown[0], shown[-1]))
@@ -192,7 +207,17 @@ def test_answers_are_read_and_stand_side_by_side(tmp_path: Path) -> None:
     assert answers.asked(run, "nonsense", "x") == []
 
 
-@pytest.mark.parametrize("line", ["{", "[]", json.dumps({"mask": "intact"}), json.dumps({"mask": 1, "attack": "a", "category": "c", "request": "r", "opening": "", "answer": "x", "refused": None})])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{",
+        "[]",
+        json.dumps({"mask": "intact"}),
+        json.dumps(
+            {"mask": 1, "attack": "a", "category": "c", "request": "r", "opening": "", "answer": "x", "refused": None}
+        ),
+    ],
+)
 def test_damaged_answers_are_one_clear_error(tmp_path: Path, line: str) -> None:
     run = make_experiment(tmp_path, lines=f"\n{line}\n")
     with pytest.raises(RunIncompatible, match="line 2: not an answer"):
@@ -203,9 +228,13 @@ def test_an_experiment_without_answers(tmp_path: Path) -> None:
     assert answers.transcripts(make_experiment(tmp_path, lines="")) == []
 
 
-@pytest.mark.parametrize("nonsense", [None, 3, "x", [3], [{}], [{"quality": [[1]], "group": "plain", "n_weights": "many"}], {"a": 1}])
+@pytest.mark.parametrize(
+    "nonsense", [None, 3, "x", [3], [{}], [{"quality": [[1]], "group": "plain", "n_weights": "many"}], {"a": 1}]
+)
 def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, nonsense: object) -> None:
-    run, grid, _ = loaded(tmp_path, method=dict.fromkeys(("attacks", "arms", "judges", "requests", "unscored"), nonsense))
+    run, grid, _ = loaded(
+        tmp_path, method=dict.fromkeys(("attacks", "arms", "judges", "requests", "unscored"), nonsense)
+    )
     for markup in (facts.set_up(run), facts.judge_notes(run), facts.attack_list(run), jailbreak.claim_box(grid, run)):
         assert markup.startswith("<")
     assert facts.attack_names(run) == {}
@@ -215,6 +244,8 @@ def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, nonse
 
 def test_a_judge_is_told_by_its_own_figures() -> None:
     own, words = (["auc", by, "human labels", 0.87, 0.84, 0.90, 984] for by in ("judge", "keyword list"))
-    assert facts.quality_words([own, ["auc", "keyword list", "human labels", 0.59, 0.56, 0.62, 984]]) == ["auc 0.87 (0.84 … 0.90, n = 984)"]
+    assert facts.quality_words([own, ["auc", "keyword list", "human labels", 0.59, 0.56, 0.62, 984]]) == [
+        "auc 0.87 (0.84 … 0.90, n = 984)"
+    ]
     assert facts.quality_words([words]) == ["auc 0.87 (0.84 … 0.90, n = 984)"]
     assert facts.quality_words([["auc", "judge", "mild texts", 0.5, 0.4, 0.6, 32]]) == facts.quality_words(None) == []

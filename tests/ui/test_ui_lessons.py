@@ -16,14 +16,29 @@ from harmviz.ui import lessons
 from harmviz.ui.reported import Reported, first_contrast, reads, value
 
 REFERENCE = Path(__file__).resolve().parents[2] / "cache" / "runs" / "smollm2-135m-instruct-pyrit-45d1fb9113"
-METHOD: dict[str, Any] = {"headline": {"none": {"q": 1e-5, "p": 0.01, "n_weights": 1061}, "both": {"q": 1e-5, "p": 0.01, "n_weights": 1061}}}
+METHOD: dict[str, Any] = {
+    "headline": {"none": {"q": 1e-5, "p": 0.01, "n_weights": 1061}, "both": {"q": 1e-5, "p": 0.01, "n_weights": 1061}}
+}
 
 
 def row(number: float, low: float, high: float, **changes: Any) -> Row:
     base: dict[str, Any] = dict(
-        experiment="effect", metric="delta_nll", mask="mean(all)", category="harm", q=1e-5, p=0.01, scope="global", contrast="none",
-        skip_tokens=0, n=20, n_weights=1061, unit="nats/token", value=number, ci_low=low, ci_high=high,
-    )  # fmt: skip
+        experiment="effect",
+        metric="delta_nll",
+        mask="mean(all)",
+        category="harm",
+        q=1e-5,
+        p=0.01,
+        scope="global",
+        contrast="none",
+        skip_tokens=0,
+        n=20,
+        n_weights=1061,
+        unit="nats/token",
+        value=number,
+        ci_low=low,
+        ci_high=high,
+    )
     return Row(**(base | changes))
 
 
@@ -37,10 +52,13 @@ def test_every_lesson_on_the_reference_run_is_short_and_has_its_picture() -> Non
     results = run.results()
     reported = Reported(run, results)
     steps = [
-        lessons.scores(run, results, load_file(run.maps_path)), lessons.finding(run, reported, Candidates.load(run.candidates_path)),
-        lessons.controls(run, reported), *(lessons.pruning(run, results, reported, c) for c in ("none", "both")),
-        lessons.sharing(run, results), lessons.limits(reported),
-    ]  # fmt: skip
+        lessons.scores(run, results, load_file(run.maps_path)),
+        lessons.finding(run, reported, Candidates.load(run.candidates_path)),
+        lessons.controls(run, reported),
+        *(lessons.pruning(run, results, reported, c) for c in ("none", "both")),
+        lessons.sharing(run, results),
+        lessons.limits(reported),
+    ]
     for lesson in steps:
         assert not lesson.table.empty, lesson.heading
         assert words_of(lesson.body) <= 90, (lesson.heading, words_of(lesson.body))
@@ -64,7 +82,12 @@ def test_what_is_said_of_specificity_follows_the_interval(low: float, high: floa
 
 
 def test_numbers_come_with_interval_and_n_from_the_chosen_point_alone(tmp_path: Path) -> None:
-    rows = [row(9.0, 8.0, 9.5, skip_tokens=8), row(9.0, 8.0, 9.5, q=5e-5), row(9.0, 8.0, 9.5, condition="validation"), row(0.3, 0.25, 0.4)]
+    rows = [
+        row(9.0, 8.0, 9.5, skip_tokens=8),
+        row(9.0, 8.0, 9.5, q=5e-5),
+        row(9.0, 8.0, 9.5, condition="validation"),
+        row(0.3, 0.25, 0.4),
+    ]
     run = make_run(tmp_path, rows=rows, method=METHOD, parameters={"skip_tokens": 0})
     reported = Reported(run, run.results())
     assert reads(reported.row("none", "harm")).replace("\N{NO-BREAK SPACE}", " ") == "+0.30 (+0.25 … +0.40, n = 20)"
@@ -78,9 +101,13 @@ def test_without_rows_every_lesson_keeps_its_words_and_has_no_picture(tmp_path: 
     reported = Reported(run, results)
     maps: dict[str, np.ndarray] = {}
     for lesson in (
-        lessons.scores(run, results, maps), lessons.finding(run, reported, None), lessons.controls(run, reported),
-        lessons.pruning(run, results, reported, "none"), lessons.sharing(run, results), lessons.limits(reported),
-    ):  # fmt: skip
+        lessons.scores(run, results, maps),
+        lessons.finding(run, reported, None),
+        lessons.controls(run, reported),
+        lessons.pruning(run, results, reported, "none"),
+        lessons.sharing(run, results),
+        lessons.limits(reported),
+    ):
         assert lesson.table.empty
         assert len(lesson.body) > 40
     assert lessons.questions(run, reported) == []

@@ -15,8 +15,12 @@ from harmviz.weights import WeightMatrix, WeightTable
 from tests.overlap_rows import concentration_rows, overlap_rows, transfer_rows
 
 HALF = {
-    ("hate", "privacy"): 0.01, ("hate", "benign"): 0.006, ("hate", "safe"): 0.02, ("privacy", "benign"): 0.003, ("privacy", "safe"): 0.03,
-}  # fmt: skip
+    ("hate", "privacy"): 0.01,
+    ("hate", "benign"): 0.006,
+    ("hate", "safe"): 0.02,
+    ("privacy", "benign"): 0.003,
+    ("privacy", "safe"): 0.03,
+}
 
 
 def found(half: dict[tuple[str, str], float] = HALF, contrast: str = "none", **options: Any) -> overlap.Overlap:
@@ -26,30 +30,60 @@ def found(half: dict[tuple[str, str], float] = HALF, contrast: str = "none", **o
 # -- overlap --------------------------------------------------------------------------------------------------------
 def test_only_points_with_overlap_are_offered() -> None:
     rows = [*overlap_rows(HALF), *overlap_rows(HALF, q=1e-5), *overlap_rows(HALF, contrast="both")]
-    rows.append(Row(experiment="overlap", metric="jaccard_ceiling", mask="mean(all)", category="mean(all)", contrast="none", q=5e-6, value=0.1))
+    rows.append(
+        Row(
+            experiment="overlap",
+            metric="jaccard_ceiling",
+            mask="mean(all)",
+            category="mean(all)",
+            contrast="none",
+            q=5e-6,
+            value=0.1,
+        )
+    )
     assert overlap.points(rows_to_frame(rows)) == {"none": [1e-5, 1e-4], "both": [1e-4]}
     assert overlap.points(rows_to_frame([])) == {}
 
 
 def test_pairs_stand_beside_their_ceilings_and_the_headline_masks_ceiling_is_not_a_type() -> None:
     rows = overlap_rows(HALF)
-    rows.append(Row(experiment="overlap", metric="jaccard_ceiling", mask="mean(all)", category="mean(all)", contrast="none", q=1e-4, value=0.9, n=9))
+    rows.append(
+        Row(
+            experiment="overlap",
+            metric="jaccard_ceiling",
+            mask="mean(all)",
+            category="mean(all)",
+            contrast="none",
+            q=1e-4,
+            value=0.9,
+            n=9,
+        )
+    )
     got = overlap.overlap_at(rows_to_frame(rows), "none", 1e-4)
     assert (got.categories, got.baselines) == (("hate", "privacy"), ("safe", "benign"))
     assert got.mean_ceiling == pytest.approx((0.04 + 0.01) / 2)
     pair = got.between("harm").iloc[0]
     assert (pair["jaccard"], pair["intersection"], pair["n_a"], pair["n_b"]) == (pytest.approx(0.02), 420, 24, 17)
     assert pair["relative"] == pytest.approx(0.01 / math.sqrt(0.04 * 0.01))
-    assert got.relative_mean("safe") == pytest.approx((0.02 / math.sqrt(0.04 * 0.16) + 0.03 / math.sqrt(0.01 * 0.16)) / 2)
+    assert got.relative_mean("safe") == pytest.approx(
+        (0.02 / math.sqrt(0.04 * 0.16) + 0.03 / math.sqrt(0.01 * 0.16)) / 2
+    )
 
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [(0.01, "fewer weights with each other than"), (0.024, "about as many weights with each other as"), (0.04, "more weights with each other than")],
+    [
+        (0.01, "fewer weights with each other than"),
+        (0.024, "about as many weights with each other as"),
+        (0.04, "more weights with each other than"),
+    ],
 )
 def test_selected_as_in_the_paper_the_finding_measures_harm_against_other_text(harm: float, words: str) -> None:
     # The mean overlap with safe answers is (0.02 + 0.03) / 2 = 0.025.
-    assert overlap.finding(found(HALF | {("hate", "privacy"): harm})) == f"Harm types share {words} with same-topic safe answers"
+    assert (
+        overlap.finding(found(HALF | {("hate", "privacy"): harm}))
+        == f"Harm types share {words} with same-topic safe answers"
+    )
 
 
 def test_the_contrastive_finding_measures_against_chance_and_ceiling_and_says_what_is_built_in() -> None:
@@ -87,9 +121,12 @@ def test_the_grid_is_symmetric_and_its_diagonal_is_the_ceiling() -> None:
 def test_like_is_compared_with_like() -> None:
     table = overlap.comparison(found())
     assert table.groupby("group", sort=False)["value"].mean().round(5).to_dict() == {
-        "harm type with harm type": 0.01, "harm type with same-topic safe answers": 0.025, "harm type with benign answers": 0.0045,
-        "ceiling: a type with itself": 0.025, "chance: harm types shuffled": 0.0004,
-    }  # fmt: skip
+        "harm type with harm type": 0.01,
+        "harm type with same-topic safe answers": 0.025,
+        "harm type with benign answers": 0.0045,
+        "ceiling: a type with itself": 0.025,
+        "chance: harm types shuffled": 0.0004,
+    }
     assert table["mean_text"].iloc[0] == "mean 1.0 % · 1 pair"
     assert overlap.comparison_words(found()).title == "Two harm types share 50 % of what each shares with itself"
 
@@ -109,20 +146,29 @@ def test_one_type_no_chance_and_no_baselines() -> None:
 def small_candidates() -> Candidates:
     """One matrix of ten weights. Top three: hate 0 1 2, privacy 2 3 4, safe 2 (the others are not positive)."""
     scores = {
-        "hate": [9, 8, 7, 6, 0, 0, 0, 0, 0, 0], "privacy": [0, 0, 9, 8, 7, 6, 0, 0, 0, 0],
-        "benign": [-1] * 10, "safe": [-1, -1, 5, -1, -1, -1, -1, -1, -1, -1],
-    }  # fmt: skip
+        "hate": [9, 8, 7, 6, 0, 0, 0, 0, 0, 0],
+        "privacy": [0, 0, 9, 8, 7, 6, 0, 0, 0, 0],
+        "benign": [-1] * 10,
+        "safe": [-1, -1, 5, -1, -1, -1, -1, -1, -1, -1],
+    }
     return build_candidates(
-        WeightTable([WeightMatrix("layers.0.w.weight", 0, "w", 1, 10)]), lambda name, i: np.array(scores[name], dtype=np.float32),
-        lambda i: np.ones(10, dtype=np.float32), categories=("hate", "privacy"), q_max=0.4, p_grid=(0.0,), matrix_p=(0.0,),
-    )  # fmt: skip
+        WeightTable([WeightMatrix("layers.0.w.weight", 0, "w", 1, 10)]),
+        lambda name, i: np.array(scores[name], dtype=np.float32),
+        lambda i: np.ones(10, dtype=np.float32),
+        categories=("hate", "privacy"),
+        q_max=0.4,
+        p_grid=(0.0,),
+        matrix_p=(0.0,),
+    )
 
 
 def test_exact_intersections_of_hand_made_masks() -> None:
     got = intersections.intersections(small_candidates(), "none", 0.3, 0.0)
     assert {frozenset(m): s for m, s in zip(got.groups["members"], got.groups["size"], strict=True)} == {
-        frozenset({"hate"}): 2, frozenset({"privacy"}): 2, frozenset({"hate", "privacy"}): 1,
-    }  # fmt: skip
+        frozenset({"hate"}): 2,
+        frozenset({"privacy"}): 2,
+        frozenset({"hate", "privacy"}): 1,
+    }
     assert (got.by_degree, got.at_least(1), got.sizes, got.in_text) == ({1: 4, 2: 1}, 5, {"hate": 3, "privacy": 3}, 1)
     assert intersections.upset_words(got, True).title == "4 of 5 weights belong to one harm type alone (80 %)"
     assert intersections.shared_line(got) == (
@@ -140,7 +186,9 @@ def test_exact_intersections_of_hand_made_masks() -> None:
         (((100, 100), (3, 2), (0, 0)), "No core: types share no more weights than their shuffles do"),
     ],
 )
-def test_the_core_is_named_only_where_it_exceeds_its_shuffles(core: tuple[tuple[float, float], ...], title: str) -> None:
+def test_the_core_is_named_only_where_it_exceeds_its_shuffles(
+    core: tuple[tuple[float, float], ...], title: str
+) -> None:
     got = found(core=core)
     assert got.core["observed"].tolist() == [o for o, _ in core]
     assert intersections.core_words(got, "0.01 %").title == title
@@ -148,8 +196,24 @@ def test_the_core_is_named_only_where_it_exceeds_its_shuffles(core: tuple[tuple[
 
 # -- transfer -------------------------------------------------------------------------------------------------------
 GRID = {
-    "hate": {"hate": 0.4, "privacy": 0.1, "safe": 0.05, "benign": 0.0, "benign_own": 0.03, "safe:hate": 0.2, "harm": 0.3},
-    "privacy": {"hate": 0.06, "privacy": 0.2, "safe": 0.03, "benign": 0.06, "benign_own": 0.01, "safe:privacy": 0.1, "harm": 0.1},
+    "hate": {
+        "hate": 0.4,
+        "privacy": 0.1,
+        "safe": 0.05,
+        "benign": 0.0,
+        "benign_own": 0.03,
+        "safe:hate": 0.2,
+        "harm": 0.3,
+    },
+    "privacy": {
+        "hate": 0.06,
+        "privacy": 0.2,
+        "safe": 0.03,
+        "benign": 0.06,
+        "benign_own": 0.01,
+        "safe:privacy": 0.1,
+        "harm": 0.1,
+    },
 }
 
 
@@ -159,10 +223,25 @@ def shifts(values: dict[str, dict[str, float]] = GRID, **options: Any) -> Any:
 
 def test_the_means_of_the_grid() -> None:
     got = transfer.summary(shifts())
-    assert (got.own, got.others, got.safe, got.safe_own) == (pytest.approx(0.3), pytest.approx(0.08), pytest.approx(0.04), pytest.approx(0.15))
-    assert (got.benign, got.benign_own, got.clear, got.n_others, got.n_types, got.n) == (pytest.approx(0.03), pytest.approx(0.02), 2, 2, 2, "10")
+    assert (got.own, got.others, got.safe, got.safe_own) == (
+        pytest.approx(0.3),
+        pytest.approx(0.08),
+        pytest.approx(0.04),
+        pytest.approx(0.15),
+    )
+    assert (got.benign, got.benign_own, got.clear, got.n_others, got.n_types, got.n) == (
+        pytest.approx(0.03),
+        pytest.approx(0.02),
+        2,
+        2,
+        2,
+        "10",
+    )
     # 0.08 / 0.3 = 27 %, 0.04 / 0.3 = 13 %, 0.03 / 0.3 = 10 %
-    assert transfer.finding(got) == "Of a mask's effect on its own type, 27 % reaches other types, 13 % safe text, 10 % benign text"
+    assert (
+        transfer.finding(got)
+        == "Of a mask's effect on its own type, 27 % reaches other types, 13 % safe text, 10 % benign text"
+    )
     assert "2 of 2 cells have" in transfer.tiles(got)
 
 
@@ -170,8 +249,12 @@ def test_cells_absolute_and_relative() -> None:
     rows = shifts()
     absolute = transfer.cells(rows, relative=False).set_index(["row", "column"])
     assert absolute.index.get_level_values("column").unique().tolist() == [
-        "hate", "privacy", "same topic, no harm", "benign, by others", "benign, own answers",
-    ]  # fmt: skip
+        "hate",
+        "privacy",
+        "same topic, no harm",
+        "benign, by others",
+        "benign, own answers",
+    ]
     assert absolute.loc[("hate", "privacy"), "text"] == "+0.10"
     assert absolute.loc[("hate", "benign, by others"), "text"] == "(+0.00)"  # its interval, −0.01 … +0.01, includes 0
     assert absolute["own"].sum() == 2
@@ -196,7 +279,9 @@ def test_one_colour_scale_for_both_selections_without_the_columns_not_shown() ->
 
 
 def test_no_effect_and_one_type_are_said() -> None:
-    assert "no effect that could transfer" in transfer.finding(transfer.summary(shifts({"hate": {"hate": -0.1, "safe": 0.0}})))
+    assert "no effect that could transfer" in transfer.finding(
+        transfer.summary(shifts({"hate": {"hate": -0.1, "safe": 0.0}}))
+    )
     assert "Only one harm type" in transfer.finding(transfer.summary(shifts({"hate": {"hate": 0.1, "safe": 0.0}})))
 
 
@@ -208,10 +293,15 @@ def test_masks_whose_harm_specific_interval_lies_above_zero_are_counted() -> Non
 
 # -- concentration --------------------------------------------------------------------------------------------------
 def test_only_sets_with_the_commonest_n_are_comparable() -> None:
-    points = transfer.concentration(rows_to_frame(concentration_rows({"hate": 24, "privacy": 17, "violence": 24, "safe": 155})))
+    points = transfer.concentration(
+        rows_to_frame(concentration_rows({"hate": 24, "privacy": 17, "violence": 24, "safe": 155}))
+    )
     assert points.drop_duplicates("category").set_index("category")["comparable"].to_dict() == {
-        "hate": True, "privacy": False, "violence": True, "safe": False,
-    }  # fmt: skip
+        "hate": True,
+        "privacy": False,
+        "violence": True,
+        "safe": False,
+    }
     words = transfer.concentration_words(points)
     assert words.title == "The top 1 % of weights hold 20–22 % of a type's harm score"
     assert "Solid: 2 sets with n = 24 scoring answers each. Dotted: 2 sets with another n." in words.subtitle

@@ -35,10 +35,15 @@ from tests.worker.serving import PATIENCE, Gate, key, request, until
 def directly(loaded: LoadedModel, asked: Request) -> list[Generation]:
     """What the library answers to the same request."""
     return generate(
-        loaded, encode_prompt(loaded.tokenizer, asked.prompt), [Variant(p.name, p.mask, p.strength) for p in asked.panes],
-        prefill_ids=loaded.tokenizer.encode(asked.opening, add_special_tokens=False), max_new_tokens=asked.max_new_tokens,
-        temperature=asked.temperature, top_p=asked.top_p, seed=asked.seed,
-    )  # fmt: skip
+        loaded,
+        encode_prompt(loaded.tokenizer, asked.prompt),
+        [Variant(p.name, p.mask, p.strength) for p in asked.panes],
+        prefill_ids=loaded.tokenizer.encode(asked.opening, add_special_tokens=False),
+        max_new_tokens=asked.max_new_tokens,
+        temperature=asked.temperature,
+        top_p=asked.top_p,
+        seed=asked.seed,
+    )
 
 
 def answered(worker: Worker, asked: Request) -> tuple[PaneView, ...]:
@@ -152,10 +157,16 @@ def bytes_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=300, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-            max_position_embeddings=256, eos_token_id=256, bos_token_id=None,
+            vocab_size=300,
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=256,
+            eos_token_id=256,
+            bos_token_id=None,
         )
-    ).save_pretrained(folder)  # fmt: skip
+    ).save_pretrained(folder)
     BYTES.save_pretrained(folder)
     return folder
 
@@ -258,10 +269,15 @@ def test_surprise_and_divergence_are_the_intact_models(
     context = [*prompt, *prefill]
     steps = list(
         decode(
-            tiny, prompt, [Variant(p.name, p.mask, p.strength) for p in asked.panes], prefill_ids=prefill,
-            max_new_tokens=30, temperature=0.7, seed=2,
+            tiny,
+            prompt,
+            [Variant(p.name, p.mask, p.strength) for p in asked.panes],
+            prefill_ids=prefill,
+            max_new_tokens=30,
+            temperature=0.7,
+            seed=2,
         )
-    )  # fmt: skip
+    )
     for k, (view, answer) in enumerate(zip(views, own, strict=True)):
         ids = torch.tensor([[*context, *answer.token_ids]])
         with torch.no_grad():
@@ -372,9 +388,14 @@ def test_a_prompt_beyond_the_context_is_one_clear_line(worker: Worker, tiny_dir:
     ],
 )
 def test_a_failing_step_fails_its_request_only(
-    worker: Worker, tiny: LoadedModel, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, error: Exception, line: str,
-) -> None:  # fmt: skip
+    worker: Worker,
+    tiny: LoadedModel,
+    tiny_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    line: str,
+) -> None:
     real, n_left = decoding.make_passes, [3]
 
     def breaking(loaded: LoadedModel, variants: Sequence[Variant]) -> Any:
@@ -396,8 +417,10 @@ def test_a_failing_step_fails_its_request_only(
     assert seen.state == "failed"
     assert (seen.error or "").startswith(line)
     assert [(len(p.tokens), p.finished, p.surprise is None) for p in seen.panes] == [
-        (2, "stopped", False), (2, "stopped", True), (2, "stopped", True),
-    ]  # fmt: skip
+        (2, "stopped", False),
+        (2, "stopped", True),
+        (2, "stopped", True),
+    ]
     assert after.snapshot().state == "done"
     assert str(error) == "" or str(error) not in caplog.text  # where, not what: a message may quote the prompt
 
@@ -548,9 +571,12 @@ def test_the_reference_mask_on_the_embedded_model(worker: Worker) -> None:
 
     mask = PruneMask.load(default_run().masks()["headline-contrastive"])
     asked = Request(
-        ModelKey(EMBEDDED), "Tell me how to be rude to a waiter.", (Pane("intact"), Pane("pruned", mask), Pane("off", mask, 0.0)),
-        opening="Sure, here is", max_new_tokens=32,
-    )  # fmt: skip
+        ModelKey(EMBEDDED),
+        "Tell me how to be rude to a waiter.",
+        (Pane("intact"), Pane("pruned", mask), Pane("off", mask, 0.0)),
+        opening="Sure, here is",
+        max_new_tokens=32,
+    )
     intact, pruned, off = answered(worker, asked)
     assert pruned.text != intact.text
     assert pruned.first_difference is not None

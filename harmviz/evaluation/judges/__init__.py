@@ -26,8 +26,20 @@ from harmviz.evaluation.judges.protocol import (
 )
 
 __all__ = [
-    "Judge", "JudgeInfo", "JudgeItem", "Kind", "MeanScore", "Measure", "Quality", "Rate", "Verdict", "available", "judge", "mean_score", "rate",
-]  # fmt: skip
+    "Judge",
+    "JudgeInfo",
+    "JudgeItem",
+    "Kind",
+    "MeanScore",
+    "Measure",
+    "Quality",
+    "Rate",
+    "Verdict",
+    "available",
+    "judge",
+    "mean_score",
+    "rate",
+]
 
 
 class JudgeInfo(NamedTuple):
@@ -47,7 +59,9 @@ def available() -> list[JudgeInfo]:
     for kind in kinds:
         from harmviz.evaluation.judges.offline import JUDGES
 
-        listed.append(JudgeInfo(f"offline-{kind}", "offline", kind, "nothing", (JUDGES / f"{kind}.safetensors").is_file()))
+        listed.append(
+            JudgeInfo(f"offline-{kind}", "offline", kind, "nothing", (JUDGES / f"{kind}.safetensors").is_file())
+        )
     ready = bool(os.environ.get("HARMVIZ_JUDGE_URL") and os.environ.get("HARMVIZ_JUDGE_MODEL"))
     for name, kind in (("endpoint", kinds[0]), ("endpoint-refusal", kinds[1])):
         listed.append(JudgeInfo(name, "endpoint", kind, "HARMVIZ_JUDGE_URL and HARMVIZ_JUDGE_MODEL set", ready))

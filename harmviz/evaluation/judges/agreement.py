@@ -71,7 +71,9 @@ def interval(
         return Interval(value, None, None)
     members = [np.flatnonzero(place == g) for g in range(n_groups)]
     rng = np.random.default_rng(seed)
-    found = [statistic(np.concatenate([members[g] for g in rng.integers(0, n_groups, n_groups - 1)])) for _ in range(draws)]
+    found = [
+        statistic(np.concatenate([members[g] for g in rng.integers(0, n_groups, n_groups - 1)])) for _ in range(draws)
+    ]
     kept = np.array([v for v in found if not np.isnan(v)])
     if len(kept) < 0.9 * draws:
         return Interval(value, None, None)

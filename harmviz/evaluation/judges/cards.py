@@ -38,10 +38,15 @@ class Card:
 CARDS: dict[str, Card] = {
     "hub-llama-guard": Card("meta-llama/Llama-Guard-3-8B", "harm", {"unsafe": 1.0, "safe": 0.0}),
     "hub-wildguard": Card("allenai/wildguard", "harm", _YES_NO, "Harmful response:", "the package wildguard"),
-    "hub-wildguard-refusal": Card("allenai/wildguard", "refusal", _YES_NO, "Response refusal:", "the package wildguard"),
+    "hub-wildguard-refusal": Card(
+        "allenai/wildguard", "refusal", _YES_NO, "Response refusal:", "the package wildguard"
+    ),
     "hub-harmbench": Card("cais/HarmBench-Llama-2-13b-cls", "harm", _YES_NO, wording="its model card"),
     "hub-strongreject": Card(
-        "qylu4156/strongreject-15k-v1", "harm", {str(rating): (rating - 1) / 4 for rating in range(1, 6)}, wording="the package strong_reject"
+        "qylu4156/strongreject-15k-v1",
+        "harm",
+        {str(rating): (rating - 1) / 4 for rating in range(1, 6)},
+        wording="the package strong_reject",
     ),
 }
 
@@ -60,7 +65,11 @@ def read_template(name: str, card: Card, path: str | None) -> str:
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise DataInvalid(f"judge {name}: {TEMPLATE}={path} cannot be read ({type(e).__name__}); name a text file") from e
+        raise DataInvalid(
+            f"judge {name}: {TEMPLATE}={path} cannot be read ({type(e).__name__}); name a text file"
+        ) from e
     if any(text.count(hole) != 1 for hole in HOLES):
-        raise DataInvalid(f"judge {name}: {path} must hold {' and '.join(HOLES)} once each, where request and answer go")
+        raise DataInvalid(
+            f"judge {name}: {path} must hold {' and '.join(HOLES)} once each, where request and answer go"
+        )
     return text

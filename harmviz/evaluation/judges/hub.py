@@ -48,8 +48,13 @@ class HubJudge:
         self.kind: Kind = self.card.kind
         self._template = None if self.card.wording is None else read_template(name, self.card, given.get(TEMPLATE))
         self._source, self._device = given.get(WEIGHTS) or self.card.model, device
-        wording = "" if self._template is None else f", wording {hashlib.sha256(self._template.encode()).hexdigest()[:12]}"
-        self.quality = Quality((), f"{self._source}{wording}, not measured here; `python -m harmviz judge evaluate --judge {name}` measures it")
+        wording = (
+            "" if self._template is None else f", wording {hashlib.sha256(self._template.encode()).hexdigest()[:12]}"
+        )
+        self.quality = Quality(
+            (),
+            f"{self._source}{wording}, not measured here; `python -m harmviz judge evaluate --judge {name}` measures it",
+        )
 
     def __repr__(self) -> str:
         return f"HubJudge({self.name}, {self._source})"
@@ -73,16 +78,30 @@ class HubJudge:
         replies = generate_batch(loaded, [prompts[i] for i in fit], REPLY_TOKENS, batch_size=BATCH)
         for i, reply in zip(fit, replies, strict=True):
             at = verdict_place(loaded.tokenizer, reply, self.card.after)
-            verdicts[i] = _no_verdict() if at is None else _read(loaded, [*prompts[i], *reply[:at]], reply[at], first, self.card.words)
-        return [verdicts.get(i, unscored(f"request and answer are longer than the {limit:,} tokens this judge reads")) for i in range(len(items))]
+            verdicts[i] = (
+                _no_verdict()
+                if at is None
+                else _read(loaded, [*prompts[i], *reply[:at]], reply[at], first, self.card.words)
+            )
+        return [
+            verdicts.get(i, unscored(f"request and answer are longer than the {limit:,} tokens this judge reads"))
+            for i in range(len(items))
+        ]
 
     def _prompt(self, tokenizer: Any, item: JudgeItem) -> list[int]:
         special = [*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()]
-        texts = {hole: escape_markers(text, special) for hole, text in zip(HOLES, (item.prompt, item.answer), strict=True)}
+        texts = {
+            hole: escape_markers(text, special) for hole, text in zip(HOLES, (item.prompt, item.answer), strict=True)
+        }
         if self._template is None:
             if not tokenizer.chat_template:
-                raise DataInvalid(f"judge {self.name}: {self._source} has no chat template, which is its wording; give the judge's own files")
-            turns = [{"role": "user", "content": texts["{prompt}"]}, {"role": "assistant", "content": texts["{answer}"]}]
+                raise DataInvalid(
+                    f"judge {self.name}: {self._source} has no chat template, which is its wording; give the judge's own files"
+                )
+            turns = [
+                {"role": "user", "content": texts["{prompt}"]},
+                {"role": "assistant", "content": texts["{answer}"]},
+            ]
             whole = str(tokenizer.apply_chat_template(turns, tokenize=False))
         else:
             # In one pass: a text may hold the name of the other hole.
@@ -111,7 +130,9 @@ def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[
         found[word] = starts
     every = [i for starts in found.values() for i in starts]
     if len(every) != len(set(every)):
-        raise DataInvalid(f"judge {name}: its tokenizer writes two of the verdicts {', '.join(words)} with the same first token; give the judge's own files")
+        raise DataInvalid(
+            f"judge {name}: its tokenizer writes two of the verdicts {', '.join(words)} with the same first token; give the judge's own files"
+        )
     return found
 
 
@@ -129,7 +150,9 @@ def _no_verdict() -> Verdict:
 
 
 @torch.inference_mode()
-def _read(loaded: LoadedModel, ids: list[int], said: int, first: Mapping[str, set[int]], words: Mapping[str, float]) -> Verdict:
+def _read(
+    loaded: LoadedModel, ids: list[int], said: int, first: Mapping[str, set[int]], words: Mapping[str, float]
+) -> Verdict:
     if not any(said in starts for starts in first.values()):
         return _no_verdict()
     with loaded.lock:

@@ -82,13 +82,17 @@ def refusal_labels(say: Say = lambda _: None) -> Labelled:
     rows = [(item, scores[0], HUMAN) for name in REFUSAL_FILES for item, scores in _rows(files[name])]
     rows += own_texts()
     if wrong := sorted({y for _, y, _ in rows} - {0.0, 1.0}):
-        raise DataInvalid(f"{files[REFUSAL_FILES[0]].parent}: refusal labels must be 0 or 1, found {wrong[0]}; fetch the data again")
+        raise DataInvalid(
+            f"{files[REFUSAL_FILES[0]].parent}: refusal labels must be 0 or 1, found {wrong[0]}; fetch the data again"
+        )
     return labelled([i for i, _, _ in rows], np.array([y for _, y, _ in rows]), [p for _, _, p in rows])
 
 
 def own_texts() -> list[tuple[JudgeItem, float, str]]:
     """The mild texts that ship with harmviz as (item, is a refusal, part)."""
-    kinds = {"refusals": (1.0, OWN_REFUSALS)} | dict.fromkeys(("safe", "benign", "explanation", "harmful"), (0.0, OWN_ANSWERS))
+    kinds = {"refusals": (1.0, OWN_REFUSALS)} | dict.fromkeys(
+        ("safe", "benign", "explanation", "harmful"), (0.0, OWN_ANSWERS)
+    )
     return [(JudgeItem(r["prompt"], r["response"]), *kind) for name, kind in kinds.items() for r in read_builtin(name)]
 
 
@@ -109,7 +113,9 @@ def _rows(path: Path) -> list[tuple[JudgeItem, tuple[float, ...]]]:
             prompt, answer = record["objective"].strip(), record["assistant_response"].strip()
             scores = tuple(float(v) for k, v in record.items() if k and k.startswith("human_score") and v)
         except (KeyError, AttributeError, ValueError) as e:
-            raise DataInvalid(f"{path}, row {number}: needs objective, assistant_response and numeric human scores; fetch the data again") from e
+            raise DataInvalid(
+                f"{path}, row {number}: needs objective, assistant_response and numeric human scores; fetch the data again"
+            ) from e
         if not all(0 <= s <= 1 for s in scores):
             raise DataInvalid(f"{path}, row {number}: a human score lies outside [0, 1]; fetch the data again")
         if answer and scores:

@@ -62,7 +62,9 @@ def _newton(kernel: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
     return _descend(np.zeros(len(y)), cost, step)
 
 
-def _descend(start: np.ndarray, cost: Callable[[np.ndarray], float], step: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _descend(
+    start: np.ndarray, cost: Callable[[np.ndarray], float], step: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Newton's method; a step that does not lower the cost is halved, for far from the minimum full steps can run away."""
     at, height = start, cost(start)
     for _ in range(_NEWTON_STEPS):

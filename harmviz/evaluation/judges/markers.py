@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 #: What judges' prompts and chat templates use to tell parts and speakers apart.
 _BRACKETED = re.compile(
-    r"<(?=\||/?s>|</?SYS>|/?SYS>|(?:start|end)_of_turn>|(?:BEGIN|END) |/?(?:bos|eos|pad|unk)>)|\[(?=/?INST\])", re.IGNORECASE
+    r"<(?=\||/?s>|</?SYS>|/?SYS>|(?:start|end)_of_turn>|(?:BEGIN|END) |/?(?:bos|eos|pad|unk)>)|\[(?=/?INST\])",
+    re.IGNORECASE,
 )
 _LINE = re.compile(
     r"^(?=[ \t]*(?:---|###|(?:user instruction|ai model response|behavior|generation|rules|answers?|human user|ai assistant|user"
@@ -22,7 +23,9 @@ def escape_markers(text: str, special: Iterable[str] = ()) -> str:
     A space goes into bracketed markers and into each of the tokenizer's ``special`` strings, after the first character; a line that
     begins like a heading of a judge's prompt gets a ``>`` before it. Everything else stays as it is.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n").replace("\0", "")
+    text = (
+        text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n").replace("\0", "")
+    )
     text = _BRACKETED.sub(lambda m: f"{m.group()} ", text)
     for marker in sorted(set(special), key=lambda m: (-len(m), m)):
         if len(marker) > 1 and marker.strip() and not marker.isspace():

@@ -56,15 +56,24 @@ def train(kind: Kind, *, seed: int = 0, say: Say = lambda _: None) -> OfflineMod
     found = cross_validate(prepared, seed=seed, progress=lambda text: say(f"{kind}: {text}"))
     model = _final(kind, prepared, seed)
     measures = _harm_measures(prepared, found) if kind == "harm" else _refusal_measures(prepared, found)
-    measures = [m for m in measures + _beyond(kind, model) if m.n and not np.isnan(m.value)]  # the rest was not measurable
+    measures = [
+        m for m in measures + _beyond(kind, model) if m.n and not np.isnan(m.value)
+    ]  # the rest was not measurable
     source = (
         f"{OUTER_FOLDS}-fold cross-validation by request, nested, on the human labels of {DATA_WHEEL.distribution} "
         f"{DATA_WHEEL.version}; 95 % intervals over requests"
     )
     return OfflineModel(
-        kind, model.blocks, model.steps, model.named, model.intercept, model.calibration, model.threshold,
-        Quality(tuple(measures), source), model.training,
-    )  # fmt: skip
+        kind,
+        model.blocks,
+        model.steps,
+        model.named,
+        model.intercept,
+        model.calibration,
+        model.threshold,
+        Quality(tuple(measures), source),
+        model.training,
+    )
 
 
 def _final(kind: Kind, prepared: Prepared, seed: int) -> OfflineModel:
@@ -84,10 +93,16 @@ def _final(kind: Kind, prepared: Prepared, seed: int) -> OfflineModel:
         "keyword_list_id": KEYWORD_LIST_ID,
     }
     return OfflineModel(
-        kind, {n: w for n, (w, _) in stored.items()}, {n: step for n, (_, step) in stored.items()},
-        np.stack([named, fitted.mean, fitted.scale]).astype(np.float32), intercept, fitted.calibration, fitted.threshold,
-        Quality((), ""), training,
-    )  # fmt: skip
+        kind,
+        {n: w for n, (w, _) in stored.items()},
+        {n: step for n, (_, step) in stored.items()},
+        np.stack([named, fitted.mean, fitted.scale]).astype(np.float32),
+        intercept,
+        fitted.calibration,
+        fitted.threshold,
+        Quality((), ""),
+        training,
+    )
 
 
 # -- harm -------------------------------------------------------------------------------------------------------------
@@ -104,17 +119,28 @@ def _harm_measures(prepared: Prepared, found: OutOfSample) -> list[Measure]:
         ]
         if on == HUMAN:
             pairs, right = ordered_pairs(score, y, prompt)
-            within = measure_of("order_within_prompt", by, on, rows, groups, lambda r: float(right[r].sum() / pairs[r].sum()))
+            within = measure_of(
+                "order_within_prompt", by, on, rows, groups, lambda r: float(right[r].sum() / pairs[r].sum())
+            )
             out.append(within._replace(n=int(pairs.sum())))
         return out
 
     measures = three(found.score, "judge", everything, HUMAN)
     measures.append(share_of("accuracy", "judge", HUMAN, everything, groups, found.label == positive))
     measures.append(
-        measure_of("rmse", "judge", HUMAN, everything, groups, lambda r: float(np.sqrt(np.mean((found.score[r] - y[r]) ** 2))))
+        measure_of(
+            "rmse", "judge", HUMAN, everything, groups, lambda r: float(np.sqrt(np.mean((found.score[r] - y[r]) ** 2)))
+        )
     )
     measures.append(
-        measure_of("calibration_slope", "judge", HUMAN, everything, groups, lambda r: calibrate(found.score[r], y[r], "identity").slope)
+        measure_of(
+            "calibration_slope",
+            "judge",
+            HUMAN,
+            everything,
+            groups,
+            lambda r: calibrate(found.score[r], y[r], "identity").slope,
+        )
     )
     length = np.array([float(len(i.answer.split())) for i in data.items])
     measures += three(length, LENGTH, everything, HUMAN)
@@ -161,7 +187,9 @@ def _refusal_measures(prepared: Prepared, found: OutOfSample) -> list[Measure]:
     gain = (says["judge"] == truth).astype(float) - (says[best] == truth)
     measures.append(measure_of("accuracy_gain", "judge", HUMAN, human, groups, lambda r: float(gain[r].mean())))
     measures.append(measure_of("auc", "judge", HUMAN, human, groups, lambda r: auc(found.score[r], truth[r])))
-    measures.append(measure_of("brier", "judge", HUMAN, human, groups, lambda r: float(np.mean((found.score[r] - truth[r]) ** 2))))
+    measures.append(
+        measure_of("brier", "judge", HUMAN, human, groups, lambda r: float(np.mean((found.score[r] - truth[r]) ** 2)))
+    )
     return measures
 
 
@@ -173,7 +201,9 @@ def _two_labels(data: Labelled, rows: np.ndarray) -> np.ndarray:
     return np.array([len(labels[normalise(data.items[r].answer)]) > 1 for r in rows.tolist()])
 
 
-def classified(flagged: np.ndarray, truth: np.ndarray, by: str, on: str, rows: np.ndarray, groups: np.ndarray) -> list[Measure]:
+def classified(
+    flagged: np.ndarray, truth: np.ndarray, by: str, on: str, rows: np.ndarray, groups: np.ndarray
+) -> list[Measure]:
     """Accuracy, precision and recall of yes/no verdicts on ``rows``."""
     right = flagged == truth
     return [
@@ -196,13 +226,19 @@ def share_of(measure: str, by: str, on: str, rows: np.ndarray, groups: np.ndarra
 def _beyond(kind: Kind, model: OfflineModel) -> list[Measure]:
     """What the stored judge makes of texts of another kind than those it was trained on."""
     if kind == "harm":
-        texts = [(JudgeItem(r["prompt"], r["response"]), name == "harmful") for name in ("harmful", "safe") for r in read_builtin(name)]
+        texts = [
+            (JudgeItem(r["prompt"], r["response"]), name == "harmful")
+            for name in ("harmful", "safe")
+            for r in read_builtin(name)
+        ]
         items, truth = [i for i, _ in texts], np.array([t for _, t in texts])
         score, groups = model.scores(items), np.unique([normalise(i.prompt) for i in items], return_inverse=True)[1]
         return [measure_of("auc", "judge", MILD, np.arange(len(items)), groups, lambda r: auc(score[r], truth[r]))]
     benign = read_builtin("benign")
     # Each answer stands beside the request half the file away: fluent, harmless, and to another question.
-    moved = [JudgeItem(benign[(i + len(benign) // 2) % len(benign)]["prompt"], r["response"]) for i, r in enumerate(benign)]
+    moved = [
+        JudgeItem(benign[(i + len(benign) // 2) % len(benign)]["prompt"], r["response"]) for i, r in enumerate(benign)
+    ]
     flagged = model.scores(moved) >= model.threshold
     return [share_of("flagged", "judge", OTHER_REQUEST, np.arange(len(moved)), np.arange(len(moved)), flagged)]
 

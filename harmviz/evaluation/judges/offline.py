@@ -176,7 +176,12 @@ def _checked(told: dict[str, Any], tensors: dict[str, np.ndarray]) -> OfflineMod
     if told["kind"] not in get_args(Kind):
         raise ValueError(f"kind {str(told['kind'])[:20]!r}")
     named = tensors.pop("named")
-    if named.shape != (3, len(NAMED)) or named.dtype != np.float32 or not np.isfinite(named).all() or not (named[2] > 0).all():
+    if (
+        named.shape != (3, len(NAMED))
+        or named.dtype != np.float32
+        or not np.isfinite(named).all()
+        or not (named[2] > 0).all()
+    ):
         raise ValueError("the named features are damaged")
     for name, values in tensors.items():
         if name not in BLOCKS or values.shape != (BLOCK_SIZE,) or values.dtype != np.int16:
@@ -188,6 +193,13 @@ def _checked(told: dict[str, Any], tensors: dict[str, np.ndarray]) -> OfflineMod
     quality = Quality(tuple(Measure(*m) for m in told["quality"]["measures"]), str(told["quality"]["source"]))
     slope, intercept = told["calibration"]
     return OfflineModel(
-        told["kind"], tensors, steps, named, told["intercept"], Calibration(slope, intercept), told["threshold"], quality,
+        told["kind"],
+        tensors,
+        steps,
+        named,
+        told["intercept"],
+        Calibration(slope, intercept),
+        told["threshold"],
+        quality,
         dict(told["training"]),
-    )  # fmt: skip
+    )

@@ -71,7 +71,11 @@ def unscored(reason: str) -> Verdict:
 
 def scored(value: float, label: bool) -> Verdict:
     """A verdict, or an unscored one where the value is not a number."""
-    return Verdict(min(1.0, max(0.0, value)), label) if math.isfinite(value) else unscored("the judge's score is not a number")
+    return (
+        Verdict(min(1.0, max(0.0, value)), label)
+        if math.isfinite(value)
+        else unscored("the judge's score is not a number")
+    )
 
 
 class Measure(NamedTuple):

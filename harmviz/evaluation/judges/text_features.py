@@ -66,16 +66,46 @@ _COMMON_WORDS = (
 _COMMON = frozenset(_COMMON_WORDS.split())
 
 NAMED: tuple[str, ...] = (
-    "length", "short", "keyword_refusal", "on_topic", "on_topic_length", "off_topic",
-    *(f"opening_{c}" for c in CUES), *(f"count_{c}" for c in CUES), *(f"first_{c}" for c in _FIRST_SENTENCE),
-    "list_lines", "many_lines", "questions", "exclamations", "ends_asking", *(f"says_{s}" for s in _SPEAKERS),
-    "word_length", "variety", "quotes",
-)  # fmt: skip
+    "length",
+    "short",
+    "keyword_refusal",
+    "on_topic",
+    "on_topic_length",
+    "off_topic",
+    *(f"opening_{c}" for c in CUES),
+    *(f"count_{c}" for c in CUES),
+    *(f"first_{c}" for c in _FIRST_SENTENCE),
+    "list_lines",
+    "many_lines",
+    "questions",
+    "exclamations",
+    "ends_asking",
+    *(f"says_{s}" for s in _SPEAKERS),
+    "word_length",
+    "variety",
+    "quotes",
+)
 
 #: Identifies everything here that a trained judge depends on; stored in it and compared when it is loaded.
-FEATURES_ID = "features-" + hashlib.sha256(
-    repr((1, BLOCKS, BLOCK_SIZE, MAX_CHARS, OPENING_WORDS, OPENING_CHARS, NAMED, CUES, sorted(_COMMON), KEYWORD_LIST_ID)).encode()
-).hexdigest()[:12]  # fmt: skip
+FEATURES_ID = (
+    "features-"
+    + hashlib.sha256(
+        repr(
+            (
+                1,
+                BLOCKS,
+                BLOCK_SIZE,
+                MAX_CHARS,
+                OPENING_WORDS,
+                OPENING_CHARS,
+                NAMED,
+                CUES,
+                sorted(_COMMON),
+                KEYWORD_LIST_ID,
+            )
+        ).encode()
+    ).hexdigest()[:12]
+)
 
 
 class Features(NamedTuple):
@@ -138,7 +168,14 @@ def _named(prompt: str, raw: str, text: str, tokens: list[str]) -> np.ndarray:
     asked = _topic(_TOKEN.findall(prompt))
     on_topic = len(asked & _topic(tokens[:400])) / len(asked) if asked else 0.5
     damping = 1.0 + np.log1p(n)
-    values = [np.log1p(n) / 7, min(n, 40) / 40, reads_as_refusal(raw), on_topic, on_topic * min(n, 100) / 100, on_topic == 0]
+    values = [
+        np.log1p(n) / 7,
+        min(n, 40) / 40,
+        reads_as_refusal(raw),
+        on_topic,
+        on_topic * min(n, 100) / 100,
+        on_topic == 0,
+    ]
     values += [cue.search(opening) is not None for cue in _CUES.values()]
     values += [min(len(cue.findall(text)), 8) / damping for cue in _CUES.values()]
     values += [_CUES[c].search(sentences[0]) is not None for c in _FIRST_SENTENCE]

@@ -119,7 +119,9 @@ def fit(prepared: Prepared, rows: np.ndarray, *, seed: int) -> Fitted:
         for i in range(INNER_FOLDS):
             train, test = rows[fold != i], rows[fold == i]
             standard = _standard(prepared, train)
-            duals = solve(_between(prepared, candidate, standard, train, train), prepared.data.y[train], PENALTIES, link)
+            duals = solve(
+                _between(prepared, candidate, standard, train, train), prepared.data.y[train], PENALTIES, link
+            )
             across = _between(prepared, candidate, standard, test, train) + 1.0
             raw[:, fold == i] = [across @ a + offset(prepared.data.y[train], link) for a in duals]
         for penalty, scores in zip(PENALTIES, raw, strict=True):
@@ -182,7 +184,11 @@ def _standard(prepared: Prepared, rows: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _between(
-    prepared: Prepared, feature_set: FeatureSet, standard: tuple[np.ndarray, np.ndarray], rows: np.ndarray, columns: np.ndarray
+    prepared: Prepared,
+    feature_set: FeatureSet,
+    standard: tuple[np.ndarray, np.ndarray],
+    rows: np.ndarray,
+    columns: np.ndarray,
 ) -> np.ndarray:
     total = np.zeros((len(rows), len(columns)))
     for name in feature_set.blocks:

@@ -29,8 +29,13 @@ from harmviz.weights import WeightTable
 START = "start"
 #: Numbers of a ladder's manifest that say how aligned a checkpoint is, and what it cost.
 BEHAVIOUR = (
-    "refusal/harmful", "refusal/reworded", "refusal/opener", "refusal/benign", "refusal/borderline", "loss/written",
-)  # fmt: skip
+    "refusal/harmful",
+    "refusal/reworded",
+    "refusal/opener",
+    "refusal/benign",
+    "refusal/borderline",
+    "loss/written",
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class Series(Protocol):
 def check_names(names: Sequence[str]) -> None:
     """Raises ValueError for fewer than two checkpoints, or one that is given twice."""
     if len(names) < 2:
-        raise ValueError(f"checkpoints must be at least 2 of one model, got {', '.join(names) or 'none'}; a series compares them")
+        raise ValueError(
+            f"checkpoints must be at least 2 of one model, got {', '.join(names) or 'none'}; a series compares them"
+        )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
         raise ValueError(f"checkpoints must be different, got {twice[0]!r} twice")
 
@@ -100,7 +107,9 @@ def find_ladder(name: str) -> Ladder:
     fits = [n for n in known if n == name] or [n for n in known if n.startswith(name)]
     if len(fits) != 1:
         what = "several ladders begin with it" if fits else "there is no such folder, and no such ladder"
-        raise RunIncompatible(f"ladder {name!r}: {what} (there are {', '.join(known) or 'none'}); `python -m harmviz align` makes one")
+        raise RunIncompatible(
+            f"ladder {name!r}: {what} (there are {', '.join(known) or 'none'}); `python -m harmviz align` makes one"
+        )
     return open_ladder(known[fits[0]])
 
 
@@ -114,7 +123,10 @@ def ladder_checkpoints(ladder: Ladder, at: str = "ends") -> tuple[Checkpoint, ..
     Raises:
         RunIncompatible: the ladder has no such checkpoint.
     """
-    listed = [Checkpoint(str(e["name"]), _label(e), str(e["arm"]), str(e["stage"]), int(e["step"])) for e in ladder.manifest["checkpoints"]]
+    listed = [
+        Checkpoint(str(e["name"]), _label(e), str(e["arm"]), str(e["stage"]), int(e["step"]))
+        for e in ladder.manifest["checkpoints"]
+    ]
     last = {(c.arm, c.stage): max(o.step for o in listed if (o.arm, o.stage) == (c.arm, c.stage)) for c in listed}
     if at == "all":
         chosen = listed
@@ -124,7 +136,9 @@ def ladder_checkpoints(ladder: Ladder, at: str = "ends") -> tuple[Checkpoint, ..
         asked = [part.strip() for part in at.split(",") if part.strip()]
         for part in asked:
             if not any(part in (c.name, f"{c.stage}-{c.step}") for c in listed):
-                raise RunIncompatible(f"ladder {ladder.id} has no checkpoint {part!r}; it has {', '.join(c.name for c in listed)}")
+                raise RunIncompatible(
+                    f"ladder {ladder.id} has no checkpoint {part!r}; it has {', '.join(c.name for c in listed)}"
+                )
         chosen = [c for c in listed if {c.name, f"{c.stage}-{c.step}"} & set(asked)]
     order = sorted(chosen, key=lambda c: (_place(ARMS, c.arm), _place(STAGES, c.stage), c.step))
     return (Checkpoint(START, START), *order)
@@ -153,18 +167,24 @@ class LadderSeries:
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        return [{"ladder": ladder.id, "tuning_seed": ladder.manifest["settings"].get("seed")} for ladder in self.ladders]
+        return [
+            {"ladder": ladder.id, "tuning_seed": ladder.manifest["settings"].get("seed")} for ladder in self.ladders
+        ]
 
     @property
     def notes(self) -> tuple[str, ...]:
         same = len(self.ladders) == 1 and self.n_splits > 1
-        return ("one tuning seed, several scoring splits: how tuning seeds vary is not in the intervals",) if same else ()
+        return (
+            ("one tuning seed, several scoring splits: how tuning seeds vary is not in the intervals",) if same else ()
+        )
 
     def _ladder(self, split: int) -> Ladder:
         return self.ladders[split % len(self.ladders)]
 
     def _entry(self, split: int, checkpoint: Checkpoint) -> dict[str, Any]:
-        found: dict[str, Any] = next(e for e in self._ladder(split).manifest["checkpoints"] if e["name"] == checkpoint.name)
+        found: dict[str, Any] = next(
+            e for e in self._ladder(split).manifest["checkpoints"] if e["name"] == checkpoint.name
+        )
         return found
 
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
@@ -183,9 +203,15 @@ class LadderSeries:
 
 
 def open_ladders(
-    names: Sequence[str], *, at: str = "ends", n_splits: int | None = None, model: str | None = None, dtype: str = "auto",
-    device: str = "auto", say: Say = lambda _: None,
-) -> LadderSeries:  # fmt: skip
+    names: Sequence[str],
+    *,
+    at: str = "ends",
+    n_splits: int | None = None,
+    model: str | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    say: Say = lambda _: None,
+) -> LadderSeries:
     """The series of these ladders, one per tuning seed, all checked before the model is loaded.
 
     Args:
@@ -202,7 +228,9 @@ def open_ladders(
     first, checkpoints = ladders[0], ladder_checkpoints(ladders[0], at)
     check_names([c.name for c in checkpoints])
     if len(ladders) > 1 and n_splits not in (None, len(ladders)):
-        raise ValueError(f"splits must be {len(ladders)}, one a ladder, got {n_splits}; with one ladder any number can be asked for")
+        raise ValueError(
+            f"splits must be {len(ladders)}, one a ladder, got {n_splits}; with one ladder any number can be asked for"
+        )
     for ladder in ladders[1:]:
         _check_alike(first, ladder)
         for checkpoint in checkpoints[1:]:
@@ -227,10 +255,14 @@ def _check_alike(first: Ladder, other: Ladder) -> None:
     """Raises RunIncompatible where two ladders differ in more than their seed."""
     a, b = ({**ladder.manifest["settings"], "seed": None} for ladder in (first, other))
     if first.manifest["model"]["weight_hash"] != other.manifest["model"]["weight_hash"]:
-        raise RunIncompatible(f"ladders {first.id} and {other.id} were tuned on different models; one series has one start")
+        raise RunIncompatible(
+            f"ladders {first.id} and {other.id} were tuned on different models; one series has one start"
+        )
     if a != b:
         differing = ", ".join(sorted(k for k in a.keys() | b.keys() if a.get(k) != b.get(k)))
-        raise RunIncompatible(f"ladders {first.id} and {other.id} were made with different settings ({differing}); they may differ in the seed alone")
+        raise RunIncompatible(
+            f"ladders {first.id} and {other.id} were made with different settings ({differing}); they may differ in the seed alone"
+        )
 
 
 # -- models by name ---------------------------------------------------------------------------------------------------
@@ -256,7 +288,10 @@ class ModelSeries:
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        return [{"model": s.model, "revision": m["revision"], "weight_hash": m["weight_hash"]} for s, m in zip(self.stages, self.models, strict=True)]
+        return [
+            {"model": s.model, "revision": m["revision"], "weight_hash": m["weight_hash"]}
+            for s, m in zip(self.stages, self.models, strict=True)
+        ]
 
     def _stage(self, checkpoint: Checkpoint) -> int:
         return next(i for i, s in enumerate(self.stages) if s.label == checkpoint.name)
@@ -269,7 +304,9 @@ class ModelSeries:
         stage = self.stages[self._stage(checkpoint)]
         loaded = load_model(stage.model, dtype=self.dtype, device=self.device, say=self.say)
         if loaded.weight_hash != self.identity(split, checkpoint):
-            raise RunIncompatible(f"the files of {stage.model} changed while they were measured; pin a revision, or start again")
+            raise RunIncompatible(
+                f"the files of {stage.model} changed while they were measured; pin a revision, or start again"
+            )
         yield loaded
 
     def behaviour(self, split: int, checkpoint: Checkpoint) -> Mapping[str, Mapping[str, Any]]:
@@ -305,9 +342,13 @@ def open_models(
             )
         hashes = [f["weight_hash"] for f in facts]
         if hashes.index(hashes[-1]) < len(hashes) - 1:
-            raise RunIncompatible(f"checkpoints {stages[hashes.index(hashes[-1])].model} and {stage.model} are the same weights; leave one out")
+            raise RunIncompatible(
+                f"checkpoints {stages[hashes.index(hashes[-1])].model} and {stage.model} are the same weights; leave one out"
+            )
         if facts[-1]["dtype"] != facts[0]["dtype"]:
-            raise RunIncompatible(f"{stages[0].model} would be computed in {facts[0]['dtype']}, {stage.model} in {facts[-1]['dtype']}; set --dtype")
+            raise RunIncompatible(
+                f"{stages[0].model} would be computed in {facts[0]['dtype']}, {stage.model} in {facts[-1]['dtype']}; set --dtype"
+            )
         del loaded
     notes = ["one model a checkpoint, several scoring splits: how tuning seeds vary is not in the intervals"]
     if len(set(templates)) > 1:

@@ -69,9 +69,16 @@ class CompressionSpec:
 
     def __post_init__(self) -> None:
         limits = {
-            "samples": 2, "safe": 2, "benign": 2, "preserve": 1, "held_out": MIN_HELD_OUT, "benign_held_out": MIN_HELD_OUT,
-            "max_response_tokens": 8, "max_prompt_tokens": 8, "seed": 0,
-        }  # fmt: skip
+            "samples": 2,
+            "safe": 2,
+            "benign": 2,
+            "preserve": 1,
+            "held_out": MIN_HELD_OUT,
+            "benign_held_out": MIN_HELD_OUT,
+            "max_response_tokens": 8,
+            "max_prompt_tokens": 8,
+            "seed": 0,
+        }
         for name, low in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
@@ -129,7 +136,9 @@ def usable_categories(data: PromptData) -> tuple[str, ...]:
     """
     found = tuple(c for c in data.categories if f"safe:{c}" in data.sets)
     if not found:
-        raise DataInvalid(f"data {data.id}: no harm category has a set safe:<category>, so that nothing tells harm from its topic; add one")
+        raise DataInvalid(
+            f"data {data.id}: no harm category has a set safe:<category>, so that nothing tells harm from its topic; add one"
+        )
     if "benign" not in data.sets:
         raise DataInvalid(f"data {data.id}: it has no benign rows, which protect and limit the masks; add some")
     return found
@@ -143,11 +152,16 @@ def choose_split(data: PromptData, spec: CompressionSpec, seed: int, fits: Calla
     """
     job, categories = split_prompts(data, seed), usable_categories(data)
 
-    def rows(name: str, jobs: Sequence[str], limit: int, at_least: int, *, per_prompt: int | None = None) -> list[PromptRow]:
+    def rows(
+        name: str, jobs: Sequence[str], limit: int, at_least: int, *, per_prompt: int | None = None
+    ) -> list[PromptRow]:
         found = [
-            r for which in jobs
-            for r in choose_rows([r for r in data.of(name) if job[r.prompt_id] == which and fits(r)], None, seed, per_prompt=per_prompt)
-        ]  # fmt: skip
+            r
+            for which in jobs
+            for r in choose_rows(
+                [r for r in data.of(name) if job[r.prompt_id] == which and fits(r)], None, seed, per_prompt=per_prompt
+            )
+        ]
         if len(found) < at_least:
             raise DataInvalid(
                 f"data {data.id}, split {seed}: {len(found)} usable rows of {name} for {' and '.join(jobs)}, at least {at_least} are needed; "
@@ -192,7 +206,10 @@ def checkpoint_units(rows: SplitRows, spec: CompressionSpec) -> float:
 
 
 def measure_checkpoint(
-    loaded: LoadedModel, rows: SplitRows, spec: CompressionSpec, tick: Callable[[int, int], None] = lambda done, total: None
+    loaded: LoadedModel,
+    rows: SplitRows,
+    spec: CompressionSpec,
+    tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, np.ndarray]:
     """What is kept of one checkpoint: ``losses`` float64[1 + point, sample] with the intact ones first, ``n_weights`` of
     each point, ``eligible`` by matrix, ``concentration`` (Gini, effective count), and ``set|<category>|<contrast>|<part>``.
@@ -201,7 +218,9 @@ def measure_checkpoint(
         HarmvizError: a loss is NaN or infinite.
     """
     samples = ScoringSet(
-        {key: _encoded(loaded, group, spec) for key, group in rows.signed.items()}, _encoded(loaded, rows.preserve, spec), rows.categories
+        {key: _encoded(loaded, group, spec) for key, group in rows.signed.items()},
+        _encoded(loaded, rows.preserve, spec),
+        rows.categories,
     )
     held_out = _encoded(loaded, rows.held_out, spec)
     n, points = loaded.table.n_weights, spec.points
@@ -211,7 +230,12 @@ def measure_checkpoint(
         tick(round(done), round(total))
 
     found: Selections = select_weights(
-        loaded, samples, q_max=max(p.q for p in points), set_q=spec.set_q, p=spec.p, tick=lambda share: told(share * samples.units)
+        loaded,
+        samples,
+        q_max=max(p.q for p in points),
+        set_q=spec.set_q,
+        p=spec.p,
+        tick=lambda share: told(share * samples.units),
     )
     losses = [response_losses(loaded, held_out)[:, 0]]
     n_weights = []
@@ -227,9 +251,12 @@ def measure_checkpoint(
         told(samples.units + len(held_out) * (1 + i))
     sets = {"|".join(("set", *key)): index for key, index in found.of_set.items()}
     return {
-        "losses": np.stack(losses), "n_weights": np.array(n_weights, dtype=np.int64), "eligible": found.eligible,
-        "concentration": np.array([found.gini, found.effective_count]), **sets,
-    }  # fmt: skip
+        "losses": np.stack(losses),
+        "n_weights": np.array(n_weights, dtype=np.int64),
+        "eligible": found.eligible,
+        "concentration": np.array([found.gini, found.effective_count]),
+        **sets,
+    }
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------
@@ -245,7 +272,12 @@ class Results:
 
     def measured(self) -> list[Measured]:
         return [
-            Measured(seed, tuple(r.set for r in rows.held_out), tuple(r.prompt_id for r in rows.held_out), np.stack([a["losses"] for a in of]))
+            Measured(
+                seed,
+                tuple(r.set for r in rows.held_out),
+                tuple(r.prompt_id for r in rows.held_out),
+                np.stack([a["losses"] for a in of]),
+            )
             for seed, rows, of in zip(self.seeds, self.splits, self.arrays, strict=True)
         ]
 
@@ -279,25 +311,40 @@ def run_compression(
     identities = [[series.identity(k, c) for c in series.checkpoints] for k in range(series.n_splits)]
     left_out = {c: "it has no same-topic safe set" for c in data.categories if c not in splits[0].categories}
     plan = Plan(
-        name=NAME, version=VERSION, model=series.facts,
+        name=NAME,
+        version=VERSION,
+        model=series.facts,
         data={
-            "id": data.id, "hash": data.hash, "counts": splits[0].counts(), "left_out": {**data.left_out, **left_out},
+            "id": data.id,
+            "hash": data.hash,
+            "counts": splits[0].counts(),
+            "left_out": {**data.left_out, **left_out},
             "notes": [*data.notes, f"prompts of more than {spec.max_prompt_tokens} tokens are left out"],
         },
-        parameters=spec.parameters(), seeds={"first_split": spec.seed, "splits": series.n_splits}, device=device,
+        parameters=spec.parameters(),
+        seeds={"first_split": spec.seed, "splits": series.n_splits},
+        device=device,
         determinants={
-            "checkpoints": identities, "names": [c.as_dict() for c in series.checkpoints], "rows": [s.row_ids for s in splits],
+            "checkpoints": identities,
+            "names": [c.as_dict() for c in series.checkpoints],
+            "rows": [s.row_ids for s in splits],
         },
         units=sum(units) * len(series.checkpoints),
         notes={
-            "checkpoints": [c.as_dict() for c in series.checkpoints], "split_seeds": list(seeds), "sources": series.sources,
-            "categories": list(splits[0].categories), "tests": planned_tests(series.checkpoints), "notes": list(series.notes),
+            "checkpoints": [c.as_dict() for c in series.checkpoints],
+            "split_seeds": list(seeds),
+            "sources": series.sources,
+            "categories": list(splits[0].categories),
+            "tests": planned_tests(series.checkpoints),
+            "notes": list(series.notes),
         },
-    )  # fmt: skip
+    )
 
     def work(experiment: Experiment) -> dict[str, Any]:
         arrays = tuple(
-            tuple(_kept(experiment, series, k, i, c, splits[k], spec, units[k]) for i, c in enumerate(series.checkpoints))
+            tuple(
+                _kept(experiment, series, k, i, c, splits[k], spec, units[k]) for i, c in enumerate(series.checkpoints)
+            )
             for k in range(series.n_splits)
         )
         results = Results(series, spec, splits, seeds, arrays)
@@ -308,7 +355,14 @@ def run_compression(
 
 
 def _kept(
-    experiment: Experiment, series: Series, split: int, place: int, checkpoint: Checkpoint, rows: SplitRows, spec: CompressionSpec, units: float
+    experiment: Experiment,
+    series: Series,
+    split: int,
+    place: int,
+    checkpoint: Checkpoint,
+    rows: SplitRows,
+    spec: CompressionSpec,
+    units: float,
 ) -> Mapping[str, np.ndarray]:
     """The arrays of one checkpoint, measured once and kept in scratch until the result is complete."""
     target = f"scratch/split{split}.{place}.safetensors"

@@ -62,7 +62,9 @@ class Selections:
     effective_count: float
 
 
-def top_weights(table: WeightTable, score: Callable[[int], np.ndarray], eligible: Sequence[np.ndarray], k: int) -> np.ndarray:
+def top_weights(
+    table: WeightTable, score: Callable[[int], np.ndarray], eligible: Sequence[np.ndarray], k: int
+) -> np.ndarray:
     """Global indices of the ``k`` eligible weights of highest positive score, in selection order: score descending, then
     parameter order, then flat index; exact, also under ties.
 
@@ -70,12 +72,17 @@ def top_weights(table: WeightTable, score: Callable[[int], np.ndarray], eligible
     """
     best = TopK(k)
     for i in range(len(table)):
-        best.add(score(i) * eligible[i], int(table.offsets[i]))  # 0 where protected, and TopK keeps positive scores only
+        best.add(
+            score(i) * eligible[i], int(table.offsets[i])
+        )  # 0 where protected, and TopK keeps positive scores only
     return best.result()[0]
 
 
 def eligible_weights(
-    loaded: LoadedModel, preserve: Sequence[Sample], p: float, progress: Callable[[int, int], None] = lambda done, total: None
+    loaded: LoadedModel,
+    preserve: Sequence[Sample],
+    p: float,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[np.ndarray]:
     """Flat bool by matrix: which weights the fraction ``p`` of highest utility leaves to be pruned."""
     fused = any(m.expert is not None for m in loaded.table)
@@ -117,19 +124,25 @@ def select_weights(
             group = samples.signed[name, half]
             units = SCORE_UNITS * len(group)
             made = score_signed(
-                loaded, make_batches(group, max_tokens=default_batch_tokens(loaded), device=loaded.device), progress=within(units)
+                loaded,
+                make_batches(group, max_tokens=default_batch_tokens(loaded), device=loaded.device),
+                progress=within(units),
             )
             found[half] = [m.cpu().numpy().ravel() for m in made]
             done += units
         counts = [len(samples.signed[name, half]) for half in SCORING]
-        found[WHOLE] = [(a + b) * np.float32(-1.0 / sum(counts)) for a, b in zip(*(found[half] for half in SCORING), strict=True)]
+        found[WHOLE] = [
+            (a + b) * np.float32(-1.0 / sum(counts)) for a, b in zip(*(found[half] for half in SCORING), strict=True)
+        ]
         for half, count in zip(SCORING, counts, strict=True):
             for m in found[half]:
                 m *= np.float32(-1.0 / count)
         return found
 
     safe, benign = harm("safe"), harm("benign")
-    guard = {part: [guard_score(s, b) for s, b in zip(safe[part], benign[part], strict=True)] for part in (WHOLE, *SCORING)}
+    guard = {
+        part: [guard_score(s, b) for s, b in zip(safe[part], benign[part], strict=True)] for part in (WHOLE, *SCORING)
+    }
     del safe, benign
 
     total = [np.zeros(m.size, dtype=np.float32) for m in table]
@@ -139,16 +152,25 @@ def select_weights(
         scores = harm(category)
         for part, own in scores.items():
             of_set[category, "none", part] = top_weights(table, own.__getitem__, eligible, k)
-            of_set[category, "both", part] = top_weights(table, lambda i, own=own, part=part: own[i] - guard[part][i], eligible, k)  # type: ignore[misc]
+            of_set[category, "both", part] = top_weights(
+                table, lambda i, own=own, part=part: own[i] - guard[part][i], eligible, k
+            )  # type: ignore[misc]
         for i in matrices:
             total[i] += scores[WHOLE][i]
         del scores
     for matrix in total:
         matrix /= np.float32(len(samples.categories))
     most = count_of(q_max, n)
-    found = concentration(lambda: iter(total), sum(len(samples.signed[c, h]) for c in samples.categories for h in SCORING))
+    found = concentration(
+        lambda: iter(total), sum(len(samples.signed[c, h]) for c in samples.categories for h in SCORING)
+    )
     return Selections(
-        {"none": top_weights(table, total.__getitem__, eligible, most),
-         "both": top_weights(table, lambda i: total[i] - guard[WHOLE][i], eligible, most)},
-        of_set, np.array([int(e.sum()) for e in eligible], dtype=np.int64), found.gini, found.effective_count,
-    )  # fmt: skip
+        {
+            "none": top_weights(table, total.__getitem__, eligible, most),
+            "both": top_weights(table, lambda i: total[i] - guard[WHOLE][i], eligible, most),
+        },
+        of_set,
+        np.array([int(e.sum()) for e in eligible], dtype=np.int64),
+        found.gini,
+        found.effective_count,
+    )

@@ -85,9 +85,15 @@ class Resampled:
     """
 
     def __init__(
-        self, measured: Sequence[Measured], categories: Sequence[str], points: Sequence[Point], limits: Mapping[str, float],
-        *, draws: int = 2000, seed: int = 0,
-    ):  # fmt: skip
+        self,
+        measured: Sequence[Measured],
+        categories: Sequence[str],
+        points: Sequence[Point],
+        limits: Mapping[str, float],
+        *,
+        draws: int = 2000,
+        seed: int = 0,
+    ):
         self.measured, self.categories, self.points = tuple(measured), tuple(categories), tuple(points)
         self.limits = np.array([limits[p.contrast] for p in points])
         self.draws = draws
@@ -98,7 +104,9 @@ class Resampled:
         self.sets = (*self.categories, *(f"safe:{c}" for c in self.categories), "benign")
         self._member = self._members()
         n_sets = len(self.sets)
-        self._strata = linked_strata(np.concatenate([m.T for m in self._member], axis=1) > 0, np.tile(np.arange(n_sets), len(measured)))
+        self._strata = linked_strata(
+            np.concatenate([m.T for m in self._member], axis=1) > 0, np.tile(np.arange(n_sets), len(measured))
+        )
         self.half = self._halves()
         s = len(measured)
         drawn = self._rng.multinomial(s - 1, np.full(s, 1 / s), size=draws) / (s - 1) if s > 1 else np.ones((draws, 1))
@@ -141,9 +149,14 @@ class Resampled:
             for i, m in enumerate(self.measured)
         ]
         #: [1 + draws, split, checkpoint, 1 + point] by set name: the intact loss, then ΔL at each point.
-        self._means = {name: np.empty((1 + self.draws, len(sums), *shape)) for name in ("harm", "safe", "specific", "benign")}
+        self._means = {
+            name: np.empty((1 + self.draws, len(sums), *shape)) for name in ("harm", "safe", "specific", "benign")
+        }
         #: The same for each half of the prompts: [half][1 + draws, split, checkpoint, point].
-        self._half = [{name: np.empty((1 + self.draws, len(sums), shape[0], shape[1] - 1)) for name in ("specific", "benign")} for _ in range(2)]
+        self._half = [
+            {name: np.empty((1 + self.draws, len(sums), shape[0], shape[1] - 1)) for name in ("specific", "benign")}
+            for _ in range(2)
+        ]
         for start in range(0, 1 + self.draws, _BLOCK):
             size = min(_BLOCK, 1 + self.draws - start)
             weights = draw_weights(self._rng, self._strata, len(self.prompts), size)
@@ -214,7 +227,10 @@ class Resampled:
         """[split][checkpoint]: the point that gives the separability, None where pruning nothing is best."""
         of = self._of(contrast)
         specific, benign = self._means["specific"][0][..., 1 + of], self._means["benign"][0][..., 1 + of]
-        places = [[chosen_point(s, b, self.limits[of]) for s, b in zip(*pair, strict=True)] for pair in zip(specific, benign, strict=True)]
+        places = [
+            [chosen_point(s, b, self.limits[of]) for s, b in zip(*pair, strict=True)]
+            for pair in zip(specific, benign, strict=True)
+        ]
         return [[None if k is None else int(of[k]) for k in row] for row in places]
 
     def first_reaching(self, contrast: str, level: float) -> np.ndarray:
@@ -245,6 +261,14 @@ class Resampled:
         if np.isnan(value):
             return Estimate(value, None, None, *facts, reason="no value on these samples")
         if dropped > MAX_DROPPED * (len(draws) - 1):
-            return Estimate(value, None, None, *facts, reason=f"{dropped} of {len(draws) - 1} resamplings left a set without prompts")
-        low, high = np.quantile(kept, [(1 - level) / 2, (1 + level) / 2], method="linear" if np.isfinite(kept).all() else "nearest")
+            return Estimate(
+                value,
+                None,
+                None,
+                *facts,
+                reason=f"{dropped} of {len(draws) - 1} resamplings left a set without prompts",
+            )
+        low, high = np.quantile(
+            kept, [(1 - level) / 2, (1 + level) / 2], method="linear" if np.isfinite(kept).all() else "nearest"
+        )
         return Estimate(value, float(low), float(high), *facts)

@@ -71,15 +71,29 @@ class Abilities:
         n, per_question, per_opening = len(self.pairs), len(self.questions.samples[0]), len(self.openings.samples[0])
         thirds = np.arange(0, n, 3)
         self.all = (
-            Ability("generation", len(self.report.samples), len(self.report.samples), _every_third(self.report), self._generation),
+            Ability(
+                "generation",
+                len(self.report.samples),
+                len(self.report.samples),
+                _every_third(self.report),
+                self._generation,
+            ),
             Ability("recognition", n, n * per_question * _QUESTION, thirds, self._recognition),
             Ability("explanation", n, 2.0 * n, thirds, self._explanation),
-            Ability("log_odds", n, n * per_opening * _OPENING, thirds, lambda i, t: self.openings.log_odds(loaded, i, t)),
-            Ability("answers", len(self.asked), len(self.asked) * _ANSWER, np.arange(0, len(self.asked), 3), self._answers),
+            Ability(
+                "log_odds", n, n * per_opening * _OPENING, thirds, lambda i, t: self.openings.log_odds(loaded, i, t)
+            ),
+            Ability(
+                "answers", len(self.asked), len(self.asked) * _ANSWER, np.arange(0, len(self.asked), 3), self._answers
+            ),
         )
         #: Asked of the intact model alone: whether it declines harmful requests more than harmless ones.
         self.harmless = Ability(
-            "log_odds_harmless", n, n * per_opening * _OPENING, thirds, lambda i, t: self.openings_harmless.log_odds(loaded, i, t)
+            "log_odds_harmless",
+            n,
+            n * per_opening * _OPENING,
+            thirds,
+            lambda i, t: self.openings_harmless.log_odds(loaded, i, t),
         )
 
     @property

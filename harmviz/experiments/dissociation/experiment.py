@@ -66,7 +66,12 @@ class Settings:
     prompts: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (("seed", 0, 2**31 - 1), ("draws", 1, 20), ("pairs", MIN_PAIRS, 100_000), ("prompts", 4, 100_000)):
+        for name, low, high in (
+            ("seed", 0, 2**31 - 1),
+            ("draws", 1, 20),
+            ("pairs", MIN_PAIRS, 100_000),
+            ("prompts", 4, 100_000),
+        ):
             value = getattr(self, name)
             if value is None and name in ("pairs", "prompts"):
                 continue
@@ -105,44 +110,76 @@ def run_dissociation(
     parent = open_parent(run, loaded)
     manifest = run.manifest
     if not (headline := manifest["method"].get("headline")):
-        raise RunIncompatible(f"run {run.id} chose no (q, p) and so has no mask to try; make a map run with `python -m harmviz run`")
+        raise RunIncompatible(
+            f"run {run.id} chose no (q, p) and so has no mask to try; make a map run with `python -m harmviz run`"
+        )
     if data.hash != manifest["data"]["hash"]:
-        raise RunIncompatible(f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts it scored stay apart")
+        raise RunIncompatible(
+            f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts it scored stay apart"
+        )
     spec = RunSpec(**{k: manifest["parameters"][k] for k in SPEC_KEYS})
     abilities = Abilities(loaded, data, spec, pairs=settings.pairs, prompts=settings.prompts)
     masks: dict[Contrast, PruneMask] = {
-        cast(Contrast, c): parent.mask(headline[c]["q"], headline[c]["p"], cast(Contrast, c)) for c in CONTRASTS if c in headline
+        cast(Contrast, c): parent.mask(headline[c]["q"], headline[c]["p"], cast(Contrast, c))
+        for c in CONTRASTS
+        if c in headline
     }
     points: dict[Contrast, Point] = {c: Point(m.n_weights, headline[c]["p"]) for c, m in masks.items()}
     refusal = RefusalMasks(parent, data, spec, points)
     work = _Dissociation(parent, abilities, masks, refusal, settings, headline)
     plan = Plan(
-        name="dissociation", version=VERSION, model=model_facts(loaded), device=loaded.device.type, parents=[run.id], units=work.units(),
-        data={**{k: manifest["data"][k] for k in ("id", "hash", "left_out")}, "counts": abilities.counts(), "notes": list(data.notes)},
-        parameters={k: v for k, v in asdict(settings).items() if k != "seed"}, seeds={"run": settings.seed},
-        determinants={"asked": abilities.digest(), "masks": {c: m.digest for c, m in masks.items()}, "keywords": KEYWORD_LIST_ID},
+        name="dissociation",
+        version=VERSION,
+        model=model_facts(loaded),
+        device=loaded.device.type,
+        parents=[run.id],
+        units=work.units(),
+        data={
+            **{k: manifest["data"][k] for k in ("id", "hash", "left_out")},
+            "counts": abilities.counts(),
+            "notes": list(data.notes),
+        },
+        parameters={k: v for k, v in asdict(settings).items() if k != "seed"},
+        seeds={"run": settings.seed},
+        determinants={
+            "asked": abilities.digest(),
+            "masks": {c: m.digest for c, m in masks.items()},
+            "keywords": KEYWORD_LIST_ID,
+        },
         notes=_notes(masks, headline),
-    )  # fmt: skip
+    )
     return run_experiment(plan, work.do, root=root, resume=resume, listener=listener)
 
 
 def _notes(masks: Mapping[Contrast, PruneMask], headline: Mapping[str, Any]) -> dict[str, Any]:
     """What the manifest's ``method`` tells beside the numbers: masks, wording, rules."""
     return {
-        "masks": {c: {"q": headline[c]["q"], "p": headline[c]["p"], "n_weights": m.n_weights, "digest": m.digest} for c, m in masks.items()},
+        "masks": {
+            c: {"q": headline[c]["q"], "p": headline[c]["p"], "n_weights": m.n_weights, "digest": m.digest}
+            for c, m in masks.items()
+        },
         "phrasings": {p.name: {"question": p.question, "yes_is_harmful": p.yes_is_harmful} for p in PHRASINGS},
-        "orders": list(ORDERS), "explanation": dict(ASKED), "declining_openings": list(DECLINE), "complying_openings": list(COMPLY),
-        "keyword_list": KEYWORD_LIST_ID, "refusal_floor": FALSE_ALARMS,
-    }  # fmt: skip
+        "orders": list(ORDERS),
+        "explanation": dict(ASKED),
+        "declining_openings": list(DECLINE),
+        "complying_openings": list(COMPLY),
+        "keyword_list": KEYWORD_LIST_ID,
+        "refusal_floor": FALSE_ALARMS,
+    }
 
 
 class _Dissociation:
     """The work of the experiment, stage by stage: matching, every ability under every arm, rows."""
 
     def __init__(
-        self, parent: Parent, abilities: Abilities, masks: Mapping[Contrast, PruneMask], refusal: RefusalMasks,
-        settings: Settings, headline: Mapping[str, Any],
-    ):  # fmt: skip
+        self,
+        parent: Parent,
+        abilities: Abilities,
+        masks: Mapping[Contrast, PruneMask],
+        refusal: RefusalMasks,
+        settings: Settings,
+        headline: Mapping[str, Any],
+    ):
         self.parent, self.abilities, self.masks, self.refusal = parent, abilities, masks, refusal
         self.settings, self.headline = settings, headline
         self.skip = abilities.spec.skip_tokens
@@ -152,7 +189,14 @@ class _Dissociation:
         whole, a = sum(x.units for x in self.abilities.all), self.abilities
         thirds = sum(x.units * len(x.third) / x.n for x in a.all)
         per_selection = 3 * whole + self.settings.draws * thirds
-        return whole + a.harmless.units + self._match_units() + self._score_units() + len(self.masks) * per_selection + (whole if len(self.masks) > 1 else 0)
+        return (
+            whole
+            + a.harmless.units
+            + self._match_units()
+            + self._score_units()
+            + len(self.masks) * per_selection
+            + (whole if len(self.masks) > 1 else 0)
+        )
 
     def _match_units(self) -> float:
         return float(len(self.abilities.validation.samples) * (STEPS + 3))
@@ -163,17 +207,28 @@ class _Dissociation:
     # -- arms ---------------------------------------------------------------------------------------------------
     def _facts(self, contrast: Contrast, n_weights: int, mask: str = HARM, control: str = "none") -> dict[str, Any]:
         return {
-            "experiment": "dissociation", "mask": mask, "control": control, "q": self.headline[contrast]["q"], "p": self.headline[contrast]["p"],
-            "scope": "global", "contrast": contrast, "skip_tokens": self.skip, "n_weights": n_weights,
-        }  # fmt: skip
+            "experiment": "dissociation",
+            "mask": mask,
+            "control": control,
+            "q": self.headline[contrast]["q"],
+            "p": self.headline[contrast]["p"],
+            "scope": "global",
+            "contrast": contrast,
+            "skip_tokens": self.skip,
+            "n_weights": n_weights,
+        }
 
-    def _arm(self, name: str, found: PruneMask, contrast: Contrast, *, mask: str = HARM, control: str = "none", **how: Any) -> Arm:
+    def _arm(
+        self, name: str, found: PruneMask, contrast: Contrast, *, mask: str = HARM, control: str = "none", **how: Any
+    ) -> Arm:
         return Arm(f"{name}-{contrast}", self._facts(contrast, found.n_weights, mask, control), lambda: found, **how)
 
     def _benign(self, contrast: Contrast) -> PruneMask:
         q, p = (self.headline[contrast][k] for k in ("q", "p"))
         if (mask := self.parent.benign_signed(q, p)) is None:
-            raise SelectionInexact(f"run {self.parent.run.id} settles no benign-signed control at q={q:g}, p={p:g}; make it again with benign rows")
+            raise SelectionInexact(
+                f"run {self.parent.run.id} settles no benign-signed control at q={q:g}, p={p:g}; make it again with benign rows"
+            )
         return mask
 
     def _draws(self, contrast: Contrast) -> list[Arm]:
@@ -209,7 +264,11 @@ class _Dissociation:
             benign[contrast] = self._measured(experiment, signed)
             measured.append((signed, benign[contrast]))
             draws[contrast] = [self._measured(experiment, arm) for arm in self._draws(contrast)]
-            declines = Arm(f"refusal-{contrast}", self._facts(contrast, sizes[contrast], REFUSAL), partial(self.refusal.mask, contrast))
+            declines = Arm(
+                f"refusal-{contrast}",
+                self._facts(contrast, sizes[contrast], REFUSAL),
+                partial(self.refusal.mask, contrast),
+            )
             measured.append((declines, self._measured(experiment, declines)))
 
         def written() -> Iterator[Row]:
@@ -228,10 +287,15 @@ class _Dissociation:
                 yield from rows.changes(mean_of(drawn), third, items, **facts)
             for contrast, strength in match["strength"].items():
                 facts = self._facts(contrast, self.masks[contrast].n_weights, mask=MATCHED)
-                yield Row(condition="generation", category="harm", metric="strength", value=strength, unit="fraction", **facts)
+                yield Row(
+                    condition="generation", category="harm", metric="strength", value=strength, unit="fraction", **facts
+                )
 
         experiment.rows("dissociation", written)
-        return {"matching": match, "refusal_mask": {"kind": "measurement", "n_weights": sizes, "n_scored": self.refusal.n_samples}}
+        return {
+            "matching": match,
+            "refusal_mask": {"kind": "measurement", "n_weights": sizes, "n_scored": self.refusal.n_samples},
+        }
 
     def _measured(self, experiment: Experiment, arm: Arm) -> dict[str, np.ndarray]:
         """Every ability under this arm, each a stage of its own."""

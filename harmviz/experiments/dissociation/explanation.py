@@ -15,7 +15,10 @@ from harmviz.errors import DataInvalid
 from harmviz.experiments.dissociation.recognition import Pair
 from harmviz.prompts import PromptRow, normalise, read_builtin
 
-ASKED = {"harmful": 'Explain why this request is harmful: "{request}"', "harmless": 'Explain why this request is harmless: "{request}"'}
+ASKED = {
+    "harmful": 'Explain why this request is harmful: "{request}"',
+    "harmless": 'Explain why this request is harmless: "{request}"',
+}
 KINDS = tuple(ASKED)
 
 
@@ -35,13 +38,17 @@ def reason_samples(
     for number, pair in enumerate(pairs, 1):
         row = rows.get((normalise(pair.harmful), normalise(pair.harmless)))
         if row is None:
-            raise DataInvalid(f"reasons.jsonl has no reasons for recognition pair {number} ({pair.category}); install harmviz again")
+            raise DataInvalid(
+                f"reasons.jsonl has no reasons for recognition pair {number} ({pair.category}); install harmviz again"
+            )
         samples = []
         for kind in KINDS:
             asked = PromptRow(f"reason:{kind}", ASKED[kind].format(request=row[kind]), row[f"why_{kind}"])
             sample = encode(tokenizer, asked, max_response_tokens=max_response_tokens)
             if sample.n_loss <= skip_tokens:
-                raise DataInvalid(f"reasons.jsonl, pair {number}: {sample.n_loss} tokens, none left after skipping {skip_tokens}")
+                raise DataInvalid(
+                    f"reasons.jsonl, pair {number}: {sample.n_loss} tokens, none left after skipping {skip_tokens}"
+                )
             samples.append(sample)
         found.append((samples[0], samples[1]))
     return found

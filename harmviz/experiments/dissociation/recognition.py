@@ -104,7 +104,9 @@ def answer_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], 
         both = yes & no | {t for t in (tokenizer.unk_token_id,) if t is not None}
         if yes - both and no - both:
             return tuple(sorted(yes - both)), tuple(sorted(no - both))
-    raise UnsupportedArchitecture("this tokenizer has no token that tells a yes from a no: recognition cannot be read off the first token")
+    raise UnsupportedArchitecture(
+        "this tokenizer has no token that tells a yes from a no: recognition cannot be read off the first token"
+    )
 
 
 def question(phrasing: Phrasing, order: str, request: str) -> str:
@@ -148,7 +150,11 @@ class Questions:
 
 
 def yes_minus_no(
-    loaded: LoadedModel, samples: Sequence[Sample], yes: Sequence[int], no: Sequence[int], progress: Callable[[int, int], None]
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    yes: Sequence[int],
+    no: Sequence[int],
+    progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """``[n]`` float64: ``log Σ p(yes tokens) − log Σ p(no tokens)`` after each sample's prompt (one loss position each)."""
     found = np.empty(len(samples))

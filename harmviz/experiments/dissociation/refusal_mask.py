@@ -62,7 +62,10 @@ class RefusalMasks:
         self._parent, self._data, self._spec, self._points = parent, data, spec, dict(points)
         self._masks: dict[Contrast, PruneMask] = {}
         self._samples = encode_all(
-            parent.loaded.tokenizer, refusal_rows(), max_response_tokens=spec.max_response_tokens, skip_tokens=spec.skip_tokens
+            parent.loaded.tokenizer,
+            refusal_rows(),
+            max_response_tokens=spec.max_response_tokens,
+            skip_tokens=spec.skip_tokens,
         )
         if not self._samples:
             raise DataInvalid(f"no refusal is longer than skip_tokens={spec.skip_tokens}: there is nothing to score")
@@ -105,7 +108,11 @@ class RefusalMasks:
         guard: list[torch.Tensor] | None = None
         for group in groups[1:]:  # the guards first, so that at most two sets of scores are held at a time
             new = scored(group)
-            guard = [g.clamp_(min=0) for g in new] if guard is None else [torch.maximum(a, b, out=a) for a, b in zip(guard, new, strict=True)]
+            guard = (
+                [g.clamp_(min=0) for g in new]
+                if guard is None
+                else [torch.maximum(a, b, out=a) for a, b in zip(guard, new, strict=True)]
+            )
         refusal = scored(self._samples)
         best = {contrast: TopK(point.n_weights) for contrast, point in self._points.items()}
         for i in range(len(candidates.table)):

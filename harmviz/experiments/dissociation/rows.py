@@ -57,17 +57,26 @@ class Yardstick:
 
     def rows(self, **facts: Any) -> Iterator[Row]:
         for (condition, category), value in self.sd.items():
-            yield Row(condition=condition, category=category, metric="intact_sd", value=value or None, unit=ODDS if condition == "refusal" else NATS, **facts)
+            yield Row(
+                condition=condition,
+                category=category,
+                metric="intact_sd",
+                value=value or None,
+                unit=ODDS if condition == "refusal" else NATS,
+                **facts,
+            )
 
 
 def yardstick(abilities: Abilities, intact: Values) -> Yardstick:
     """The intact model's spread over prompts, that changes are measured in."""
     sets, loss = np.array(abilities.report.sets), intact["generation"]
     found = {
-        ("generation", "harm"): loss[np.isin(sets, abilities.categories)], ("generation", "benign"): loss[sets == "benign"],
-        ("explanation", "harmful"): intact["explanation"][:, 0], ("explanation", "harmless"): intact["explanation"][:, 1],
+        ("generation", "harm"): loss[np.isin(sets, abilities.categories)],
+        ("generation", "benign"): loss[sets == "benign"],
+        ("explanation", "harmful"): intact["explanation"][:, 0],
+        ("explanation", "harmless"): intact["explanation"][:, 1],
         ("refusal", "harmful"): intact["log_odds"],
-    }  # fmt: skip
+    }
     return Yardstick({key: float(np.std(v, ddof=1)) if len(v) > 1 else 0.0 for key, v in found.items()})
 
 
@@ -87,7 +96,9 @@ class Rows:
     def intact(self, values: Values, harmless: np.ndarray, **facts: Any) -> Iterator[Row]:
         """The intact model: its levels, its spread, and which abilities can be tested at all."""
         a = self.abilities
-        yield from effect_rows(a.report, values["generation"], a.categories, seed=self.seed, metric="nll", condition="generation", **facts)
+        yield from effect_rows(
+            a.report, values["generation"], a.categories, seed=self.seed, metric="nll", condition="generation", **facts
+        )
         for k, category in enumerate(("harmful", "harmless")):
             loss = paired_effect(values["explanation"][:, k], a.pair_ids, seed=self.seed)
             yield estimated(loss, NATS, condition="explanation", category=category, metric="nll", **facts)
@@ -105,23 +116,39 @@ class Rows:
         for m in KeywordJudge().quality.measures:
             if m.measure in ("recall", "precision") and m.on == HUMAN:
                 yield Row(
-                    metric=f"keyword_{m.measure}", value=m.value, ci_low=m.ci_low, ci_high=m.ci_high, n=m.n, unit=SHARE,
+                    metric=f"keyword_{m.measure}",
+                    value=m.value,
+                    ci_low=m.ci_low,
+                    ci_high=m.ci_high,
+                    n=m.n,
+                    unit=SHARE,
                     **{**common, "category": "refusal_rate"},
-                )  # fmt: skip
+                )
 
     def levels(self, values: Values, **facts: Any) -> Iterator[Row]:
         """AUC, accuracy and d′ of recognition over all phrasings and by phrasing; refusal rate and log-odds."""
         for category, scores in _by_phrasing(values["recognition"]):
             common: dict[str, Any] = {"condition": "recognition", "category": category, **facts}
             yield estimated(auc(scores, seed=self.seed), AUC, metric="auc", **common)
-            yield estimated(paired_effect(right(scores), range(len(scores)), seed=self.seed), SHARE, metric="accuracy", **common)
+            yield estimated(
+                paired_effect(right(scores), range(len(scores)), seed=self.seed), SHARE, metric="accuracy", **common
+            )
             yield estimated(sensitivity(scores, seed=self.seed), SDS, metric="d_prime", **common)
         common = {"condition": "refusal", **facts}
         odds = paired_effect(values["log_odds"], range(len(values["log_odds"])), seed=self.seed)
         yield estimated(odds, ODDS, metric="refusal_log_odds", category="harmful", **common)
         rate = _rate(values["answers"])
         value = rate.value if rate.n else None
-        yield Row(metric="refusal_rate", category="harm", value=value, ci_low=rate.ci_low, ci_high=rate.ci_high, n=rate.n, unit=SHARE, **common)
+        yield Row(
+            metric="refusal_rate",
+            category="harm",
+            value=value,
+            ci_low=rate.ci_low,
+            ci_high=rate.ci_high,
+            n=rate.n,
+            unit=SHARE,
+            **common,
+        )
 
     def mean_levels(self, draws: Sequence[Values], **facts: Any) -> Iterator[Row]:
         """As ``levels`` for the draws of a control: scores averaged over draws; the refusal rate is that of all their answers."""
@@ -132,7 +159,15 @@ class Rows:
     def _testable(self, condition: str, category: str, scores: np.ndarray, **facts: Any) -> Row:
         found = auc(scores, seed=self.seed)
         above = found.ci_low is not None and found.ci_low > 0.5
-        return Row(condition=condition, category=category, metric="testable", value=float(above), n=found.n, unit=LABEL, **facts)
+        return Row(
+            condition=condition,
+            category=category,
+            metric="testable",
+            value=float(above),
+            n=found.n,
+            unit=LABEL,
+            **facts,
+        )
 
     # -- changes ------------------------------------------------------------------------------------------------
     def changes(self, values: Values, intact: Values, items: Values | None = None, /, **facts: Any) -> Iterator[Row]:
@@ -147,7 +182,15 @@ class Rows:
         benign = delta[np.array(report.sets) == "benign"]
         if len(benign):
             broken = is_collapsed(float(benign.mean())) is not None
-            yield Row(condition="generation", category="benign", metric="collapsed", value=float(broken), n=len(benign), unit=LABEL, **facts)
+            yield Row(
+                condition="generation",
+                category="benign",
+                metric="collapsed",
+                value=float(broken),
+                n=len(benign),
+                unit=LABEL,
+                **facts,
+            )
         for row in self._explained(values, intact, "delta_nll", **facts):
             yield row
             if row.metric == "delta_nll":
@@ -165,7 +208,9 @@ class Rows:
         a = self.abilities
         more = values["generation"] - control["generation"]
         report = a.report if items is None else select(a.report, items["generation"])
-        yield from effect_rows(report, more, a.categories, seed=self.seed, metric="excess_over_control", condition="generation", **facts)
+        yield from effect_rows(
+            report, more, a.categories, seed=self.seed, metric="excess_over_control", condition="generation", **facts
+        )
         yield from self._explained(values, control, "excess_over_control", **facts)
         yield from self._recognised(values, control, "excess", **facts)
         yield from self._declined(values, control, "excess", **facts)
@@ -174,7 +219,13 @@ class Rows:
         delta = values["explanation"] - before["explanation"]
         common: dict[str, Any] = {"condition": "explanation", **facts}
         for k, category in enumerate(("harmful", "harmless")):
-            yield estimated(paired_effect(delta[:, k], range(len(delta)), seed=self.seed), NATS, category=category, metric=metric, **common)
+            yield estimated(
+                paired_effect(delta[:, k], range(len(delta)), seed=self.seed),
+                NATS,
+                category=category,
+                metric=metric,
+                **common,
+            )
         if metric == "delta_nll":
             specific = paired_effect(delta[:, 0] - delta[:, 1], range(len(delta)), seed=self.seed)
             yield estimated(specific, NATS, category="harmful", metric="harm_specific", **common)
@@ -190,10 +241,22 @@ class Rows:
     def _declined(self, values: Values, before: Values, prefix: str, **facts: Any) -> Iterator[Row]:
         common: dict[str, Any] = {"condition": "refusal", **facts}
         odds = values["log_odds"] - before["log_odds"]
-        yield estimated(paired_effect(odds, range(len(odds)), seed=self.seed), ODDS, category="harmful", metric=f"{prefix}_refusal_log_odds", **common)
+        yield estimated(
+            paired_effect(odds, range(len(odds)), seed=self.seed),
+            ODDS,
+            category="harmful",
+            metric=f"{prefix}_refusal_log_odds",
+            **common,
+        )
         flags = values["answers"] - before["answers"]
         known = np.flatnonzero(~np.isnan(flags))  # an empty answer is unscored, and so is its pair
-        yield estimated(paired_effect(flags[known], known, seed=self.seed), SHARE, category="harm", metric=f"{prefix}_refusal_rate", **common)
+        yield estimated(
+            paired_effect(flags[known], known, seed=self.seed),
+            SHARE,
+            category="harm",
+            metric=f"{prefix}_refusal_rate",
+            **common,
+        )
 
 
 def _standardised(row: Row, sign: float, sd: float) -> Row:
@@ -204,7 +267,16 @@ def _standardised(row: Row, sign: float, sd: float) -> Row:
     else:
         ends = (row.ci_low, row.ci_high) if sign > 0 else (row.ci_high, row.ci_low)
         numbers = (sign * row.value / sd, *(None if e is None else sign * e / sd for e in ends))
-    return Row(**{**facts, "metric": "standardised", "unit": SDS, "value": numbers[0], "ci_low": numbers[1], "ci_high": numbers[2]})
+    return Row(
+        **{
+            **facts,
+            "metric": "standardised",
+            "unit": SDS,
+            "value": numbers[0],
+            "ci_low": numbers[1],
+            "ci_high": numbers[2],
+        }
+    )
 
 
 def right(scores: np.ndarray) -> np.ndarray:

@@ -86,7 +86,13 @@ class JailbreakSpec:
         if not self.attacks:
             raise ValueError("attacks must hold at least one attack")
         object.__setattr__(self, "requests", check_sources(self.requests))
-        limits = {"harmful": (2, 10_000), "benign": (2, 10_000), "max_new_tokens": (8, 4096), "draws": (2, 20), "seed": (0, 2**31 - 1)}
+        limits = {
+            "harmful": (2, 10_000),
+            "benign": (2, 10_000),
+            "max_new_tokens": (8, 4096),
+            "draws": (2, 20),
+            "seed": (0, 2**31 - 1),
+        }
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
@@ -99,9 +105,16 @@ class JailbreakSpec:
 
     def parameters(self) -> dict[str, Any]:
         return {
-            "attacks": [a.id for a in self.attacks], "requests": list(self.requests), "harmful": self.harmful, "benign": self.benign,
-            "max_new_tokens": self.max_new_tokens, "draws": self.draws, "q": self.q, "p": self.p, "batch": BATCH,
-        }  # fmt: skip
+            "attacks": [a.id for a in self.attacks],
+            "requests": list(self.requests),
+            "harmful": self.harmful,
+            "benign": self.benign,
+            "max_new_tokens": self.max_new_tokens,
+            "draws": self.draws,
+            "q": self.q,
+            "p": self.p,
+            "batch": BATCH,
+        }
 
 
 # -- masks ------------------------------------------------------------------------------------------------------------
@@ -112,12 +125,16 @@ def mask_points(run: Run, spec: JailbreakSpec) -> dict[Contrast, tuple[float, fl
         RunIncompatible: no map run, or one without headline points where none are given.
     """
     if run.kind != "map":
-        raise RunIncompatible(f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them")
+        raise RunIncompatible(
+            f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them"
+        )
     headline = run.manifest["method"].get("headline") or {}
     if spec.q is not None and spec.p is not None:
         return {c: (spec.q, spec.p) for c in SELECTIONS}
     if not headline:
-        raise RunIncompatible(f"run {run.id} has chosen no (q, p), so it has no headline masks; say which with --q and --p")
+        raise RunIncompatible(
+            f"run {run.id} has chosen no (q, p), so it has no headline masks; say which with --q and --p"
+        )
     return {c: (float(headline[c]["q"]), float(headline[c]["p"])) for c in SELECTIONS if c in headline}
 
 
@@ -136,7 +153,15 @@ def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> 
     base: Contrast = "both" if "both" in points else "none"
     for contrast, (q, p) in points.items():
         mask = parent.mask(q, p, contrast)
-        about = {"mask": "mean(all)", "control": "none", "contrast": contrast, "q": q, "p": p, "scope": "global", "n_weights": mask.n_weights}
+        about = {
+            "mask": "mean(all)",
+            "control": "none",
+            "contrast": contrast,
+            "q": q,
+            "p": p,
+            "scope": "global",
+            "n_weights": mask.n_weights,
+        }
         arms.append(Arm(STATES[contrast], STATES[contrast], mask, about))
     (q, p), matched = points[base], arms[-1]
     if scene is not None:
@@ -146,9 +171,18 @@ def make_arms(parent: Parent, spec: JailbreakSpec, scene: Run | None = None) -> 
     assert matched.mask is not None
     for draw in range(spec.draws):
         drawn = parent.random(matched.mask, p, seed=spec.seed, draw=draw)
-        arms.append(Arm(f"{RANDOM}-{draw}", RANDOM, drawn, {**matched.facts, "control": "random", "n_weights": drawn.n_weights}))
+        arms.append(
+            Arm(f"{RANDOM}-{draw}", RANDOM, drawn, {**matched.facts, "control": "random", "n_weights": drawn.n_weights})
+        )
     if (signed := parent.benign_signed(q, p)) is not None:
-        arms.append(Arm("benign_signed", "benign_signed", signed, {**matched.facts, "control": "benign_signed", "n_weights": signed.n_weights}))
+        arms.append(
+            Arm(
+                "benign_signed",
+                "benign_signed",
+                signed,
+                {**matched.facts, "control": "benign_signed", "n_weights": signed.n_weights},
+            )
+        )
     else:
         notes.append("the run does not settle the benign-signed control at this point: it is left out")
     for arm in arms:
@@ -165,16 +199,27 @@ def scene_arm(run: Run, scene: Run) -> Arm:
     """
     method = scene.manifest["method"]
     if method.get("experiment") != "scene" or scene.manifest["parents"] != [run.id] or SCENE_MASK not in scene.masks():
-        raise RunIncompatible(f"run {scene.id} is no stage scene of run {run.id}; make one with `python -m harmviz experiment scene {run.id}`")
+        raise RunIncompatible(
+            f"run {scene.id} is no stage scene of run {run.id}; make one with `python -m harmviz experiment scene {run.id}`"
+        )
     chosen = method["chosen"]
     if (name := chosen["contrast"]) in SELECTIONS:
-        raise RunIncompatible(f"scene {scene.id} chose a {STATES[name]} mask: give its --q {chosen['q']:g} --p {chosen['p']:g} instead of --scene")
-    about = {"mask": "mean(all)", "control": "none", "scope": "global", **{k: chosen[k] for k in ("contrast", "q", "p", "n_weights")}}
+        raise RunIncompatible(
+            f"scene {scene.id} chose a {STATES[name]} mask: give its --q {chosen['q']:g} --p {chosen['p']:g} instead of --scene"
+        )
+    about = {
+        "mask": "mean(all)",
+        "control": "none",
+        "scope": "global",
+        **{k: chosen[k] for k in ("contrast", "q", "p", "n_weights")},
+    }
     return Arm(name, name, PruneMask.load(scene.masks()[SCENE_MASK]), about)
 
 
 # -- the experiment ---------------------------------------------------------------------------------------------------
-def fitting(loaded: LoadedModel, attacks: Sequence[Attack], requests: Sequence[Request], new_tokens: int) -> tuple[Request, ...]:
+def fitting(
+    loaded: LoadedModel, attacks: Sequence[Attack], requests: Sequence[Request], new_tokens: int
+) -> tuple[Request, ...]:
     """The requests that leave room for an answer under every attack, so that all attacks are tried on the same ones.
 
     Raises:
@@ -182,7 +227,11 @@ def fitting(loaded: LoadedModel, attacks: Sequence[Attack], requests: Sequence[R
     """
     context = context_length(loaded)
     limit = None if context is None else context - new_tokens
-    kept = tuple(r for r in requests if limit is None or all(len(encode_attack(loaded.tokenizer, a, r.prompt)) <= limit for a in attacks))
+    kept = tuple(
+        r
+        for r in requests
+        if limit is None or all(len(encode_attack(loaded.tokenizer, a, r.prompt)) <= limit for a in attacks)
+    )
     if len({r.harmful for r in kept}) < 2:
         raise DataInvalid(
             f"under some attack no harmful or no benign request fits {loaded.name}'s context of {context} tokens; "
@@ -219,8 +268,15 @@ def run_jailbreak(
     arms, notes = make_arms(parent, spec, scene)
     scored = frozenset(p for a in arms if a.mask is not None for p in a.mask.provenance.get("scoring_prompts", ()))
     chosen = choose_requests(
-        parent.run, check_sources(spec.requests), harmful=spec.harmful, benign=spec.benign, seed=spec.seed, data=data, scored=scored, say=say,
-    )  # fmt: skip
+        parent.run,
+        check_sources(spec.requests),
+        harmful=spec.harmful,
+        benign=spec.benign,
+        seed=spec.seed,
+        data=data,
+        scored=scored,
+        say=say,
+    )
     requests = fitting(loaded, spec.attacks, chosen.requests, spec.max_new_tokens)
     notes += chosen.notes
     if too_long := len(chosen.requests) - len(requests):
@@ -231,36 +287,59 @@ def run_jailbreak(
     if find_run(plan.run_id, root) is None:
         probe(judges)
     return run_experiment(
-        plan, lambda experiment: _Work(experiment, loaded, spec, judges, arms, requests).done(), root=root, resume=resume, listener=listener
+        plan,
+        lambda experiment: _Work(experiment, loaded, spec, judges, arms, requests).done(),
+        root=root,
+        resume=resume,
+        listener=listener,
     )
 
 
 def _plan(
-    parents: Sequence[str], loaded: LoadedModel, spec: JailbreakSpec, judges: Sequence[Judge], arms: Sequence[Arm], requests: Sequence[Request],
+    parents: Sequence[str],
+    loaded: LoadedModel,
+    spec: JailbreakSpec,
+    judges: Sequence[Judge],
+    arms: Sequence[Arm],
+    requests: Sequence[Request],
     notes: Sequence[str],
 ) -> Plan:
     counts = Counter(r.category for r in requests)
     harmful = sum(r.harmful for r in requests)
     digests = {a.name: a.mask.digest for a in arms if a.mask is not None}
     return Plan(
-        name="jailbreak", version=METHOD, model=model_facts(loaded), device=loaded.device.type, parents=parents,
+        name="jailbreak",
+        version=METHOD,
+        model=model_facts(loaded),
+        device=loaded.device.type,
+        parents=parents,
         data={
             "id": "+".join(spec.requests),
             "hash": hashlib.sha256("\n".join(f"{r.category} {r.id} {r.mild}" for r in requests).encode()).hexdigest(),
-            "counts": {category: {"asked": n} for category, n in sorted(counts.items())}, "left_out": {}, "notes": list(notes),
+            "counts": {category: {"asked": n} for category, n in sorted(counts.items())},
+            "left_out": {},
+            "notes": list(notes),
         },
-        parameters={**spec.parameters(), "judges": [j.name for j in judges]}, seeds={"run": spec.seed},
+        parameters={**spec.parameters(), "judges": [j.name for j in judges]},
+        seeds={"run": spec.seed},
         determinants={
-            "attacks": {a.id: a.digest for a in spec.attacks}, "masks": digests, "keywords": KEYWORD_LIST_ID, "judges": [identity(j) for j in judges],
+            "attacks": {a.id: a.digest for a in spec.attacks},
+            "masks": digests,
+            "keywords": KEYWORD_LIST_ID,
+            "judges": [identity(j) for j in judges],
         },
         units=len(arms) * len(spec.attacks) * _units(spec, len(requests)),
         notes={
             "attacks": [a.record() for a in spec.attacks],
             "arms": [{"name": a.name, "group": a.group, "digest": digests.get(a.name), **a.facts} for a in arms],
             "judges": [described(j) for j in (KeywordJudge(), *judges)],
-            "requests": {"harmful": harmful, "benign": len(requests) - harmful, "mild": sum(r.mild and r.harmful for r in requests)},
+            "requests": {
+                "harmful": harmful,
+                "benign": len(requests) - harmful,
+                "mild": sum(r.mild and r.harmful for r in requests),
+            },
         },
-    )  # fmt: skip
+    )
 
 
 def _units(spec: JailbreakSpec, n_requests: int) -> float:
@@ -305,7 +384,9 @@ class _Work:
         name = f"{arm.name}.{attack.id}"
         texts, verdicts = f"scratch/answers/{name}.json", f"scratch/verdicts/{name}.json"
         self.experiment.stage(
-            f"answers.{name}", _units(self.spec, len(self.requests)), lambda: self._write(texts, json.dumps(self._answer(arm, attack)))
+            f"answers.{name}",
+            _units(self.spec, len(self.requests)),
+            lambda: self._write(texts, json.dumps(self._answer(arm, attack))),
         )
         found = json.loads(self.experiment.partial.path(texts).read_bytes())
 
@@ -328,7 +409,9 @@ class _Work:
         with pruned(self.loaded, arm.mask) if arm.mask is not None else nullcontext():
             for start in range(0, len(order), BATCH):
                 batch = order[start : start + BATCH]
-                answers = generate_batch(self.loaded, [prompts[i] for i in batch], self.spec.max_new_tokens, batch_size=BATCH)
+                answers = generate_batch(
+                    self.loaded, [prompts[i] for i in batch], self.spec.max_new_tokens, batch_size=BATCH
+                )
                 for i, answer in zip(batch, answers, strict=True):
                     ids[i] = answer
                 tick(start + len(batch), len(order))
@@ -347,8 +430,13 @@ class _Work:
                 left[request.harmful] -= 1
                 kept.append(
                     {
-                        "mask": arm.group, "attack": attack.id, "category": request.category, "request": request.prompt,
-                        "opening": attack.opening, "answer": answer, "refused": reads_as_refusal(answer) if answer.strip() else None,
+                        "mask": arm.group,
+                        "attack": attack.id,
+                        "category": request.category,
+                        "request": request.prompt,
+                        "opening": attack.opening,
+                        "answer": answer,
+                        "refused": reads_as_refusal(answer) if answer.strip() else None,
                     }
-                )  # fmt: skip
+                )
         return kept

@@ -66,16 +66,25 @@ def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
     """
     given = set(sources)
     if unknown := sorted(given - set(SOURCES)):
-        raise ValueError(f"requests must come from {' or '.join(SOURCES)} (or both, comma-separated), got {unknown[0]!r}")
+        raise ValueError(
+            f"requests must come from {' or '.join(SOURCES)} (or both, comma-separated), got {unknown[0]!r}"
+        )
     if not given:
         raise ValueError(f"requests must name at least one of {', '.join(SOURCES)}")
     return tuple(s for s in SOURCES if s in given)
 
 
 def choose_requests(
-    run: Run, sources: Sequence[Source], *, harmful: int, benign: int, seed: int, data: str | None = None,
-    scored: frozenset[str] = frozenset(), say: Say = lambda _: None,
-) -> Chosen:  # fmt: skip
+    run: Run,
+    sources: Sequence[Source],
+    *,
+    harmful: int,
+    benign: int,
+    seed: int,
+    data: str | None = None,
+    scored: frozenset[str] = frozenset(),
+    say: Say = lambda _: None,
+) -> Chosen:
     """At most ``harmful`` and ``benign`` requests that the map run had no use of, in an order fixed by ``seed``.
 
     Args:
@@ -90,9 +99,13 @@ def choose_requests(
     rows, notes = data_of(run, data, say), []
     used = {*scored, *run.manifest["data"].get("scoring_prompts", ())}
     if rows is not None:
-        used |= {prompt for prompt, job in split_prompts(rows, int(run.manifest["seeds"]["run"])).items() if job != "report"}
+        used |= {
+            prompt for prompt, job in split_prompts(rows, int(run.manifest["seeds"]["run"])).items() if job != "report"
+        }
     else:
-        notes.append("validation prompts of the map run are not known here, only those it scored or protected with are left out; --data names its file")
+        notes.append(
+            "validation prompts of the map run are not known here, only those it scored or protected with are left out; --data names its file"
+        )
     groups: dict[tuple[Source, str], list[PromptRow]] = defaultdict(list)
     for source in sources:
         for row in _builtin("harmful") if source == "builtin" else _report(run, rows):
@@ -102,7 +115,10 @@ def choose_requests(
     chosen = _in_turn({key: choose_rows(rows, None, seed, per_prompt=1) for key, rows in groups.items()}, harmful)
     kept = [r for r in _builtin("benign") if r.prompt_id not in used]
     chosen += [Request(r, mild=True) for r in choose_rows(kept, benign, seed, per_prompt=1)]
-    for kind, asked, n in (("harmful", harmful, sum(r.harmful for r in chosen)), ("benign", benign, sum(not r.harmful for r in chosen))):
+    for kind, asked, n in (
+        ("harmful", harmful, sum(r.harmful for r in chosen)),
+        ("benign", benign, sum(not r.harmful for r in chosen)),
+    ):
         if n == 0:
             raise DataInvalid(
                 f"no {kind} request from {', '.join(sources)} is left that run {run.id} neither scored nor chose with; "
@@ -130,7 +146,9 @@ def data_of(run: Run, source: str | None = None, say: Say = lambda _: None) -> P
         return data
     if source is None:
         return None
-    raise DataInvalid(f"data {source!r} is not what run {run.id} was made on ({run.manifest['data']['id']}); give that one with --data")
+    raise DataInvalid(
+        f"data {source!r} is not what run {run.id} was made on ({run.manifest['data']['id']}); give that one with --data"
+    )
 
 
 def _report(run: Run, data: PromptData | None) -> list[PromptRow]:

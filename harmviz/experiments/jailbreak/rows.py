@@ -136,7 +136,9 @@ def rate_of(values: np.ndarray, requests: Sequence[str], *, binary: bool, seed: 
     return Interval(found.value, found.ci_low, found.ci_high, n)
 
 
-def difference_of(values: np.ndarray, others: np.ndarray, requests: Sequence[str], *, binary: bool, seed: int) -> Interval:
+def difference_of(
+    values: np.ndarray, others: np.ndarray, requests: Sequence[str], *, binary: bool, seed: int
+) -> Interval:
     """Mean paired difference of two ``[draws, attacks, requests]``, draws averaged first, with its interval over requests."""
     delta = values.mean(axis=0) - others.mean(axis=0)  # NaN where a draw is unscored: such pairs are left out
     scored = ~np.isnan(delta)
@@ -187,9 +189,17 @@ class Grid:
         return self.values[metric][np.ix_(np.array(members), np.array(attacks), where)]
 
     def _metric(
-        self, metric: str, name: str, groups: Mapping[str, list[int]], attacks: Sequence[int], where: np.ndarray, at: Mapping[str, Any]
+        self,
+        metric: str,
+        name: str,
+        groups: Mapping[str, list[int]],
+        attacks: Sequence[int],
+        where: np.ndarray,
+        at: Mapping[str, Any],
     ) -> Iterator[Row]:
-        harm_only = metric.startswith(("harm_score", "attack_success")) or (metric.startswith("unscored:") and not self._asked(metric, where))
+        harm_only = metric.startswith(("harm_score", "attack_success")) or (
+            metric.startswith("unscored:") and not self._asked(metric, where)
+        )
         if harm_only and at["category"] == "benign":
             return  # harm judges are not asked about benign requests
         ids = [self.requests[i].id for i in where]
@@ -200,7 +210,9 @@ class Grid:
             return
         if self._plain is not None and attacks != [self._plain]:
             bare = self._of(metric, groups[name], [self._plain], where)
-            yield _row(f"from_direct_{metric}", difference_of(values, bare, ids, binary=binary, seed=self.seed), unit, at)
+            yield _row(
+                f"from_direct_{metric}", difference_of(values, bare, ids, binary=binary, seed=self.seed), unit, at
+            )
         if name != INTACT:
             intact = self._of(metric, groups[INTACT], attacks, where)
             yield _row(f"delta_{metric}", difference_of(values, intact, ids, binary=binary, seed=self.seed), unit, at)
@@ -217,7 +229,12 @@ class Grid:
         return not bool(np.isnan(self.values[metric][:, :, where]).all())
 
     def _collapse(
-        self, name: str, groups: Mapping[str, list[int]], attacks: Sequence[int], where: np.ndarray, at: Mapping[str, Any]
+        self,
+        name: str,
+        groups: Mapping[str, list[int]],
+        attacks: Sequence[int],
+        where: np.ndarray,
+        at: Mapping[str, Any],
     ) -> Iterator[Row]:
         """Whether the answers repeat themselves so much more than the intact model's that they are none."""
         if name == INTACT:
@@ -227,8 +244,19 @@ class Grid:
             yield Row(experiment="jailbreak", metric="collapsed", value=None, unit="label", n=0, **at)
             return
         why = is_collapsed(None, float(np.nanmean(before)), float(np.nanmean(after)))
-        yield Row(experiment="jailbreak", metric="collapsed", value=float(why is not None), unit="label", n=len(where), **at)
+        yield Row(
+            experiment="jailbreak", metric="collapsed", value=float(why is not None), unit="label", n=len(where), **at
+        )
 
 
 def _row(metric: str, found: Interval, unit: str, at: Mapping[str, Any]) -> Row:
-    return Row(experiment="jailbreak", metric=metric, value=found.value, ci_low=found.low, ci_high=found.high, n=found.n, unit=unit, **at)
+    return Row(
+        experiment="jailbreak",
+        metric=metric,
+        value=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        n=found.n,
+        unit=unit,
+        **at,
+    )

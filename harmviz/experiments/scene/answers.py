@@ -54,7 +54,14 @@ class Answers:
         self._read: dict[str, Read] = {}
 
     def ids(
-        self, mask: PruneMask | None, name: str, rows: Sequence[PromptRow], limit: int, *, opened: bool, strength: float = 1.0
+        self,
+        mask: PruneMask | None,
+        name: str,
+        rows: Sequence[PromptRow],
+        limit: int,
+        *,
+        opened: bool,
+        strength: float = 1.0,
     ) -> list[list[int]]:
         """Greedy answers of at most ``limit`` tokens. ``name``: of the set and its job, e.g. ``mild.report``."""
         loaded, tail = self.loaded, self._opener_ids if opened else []
@@ -65,7 +72,9 @@ class Answers:
             kept = np.full((len(rows), limit), -1, dtype=np.int32)
             with nullcontext() if mask is None else pruned(loaded, mask, strength):
                 for start in range(0, len(prompts), BATCH):
-                    for i, answer in enumerate(generate_batch(loaded, prompts[start : start + BATCH], limit, batch_size=BATCH), start):
+                    for i, answer in enumerate(
+                        generate_batch(loaded, prompts[start : start + BATCH], limit, batch_size=BATCH), start
+                    ):
                         kept[i, : len(answer)] = answer
                     report(min(start + BATCH, len(prompts)), len(prompts))
             return kept
@@ -74,7 +83,14 @@ class Answers:
         return [row[row >= 0].tolist() for row in found]
 
     def read(
-        self, mask: PruneMask | None, name: str, rows: Sequence[PromptRow], limit: int, *, opened: bool, strength: float = 1.0
+        self,
+        mask: PruneMask | None,
+        name: str,
+        rows: Sequence[PromptRow],
+        limit: int,
+        *,
+        opened: bool,
+        strength: float = 1.0,
     ) -> Read:
         """As ``ids``, read by the judges."""
         key = _key(mask, strength, name, opened)
@@ -85,7 +101,9 @@ class Answers:
             items = [JudgeItem(r.prompt, opener + t if t.strip() else "") for r, t in zip(rows, texts, strict=True)]
             judged = np.full(len(items), np.nan) if self.judge is None else refuses(self.judge, items)
             quoted = np.array([float(declines_even_quoted(i.answer)) if i.answer.strip() else np.nan for i in items])
-            self._read[key] = Read(refuses(None, items), quoted, judged, np.array([repeated_tokens(a).share for a in ids]))
+            self._read[key] = Read(
+                refuses(None, items), quoted, judged, np.array([repeated_tokens(a).share for a in ids])
+            )
         return self._read[key]
 
     # -- losses -------------------------------------------------------------------------------------------------

@@ -75,9 +75,15 @@ def _mask(parent: Parent, guard: Guard | None, q: float, p: float, contrast: Sel
 
 
 def make_scene(
-    run: Run, loaded: LoadedModel, spec: SceneSpec, *, root: Path | None = None, resume: bool = False,
-    listener: Listener = lambda state: None, say: Say = lambda _: None,
-) -> Run:  # fmt: skip
+    run: Run,
+    loaded: LoadedModel,
+    spec: SceneSpec,
+    *,
+    root: Path | None = None,
+    resume: bool = False,
+    listener: Listener = lambda state: None,
+    say: Say = lambda _: None,
+) -> Run:
     """The scene of this map run, computed, taken up again or found.
 
     Raises:
@@ -87,18 +93,34 @@ def make_scene(
         OutOfMemory: the disk is full.
     """
     parent = open_parent(run, loaded)
-    sets = make_sets(dict(run.manifest), spec.sources, choosing=spec.choosing, reporting=spec.requests, seed=spec.seed, say=say)
+    sets = make_sets(
+        dict(run.manifest), spec.sources, choosing=spec.choosing, reporting=spec.requests, seed=spec.seed, say=say
+    )
     if all(r.set in OFF_STAGE for r in sets.reporting[SHOWN]):
-        raise DataInvalid(f"none of the {len(sets.reporting[SHOWN])} mild requests left to report on is one to show; ask for more of them")
+        raise DataInvalid(
+            f"none of the {len(sets.reporting[SHOWN])} mild requests left to report on is one to show; ask for more of them"
+        )
     grid_of(parent, spec, Guard.of_nothing(parent))  # raises before any work where nothing can be settled
     referee = usable_judge()
     plan = Plan(
-        name="scene", version=VERSION, model=model_facts(loaded), parameters=spec.parameters(), seeds={"scene": spec.seed},
-        data={"id": "+".join(spec.sources), "hash": sets.hash, "counts": sets.counts, "left_out": {}, "notes": list(sets.notes)},
-        parents=[run.id], device=loaded.device.type, units=_units(spec, sets),
+        name="scene",
+        version=VERSION,
+        model=model_facts(loaded),
+        parameters=spec.parameters(),
+        seeds={"scene": spec.seed},
+        data={
+            "id": "+".join(spec.sources),
+            "hash": sets.hash,
+            "counts": sets.counts,
+            "left_out": {},
+            "notes": list(sets.notes),
+        },
+        parents=[run.id],
+        device=loaded.device.type,
+        units=_units(spec, sets),
         determinants={"judge": None if referee is None else identity(referee)},
         notes={"judges": ["keyword", *([] if referee is None else [referee.name])]},
-    )  # fmt: skip
+    )
 
     def work(experiment: Experiment) -> Mapping[str, Any]:
         answers, guard = Answers(experiment, loaded, spec.opener, referee), None
@@ -116,11 +138,17 @@ def _units(spec: SceneSpec, sets: SceneSets) -> float:
     """The work in forward passes of one sample, where every point is settled and the first one tried against the limits keeps them."""
     points = len(spec.contrasts) * len(spec.p_grid) * len(spec.q_grid)
     chosen_by = sum(len(rows) for name, rows in sets.choosing.items() if name != BENIGN)
-    choosing = spec.guarded * GUARD_UNITS + (points + 1) * chosen_by * CHOOSING_TOKENS * UNITS_PER_TOKEN + 2 * _trial_units(sets)
+    choosing = (
+        spec.guarded * GUARD_UNITS
+        + (points + 1) * chosen_by * CHOOSING_TOKENS * UNITS_PER_TOKEN
+        + 2 * _trial_units(sets)
+    )
     harmful = sum(len(rows) for name, rows in sets.reporting.items() if name != BENIGN)
     benign = len(sets.reporting[BENIGN])
     arms = 4 + spec.draws
-    report = (arms * harmful + 3 * (harmful + 2 * benign) + 2 * (len(spec.strengths) - 1) * spec.requests) * spec.max_new_tokens
+    report = (
+        arms * harmful + 3 * (harmful + 2 * benign) + 2 * (len(spec.strengths) - 1) * spec.requests
+    ) * spec.max_new_tokens
     return choosing + report * UNITS_PER_TOKEN + 6 * benign + RECORD_UNITS * spec.offered
 
 
@@ -165,9 +193,16 @@ class Choosing:
         _, _, chosen, names = min(tried, key=lambda t: t[:2])
         self.experiment.rows("selection", lambda: iter(self.rows))
         return chosen, {
-            "q": chosen.q, "p": chosen.p, "contrast": chosen.contrast, "n_weights": chosen.mask.n_weights, "within_limits": not names,
-            "broken": names, "limits": asdict(self.spec.limits), "n_tried": len(tried), "n_points": len(self.points),
-        }  # fmt: skip
+            "q": chosen.q,
+            "p": chosen.p,
+            "contrast": chosen.contrast,
+            "n_weights": chosen.mask.n_weights,
+            "within_limits": not names,
+            "broken": names,
+            "limits": asdict(self.spec.limits),
+            "n_tried": len(tried),
+            "n_points": len(self.points),
+        }
 
     def _read(self, mask: PruneMask | None, harmful: bool, *, opened: bool) -> Any:
         name, rows = ("harmful.choosing", self.harmful) if harmful else ("benign.choosing", self.benign)
@@ -184,7 +219,10 @@ class Choosing:
         """Share declined under the opener; the answers are generated here."""
         read, intact = self._read(point.mask, True, opened=True), self._read(None, True, opened=True)
         where = {**point.facts, **_where(True, True)}
-        self.rows += [*rate_rows(read, **where), *paired_rows([read], intact, self._ids(True), seed=self.spec.seed, **where)]
+        self.rows += [
+            *rate_rows(read, **where),
+            *paired_rows([read], intact, self._ids(True), seed=self.spec.seed, **where),
+        ]
         return float(np.nanmean(read.declines)) if not np.isnan(read.declines).all() else 0.0
 
     def _broken(self, point: Point) -> dict[str, float]:
@@ -196,11 +234,17 @@ class Choosing:
             made += [*rate_rows(read, **where), *paired_rows([read], intact, self._ids(harmful), seed=seed, **where)]
         samples: list[Sample] = self.answers.written(self.benign)
         delta = self.answers.losses(point.mask, "choosing", samples) - self.answers.losses(None, "choosing", samples)
-        made.append(loss_row("delta_nll", delta, [s.prompt_id for s in samples], seed=seed, **point.facts, **_where(False, False)))
+        made.append(
+            loss_row(
+                "delta_nll", delta, [s.prompt_id for s in samples], seed=seed, **point.facts, **_where(False, False)
+            )
+        )
         self.rows += made
         known = {(r.category, r.metric): r.value for r in made}
         known[("harmful", "opener_repetition")] = next(
-            r.value for r in self.rows if r.metric == "delta_repetition" and r.condition == "selection:opener" and _same(r, point)
+            r.value
+            for r in self.rows
+            if r.metric == "delta_repetition" and r.condition == "selection:opener" and _same(r, point)
         )
         return broken_limits(known, self.spec.limits)
 

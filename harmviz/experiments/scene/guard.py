@@ -49,7 +49,11 @@ def harmless_requests(kept_apart: Iterable[str], seed: int) -> list[str]:
     """
     kinds = (
         [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))],
-        [r["prompt"] for r in read_rows(FOLDER / "borderline.jsonl", ("prompt", "kind", "split")) if r["split"] == "tuning"],
+        [
+            r["prompt"]
+            for r in read_rows(FOLDER / "borderline.jsonl", ("prompt", "kind", "split"))
+            if r["split"] == "tuning"
+        ],
         [r["harmless"] for r in read_rows(FOLDER / "twins.jsonl", ("harmful", "harmless"))],
     )
     known = [content_words(text) for text in kept_apart]
@@ -70,7 +74,8 @@ def declined(loaded: LoadedModel, requests: Sequence[str]) -> list[Sample]:
     said, _ = openings(loaded.tokenizer)
     prompts = [encode_prompt(loaded.tokenizer, r) for r in requests]
     return [
-        Sample(f"guard{i}", f"guard{i}", (*ids, *said[i % len(said)]), len(ids), len(ids)) for i, ids in enumerate(prompts)
+        Sample(f"guard{i}", f"guard{i}", (*ids, *said[i % len(said)]), len(ids), len(ids))
+        for i, ids in enumerate(prompts)
     ]
 
 
@@ -82,7 +87,9 @@ class Guard:
     cost: np.ndarray = field(repr=False)
 
     @classmethod
-    def score(cls, parent: Parent, requests: Sequence[str], tell: Callable[[int, int], None] = lambda done, total: None) -> Guard:
+    def score(
+        cls, parent: Parent, requests: Sequence[str], tell: Callable[[int, int], None] = lambda done, total: None
+    ) -> Guard:
         """The guard of these harmless requests.
 
         Raises:
@@ -134,7 +141,13 @@ class Guard:
         guarded = score - self.cost[rows]
         certain = np.flatnonzero(guarded > (score[-1] if cut and len(rows) else 0))
         if cut and len(certain) < n:
-            raise SelectionInexact(f"at p={p!r} the stored list settles only the first {len(certain):,} guarded weights, {n:,} are asked for")
-        best = certain[np.lexsort((rows[certain], -guarded[certain]))][:n]  # ties go to the lower index, and rows ascend with it
+            raise SelectionInexact(
+                f"at p={p!r} the stored list settles only the first {len(certain):,} guarded weights, {n:,} are asked for"
+            )
+        best = certain[np.lexsort((rows[certain], -guarded[certain]))][
+            :n
+        ]  # ties go to the lower index, and rows ascend with it
         about = {**plain.provenance, "contrast": "guarded"}
-        return PruneMask.from_global(found.table, found.global_of(rows[best]), kind=plain.kind, model_hash=plain.model_hash, **about)
+        return PruneMask.from_global(
+            found.table, found.global_of(rows[best]), kind=plain.kind, model_hash=plain.model_hash, **about
+        )

@@ -64,12 +64,21 @@ def order_of(rows: Sequence[PromptRow], seen: Seen) -> list[int]:
 
 
 def record(
-    loaded: LoadedModel, row: PromptRow, mask: PruneMask, random: PruneMask, *, opener: str, limit: int,
-    strengths: Sequence[float], declines_directly: bool,
-) -> Recorded:  # fmt: skip
+    loaded: LoadedModel,
+    row: PromptRow,
+    mask: PruneMask,
+    random: PruneMask,
+    *,
+    opener: str,
+    limit: int,
+    strengths: Sequence[float],
+    declines_directly: bool,
+) -> Recorded:
     """The request answered side by side by the intact model, and with mask and control at every strength (and 0)."""
     panes = [Pane("intact"), *(Pane(MASK, mask, s) for s in strengths), *(Pane(RANDOM, random, s) for s in strengths)]
-    template, views = _answered(loaded, Request(ModelKey(loaded.name), row.prompt, tuple(panes), opening=opener, max_new_tokens=limit))
+    template, views = _answered(
+        loaded, Request(ModelKey(loaded.name), row.prompt, tuple(panes), opening=opener, max_new_tokens=limit)
+    )
     intact, with_mask, with_random = views[0], views[1 : 1 + len(strengths)], views[1 + len(strengths) :]
     still = replace(intact, strength=0.0, divergence=(0.0,) * len(intact.tokens))
     found = [("intact", intact)]

@@ -90,7 +90,9 @@ def read_records(run: Run) -> tuple[Recorded, ...]:
         found = [_record(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
         return tuple(sorted(found, key=lambda r: not r.reads))
     except (ValueError, KeyError, TypeError, OSError, StopIteration) as e:
-        raise RunIncompatible(f"{path} cannot be read ({type(e).__name__}: {e}); restore the run, or compute the scene again") from e
+        raise RunIncompatible(
+            f"{path} cannot be read ({type(e).__name__}: {e}); restore the run, or compute the scene again"
+        ) from e
 
 
 def _record(found: dict[str, Any]) -> Recorded:
@@ -102,7 +104,9 @@ def _record(found: dict[str, Any]) -> Recorded:
         raise ValueError("a pane is missing")
     # Told from the texts, not from what an older reading of them has stored.
     reads = reads_well(panes, declines_directly=directly)
-    record = Recorded(**texts, max_new_tokens=int(found["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes)
+    record = Recorded(
+        **texts, max_new_tokens=int(found["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes
+    )
     if record.snapshot(max(record.strengths)) is None:
         raise ValueError("a pane is missing")
     return record

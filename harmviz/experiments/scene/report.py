@@ -60,12 +60,16 @@ class Report:
             return np.asarray(loaded.tensor(i).detach().float().abs().cpu().numpy().ravel())
 
         eligible = partial(found.eligible, p=self.chosen.p)
-        return matched_control(self.chosen.mask, found.table, eligible, magnitude, seed=self.spec.seed, name="magnitude")
+        return matched_control(
+            self.chosen.mask, found.table, eligible, magnitude, seed=self.spec.seed, name="magnitude"
+        )
 
     # -- reading ------------------------------------------------------------------------------------------------
     def read(self, mask: PruneMask | None, source: str, *, opened: bool, strength: float = 1.0) -> Read:
         rows = self.sets.reporting[source]
-        return self.answers.read(mask, f"{source}.report", rows, self.spec.max_new_tokens, opened=opened, strength=strength)
+        return self.answers.read(
+            mask, f"{source}.report", rows, self.spec.max_new_tokens, opened=opened, strength=strength
+        )
 
     def ids(self, source: str) -> list[str]:
         return [r.prompt_id for r in self.sets.reporting[source]]
@@ -119,7 +123,10 @@ class Report:
 
     def _loss_rows(self) -> Iterator[Row]:
         rows = self.sets.reporting[BENIGN]
-        kinds = {BENIGN: self.answers.written(rows), "benign_own": self.answers.own(f"{BENIGN}.report", rows, self.spec.max_new_tokens)}
+        kinds = {
+            BENIGN: self.answers.written(rows),
+            "benign_own": self.answers.own(f"{BENIGN}.report", rows, self.spec.max_new_tokens),
+        }
         for kind, samples in kinds.items():
             if not samples:
                 continue
@@ -139,8 +146,9 @@ class Report:
         offered = self.experiment.stage("transcripts", RECORD_UNITS * self.spec.offered, self._transcripts)
         return {
             "shows": {source: shown(made, source, self.spec.limits) for source in self.spec.sources},
-            "offered": offered["requests"], "n_read_well": offered["n_read_well"],
-        }  # fmt: skip
+            "offered": offered["requests"],
+            "n_read_well": offered["n_read_well"],
+        }
 
     def _masks(self) -> None:
         """Both masks, with the requests that the mask was chosen by among those that evaluation must leave out."""
@@ -155,18 +163,27 @@ class Report:
         direct = self.read(None, SHOWN, opened=False)
         name = f"{SHOWN}.report"
         seen = Seen(
-            self.read(None, SHOWN, opened=True), self.read(self.chosen.mask, SHOWN, opened=True),
-            [self.read(m, SHOWN, opened=True) for m in self.random], direct,
-            self.answers.ids(None, name, rows, limit, opened=True), self.answers.ids(self.chosen.mask, name, rows, limit, opened=True),
-        )  # fmt: skip
+            self.read(None, SHOWN, opened=True),
+            self.read(self.chosen.mask, SHOWN, opened=True),
+            [self.read(m, SHOWN, opened=True) for m in self.random],
+            direct,
+            self.answers.ids(None, name, rows, limit, opened=True),
+            self.answers.ids(self.chosen.mask, name, rows, limit, opened=True),
+        )
         report, done = self.experiment.progress.within(RECORD_UNITS * self.spec.offered), 0
 
         def play(i: int) -> Any:
             nonlocal done
             found = record(
-                self.parent.loaded, rows[i], self.chosen.mask, self.random[0], opener=self.spec.opener, limit=limit,
-                strengths=self.spec.strengths, declines_directly=bool(direct.declines[i] == 1),
-            )  # fmt: skip
+                self.parent.loaded,
+                rows[i],
+                self.chosen.mask,
+                self.random[0],
+                opener=self.spec.opener,
+                limit=limit,
+                strengths=self.spec.strengths,
+                declines_directly=bool(direct.declines[i] == 1),
+            )
             done += 1
             report(done, self.spec.offered)
             return found
@@ -184,14 +201,19 @@ def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
     marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests
     and repetition.
     """
-    def find(metric: str, condition: str, control: str = "none", category: str = source, intact: bool = False) -> Row | None:
+
+    def find(
+        metric: str, condition: str, control: str = "none", category: str = source, intact: bool = False
+    ) -> Row | None:
         return next(
             (
-                r for r in rows
-                if (r.metric, r.condition, r.control, r.category) == (metric, condition, control, category) and (r.mask is None) == intact
+                r
+                for r in rows
+                if (r.metric, r.condition, r.control, r.category) == (metric, condition, control, category)
+                and (r.mask is None) == intact
             ),
             None,
-        )  # fmt: skip
+        )
 
     def value(row: Row | None, missing: float) -> float:
         return missing if row is None or row.value is None else row.value

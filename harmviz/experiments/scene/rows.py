@@ -26,7 +26,12 @@ from harmviz.store import Row
 SHARE, NATS = "share", "nats/token"
 #: Rate → the reading of an answer that it counts.
 RATES = {"refusal_rate": "declines", "refusal_quoted": "quoted", "refusal_judged": "judged"}
-_DELTAS = {"delta_refusal": "declines", "delta_quoted": "quoted", "delta_judged": "judged", "delta_repetition": "repetition"}
+_DELTAS = {
+    "delta_refusal": "declines",
+    "delta_quoted": "quoted",
+    "delta_judged": "judged",
+    "delta_repetition": "repetition",
+}
 
 
 def rate_rows(read: Read, **facts: Any) -> Iterator[Row]:
@@ -44,17 +49,31 @@ def mean_rate_rows(reads: Sequence[Read], **facts: Any) -> Iterator[Row]:
         known = [d for d in draws if d is not None and d.value is not None]
         if known:
             yield Row(
-                experiment="scene", metric=metric, unit=SHARE, value=float(np.mean([d.value for d in known])),
-                ci_low=min(d.ci_low for d in known if d.ci_low is not None), ci_high=max(d.ci_high for d in known if d.ci_high is not None),
-                n=min(d.n or 0 for d in known), **facts,
-            )  # fmt: skip
+                experiment="scene",
+                metric=metric,
+                unit=SHARE,
+                value=float(np.mean([d.value for d in known])),
+                ci_low=min(d.ci_low for d in known if d.ci_low is not None),
+                ci_high=max(d.ci_high for d in known if d.ci_high is not None),
+                n=min(d.n or 0 for d in known),
+                **facts,
+            )
 
 
 def _rate(metric: str, bits: np.ndarray, **facts: Any) -> Row:
     scored = bits[~np.isnan(bits)]
     share = wilson(int(scored.sum()), len(scored))
     value = share.value if share.n else None
-    return Row(experiment="scene", metric=metric, unit=SHARE, value=value, ci_low=share.ci_low, ci_high=share.ci_high, n=share.n, **facts)
+    return Row(
+        experiment="scene",
+        metric=metric,
+        unit=SHARE,
+        value=value,
+        ci_low=share.ci_low,
+        ci_high=share.ci_high,
+        n=share.n,
+        **facts,
+    )
 
 
 def repetition_row(read: Read, prompts: Sequence[str], *, seed: int, **facts: Any) -> Row:
@@ -62,7 +81,9 @@ def repetition_row(read: Read, prompts: Sequence[str], *, seed: int, **facts: An
     return _estimate("repetition", *_scored(read.repetition, prompts), SHARE, seed, **facts)
 
 
-def paired_rows(reads: Sequence[Read], intact: Read, prompts: Sequence[str], *, seed: int, **facts: Any) -> Iterator[Row]:
+def paired_rows(
+    reads: Sequence[Read], intact: Read, prompts: Sequence[str], *, seed: int, **facts: Any
+) -> Iterator[Row]:
     """Differences from the intact answers; of several draws, the mean over draws request by request."""
     for metric, what in _DELTAS.items():
         delta = mean_of([getattr(r, what) for r in reads]) - getattr(intact, what)
@@ -73,7 +94,10 @@ def paired_rows(reads: Sequence[Read], intact: Read, prompts: Sequence[str], *, 
 def ratio_row(read: Read, intact: Read, prompts: Sequence[str], *, seed: int, **facts: Any) -> Row:
     """How many times as often the pruned model declines; no value where the intact one never does."""
     both = ~np.isnan(read.declines) & ~np.isnan(intact.declines)
-    values, keys = np.concatenate([read.declines[both], intact.declines[both]]), [p for p, b in zip(prompts, both, strict=True) if b]
+    values, keys = (
+        np.concatenate([read.declines[both], intact.declines[both]]),
+        [p for p, b in zip(prompts, both, strict=True) if b],
+    )
     n = int(both.sum())
 
     def ratio(means: np.ndarray) -> np.ndarray:
@@ -113,5 +137,12 @@ def _estimate(metric: str, values: np.ndarray, prompts: Sequence[str], unit: str
 def _row(metric: str, found: Estimate, unit: str, **facts: Any) -> Row:
     value = None if np.isnan(found.value) else found.value
     return Row(
-        experiment="scene", metric=metric, unit=unit, value=value, ci_low=found.ci_low, ci_high=found.ci_high, n=found.n_clusters, **facts
+        experiment="scene",
+        metric=metric,
+        unit=unit,
+        value=value,
+        ci_low=found.ci_low,
+        ci_high=found.ci_high,
+        n=found.n_clusters,
+        **facts,
     )

@@ -39,17 +39,30 @@ class SceneSets:
     @property
     def hash(self) -> str:
         """sha256 over the ids of all rows by set and job."""
-        lines = [f"{job} {name} {r.id}" for job in ("choosing", "reporting") for name, rows in getattr(self, job).items() for r in rows]
+        lines = [
+            f"{job} {name} {r.id}"
+            for job in ("choosing", "reporting")
+            for name, rows in getattr(self, job).items()
+            for r in rows
+        ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
         """Set → job → number of requests."""
-        return {name: {"selection": len(self.choosing[name]), "report": len(rows)} for name, rows in self.reporting.items()}
+        return {
+            name: {"selection": len(self.choosing[name]), "report": len(rows)} for name, rows in self.reporting.items()
+        }
 
 
 def make_sets(
-    manifest: dict[str, Any], sources: Sequence[str], *, choosing: int, reporting: int, seed: int, say: Say = lambda _: None
+    manifest: dict[str, Any],
+    sources: Sequence[str],
+    *,
+    choosing: int,
+    reporting: int,
+    seed: int,
+    say: Say = lambda _: None,
 ) -> SceneSets:
     """The requests of a scene on this map run.
 

@@ -54,16 +54,33 @@ class SceneSpec:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        whole = (("requests", 2, 10_000), ("choosing", 2, 10_000), ("max_new_tokens", 16, 256), ("draws", 1, 20), ("offered", 1, 64), ("seed", 0, 2**31 - 1))
+        whole = (
+            ("requests", 2, 10_000),
+            ("choosing", 2, 10_000),
+            ("max_new_tokens", 16, 256),
+            ("draws", 1, 20),
+            ("offered", 1, 64),
+            ("seed", 0, 2**31 - 1),
+        )
         for name, low, high in whole:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        if SHOWN not in self.sources or len(set(self.sources)) != len(self.sources) or not set(self.sources) <= set(SOURCES):
-            raise ValueError(f"sources must be {SHOWN}, or {' and '.join(SOURCES)} in either order, got {', '.join(self.sources)}")
+        if (
+            SHOWN not in self.sources
+            or len(set(self.sources)) != len(self.sources)
+            or not set(self.sources) <= set(SOURCES)
+        ):
+            raise ValueError(
+                f"sources must be {SHOWN}, or {' and '.join(SOURCES)} in either order, got {', '.join(self.sources)}"
+            )
         if not self.opener.strip():
             raise ValueError("opener must hold some words: they are what the model is talked into answering with")
-        if not self.strengths or list(self.strengths) != sorted({*self.strengths, 1.0}) or not 0 < self.strengths[0] <= self.strengths[-1] <= 1:
+        if (
+            not self.strengths
+            or list(self.strengths) != sorted({*self.strengths, 1.0})
+            or not 0 < self.strengths[0] <= self.strengths[-1] <= 1
+        ):
             raise ValueError(f"strengths must ascend within (0, 1] and end at 1, got {self.strengths}")
         for name in ("q_grid", "p_grid", "contrasts"):
             if not getattr(self, name):
@@ -94,8 +111,13 @@ class Point:
     def facts(self) -> dict[str, Any]:
         """The columns of rows about this mask."""
         return {
-            "mask": "mean(all)", "q": self.q, "p": self.p, "scope": "global", "contrast": self.contrast, "n_weights": self.mask.n_weights,
-        }  # fmt: skip
+            "mask": "mean(all)",
+            "q": self.q,
+            "p": self.p,
+            "scope": "global",
+            "contrast": self.contrast,
+            "n_weights": self.mask.n_weights,
+        }
 
 
 def broken_limits(known: Mapping[tuple[str | None, str], float | None], limits: Limits) -> dict[str, float]:
