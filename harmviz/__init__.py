@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "load_model": "harmviz.models",
-    "LoadedModel": "harmviz.models",
-    "load_prompts": "harmviz.prompts",
+    "load_model": "harmviz.models.load",
+    "LoadedModel": "harmviz.models.load",
+    "load_prompts": "harmviz.data.prompts",
     "score_signed": "harmviz.scoring.signed",
     "score_absolute": "harmviz.scoring.absolute",
     "select": "harmviz.masks.selection",
     "PruneMask": "harmviz.masks.mask",
     "pruned": "harmviz.masks.apply",
-    "open_run": "harmviz.store",
-    "list_runs": "harmviz.store",
+    "open_run": "harmviz.runs",
+    "list_runs": "harmviz.runs",
 }
 
 __all__ = [  # noqa: RUF022 - in the order of use: model, data, scores, masks, runs
@@ -38,14 +38,14 @@ __all__ = [  # noqa: RUF022 - in the order of use: model, data, scores, masks, r
 ]
 
 if TYPE_CHECKING:
+    from harmviz.data.prompts import load_prompts
     from harmviz.masks.apply import pruned
     from harmviz.masks.mask import PruneMask
     from harmviz.masks.selection import select
-    from harmviz.models import LoadedModel, load_model
-    from harmviz.prompts import load_prompts
+    from harmviz.models.load import LoadedModel, load_model
+    from harmviz.runs import list_runs, open_run
     from harmviz.scoring.absolute import score_absolute
     from harmviz.scoring.signed import score_signed
-    from harmviz.store import list_runs, open_run
 
 
 def __getattr__(name: str) -> Any:

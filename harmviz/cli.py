@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn
 
-from harmviz.assets import EMBEDDED
 from harmviz.errors import HarmvizError
+from harmviz.models.assets import EMBEDDED
 
 BENCHES = ("scoring", "masks", "toggle", "decode", "ui")
 
@@ -388,7 +388,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         action = getattr(arguments, "action", None) or arguments.command
         module = "import_" if action == "import" else action  # the one action that is a word of Python
-        command = importlib.import_module(f"harmviz.commands.{module}")
+        place = f"claims.{module}.command" if arguments.command == "experiment" else f"commands.{module}"
+        command = importlib.import_module(f"harmviz.{place}")
         command.run(arguments)
     except HarmvizError as e:
         print(f"harmviz: {e}", file=sys.stderr)

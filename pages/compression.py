@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from harmviz.figures import compression as figures
-from harmviz.ui import chart, compression, compression_tables, experiments, frame, stored, theme
+from harmviz.claims.compression import figures
+from harmviz.claims.compression import finding as compression
+from harmviz.claims.compression import tables as compression_tables
+from harmviz.ui import chart, experiments, frame, stored, theme
 
 METRICS = {"separability": "as chosen", "separability_crossfit": "cross-fitted"}
 

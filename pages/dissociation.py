@@ -4,10 +4,12 @@ from html import escape
 
 import streamlit as st
 
-from harmviz.figures import dissociation as figures
-from harmviz.figures.effects import effect_dots
-from harmviz.store import Run
-from harmviz.ui import chart, dissociation, dissociation_details, experiments, frame, selection, stored, theme
+from harmviz.claims.dissociation import details as dissociation_details
+from harmviz.claims.dissociation import figures
+from harmviz.claims.dissociation import finding as dissociation
+from harmviz.runs import Run
+from harmviz.ui import chart, experiments, frame, selection, stored, theme
+from harmviz.ui.effects import effect_dots
 from harmviz.ui.words import Words
 
 VIEW, VIEWS = "dissociation_view", ("Recognition", "Loss shifts", "Refusal")

@@ -3,12 +3,11 @@
 import pandas as pd
 import streamlit as st
 
-from harmviz.figures import emergent as figures
-from harmviz.store import Run
-from harmviz.ui import chart, emergent, experiments, frame, stored, theme
-from harmviz.ui import emergent_answers as answers
-from harmviz.ui import emergent_details as details
-from harmviz.ui import emergent_training as training
+from harmviz.claims.emergent import answers, details, figures
+from harmviz.claims.emergent import finding as emergent
+from harmviz.claims.emergent import training_curve as training
+from harmviz.runs import Run
+from harmviz.ui import chart, experiments, frame, stored, theme
 
 LIVE_EVERY = 3.0
 QUESTION = "emergent_question"

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from harmviz.figures import jailbreak as figures
-from harmviz.store import Run
-from harmviz.ui import chart, experiments, frame, jailbreak, jailbreak_facts, stored, theme
-from harmviz.ui import jailbreak_answers as answers
+from harmviz.claims.jailbreak import answers, figures
+from harmviz.claims.jailbreak import facts as jailbreak_facts
+from harmviz.claims.jailbreak import finding as jailbreak
+from harmviz.runs import Run
+from harmviz.ui import chart, experiments, frame, stored, theme
 
 REQUEST = "jail_request"
 PANELS = {"harm": "Harmful requests: {}", "benign": "Benign requests: {}"}

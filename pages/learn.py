@@ -8,14 +8,16 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from harmviz import store
+from harmviz import runs as store
+from harmviz.claims.mapping.figures.overlap import like_with_like
+from harmviz.claims.mapping.views import compare
 from harmviz.errors import RunIncompatible
-from harmviz.figures.effects import effect_dots
-from harmviz.figures.lessons import control_dots, protection_scatter, pruning_curve, score_histogram
-from harmviz.figures.overlap import like_with_like
-from harmviz.store import Run
-from harmviz.ui import chart, compare, frame, glossary, lessons, picker, selection, stored, theme
-from harmviz.ui.lessons import Lesson
+from harmviz.learn import lessons
+from harmviz.learn.figures import control_dots, protection_scatter, pruning_curve, score_histogram
+from harmviz.learn.lessons import Lesson
+from harmviz.runs import Run
+from harmviz.ui import chart, frame, glossary, picker, selection, stored, theme
+from harmviz.ui.effects import effect_dots
 from harmviz.ui.reported import Reported
 
 Picture = Callable[[Lesson], go.Figure]

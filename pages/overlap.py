@@ -4,13 +4,14 @@ from html import escape
 
 import streamlit as st
 
-from harmviz.figures import intersections as intersection_figures
-from harmviz.figures import overlap as overlap_figures
-from harmviz.figures import transfer as transfer_figures
-from harmviz.figures.effects import effect_dots
-from harmviz.figures.style import BENIGN, category_colour
-from harmviz.store import Run
-from harmviz.ui import chart, frame, intersections, overlap, overview, picker, selection, stored, text, theme, transfer
+from harmviz.claims.mapping.figures import intersections as intersection_figures
+from harmviz.claims.mapping.figures import overlap as overlap_figures
+from harmviz.claims.mapping.figures import transfer as transfer_figures
+from harmviz.claims.mapping.views import intersections, overlap, overview, transfer
+from harmviz.runs import Run
+from harmviz.ui import chart, frame, picker, selection, stored, text, theme
+from harmviz.ui.effects import effect_dots
+from harmviz.ui.style import BENIGN, category_colour
 
 VIEW, VIEWS = "overlap_view", ("Shared weights", "Who shares what", "Transfer", "Concentration")
 FIXED_P = 0.01  # the protection of the UpSet where the run stored no overlap

@@ -2,8 +2,10 @@
 
 import streamlit as st
 
-from harmviz.figures.effects import effect_dots
-from harmviz.ui import chart, frame, overview, picker, scene, stored, theme
+from harmviz.claims.mapping.views import overview
+from harmviz.claims.scene import page as scene
+from harmviz.ui import chart, frame, picker, stored, theme
+from harmviz.ui.effects import effect_dots
 
 run = picker.current_or_stop()
 frame.title(

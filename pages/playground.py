@@ -2,8 +2,11 @@
 
 import streamlit as st
 
-from harmviz.ui import frame, model_bar, on_stage, picker, playground, scene
-from harmviz.ui.lineup import Lineup
+from harmviz.claims.scene import page as scene
+from harmviz.playground import on_stage
+from harmviz.playground import page as playground
+from harmviz.playground.lineup import Lineup
+from harmviz.ui import frame, model_bar, picker
 
 run = picker.current()
 frame.title(

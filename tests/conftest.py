@@ -15,7 +15,7 @@ TINY_RUN = ("--data", "builtin", "--samples", "8", "--q-max", "0.05", "--max-res
 @pytest.fixture(scope="session")
 def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a saved tiny Llama with its tokenizer."""
-    from tests.tiny import tiny_model
+    from tests.worlds.tiny import tiny_model
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     loaded = tiny_model("llama")
@@ -33,3 +33,19 @@ def tiny_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(root)]) == 0
     (run,) = [p for p in root.iterdir() if not p.name.startswith(".")]
     return run
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of runs of a cache that holds none, and no model."""
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def mapped(runs: Path) -> Path:
+    """The folder of runs of a cache that holds one map run."""
+    from tests.worlds.fabricated import make_run
+
+    make_run(runs)
+    return runs

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from fabricated import make_run, manifest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
-from tests.charts import markup
+from tests.worlds.charts import markup
+from tests.worlds.fabricated import make_run, manifest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "pages").glob("*.py"))
 
 

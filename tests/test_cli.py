@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 from harmviz.cli import main
 from harmviz.masks.mask import FORMAT, PruneMask
-from harmviz.store import ROW_COLUMNS, open_run
+from harmviz.runs import ROW_COLUMNS, open_run
 
 
 def fails(capsys: pytest.CaptureFixture[str], argv: list[str], code: int, *said: str) -> None:
@@ -143,7 +143,7 @@ def test_generate_puts_the_intact_model_first(tiny_dir, mask_file, capsys):
 def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, monkeypatch):
     from harmviz.commands import verify
 
-    monkeypatch.setattr("harmviz.models._locate", lambda name, say: (tiny_dir.name, None, tiny_dir))
+    monkeypatch.setattr("harmviz.models.load._locate", lambda name, say: (tiny_dir.name, None, tiny_dir))
     report = document(capsys, ["verify", str(tiny_run), "--causal"])
     assert report["problems"] == []
     assert report["causal"]["relative_error"] < 0.02
@@ -205,7 +205,7 @@ def test_unknown_model(out, capsys):
 def test_model_without_linear_layers(tmp_path, out, capsys):
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    from tests.tiny import tokenizer
+    from tests.worlds.tiny import tokenizer
 
     folder = tmp_path / "flat"
     GPT2LMHeadModel(GPT2Config(vocab_size=128, n_embd=16, n_layer=0, n_head=2)).save_pretrained(folder)
@@ -217,7 +217,7 @@ def test_model_without_linear_layers(tmp_path, out, capsys):
 def test_nan_weights(tmp_path, out, capsys):
     import torch
 
-    from tests.tiny import tiny_model
+    from tests.worlds.tiny import tiny_model
 
     loaded = tiny_model("llama")
     with torch.no_grad():
@@ -266,7 +266,7 @@ def test_unknown_category_and_unknown_run(tiny_run, tmp_path, capsys):
 
 
 def test_mask_of_another_model(tmp_path, mask_file, capsys):
-    from tests.tiny import tiny_model
+    from tests.worlds.tiny import tiny_model
 
     other = tiny_model("llama", seed=9)
     other.model.save_pretrained(tmp_path / "other")
@@ -313,7 +313,7 @@ def test_truncated_safetensors(tiny_dir, tiny_run, mask_file, tmp_path, capsys):
 
 
 def test_disk_full_leaves_nothing_half_written(tiny_dir, tiny_run, tmp_path, out, capsys, monkeypatch):
-    import harmviz.store.files as files
+    import harmviz.files as files
 
     target = tmp_path / "m.safetensors"
 
@@ -339,7 +339,7 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_stages(tiny_dir, out, capsys, m
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harmviz.pipeline.job.build_candidates", interrupted)
+    monkeypatch.setattr("harmviz.claims.mapping.measure.build_candidates", interrupted)
     assert main(run_args(tiny_dir, "builtin", "--out", str(out))) == 130
     assert "--resume" in capsys.readouterr().err
     (stages,) = out.glob(".partial-*/stages")

@@ -12,7 +12,7 @@ import pytest
 
 import harmviz
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "harmviz"
 
 #: Lowest first. A module may import its own layer and those below. The longest matching name decides.
@@ -70,7 +70,7 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path}: imports are absolute"
                 base = child.module or ""
-                # ``from harmviz.ui import frame`` names a module, ``from harmviz.store import Run`` an object.
+                # ``from harmviz.ui import frame`` names a module, ``from harmviz.runs import Run`` an object.
                 package = ROOT.joinpath(*base.split("."))
                 found.update(f"{base}.{a.name}" if (package / f"{a.name}.py").is_file() else base for a in child.names)
             visit(child)
@@ -132,7 +132,7 @@ def test_importing_harmviz_loads_nothing_heavy() -> None:
 
 
 def test_store_weights_and_masks_need_neither_torch_nor_streamlit() -> None:
-    names = ["harmviz.store", "harmviz.weights", "harmviz.open_run", "harmviz.PruneMask"]
+    names = ["harmviz.runs", "harmviz.models.weights", "harmviz.open_run", "harmviz.PruneMask"]
     names += [f"harmviz.{n}" for n, _ in modules() if n.startswith("masks.") and n != "masks.apply"]
     code = "import importlib, harmviz\n" + "".join(
         f"importlib.import_module({n!r})\n" if n.rpartition(".")[2] not in harmviz.__all__ else f"{n}\n" for n in names

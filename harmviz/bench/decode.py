@@ -6,10 +6,10 @@ from functools import partial
 
 from harmviz.bench.timing import medians, synchronised
 from harmviz.bench.toggle import spread_mask
-from harmviz.encoding import encode_prompt
+from harmviz.data.encoding import encode_prompt
 from harmviz.generation.decode import decode
 from harmviz.generation.variants import Variant
-from harmviz.models import load_model
+from harmviz.models.load import load_model
 
 TOKENS = 48
 

@@ -11,7 +11,7 @@ from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Combine, Selection, make_mask
-from harmviz.store import default_run
+from harmviz.runs import default_run
 
 COMBINES: tuple[Combine, ...] = get_args(Combine)
 CONTRASTS: tuple[Contrast, ...] = get_args(Contrast)

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from harmviz.bench.timing import medians, synchronised
-from harmviz.encoding import Batch, encode_all, make_batches
-from harmviz.models import LoadedModel, load_model
-from harmviz.prompts import load_prompts
+from harmviz.data.encoding import Batch, encode_all, make_batches
+from harmviz.data.prompts import load_prompts
+from harmviz.models.load import LoadedModel, load_model
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.forward import default_batch_tokens, sample_losses
 from harmviz.scoring.signed import score_signed

@@ -8,7 +8,7 @@ from harmviz.bench.timing import medians, synchronised
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
-from harmviz.models import LoadedModel, load_model
+from harmviz.models.load import LoadedModel, load_model
 
 
 def spread_mask(loaded: LoadedModel, q: float, seed: int = 0) -> PruneMask:

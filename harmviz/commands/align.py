@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harmviz.align.settings import ARMS, AlignSpec, check_arms
-from harmviz.assets import EMBEDDED
 from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, say
 from harmviz.errors import HarmvizError
+from harmviz.models.assets import EMBEDDED
+from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 
 COLUMNS = (
     ("refusal/harmful", "refuses: held out"),
@@ -37,11 +37,11 @@ def run(arguments: argparse.Namespace) -> None:
         raise HarmvizError(f"--out {root} is a file; give a folder for ladders")
     # The trainers look for updates and caches on a hub; nothing here needs one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
-    from harmviz.align.data import load_align_data
+    from harmviz.tuning.data import load_align_data
 
     data = load_align_data(spec.seed, helpful_slots=spec.helpful_slots, say=say)
-    from harmviz.align.ladder import run_align
-    from harmviz.models import load_model
+    from harmviz.models.load import load_model
+    from harmviz.tuning.ladder import run_align
 
     loaded = load_model(arguments.model or EMBEDDED, dtype="float32", device=arguments.device, say=say)
     begun = time.monotonic()

@@ -6,7 +6,7 @@ import argparse
 
 from harmviz.commands.output import print_json, say
 from harmviz.errors import HarmvizError
-from harmviz.store import delete_run
+from harmviz.runs import delete_run
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmviz.assets import EMBEDDED
 from harmviz.commands.output import estimate, print_json, print_table, say
+from harmviz.data.prompts import load_prompts
 from harmviz.errors import DataInvalid
 from harmviz.masks.mask import PruneMask
-from harmviz.prompts import load_prompts
-from harmviz.store import Row, Run, frame_to_records, open_run, rows_to_frame
+from harmviz.models.assets import EMBEDDED
+from harmviz.runs import Row, Run, frame_to_records, open_run, rows_to_frame
 
 if TYPE_CHECKING:
-    from harmviz.models import LoadedModel
+    from harmviz.models.load import LoadedModel
 
 PER_SET = 24
 DRAWS = 5
@@ -27,16 +27,16 @@ def run(arguments: argparse.Namespace) -> None:
     mask = PruneMask.load(arguments.mask)
     source = open_run(arguments.run) if arguments.run else None
     data = load_prompts(arguments.data, say=say)
-    from harmviz.evaluation.loss import response_losses
+    from harmviz.claims.mapping.effects import control_rows, effect_rows
+    from harmviz.claims.mapping.samples import MeasuredSet
     from harmviz.masks.apply import check_mask, pruned
-    from harmviz.models import load_model
-    from harmviz.pipeline.effects import control_rows, effect_rows
-    from harmviz.pipeline.samples import MeasuredSet
+    from harmviz.models.load import load_model
+    from harmviz.scoring.loss import response_losses
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     check_mask(loaded, mask)
-    from harmviz.encoding import encode_all
-    from harmviz.splits import choose_rows
+    from harmviz.data.encoding import encode_all
+    from harmviz.data.splits import choose_rows
 
     left_out = set(mask.provenance.get("scoring_prompts", []))
     samples, sets = [], []

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harmviz.commands.output import print_json
-from harmviz.store import export_run, open_run
+from harmviz.runs import export_run, open_run
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from harmviz.assets import DATA_WHEEL, MODEL_WHEEL, embedded_model_dir, pyrit_files
 from harmviz.commands.output import print_json, say
+from harmviz.models.assets import DATA_WHEEL, MODEL_WHEEL, embedded_model_dir, pyrit_files
 
 
 def run(arguments: argparse.Namespace) -> None:

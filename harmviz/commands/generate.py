@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harmviz.assets import EMBEDDED
 from harmviz.commands.output import print_json, say
 from harmviz.errors import DataInvalid
 from harmviz.masks.mask import PruneMask
+from harmviz.models.assets import EMBEDDED
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -17,12 +17,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.max_new_tokens < 1:
         raise ValueError(f"max_new_tokens must be at least 1, got {arguments.max_new_tokens}")
     masks = [(Path(f).stem, PruneMask.load(f)) for f in arguments.mask]
-    from harmviz.encoding import encode_prompt
+    from harmviz.data.encoding import encode_prompt
     from harmviz.generation.decode import generate
     from harmviz.generation.sampling import check_sampling
     from harmviz.generation.variants import Variant
     from harmviz.masks.apply import check_strength
-    from harmviz.models import load_model
+    from harmviz.models.load import load_model
 
     check_strength(arguments.strength)
     check_sampling(arguments.temperature, 1.0)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harmviz.commands.output import print_json
-from harmviz.store import import_run
+from harmviz.runs import import_run
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from harmviz.commands.output import number, print_json, say
-from harmviz.evaluation.judges import Judge, JudgeItem, Kind, Measure, available, judge
-from harmviz.evaluation.judges.agreement import auc, spearman
-from harmviz.evaluation.judges.labels import HUMAN, harm_labels, refusal_labels
-from harmviz.evaluation.judges.measuring import classified, measure_of, train
-from harmviz.evaluation.judges.offline import JUDGES, OfflineJudge, store
-from harmviz.evaluation.judges.protocol import Quality, Verdict
-from harmviz.prompts import HARMFUL_AT
+from harmviz.data.prompts import HARMFUL_AT
+from harmviz.judges import Judge, JudgeItem, Kind, Measure, available, judge
+from harmviz.judges.agreement import auc, spearman
+from harmviz.judges.labels import HUMAN, harm_labels, refusal_labels
+from harmviz.judges.measuring import classified, measure_of, train
+from harmviz.judges.offline import JUDGES, OfflineJudge, store
+from harmviz.judges.protocol import Quality, Verdict
 
 KINDS: tuple[Kind, ...] = ("harm", "refusal")
 PIECE = 32  # answers judged between two lines of progress

@@ -9,7 +9,7 @@ from harmviz.commands.output import print_json
 from harmviz.errors import HarmvizError
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, make_mask
-from harmviz.store import open_run
+from harmviz.runs import open_run
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from harmviz.assets import EMBEDDED
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
 from harmviz.commands.output import duration, print_json, progress_printer, say
 from harmviz.commands.show import print_headline
 from harmviz.errors import HarmvizError
-from harmviz.pipeline.spec import DEFAULT_Q_MAX, RunSpec, default_q_max
+from harmviz.models.assets import EMBEDDED
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -22,13 +22,13 @@ def run(arguments: argparse.Namespace) -> None:
         max_response_tokens=arguments.max_response_tokens,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
-    from harmviz.prompts import load_prompts
+    from harmviz.data.prompts import load_prompts
 
     data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second
     for category, why in data.left_out.items():
         say(f"category {category} is left out: {why}")
-    from harmviz.models import load_model
-    from harmviz.pipeline.job import run_map
+    from harmviz.claims.mapping.measure import run_map
+    from harmviz.models.load import load_model
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     if arguments.q_max is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from harmviz.commands.output import print_json, print_table, say
-from harmviz.store import broken_runs, list_partials, list_runs
+from harmviz.runs import broken_runs, list_partials, list_runs
 
 
 def run(arguments: argparse.Namespace) -> None:

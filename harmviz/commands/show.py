@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz import experiments
+from harmviz import claims as experiments
 from harmviz.commands.output import estimate, number, print_json, print_table
-from harmviz.store import Run, frame_to_records, open_run
+from harmviz.runs import Run, frame_to_records, open_run
 
 CONTROL_NAMES = {
     "random": "random*",

@@ -7,7 +7,7 @@ from typing import Any
 
 from harmviz.commands.output import print_json, say
 from harmviz.errors import HarmvizError, RunIncompatible
-from harmviz.store import Run, open_run, result_digest, verify_run
+from harmviz.runs import Run, open_run, result_digest, verify_run
 
 CAUSAL_LIMIT = 0.05
 
@@ -50,12 +50,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _causal(found: Run) -> dict[str, float]:
     """Repeats the run's causal check from its stored candidates, on the model and data it names."""
+    from harmviz.claims.mapping.causality import check_mask_causally, fixed_point_mask
+    from harmviz.claims.mapping.samples import scoring_samples
+    from harmviz.claims.mapping.settings import RunSpec
+    from harmviz.data.prompts import load_prompts
     from harmviz.masks.candidates import Candidates
-    from harmviz.models import load_model
-    from harmviz.pipeline.causality import check_mask_causally, fixed_point_mask
-    from harmviz.pipeline.samples import scoring_samples
-    from harmviz.pipeline.spec import RunSpec
-    from harmviz.prompts import load_prompts
+    from harmviz.models.load import load_model
 
     settings = found.manifest["parameters"]
     spec = RunSpec(**{k: settings[k] for k in ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")})

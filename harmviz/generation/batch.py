@@ -17,7 +17,7 @@ from harmviz.errors import Cancelled
 from harmviz.generation.decode import check_length, context_length
 from harmviz.generation.passes import accepts, last_logits, pass_options
 from harmviz.generation.sampling import end_tokens
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 #: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
 _KEEP = 0.75

@@ -23,7 +23,7 @@ from harmviz.generation.passes import Passes, make_passes, runs_side_by_side
 from harmviz.generation.sampling import check_sampling, draw_tokens, end_tokens
 from harmviz.generation.text import StreamDecoder
 from harmviz.generation.variants import Variant, check_variants
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 #: Why an answer ended: an end token, the length limit (or the model's context), or the reader's stop.
 Finished = Literal["eos", "length", "stopped"]

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from harmviz.generation.variants import SideBySide, Variant, check_variants, expert_matrix
 from harmviz.masks.apply import PreparedMask, warn_if_unchanged
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 
 class Passes(Protocol):

@@ -11,7 +11,7 @@ import math
 
 import torch
 
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 #: Most draws fall among the likeliest tokens: these are ordered first, the whole vocabulary (20 × slower) only if need be.
 _FIRST = 512

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import torch
 
-from harmviz.encoding import Sample, make_batches
-from harmviz.models import LoadedModel
+from harmviz.data.encoding import Sample, make_batches
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import default_batch_tokens, token_losses
 
 

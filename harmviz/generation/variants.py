@@ -30,7 +30,7 @@ from torch import nn
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.masks.apply import check_mask, check_strength, warn_if_unchanged
 from harmviz.masks.mask import PruneMask
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 #: Corrections computed at once in a prefill; bounds the index tensors of a long prompt to 32 MB each.
 _CHUNK = 1 << 22

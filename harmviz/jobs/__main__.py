@@ -16,9 +16,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harmviz.files import json_bytes
 from harmviz.jobs.record import CANCELLED, CHILD, LOG, OUTPUT, RECORD, RESULT, RUN
-from harmviz.store import list_partials, write_atomic
-from harmviz.store.files import json_bytes
+from harmviz.runs import list_partials, write_atomic
 
 #: Seconds between asking a command to stop and ending it.
 GRACE = float(os.environ.get("HARMVIZ_JOB_GRACE") or 30)

@@ -18,13 +18,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from harmviz.data.prompts import PromptData, load_prompts
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
+from harmviz.files import json_bytes
 from harmviz.jobs.record import CANCELLED, CHILD, LOCK, LOG, OUTPUT, RECORD, RESULT, Job, list_jobs, read_job
 from harmviz.paths import PACKAGE, cache_root, jobs_root
-from harmviz.prompts import PromptData, load_prompts
-from harmviz.store import disk_errors, list_partials, write_atomic
-from harmviz.store.files import json_bytes
-from harmviz.store.lock import sign, try_lock
+from harmviz.runs import disk_errors, list_partials, write_atomic
+from harmviz.runs.lock import sign, try_lock
 
 MAX_UPLOAD = 32 << 20
 _WAIT_S = 3.0

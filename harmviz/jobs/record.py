@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmviz.paths import jobs_root
-from harmviz.store import list_partials
-from harmviz.store.lock import holder
+from harmviz.runs import list_partials
+from harmviz.runs.lock import holder
 
 State = Literal["running", "done", "failed", "cancelled", "died"]
 CANCELLED_CODE = 130

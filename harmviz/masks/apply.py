@@ -24,7 +24,7 @@ import torch
 
 from harmviz.errors import MaskInvalid
 from harmviz.masks.mask import PruneMask
-from harmviz.models import LoadedModel, hash_parameters
+from harmviz.models.load import LoadedModel, hash_parameters
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from harmviz.masks.lists import (
 from harmviz.masks.packing import map_arrays, pack_gaps, squeeze, unpack_gaps, unsqueeze
 from harmviz.masks.plan import PIECE, BuildPlan
 from harmviz.masks.ranking import TopK, check_fraction, count_at_least, count_of, eligibility_threshold
-from harmviz.weights import WeightTable
+from harmviz.models.weights import WeightTable
 
 FORMAT = "harmviz-candidates-1"
 

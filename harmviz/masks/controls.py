@@ -26,7 +26,7 @@ from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import Kind, PruneMask
 from harmviz.masks.selection import Selection, make_mask
-from harmviz.weights import WeightTable
+from harmviz.models.weights import WeightTable
 
 #: A matched partner is drawn among this many unused neighbours in rank on either side.
 NEIGHBOURS = 16

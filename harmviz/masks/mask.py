@@ -1,7 +1,7 @@
 """PruneMask: which weights will be zeroed, what for, and where the set came from. Numpy only.
 
 A mask maps each matrix name to a sorted, duplicate-free ``uint32`` array of flat indices (storage order, see
-``harmviz.weights``). An index in the mask *will be zeroed*. Its ``kind`` says what it may be used for:
+``harmviz.models.weights``). An index in the mask *will be zeroed*. Its ``kind`` says what it may be used for:
 
 - ``harm``: a set selected by highest harm score; may be applied, saved and shared;
 - ``control``: a random, matched, benign- or safe-signed or unprotected set to compare with; likewise;
@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from harmviz.errors import MaskInvalid
-from harmviz.weights import WeightTable
+from harmviz.models.weights import WeightTable
 
 Kind = Literal["harm", "control", "measurement"]
 KINDS: tuple[Kind, ...] = ("harm", "control", "measurement")
@@ -149,7 +149,7 @@ class PruneMask:
             MaskInvalid: the mask is of kind ``measurement``, which never leaves the process.
             OSError: the file cannot be written (nothing half-written is left).
         """
-        from harmviz.store import write_atomic  # late: the store knows masks' neighbours, not the other way round
+        from harmviz.runs import write_atomic  # late: the store knows masks' neighbours, not the other way round
 
         if self.kind == "measurement":
             raise MaskInvalid("a measurement-only mask cannot be exported: it marks weights that refusals rest on")

@@ -9,7 +9,7 @@ import numpy as np
 from harmviz.errors import OutOfMemory, RunIncompatible
 from harmviz.masks.lists import BASELINES, MEAN
 from harmviz.masks.ranking import check_fraction, count_of
-from harmviz.weights import WeightTable
+from harmviz.models.weights import WeightTable
 
 #: Arrays are worked on in pieces of this many weights: bounded memory, and small enough for the processor's cache.
 PIECE = 1 << 16

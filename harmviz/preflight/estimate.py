@@ -12,14 +12,14 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, MAX_ROWS, Q_DIVISORS, default_q_max, n_lists
+from harmviz.claims.mapping.work import Samples, run_units, scratch_bytes
 from harmviz.errors import HarmvizError
 from harmviz.paths import runs_root, shipped_runs_root
-from harmviz.pipeline.spec import DEFAULT_Q_MAX, MAX_ROWS, Q_DIVISORS, default_q_max, n_lists
-from harmviz.pipeline.work import Samples, run_units, scratch_bytes
 from harmviz.preflight import machine
 from harmviz.preflight.models import ModelEstimate
 from harmviz.preflight.plan import DataPlan, plan_of_run
-from harmviz.store import Run, list_runs
+from harmviz.runs import Run, list_runs
 
 Verdict = Literal["fits", "tight", "too much", "unknown"]
 _BYTES = {"float32": 4, "bfloat16": 2}
@@ -114,7 +114,7 @@ def _gb(n: int | None) -> str:
 
 
 def _dtype(model: ModelEstimate, dtype: str, gpu: int | None) -> str:
-    """What ``auto`` will choose, as ``harmviz.models.choose_dtype`` does."""
+    """What ``auto`` will choose, as ``harmviz.models.load.choose_dtype`` does."""
     if dtype != "auto":
         return dtype
     large = gpu is not None and model.n_parameters is not None and 12 * model.n_parameters >= 0.6 * gpu

@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from harmviz.align.names import MARKER, checkpoints, find_adapter, merged_dir
-from harmviz.assets import ALIGNED, EMBEDDED, MODEL_WHEEL, at_hand
 from harmviz.errors import HarmvizError, ModelUnavailable
+from harmviz.models.assets import ALIGNED, EMBEDDED, MODEL_WHEEL, at_hand
+from harmviz.models.names import MARKER, checkpoints, find_adapter, merged_dir
 from harmviz.paths import assets_root, model_roots, shipped_runs_root
 from harmviz.preflight.tensors import Tensors, read_gguf, read_safetensors
-from harmviz.store import list_runs
+from harmviz.runs import list_runs
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
 _DEPTH, _MOST = 3, 200

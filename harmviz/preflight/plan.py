@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from harmviz.assets import DATA_WHEEL, at_hand
+from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
+from harmviz.claims.mapping.work import Samples
+from harmviz.data.prompts import PYRIT_FILES, PromptData, PromptRow, load_prompts
+from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
 from harmviz.errors import DataInvalid
-from harmviz.pipeline.spec import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
-from harmviz.pipeline.work import Samples
-from harmviz.prompts import PYRIT_FILES, PromptData, PromptRow, load_prompts
-from harmviz.splits import SCORING, choose_rows, rows_for, split_prompts
-from harmviz.store import Run
+from harmviz.models.assets import DATA_WHEEL, at_hand
+from harmviz.runs import Run
 
 _LETTERS = 4.0
 _LONGEST_PROMPT = 512

@@ -20,8 +20,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from harmviz.encoding import Batch
-from harmviz.models import LoadedModel
+from harmviz.data.encoding import Batch
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import by_sample, sample_losses
 from harmviz.scoring.signed import Progress, check_losses, sums_device
 

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from harmviz.encoding import Batch
+from harmviz.data.encoding import Batch
 from harmviz.errors import UnsupportedArchitecture
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 
 import torch
 
-from harmviz.encoding import Batch
+from harmviz.data.encoding import Batch
 from harmviz.errors import HarmvizError
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import sample_losses
 
 Progress = Callable[[int, int], None]

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from harmviz.encoding import Batch
+from harmviz.data.encoding import Batch
 from harmviz.errors import UnsupportedArchitecture
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import by_sample
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from harmviz.errors import RunIncompatible
-from harmviz.store import Run
+from harmviz.runs import Run
 
 TRANSCRIPTS = "results/transcripts.jsonl"
 Answer = TypeVar("Answer")

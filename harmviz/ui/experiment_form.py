@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.align.names import ladders
-from harmviz.assets import EMBEDDED
-from harmviz.emergent.data import DOMAINS
-from harmviz.experiments.compression.presets import PRESETS
-from harmviz.store import Run
+from harmviz.claims.compression.presets import PRESETS
+from harmviz.claims.emergent.data import DOMAINS
+from harmviz.models.assets import EMBEDDED
+from harmviz.models.names import ladders
+from harmviz.runs import Run
 from harmviz.ui import frame, jobs_panel, stored, text
 from harmviz.ui.model_bar import name_of_run, shown_name
 

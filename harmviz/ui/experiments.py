@@ -6,7 +6,7 @@ from html import escape
 
 import streamlit as st
 
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui import frame, picker, stored, text
 
 

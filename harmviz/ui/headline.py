@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui.text import is_harm
 
 TARGET_Q, TARGET_P, MASK = 1e-5, 0.01, "mean(all)"

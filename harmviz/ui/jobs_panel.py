@@ -7,8 +7,8 @@ from html import escape
 import streamlit as st
 
 from harmviz import jobs
+from harmviz.claims.emergent import training_curve as training
 from harmviz.jobs import Job
-from harmviz.ui import emergent_training as training
 from harmviz.ui import frame, text
 from harmviz.ui.stages import PHASES, phase_of, stage_words
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import preflight
-from harmviz.assets import ALIGNED, EMBEDDED
 from harmviz.errors import HarmvizError, ModelUnavailable
+from harmviz.models.assets import ALIGNED, EMBEDDED
 from harmviz.paths import model_roots
 from harmviz.preflight import ModelEstimate, Need, machine
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui import frame, live, text
 from harmviz.worker import ModelKey, ModelState
 

@@ -6,9 +6,9 @@ from html import escape
 
 import streamlit as st
 
-from harmviz import store
+from harmviz import runs as store
 from harmviz.paths import runs_root
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui import frame, stored, text
 from harmviz.ui.run_card import empty_state
 

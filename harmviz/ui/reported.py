@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui import text
 from harmviz.ui.headline import at, chosen_point
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz.store import PartialInfo, Run
+from harmviz.runs import PartialInfo, Run
 from harmviz.ui import text
 from harmviz.ui.headline import Headline, chosen_headline, headline
 

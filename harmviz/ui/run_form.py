@@ -9,13 +9,13 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.assets import EMBEDDED
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
+from harmviz.data.prompts import PromptData
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
+from harmviz.models.assets import EMBEDDED
 from harmviz.paths import model_roots
-from harmviz.pipeline.spec import DEFAULT_Q_MAX, RunSpec
 from harmviz.preflight import DataPlan, ModelEstimate
-from harmviz.prompts import PromptData
 from harmviz.ui import frame, jobs_panel
 from harmviz.ui.model_bar import shown_name
 from harmviz.ui.preflight_table import preflight_table

@@ -8,10 +8,11 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from harmviz import jobs, store
+from harmviz import jobs
+from harmviz import runs as store
 from harmviz.errors import HarmvizError, RunIncompatible
-from harmviz.store import Run
-from harmviz.store.unpacking import MAX_BYTES
+from harmviz.runs import Run
+from harmviz.runs.unpacking import MAX_BYTES
 from harmviz.ui import frame, picker, stored
 from harmviz.ui.run_card import compact_card, empty_state, note, partial_note, run_card
 

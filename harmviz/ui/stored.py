@@ -13,11 +13,11 @@ import pandas as pd
 import streamlit as st
 from safetensors.numpy import load_file
 
-from harmviz import store
-from harmviz.experiments.scene.record import Recorded, read_records
+from harmviz import runs as store
+from harmviz.claims.scene.record import Recorded, read_records
 from harmviz.masks.candidates import Candidates
 from harmviz.paths import runs_root
-from harmviz.store import Run
+from harmviz.runs import Run
 
 
 def _contents(run: Run) -> tuple[str, str]:
@@ -54,7 +54,7 @@ def _candidates(folder: str, digest: str) -> Candidates:
 
 
 def maps(run: Run) -> dict[str, np.ndarray]:
-    """``<set>/<entry>`` → array with one place per scored matrix (see ``harmviz.pipeline.maps``). Shared, read only.
+    """``<set>/<entry>`` → array with one place per scored matrix (see ``harmviz.claims.mapping.maps``). Shared, read only.
 
     Raises:
         RunIncompatible: the run has no maps.

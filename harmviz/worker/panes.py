@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harmviz.evaluation.repetition import repeated_tokens
-from harmviz.refusal import reads_as_refusal
+from harmviz.data.refusal import reads_as_refusal
+from harmviz.generation.repetition import repeated_tokens
 from harmviz.worker.values import Pane, PaneView, Request
 
 if TYPE_CHECKING:

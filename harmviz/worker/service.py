@@ -22,7 +22,7 @@ from harmviz.worker.line import Job, Line, LoadJob, Ticket
 from harmviz.worker.values import ModelKey, ModelState, Request, check_key, check_request
 
 if TYPE_CHECKING:
-    from harmviz.models import LoadedModel
+    from harmviz.models.load import LoadedModel
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ class Worker:
 
         say("loading torch and transformers")  # seconds, the first time
         try:
-            from harmviz.models import load_model
+            from harmviz.models.load import load_model
 
             self._loaded, self._key = load_model(key.name, dtype=key.dtype, device=key.device, say=say), key
         except Exception as e:
@@ -163,7 +163,7 @@ class Worker:
 
     # -- a request --------------------------------------------------------------------------------------------------
     def _answer(self, job: Job) -> None:
-        from harmviz.encoding import encode_prompt
+        from harmviz.data.encoding import encode_prompt
         from harmviz.generation.decode import decode
         from harmviz.generation.surprise import surprises
         from harmviz.generation.text import StreamDecoder

@@ -20,7 +20,7 @@ DEVICES = ("auto", "cpu", "cuda")
 @dataclass(frozen=True)
 class ModelKey:
     """Everything that determines what is loaded: ``name`` is an embedded name, a folder, a .gguf file or a hub id with
-    optional ``@revision`` (see ``harmviz.models``)."""
+    optional ``@revision`` (see ``harmviz.models.load``)."""
 
     name: str
     dtype: str = "auto"
@@ -71,8 +71,8 @@ class PaneView:
         tokens_per_s: from the start of the prompt's pass to the last token.
         finished: "eos", "length", "stopped", or None while it goes on.
         perplexity: exp(mean surprise); None while that is unknown, or where there is no token.
-        repetition: share of repeated 3-grams of tokens (``harmviz.evaluation.repetition``); None below three tokens.
-        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``harmviz.refusal``); None
+        repetition: share of repeated 3-grams of tokens (``harmviz.generation.repetition``); None below three tokens.
+        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``harmviz.data.refusal``); None
             until finished, and for an empty answer.
     """
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from harmviz.assets import embedded_model_dir
+from harmviz.models.assets import embedded_model_dir
 from harmviz.paths import assets_root, shipped_runs_root
-from harmviz.store import shipped_runs
+from harmviz.runs import shipped_runs
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")

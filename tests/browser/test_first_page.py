@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 import pytest
-from fabricated import make_run
+
+from tests.worlds.fabricated import make_run
 
 BACKGROUND = {"light": "rgb(251, 250, 246)", "dark": "rgb(17, 19, 23)"}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.compression_worlds import aligned_effects, ladder, results, store
+from tests.worlds.compression import aligned_effects, ladder, results, store
 
 WAIT = 30_000
 CHART = ".st-key-compression-ladder-chart .js-plotly-plot"

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import make_run
 
-from tests.dissociation_world import make_dissociation
+from tests.worlds.dissociation import make_dissociation
+from tests.worlds.fabricated import make_run
 
 WAIT = 60_000
 PICTURE = ".st-key-dissociation-picture-chart .js-plotly-plot"

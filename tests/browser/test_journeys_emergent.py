@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import make_run
 
-from harmviz.emergent.curve import LIVE, LiveCurve
-from tests.emergent_world import begin_experiment, make_experiment
+from harmviz.claims.emergent.curve import LIVE, LiveCurve
+from tests.worlds.emergent import begin_experiment, make_experiment
+from tests.worlds.fabricated import make_run
 
 WAIT = 60_000
 ARMS = ".st-key-emergent-arms-chart .js-plotly-plot"

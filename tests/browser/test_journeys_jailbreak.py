@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import make_run
 
-from tests.jailbreak_world import make_experiment
+from tests.worlds.fabricated import make_run
+from tests.worlds.jailbreak import make_experiment
 
 WAIT = 60_000
 GRID = ".st-key-jailbreak-grid-chart .js-plotly-plot"

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from harmviz.experiments.scene.record import read_records
-from harmviz.store import open_run
-from tests.scenes import make_scene
+from harmviz.claims.scene.record import read_records
+from harmviz.runs import open_run
+from tests.worlds.scene import make_scene
 
 WAIT = 60_000
 TEXTS = """() => [...document.querySelectorAll('.hv-pane .answer')].map(a => { const c = a.cloneNode(true);

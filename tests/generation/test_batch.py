@@ -13,9 +13,9 @@ from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length, generate
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights, pruned
-from harmviz.models import LoadedModel
-from tests.generation.rows import gap, random_mask
-from tests.tiny import FAMILIES, tiny_model
+from harmviz.models.load import LoadedModel
+from tests.worlds.generation import gap, random_mask
+from tests.worlds.tiny import FAMILIES, tiny_model
 
 
 def some_prompts(n: int, longest: int = 30, seed: int = 0) -> list[list[int]]:
@@ -105,8 +105,8 @@ def test_stop_mid_way() -> None:
 
 @pytest.mark.slow
 def test_the_embedded_model() -> None:
-    from harmviz.encoding import encode_prompt
-    from harmviz.models import load_model
+    from harmviz.data.encoding import encode_prompt
+    from harmviz.models.load import load_model
     from tests.generation.test_decode import QUESTIONS
 
     loaded = load_model(dtype="float32", device="cpu")

@@ -16,10 +16,10 @@ from harmviz.generation.decode import Panes, context_length, decode, generate
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
-from harmviz.models import LoadedModel
-from tests.generation.rows import PROMPTS, gap, random_mask
+from harmviz.models.load import LoadedModel
 from tests.generation.test_variants import hooks_left
-from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
+from tests.worlds.generation import PROMPTS, gap, random_mask
+from tests.worlds.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
 
 INTACT = [Variant("intact")]
 
@@ -307,7 +307,7 @@ QUESTIONS = [
 
 
 def embedded() -> LoadedModel:
-    from harmviz.models import load_model
+    from harmviz.models.load import load_model
 
     return load_model(dtype="float32", device="cpu")
 
@@ -326,7 +326,7 @@ def large_weights(loaded: LoadedModel, n: int) -> PruneMask:
 @pytest.mark.slow
 def test_side_by_side_equals_in_place_on_the_embedded_model() -> None:
     """64 steps × 20 prompts × 2 masks: the in-place model, teacher-forced on the streamed answer, must agree everywhere."""
-    from harmviz.encoding import encode_prompt
+    from harmviz.data.encoding import encode_prompt
 
     loaded = without_end_embedded(embedded())
     before = hash_weights(loaded)

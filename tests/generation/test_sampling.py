@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harmviz.generation import sampling
 from harmviz.generation.sampling import draw_tokens, end_tokens
-from tests.tiny import tiny_model
+from tests.worlds.tiny import tiny_model
 
 
 def by_hand(logits: np.ndarray, u: float, temperature: float, top_p: float) -> int:

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from harmviz.generation.surprise import perplexity, surprises
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 from harmviz.scoring import forward
-from tests.tiny import FAMILIES, tiny_model
+from tests.worlds.tiny import FAMILIES, tiny_model
 
 CONTEXT = [5, 40, 41, 42, 43]
 ANSWERS = [[60, 61, 62, 63, 64, 65, 66], [], [70], [99, 98, 97, 96, 30, 31]]

@@ -77,7 +77,7 @@ def test_special_tokens_give_no_text() -> None:
 def test_the_embedded_tokenizer() -> None:
     from transformers import AutoTokenizer
 
-    from harmviz.assets import embedded_model_dir
+    from harmviz.models.assets import embedded_model_dir
 
     tokenizer = AutoTokenizer.from_pretrained(embedded_model_dir(lambda _: None))
     for text in ("Naïve café, 東京 🙂👩‍👩‍👧!", " leading space\n\n* a list\n", "tabs\tand  spaces"):

@@ -19,9 +19,9 @@ from harmviz.generation.passes import RowPasses, TurnPasses, make_passes
 from harmviz.generation.variants import SideBySide, Variant, expert_matrix, side_by_side
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
-from harmviz.models import LoadedModel
-from tests.generation.rows import PROMPTS, follow, gap, random_mask, walk
-from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
+from harmviz.models.load import LoadedModel
+from tests.worlds.generation import PROMPTS, follow, gap, random_mask, walk
+from tests.worlds.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
 
 ATOL, RTOL = 1e-3, 1e-4
 _SHARED = tiny_model()

@@ -17,8 +17,8 @@ from harmviz.errors import MaskInvalid
 from harmviz.masks import apply
 from harmviz.masks.apply import PreparedMask, hash_matrix, hash_weights, pruned
 from harmviz.masks.mask import PruneMask
-from harmviz.models import LoadedModel
-from tests.tiny import FAMILIES, tiny_model
+from harmviz.models.load import LoadedModel
+from tests.worlds.tiny import FAMILIES, tiny_model
 
 _SHARED = tiny_model()
 
@@ -287,7 +287,7 @@ def test_cuda(family: str) -> None:
 
 @pytest.mark.slow
 def test_toggle_and_restore_within_20_ms_on_the_embedded_model() -> None:
-    from harmviz.models import load_model
+    from harmviz.models.load import load_model
 
     loaded = load_model(dtype="float32", device="cpu")
     mask = random_mask(loaded, 10_616)

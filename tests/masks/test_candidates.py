@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_worlds import CATEGORIES, SETS, floor_of, golden, worlds
 from safetensors.numpy import save_file
 
 from harmviz.errors import OutOfMemory, RunIncompatible, SelectionInexact
@@ -12,6 +11,7 @@ from harmviz.masks import candidates as module
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import ListKey, mean_score
 from harmviz.masks.packing import pack_gaps, unpack_gaps
+from tests.worlds.masks import CATEGORIES, SETS, floor_of, golden, worlds
 
 
 def test_golden_lists():

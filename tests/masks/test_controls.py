@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_worlds import CATEGORIES, World, table_of
 
 from harmviz.errors import MaskInvalid, SelectionInexact
 from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
+from tests.worlds.masks import CATEGORIES, World, table_of
 
 TABLE = table_of((20, 30), (10, 40), (1, 50))
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_worlds import table_of
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from harmviz.errors import MaskInvalid
 from harmviz.masks.mask import KINDS, PruneMask
+from tests.worlds.masks import table_of
 
 TABLE = table_of((2, 3), (1, 4), (3, 1))
 index_sets = st.frozensets(st.integers(0, TABLE.n_weights - 1))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mask_worlds import CATEGORIES, World, floor_of, golden, selections, table_of, worlds
 
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import build_candidates
 from harmviz.masks.selection import Selection, largest_exact_q, make_mask, select
+from tests.worlds.masks import CATEGORIES, World, floor_of, golden, selections, table_of, worlds
 
 
 def test_golden_selection():

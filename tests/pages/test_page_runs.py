@@ -16,15 +16,17 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fabricated import make_run, manifest
 from streamlit.testing.v1 import AppTest
 
-from harmviz import experiments, jobs, store
+from harmviz import claims as experiments
+from harmviz import jobs
+from harmviz import runs as store
 from harmviz.cli import parser
 from harmviz.preflight import machine
-from harmviz.store import begin
+from harmviz.runs import begin
 from harmviz.ui import experiment_form
-from tests.charts import markup, open_page
+from tests.worlds.charts import markup, open_page
+from tests.worlds.fabricated import make_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 

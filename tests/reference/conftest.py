@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.align.names import LADDER_MANIFEST
+from harmviz.models.names import LADDER_MANIFEST
 from harmviz.paths import SHIPPED_LADDERS, shipped_runs_root
-from harmviz.store import Run, list_runs, shipped_runs, verify_run
+from harmviz.runs import Run, list_runs, shipped_runs, verify_run
 
 
 @pytest.fixture(scope="module")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.align.ladder import open_ladder
-from harmviz.align.settings import ARMS, STAGES
-from harmviz.experiments.compression.checkpoints import ladder_checkpoints
+from harmviz.claims.compression.checkpoints import ladder_checkpoints
+from harmviz.claims.compression.finding import compression, finding
 from harmviz.paths import SHIPPED_LADDERS
-from harmviz.ui.compression import compression, finding
+from harmviz.tuning.ladder import open_ladder
+from harmviz.tuning.settings import ARMS, STAGES
 
 EXPERIMENT = "compression"
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from harmviz.emergent.data import load_domain, load_questions
-from harmviz.emergent.settings import ARMS
+from harmviz.claims.emergent.data import load_domain, load_questions
+from harmviz.claims.emergent.settings import ARMS
 from harmviz.masks.mask import PruneMask
 
 EXPERIMENT = "emergent"

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from harmviz.attacks import load_attacks
-from harmviz.experiments.jailbreak.experiment import TRANSCRIPTS
-from harmviz.prompts import read_builtin
-from harmviz.ui.jailbreak import Grid, grid_rows
+from harmviz.claims.jailbreak.attacks import load_attacks
+from harmviz.claims.jailbreak.finding import Grid, grid_rows
+from harmviz.claims.jailbreak.measure import TRANSCRIPTS
+from harmviz.data.prompts import read_builtin
 
 EXPERIMENT = "jailbreak"
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from harmviz.data.prompts import read_builtin
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import PruneMask
 from harmviz.paths import PACKAGE
-from harmviz.prompts import read_builtin
-from harmviz.store import list_runs, open_run, verify_run
+from harmviz.runs import list_runs, open_run, verify_run
 
 ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}

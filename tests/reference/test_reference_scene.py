@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.experiments.scene.record import read_records
+from harmviz.claims.scene.record import read_records
+from harmviz.data.prompts import read_builtin
+from harmviz.data.refusal import declines_even_quoted
 from harmviz.masks.mask import PruneMask
-from harmviz.prompts import read_builtin
-from harmviz.refusal import declines_even_quoted
 
 EXPERIMENT = "scene"
 

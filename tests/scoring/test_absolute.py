@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from harmviz.encoding import make_batches
+from harmviz.data.encoding import make_batches
 from harmviz.errors import HarmvizError
-from harmviz.models import LoadedModel, wrap
+from harmviz.models.load import LoadedModel, wrap
 from harmviz.scoring import absolute
 from harmviz.scoring.absolute import add_abs_gradients, score_absolute
 from harmviz.scoring.signed import score_signed
-from tests.scoring.worked import ODD_SHAPES, SAMPLE_A, SAMPLE_B, by_hand, odd_model, reference, samples, worst_error
-from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model, tokenizer
+from tests.worlds.tiny import DENSE_FAMILIES, FAMILIES, tiny_model, tokenizer
+from tests.worlds.worked import ODD_SHAPES, SAMPLE_A, SAMPLE_B, by_hand, odd_model, reference, samples, worst_error
 
 
 def assert_clean(loaded: LoadedModel) -> None:
@@ -241,9 +241,9 @@ def test_nan_loss_and_no_batches_are_refused() -> None:
 # -- the real thing ---------------------------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_embedded_model_against_autograd() -> None:
-    from harmviz.encoding import encode_all
-    from harmviz.models import load_model
-    from harmviz.prompts import load_prompts
+    from harmviz.data.encoding import encode_all
+    from harmviz.data.prompts import load_prompts
+    from harmviz.models.load import load_model
 
     loaded = load_model()
     data = load_prompts("builtin")

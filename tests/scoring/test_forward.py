@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from harmviz.encoding import Sample, make_batches
+from harmviz.data.encoding import Sample, make_batches
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.scoring.forward import by_sample, default_batch_tokens, sample_losses, selected_logits, token_losses
-from tests.scoring.worked import SAMPLE_A, by_hand, odd_model, samples, single_loss
-from tests.tiny import FAMILIES, tiny_model
+from tests.worlds.tiny import FAMILIES, tiny_model
+from tests.worlds.worked import SAMPLE_A, by_hand, odd_model, samples, single_loss
 
 
 @pytest.mark.parametrize("skip", [0, 8])

@@ -7,13 +7,13 @@ import math
 import pytest
 import torch
 
-from harmviz.encoding import make_batches
+from harmviz.data.encoding import make_batches
 from harmviz.errors import HarmvizError
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import sample_losses
 from harmviz.scoring.signed import score_signed, sums_device
-from tests.scoring.worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, single_loss, worst_error
-from tests.tiny import FAMILIES, tiny_model
+from tests.worlds.tiny import FAMILIES, tiny_model
+from tests.worlds.worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, single_loss, worst_error
 
 
 def assert_clean(loaded: LoadedModel) -> None:

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from harmviz.encoding import Sample, make_batches
+from harmviz.data.encoding import Sample, make_batches
 from harmviz.errors import UnsupportedArchitecture
-from harmviz.models import LoadedModel
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.wanda import score_magnitude, score_wanda
-from tests.scoring.worked import SAMPLE_A, SAMPLE_B, by_hand, odd_model, samples, worst_error
-from tests.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
+from tests.worlds.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
+from tests.worlds.worked import SAMPLE_A, SAMPLE_B, by_hand, odd_model, samples, worst_error
 
 
 def by_loop(loaded: LoadedModel, group: list[Sample]) -> list[torch.Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamlit.testing.v1 import AppTest
 
-from tests.charts import markup
+from tests.worlds.charts import markup
 
 
 def errors() -> None:

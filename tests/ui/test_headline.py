@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from harmviz.store import Row, rows_to_frame
+from harmviz.runs import Row, rows_to_frame
 from harmviz.ui.headline import headline
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import make_run, manifest
 
 from harmviz.errors import ModelUnavailable
 from harmviz.preflight import ModelEstimate, Need
-from harmviz.store import Run
+from harmviz.runs import Run
 from harmviz.ui.model_bar import Outlook, name_of_run, outlook, outlook_words, shown_name
 from harmviz.worker import ModelKey
+from tests.worlds.fabricated import make_run, manifest
 
 ALIGNED = "smollm2-135m-aligned"
 

@@ -15,7 +15,7 @@ from harmviz.masks.lists import MEAN
 from harmviz.masks.selection import Selection, largest_exact_q, select
 from harmviz.ui import selection as controls
 from harmviz.ui import text
-from tests.masks.mask_worlds import CATEGORIES, World, table_of
+from tests.worlds.masks import CATEGORIES, World, table_of
 
 
 @pytest.fixture(scope="module")

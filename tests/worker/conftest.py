@@ -10,9 +10,9 @@ import pytest
 from harmviz.generation import decode as decoding
 from harmviz.generation.passes import Passes, make_passes
 from harmviz.generation.variants import Variant
-from harmviz.models import LoadedModel, load_model
+from harmviz.models.load import LoadedModel, load_model
 from harmviz.worker import Worker
-from tests.worker.serving import Gate
+from tests.worlds.serving import Gate
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 
 from harmviz.errors import HarmvizError
 from harmviz.worker import Worker
-from tests.worker.serving import PATIENCE, Gate, key, request, until
+from tests.worlds.serving import PATIENCE, Gate, key, request, until
 
 
 def test_position_counts_down_and_order_is_kept(worker: Worker, gate: Gate, tiny_dir: Path) -> None:

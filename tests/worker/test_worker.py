@@ -15,21 +15,21 @@ import numpy as np
 import pytest
 import torch
 
-from harmviz.encoding import encode_prompt
+from harmviz.data.encoding import encode_prompt
+from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import OutOfMemory
-from harmviz.evaluation.repetition import repeated_tokens
 from harmviz.generation import decode as decoding
 from harmviz.generation.decode import Generation, decode, generate
+from harmviz.generation.repetition import repeated_tokens
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights
 from harmviz.masks.mask import PruneMask
-from harmviz.models import EMBEDDED, LoadedModel, load_model
-from harmviz.refusal import reads_as_refusal
+from harmviz.models.load import EMBEDDED, LoadedModel, load_model
 from harmviz.worker import ModelKey, Pane, PaneView, Request, Worker
-from tests.generation.rows import random_mask
 from tests.generation.test_text import BYTES
-from tests.tiny import tiny_model
-from tests.worker.serving import PATIENCE, Gate, key, request, until
+from tests.worlds.generation import random_mask
+from tests.worlds.serving import PATIENCE, Gate, key, request, until
+from tests.worlds.tiny import tiny_model
 
 
 def directly(loaded: LoadedModel, asked: Request) -> list[Generation]:
@@ -430,7 +430,7 @@ class Watched:
     """Stands in for ``load_model``: remembers every model weakly, and how many were alive when each was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
-        from harmviz import models
+        from harmviz.models import load as models
 
         self._real = models.load_model
         self.loaded: list[weakref.ref[LoadedModel]] = []
@@ -465,7 +465,7 @@ def test_loading_ahead(worker: Worker, tiny: LoadedModel, tiny_dir: Path, monkey
 
 
 def test_the_loaders_words_are_the_stage(worker: Worker, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harmviz import models
+    from harmviz.models import load as models
 
     said, go_on, real = threading.Event(), threading.Event(), models.load_model
 
@@ -567,7 +567,7 @@ def test_weights_are_untouched_whatever_happened(worker: Worker, gate: Gate, tin
 
 @pytest.mark.slow
 def test_the_reference_mask_on_the_embedded_model(worker: Worker) -> None:
-    from harmviz.store import default_run
+    from harmviz.runs import default_run
 
     mask = PruneMask.load(default_run().masks()["headline-contrastive"])
     asked = Request(

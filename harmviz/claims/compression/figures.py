@@ -1,0 +1,234 @@
+"""Checkpoints of one model side by side: separability along training, its curves over q, and what the masks share."""
+
+from __future__ import annotations
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from harmviz.ui.labels import broken, headings
+from harmviz.ui.style import CONTROL, HARM, Theme, framed, rgba
+
+#: How an arm is drawn: (symbol, dash). The aligned arm is vermilion, control tunings grey, the start and the rest ink.
+ROLES = ("start", "aligned", "control", "other")
+_CONTROL_MARKS = (("diamond", "solid"), ("square-open", "dash"), ("triangle-up-open", "dot"), ("star", "dashdot"))
+
+
+def ladder_chart(
+    rows: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, y_title: str, zero: bool = True
+) -> go.Figure:
+    """One mark per checkpoint with its interval over the stages of training, one line an arm, a small dot per seed.
+
+    ``rows``: ``place`` (0, 1, … along training), ``label`` (of the place), ``arm`` (display name), ``role`` (one of
+    ``ROLES``), ``value``, ``ci_low``, ``ci_high``, ``note``. ``seeds``: ``place``, ``arm``, ``value``, ``note``.
+    The start is one row of role ``start``; every arm's line begins at it.
+    """
+    figure = framed(theme, *headings(title, subtitle, theme), height=430, legend=True)
+    arms = [a for a in dict.fromkeys(rows["arm"]) if a not in set(rows.loc[rows["role"] == "start", "arm"])]
+    start = rows[rows["role"] == "start"]
+    styles = arm_styles(rows, theme)
+    step = min(0.12, 0.36 / max(1, len(arms) - 1)) if len(arms) > 1 else 0.0
+    for k, arm in enumerate(arms):
+        here, (colour, symbol, dash) = rows[rows["arm"] == arm], styles[arm]
+        shift = (k - (len(arms) - 1) / 2) * step
+        line = pd.concat([start, here])
+        known = line[line["value"].notna()]
+        figure.add_scatter(
+            x=known["place"] + [0.0 if r == "start" else shift for r in known["role"]],
+            y=known["value"],
+            mode="lines",
+            showlegend=False,
+            hoverinfo="skip",
+            name=f"{broken(arm, 60)}, line",
+            line={"color": rgba(colour, 0.6), "dash": dash, "width": 1.6 * theme.scale},
+        )
+        own = seeds[seeds["arm"] == arm]
+        _dots(figure, own, own["place"] + shift, colour, f"{arm}, each seed", theme)
+        _marks(figure, here, here["place"] + shift, colour, symbol, arm, theme)
+    if not start.empty:
+        name = str(start["arm"].iloc[0])
+        own = seeds[seeds["arm"] == name]
+        _dots(figure, own, own["place"], theme.ink, f"{name}, each seed", theme)
+        _marks(figure, start, start["place"], theme.ink, "circle", name, theme)
+    labels = rows.drop_duplicates("place").sort_values("place")
+    figure.update_xaxes(
+        tickvals=labels["place"].tolist(),
+        ticktext=[broken(str(t), 16) for t in labels["label"]],
+        showgrid=False,
+        zeroline=False,
+        range=[-0.4, float(labels["place"].max()) + 0.4],
+        title_text="stage of training",
+        tickfont={"color": theme.ink, "size": 14 * theme.scale},
+    )
+    figure.update_yaxes(title_text=y_title, zeroline=zero, rangemode="tozero" if zero else "normal")
+    return figure
+
+
+def arm_styles(rows: pd.DataFrame, theme: Theme) -> dict[str, tuple[str, str, str]]:
+    """Arm → (colour, symbol, dash), by role and order."""
+    found: dict[str, tuple[str, str, str]] = {}
+    controls = 0
+    for arm, role in rows.drop_duplicates("arm")[["arm", "role"]].itertuples(index=False):
+        if role == "aligned":
+            found[arm] = (HARM, "circle", "solid")
+        elif role == "control":
+            symbol, dash = _CONTROL_MARKS[controls % len(_CONTROL_MARKS)]
+            found[arm] = (CONTROL, symbol, dash)
+            controls += 1
+        else:
+            found[arm] = (theme.ink, "circle", "solid")
+    return found
+
+
+def _marks(
+    figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, symbol: str, name: str, theme: Theme
+) -> None:
+    figure.add_scatter(
+        x=x,
+        y=rows["value"],
+        mode="markers",
+        name=broken(name, 60),
+        marker={
+            "symbol": symbol,
+            "size": 12 * theme.scale,
+            "color": colour,
+            "line": {"width": 2 if "open" in symbol else 0, "color": colour},
+        },
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": rows["ci_high"] - rows["value"],
+            "arrayminus": rows["value"] - rows["ci_low"],
+            "color": rgba(colour, 0.6),
+            "thickness": 2.5 * theme.scale,
+            "width": 0,
+        },
+        customdata=[broken(str(t), 60) for t in rows["note"]],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def _dots(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, name: str, theme: Theme) -> None:
+    """Each seed's own value, a little to the right of the mark, so that the interval stays visible."""
+    figure.add_scatter(
+        x=x + 0.035,
+        y=rows["value"],
+        mode="markers",
+        name=broken(name, 60),
+        showlegend=False,
+        marker={"symbol": "circle", "size": 5.5 * theme.scale, "color": rgba(colour, 0.55)},
+        customdata=[broken(str(t), 60) for t in rows["note"]],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+
+
+def shift_curves(
+    rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, y_title: str, levels: tuple[float, ...] = ()
+) -> go.Figure:
+    """A loss shift over q, one line a checkpoint; an arm's later checkpoints are drawn stronger.
+
+    ``rows``: ``checkpoint``, ``arm``, ``role``, ``weight`` (0 … 1: how late in its arm), ``q``, ``value``, ``ci_low``,
+    ``ci_high``, ``note``. ``levels``: thresholds, drawn as dotted lines.
+    """
+    figure = framed(theme, *headings(title, subtitle, theme), height=420, legend=True)
+    styles, names = arm_styles(rows, theme), list(dict.fromkeys(rows["checkpoint"]))
+    for k, name in enumerate(names):
+        here = rows[(rows["checkpoint"] == name) & rows["value"].notna()].sort_values("q")
+        if here.empty:
+            continue
+        colour, symbol, dash = styles[str(here["arm"].iloc[0])]
+        strength = 0.35 + 0.65 * float(here["weight"].iloc[0])
+        figure.add_scatter(
+            showlegend=False,
+            x=here["q"] * 1.02 ** (k - (len(names) - 1) / 2),
+            y=here["value"],
+            mode="lines+markers",
+            name=broken(name, 60),
+            line={"color": rgba(colour, 0.75 * strength), "dash": dash, "width": 1.8 * theme.scale},
+            marker={
+                "symbol": symbol,
+                "size": 9 * theme.scale,
+                "color": rgba(colour, strength),
+                "line": {"width": 1.5 if "open" in symbol else 0, "color": rgba(colour, strength)},
+            },
+            error_y={
+                "type": "data",
+                "symmetric": False,
+                "array": here["ci_high"] - here["value"],
+                "arrayminus": here["value"] - here["ci_low"],
+                "color": rgba(colour, 0.4 * strength),
+                "thickness": 2 * theme.scale,
+                "width": 0,
+            },
+            customdata=[broken(str(t), 60) for t in here["note"]],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    for arm, (colour, symbol, dash) in styles.items():  # one entry an arm: ten checkpoints would not fit
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="lines+markers",
+            name=broken(arm, 60),
+            hoverinfo="skip",
+            line={"color": rgba(colour, 0.75), "dash": dash},
+            marker={
+                "symbol": symbol,
+                "size": 9 * theme.scale,
+                "color": colour,
+                "line": {"width": 1.5 if "open" in symbol else 0, "color": colour},
+            },
+        )
+    for level in levels:
+        figure.add_hline(
+            y=level,
+            line={"color": theme.quiet, "width": 1, "dash": "dot"},
+            annotation_text=f"{level:+g}",
+            annotation_font={"color": theme.quiet, "size": 13 * theme.scale},
+            annotation_position="top left",
+        )
+    measured = sorted(set(rows["q"]))
+    figure.update_xaxes(
+        type="log",
+        tickvals=measured,
+        ticktext=[f"{100 * q:.7f}".rstrip("0").rstrip(".") + " %" for q in measured],
+        title_text="q, share of scored weights zeroed",
+    )
+    figure.update_yaxes(title_text=y_title, tickformat="+.2f", zeroline=True)
+    return figure
+
+
+def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
+    """What the categories' own masks share at each checkpoint, beside ceiling and chance; a small dot per seed.
+
+    ``rows``: ``checkpoint`` (label, in order), ``kind`` (harm, ceiling, chance), ``seed`` (None: the mean), ``value``, ``note``.
+    """
+    figure = framed(theme, *headings(title, subtitle, theme), height=400, legend=True)
+    order = list(dict.fromkeys(rows["checkpoint"]))
+    looks = {
+        "harm": ("between harm types", HARM, "circle"),
+        "ceiling": ("ceiling: a type with itself", theme.ink, "circle-open"),
+        "chance": ("chance: shuffled within matrices", CONTROL, "diamond-open"),
+    }
+    for kind, (name, colour, symbol) in looks.items():
+        here = rows[(rows["kind"] == kind) & rows["value"].notna()]
+        means, each = here[here["seed"].isna()], here[here["seed"].notna()]
+        _dots(figure, each, each["checkpoint"].map(order.index), colour, f"{name}, each seed", theme)
+        figure.add_scatter(
+            x=means["checkpoint"].map(order.index),
+            y=means["value"],
+            mode="markers",
+            name=name,
+            cliponaxis=False,
+            marker={"symbol": symbol, "size": 11 * theme.scale, "color": colour, "line": {"width": 2, "color": colour}},
+            customdata=[broken(str(t), 60) for t in means["note"]],
+            hovertemplate="%{customdata}<extra></extra>",
+        )
+    figure.update_xaxes(
+        tickvals=list(range(len(order))),
+        ticktext=[broken(str(t), 14) for t in order],
+        showgrid=False,
+        zeroline=False,
+        range=[-0.5, len(order) - 0.5],
+        tickfont={"color": theme.ink, "size": 13 * theme.scale},
+    )
+    figure.update_yaxes(title_text="Jaccard of half-sample masks", tickformat=".2~%", rangemode="tozero", zeroline=True)
+    return figure

@@ -1,0 +1,89 @@
+"""Is one checkpoint more separable than another? A permutation test over prompts, corrected for how often it is asked.
+
+Every prompt carries a pair: its ΔL under all masks of checkpoint A, and under all those of B. If pruning did the same to
+both models, A and B could be exchanged prompt by prompt; so the pairs of a random half of the prompts are swapped (in all
+scoring splits at once), **the whole statistic is computed again**, the choice of the grid point included, and
+
+    p = share of swappings whose |difference of separabilities| is at least the observed one        (two-sided).
+
+With up to ``EXACT_PROMPTS`` prompts all swappings are gone through; beyond, ``DRAWS`` random ones, the observed one
+counted among them. The test is exact for these checkpoints and masks: it generalises over prompts, not over tuning seeds;
+the interval beside it does both. Sign-flipping the paired differences is the special case of a linear statistic.
+
+Source: Fisher 1935, §21; Phipson & Smyth 2010 (the +1); Holm 1979, Scand. J. Stat. 6:65.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from harmviz.claims.compression.separability import Resampled, best_allowed
+
+EXACT_PROMPTS = 12
+DRAWS = 10_000
+_BLOCK = 500
+
+
+def swap_p_value(world: Resampled, contrast: str, a: int, b: int, *, seed: int = 0, draws: int = DRAWS) -> float:
+    """Two-sided p of "checkpoints ``a`` and ``b`` are equally separable"; 1 where not a single prompt tells them apart."""
+    of = np.array([i for i, p in enumerate(world.points) if p.contrast == contrast])
+    parts = [_contributions(world, split, (a, b), of) for split in range(len(world.measured))]
+    moved = [part[:, 1] - part[:, 0] for part in parts]  # [prompt, point, (specific, benign)]
+    told = np.flatnonzero(np.any([np.abs(m).reshape(len(m), -1).sum(axis=1) > 0 for m in moved], axis=0))
+    if not len(told):
+        return 1.0
+
+    def statistic(swapped: np.ndarray) -> np.ndarray:
+        total = np.zeros(len(swapped))
+        for part, step in zip(parts, moved, strict=True):
+            shift = np.tensordot(swapped, step[told], axes=1)
+            first, second = part[:, 0].sum(axis=0) + shift, part[:, 1].sum(axis=0) - shift
+            total += _best(first, world, of) - _best(second, world, of)
+        return total / len(parts)
+
+    observed = abs(float(statistic(np.zeros((1, len(told))))[0]))
+    at_least = observed - 1e-12 * max(1.0, observed)
+    if len(told) <= EXACT_PROMPTS:
+        every = (np.arange(1 << len(told))[:, None] >> np.arange(len(told))) & 1
+        return float(np.mean(np.abs(statistic(every.astype(float))) >= at_least))
+    rng, hits = np.random.default_rng(seed), 0
+    for start in range(0, draws, _BLOCK):
+        swapped = rng.integers(0, 2, size=(min(_BLOCK, draws - start), len(told))).astype(float)
+        hits += int(np.count_nonzero(np.abs(statistic(swapped)) >= at_least))
+    return (1 + hits) / (1 + draws)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values in the order given: the family-wise error stays below whatever they are compared with."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = [0.0] * len(p_values)
+    worst = 0.0
+    for rank, place in enumerate(order.tolist()):
+        worst = max(worst, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = worst
+    return adjusted
+
+
+def _best(values: np.ndarray, world: Resampled, of: np.ndarray) -> np.ndarray:
+    return best_allowed(values[..., 0], values[..., 1], world.limits[of])
+
+
+def _contributions(world: Resampled, split: int, pair: tuple[int, int], of: np.ndarray) -> np.ndarray:
+    """[prompt, checkpoint of the pair, point, (specific, benign)]: what each prompt adds to the two means.
+
+    Swapping changes no counts, so both means are sums over prompts.
+    """
+    m, c = world.measured[split], len(world.categories)
+    delta = m.delta[list(pair)][:, of]
+    size = {name: m.sets.count(name) for name in world.sets}
+    place = {p: i for i, p in enumerate(world.prompts)}
+    out = np.zeros((len(world.prompts), 2, len(of), 2))
+    for i, (name, prompt) in enumerate(zip(m.sets, m.prompts, strict=True)):
+        if name == "benign":
+            out[place[prompt], :, :, 1] += delta[:, :, i] / size[name]
+        else:
+            sign = -1.0 if name.startswith("safe:") else 1.0
+            out[place[prompt], :, :, 0] += sign * delta[:, :, i] / (size[name] * c)
+    return out

@@ -1,0 +1,119 @@
+"""``experiment dissociation``: what the model can still do without its harm weights, and the reverse."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
+from harmviz.commands.show import SELECTION_NAMES
+from harmviz.errors import DataInvalid, HarmvizError
+from harmviz.runs import Run, frame_to_records, open_run
+
+FETCHED = ("pyrit", "builtin")
+#: Metric by line of the table: (ability, measure, condition, metric, category).
+LINES = (
+    ("generation", "ΔL, harmful answers", "generation", "delta_nll", "harm"),
+    ("", "harm − safe", "generation", "harm_specific", "harm"),
+    ("", "ΔL, benign answers", "generation", "delta_nll", "benign"),
+    ("recognition", "change of AUC", "recognition", "delta_auc", "all"),
+    ("", "change of accuracy", "recognition", "delta_accuracy", "all"),
+    ("explanation", "ΔL, reasons why harmful", "explanation", "delta_nll", "harmful"),
+    ("", "harmful − harmless reasons", "explanation", "harm_specific", "harmful"),
+    ("refusal", "change of log-odds", "refusal", "delta_refusal_log_odds", "harmful"),
+    ("", "change of keyword rate", "refusal", "delta_refusal_rate", "harm"),
+)
+ARMS = (
+    ("harm mask", "mean(all)", "none"),
+    ("at matched strength", "matched(mean(all))", "none"),
+    ("refusal mask", "refusal", "none"),
+    ("random", "mean(all)", "random"),
+    ("benign-signed", "mean(all)", "benign_signed"),
+)
+UNTESTED = {"recognition": "all", "delta_refusal_log_odds": "refusal_log_odds", "delta_refusal_rate": "refusal_rate"}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    source = open_run(arguments.run)
+    root = Path(arguments.out).expanduser() if arguments.out else None
+    if root is not None and root.exists() and not root.is_dir():
+        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    named = source.manifest["data"]["id"]
+    if arguments.data is None and named not in FETCHED and source.kind == "map":
+        raise DataInvalid(
+            f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
+        )
+    from harmviz.claims.dissociation.measure import Settings, run_dissociation
+    from harmviz.data.prompts import load_prompts
+
+    settings = Settings(seed=arguments.seed, draws=arguments.draws, pairs=arguments.pairs, prompts=arguments.prompts)
+    data = load_prompts(arguments.data or named, say=say)
+    from harmviz.models.load import load_model
+
+    loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
+    start = time.monotonic()
+    made = run_dissociation(
+        source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer()
+    )
+    say(f"done in {duration(time.monotonic() - start)}")
+    if arguments.json:
+        print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(made.results())})
+        return
+    print(made.path)
+    print_found(made)
+
+
+def print_found(made: Run) -> None:
+    """The table of what changed, one column a mask, and what could not be tested."""
+    frame = made.results()
+    testable = _by(frame[frame.metric == "testable"], ["condition", "category"])
+    levels = frame[frame["mask"].isna()]
+    for contrast in (c for c in SELECTION_NAMES if (frame.contrast == c).any()):
+        here = frame[frame.contrast == contrast]
+        arms = [
+            (name, _by(here[(here["mask"] == mask) & (here.control == control)], ["condition", "metric", "category"]))
+            for name, mask, control in ARMS
+        ]
+        arms = [(name, rows) for name, rows in arms if rows]
+        facts = made.manifest["method"]["masks"][contrast]
+        strength = made.manifest["method"]["matching"]["strength"].get(contrast)
+        print(
+            f"\n{SELECTION_NAMES[contrast]}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} weights; matched strength "
+            + ("none: a mask does not reduce harm on validation prompts" if strength is None else f"{strength:.2f}")
+        )
+        lines = []
+        for ability, measure, condition, metric, category in LINES:
+            untested = testable.get((condition, UNTESTED.get(metric) or UNTESTED.get(condition) or ""))
+            mark = "" if untested is None or untested["value"] else " (not testable)"
+            cells = [
+                estimate(rows[condition, metric, category]) if (condition, metric, category) in rows else ""
+                for _, rows in arms
+            ]
+            lines.append([ability, measure + mark, *cells])
+        print_table(("ability", "against intact [95 % interval] n", *(name for name, _ in arms)), lines)
+    intact = _by(levels, ["condition", "metric", "category"])
+    print(
+        "\nintact: "
+        + " · ".join(
+            f"{name} {estimate(intact[key], sign=False)}"
+            for name, key in (
+                ("recognition AUC", ("recognition", "auc", "all")),
+                ("refusal rate", ("refusal", "refusal_rate", "harm")),
+                ("keyword recall", ("refusal", "keyword_recall", "refusal_rate")),
+            )
+            if key in intact
+        )
+    )
+    if any(not row["value"] for row in testable.values()):
+        print(
+            "not testable: the intact model shows too little of the ability here for its loss to be seen (AUC interval includes 0.5, or refusals at floor)"
+        )
+    print("the refusal mask is a measurement: it stays in the process and is stored nowhere")
+
+
+def _by(frame: pd.DataFrame, keys: list[str]) -> dict[tuple[str, ...], dict[str, Any]]:
+    return {tuple(str(r[k]) for k in keys): r for r in frame_to_records(frame)}

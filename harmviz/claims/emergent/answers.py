@@ -1,0 +1,75 @@
+"""The stored free answers of *Emergent misalignment*, side by side: read, chosen, and drawn as text. Pure functions; nothing here draws.
+
+What a model wrote, and what a user's question says, is untrusted: it is escaped here, letter by letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from harmviz.claims.emergent.finding import BASE, arm_name, role
+from harmviz.runs import Run
+from harmviz.ui.answer_lines import answer_lines
+
+_LOOKS = {"base": "intact", "bad": "harm", "pruned": "harm", "good": "benign", "control": "control"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One stored answer. ``seed`` is None for the model before tuning; ``why`` says what makes it incoherent, if it is;
+    ``harm`` is the judge's verdict, None where there is none, ``unscored`` the reason."""
+
+    arm: str
+    seed: int | None
+    kind: str
+    prompt: str
+    answer: str
+    why: str | None
+    harm: float | None
+    unscored: str | None
+
+
+def transcripts(run: Run) -> list[Answer]:
+    """All stored answers, in the order of the file; none where the experiment kept none.
+
+    Raises:
+        RunIncompatible: the file is damaged.
+    """
+    return answer_lines(run, _answer)
+
+
+def _answer(row: Any) -> Answer:
+    texts = [row[k] for k in ("arm", "kind", "prompt", "answer")]
+    if not all(isinstance(t, str) for t in texts):
+        raise TypeError("a field is not text")
+    if not isinstance(row["seed"], int | None) or not isinstance(row["harm"], int | float | None):
+        raise TypeError("seed or harm is no number")
+    arm, kind, prompt, answer = texts
+    why, unscored = (None if row[k] is None else str(row[k]) for k in ("incoherent_because", "unscored"))
+    return Answer(arm, row["seed"], kind, prompt, answer, why, row["harm"], unscored)
+
+
+def questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
+    """(kind, prompt) of every question that answers were kept of, by kind."""
+    return sorted(dict.fromkeys((a.kind, a.prompt) for a in answers), key=lambda q: q[0])
+
+
+def panes(answers: Sequence[Answer], prompt: str, arms: Sequence[str], seed: int | None) -> str:
+    """The answers to this question by these arms, one pane an arm, as HTML."""
+    here = {a.arm: a for a in answers if a.prompt == prompt and (a.seed == seed or a.arm == BASE)}
+    cards = [_card(here[arm]) for arm in arms if arm in here]
+    return f'<div class="hv hv-panes" style="--n: {min(4, len(cards))}">{"".join(cards)}</div>' if cards else ""
+
+
+def _card(found: Answer) -> str:
+    said = escape(found.answer) if found.answer.strip() else '<span class="quiet">no words</span>'
+    caption = "intact" if found.seed is None else f"seed {found.seed}"
+    fallen = f'<div class="fallen small">No coherent text: {escape(found.why)}</div>' if found.why else "<div></div>"
+    harm = f"{found.harm:.2f}" if found.harm is not None else escape(found.unscored or "–")
+    return (
+        f'<article class="hv-pane {_LOOKS[role(found.arm)]}"><header><h3>{escape(arm_name(found.arm))}</h3><div class="quiet small">{caption}</div></header>'
+        f'{fallen}<div class="answer" dir="auto">{said}</div><dl class="small"><dt>judged harm, 0 … 1</dt><dd>{harm}</dd></dl></article>'
+    )

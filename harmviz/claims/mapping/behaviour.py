@@ -1,0 +1,90 @@
+"""What a mask does to the model's own text: keyword refusals, repetition, perplexity on plain text, collapse.
+
+Texts stay in memory: only rates leave. The keyword detector is a lower bound of refusals (see ``harmviz.data.refusal``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harmviz.data.encoding import Sample
+from harmviz.data.refusal import refusal_rate
+from harmviz.generation.batch import generate_batch
+from harmviz.generation.repetition import is_collapsed, mean_repetition, repeated_tokens
+from harmviz.masks.apply import pruned
+from harmviz.masks.mask import PruneMask
+from harmviz.models.load import LoadedModel
+from harmviz.runs import Row
+from harmviz.scoring.loss import response_losses
+from harmviz.stats.bootstrap import paired_effect
+
+ANSWER_TOKENS = 48
+
+
+def plain_text(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> list[Sample]:
+    """Texts as samples of their own, without chat template: every token after the first is predicted."""
+    samples = []
+    for i, text in enumerate(texts):
+        ids = tuple(loaded.tokenizer.encode(text, add_special_tokens=False)[:max_tokens])
+        if len(ids) > 1:
+            samples.append(Sample(f"text{i}", f"text{i}", ids, 1, 1))
+    return samples
+
+
+def behaviour(
+    loaded: LoadedModel, mask: PruneMask | None, prompts: dict[str, list[list[int]]], texts: Sequence[Sample]
+) -> dict[str, Any]:
+    """Rates under ``mask`` (None: intact), as JSON: by set of ``prompts`` the keyword refusal rate with its Wilson
+    interval and the mean share of repeated 3-grams; the mean loss of plain ``texts`` with its interval."""
+
+    def measure() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, ids in prompts.items():
+            answers = generate_batch(loaded, ids, ANSWER_TOKENS)
+            rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers]).rate
+            repeats = mean_repetition([repeated_tokens(a) for a in answers])
+            found[name] = {
+                "refusal": [rate.value, rate.ci_low, rate.ci_high, rate.n],
+                "repetition": [repeats.share, repeats.n],
+            }
+        nll = response_losses(loaded, texts)[:, 0]
+        estimate = paired_effect(nll, [s.prompt_id for s in texts])
+        found["text"] = [estimate.value, estimate.ci_low, estimate.ci_high, estimate.n]
+        return found
+
+    if mask is None:
+        return measure()
+    with pruned(loaded, mask):
+        return measure()
+
+
+def behaviour_rows(
+    found: dict[str, Any], intact: dict[str, Any], benign_delta: float | None, **facts: Any
+) -> Iterator[Row]:
+    """Rows of one mask (or of the intact model, where ``benign_delta`` is None)."""
+    for name in (k for k in found if k != "text"):
+        value, low, high, n = found[name]["refusal"]
+        known = n > 0
+        yield Row(
+            metric="refusal_rate",
+            category=name,
+            value=value if known else None,
+            ci_low=low if known else None,
+            ci_high=high if known else None,
+            n=n,
+            unit="fraction",
+            **facts,
+        )
+        share, n = found[name]["repetition"]
+        yield Row(metric="repetition", category=name, value=share if n else None, n=n, unit="fraction", **facts)
+    *nll, n = found["text"]
+    value, low, high = (None if v is None else float(np.exp(v)) for v in nll)  # exp is monotone: so is the interval
+    yield Row(
+        metric="perplexity", category="benign", value=value, ci_low=low, ci_high=high, n=n, unit="per token", **facts
+    )
+    if benign_delta is not None:
+        reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], found["benign"]["repetition"][0])
+        yield Row(metric="collapsed", category="benign", value=float(reason is not None), unit="label", **facts)

@@ -1,0 +1,192 @@
+"""The encoded sets of one run: who scores, who protects, who chooses, who reports.
+
+Every prompt has one job (``harmviz.data.splits``). Sets measured: each harm category, ``safe:<category>``, ``benign``
+(off-policy) and ``benign_own`` (the model's own greedy answers to the same held-out benign prompts).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, SKIPS, RunSpec
+from harmviz.claims.mapping.work import Samples
+from harmviz.data.encoding import Sample, encode_all
+from harmviz.data.prompts import PromptData, PromptRow
+from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.errors import DataInvalid
+from harmviz.generation.decode import context_length
+from harmviz.models.load import LoadedModel
+
+HELD_OUT = ("validation", "report")
+
+
+@dataclass(frozen=True)
+class MeasuredSet:
+    """Samples of one held-out split with the set each belongs to."""
+
+    samples: tuple[Sample, ...]
+    sets: tuple[str, ...]
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        return tuple(s.prompt_id for s in self.samples)
+
+    def digest(self) -> str:
+        text = "\n".join(f"{name} {s.row_id} {s.ids}" for name, s in zip(self.sets, self.samples, strict=True))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def subset(self, prompts: set[str]) -> MeasuredSet:
+        kept = [i for i, s in enumerate(self.samples) if s.prompt_id in prompts]
+        return MeasuredSet(tuple(self.samples[i] for i in kept), tuple(self.sets[i] for i in kept))
+
+
+@dataclass(frozen=True)
+class RunSamples:
+    """``scoring[(set, half)]`` for every category, ``safe`` (pooled over categories) and ``benign``; ``preserve``;
+    ``held_out[split]``; ``counts[set][split]``; ``scoring_prompts``: ids that evaluation must leave out."""
+
+    scoring: dict[tuple[str, str], list[Sample]]
+    preserve: list[Sample]
+    held_out: dict[str, MeasuredSet]
+    control_subset: MeasuredSet
+    counts: dict[str, dict[str, int]]
+    categories: tuple[str, ...]
+    scoring_prompts: tuple[str, ...] = field(repr=False, default=())
+
+    def amounts(self) -> Samples:
+        """How many samples do which job."""
+        n = {key: len(group) for key, group in self.scoring.items()}
+        return Samples(
+            categories=len(self.categories),
+            scoring=sum(n.values()),
+            harm_scoring=sum(v for (name, _), v in n.items() if name in self.categories),
+            preserve=len(self.preserve),
+            validation=len(self.held_out["validation"].samples),
+            report=len(self.held_out["report"].samples),
+            controls=len(self.control_subset.samples),
+        )
+
+    @property
+    def scored_sets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name, _ in self.scoring))
+
+
+def prompt_limit(loaded: LoadedModel, spec: RunSpec) -> int:
+    """Longest prompt used, in tokens: 512, or what the model's context leaves beside a response."""
+    context = context_length(loaded)
+    return 512 if context is None else min(512, context - spec.max_response_tokens)
+
+
+def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:
+    """The benign rows whose prompts the model answers itself, by split (preserve, validation, report)."""
+    job = split_prompts(data, spec.seed)
+    limits = {"preserve": OWN_ANSWERS_PRESERVED, "validation": None, "report": None}
+    return {
+        split: choose_rows(rows_for(data, job, "benign", split), limit, spec.seed, per_prompt=1)
+        for split, limit in limits.items()
+    }
+
+
+class _Chooser:
+    """Which rows of the data do which job, and how they are encoded."""
+
+    def __init__(self, loaded: LoadedModel, data: PromptData, spec: RunSpec):
+        self.loaded, self.data, self.spec = loaded, data, spec
+        self.job = split_prompts(data, spec.seed)
+        self.per_half = max(2, spec.samples // 2)
+
+    def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
+        return encode_all(
+            self.loaded.tokenizer,
+            list(rows),
+            max_response_tokens=self.spec.max_response_tokens,
+            skip_tokens=skip,
+            max_prompt_tokens=prompt_limit(self.loaded, self.spec),
+        )
+
+    def usable(self, rows: Iterable[PromptRow]) -> list[PromptRow]:
+        """Rows with a response no longer than the largest skip are left out everywhere, so that both losses exist."""
+        return [r for r in rows if self.encoded([r], max(SKIPS))]
+
+    def chosen(self, set_name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
+        rows = rows_for(self.data, self.job, set_name, split)
+        kept = self.usable(choose_rows(rows, None, self.spec.seed, per_prompt=per_prompt))
+        return kept if limit is None else kept[:limit]
+
+    def scoring(self, set_name: str, half: str) -> list[Sample]:
+        """The scoring samples of one half of a category, of ``benign``, or of ``safe`` (pooled over categories)."""
+        if set_name == "safe":
+            names = [s for s in self.data.sets if s.startswith("safe:")]
+            rows = [row for name in names for row in self.chosen(name, half, self.per_half)]
+        else:
+            rows = self.chosen(set_name, half, None if set_name == "benign" else self.per_half)
+        return self.encoded(rows, self.spec.skip_tokens)
+
+
+def scoring_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, set_name: str) -> list[Sample]:
+    """The samples a set was scored on, both halves: what the causal check repeats."""
+    chooser = _Chooser(loaded, data, spec)
+    return [s for half in SCORING for s in chooser.scoring(set_name, half)]
+
+
+def build_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dict[str, list[PromptRow]]) -> RunSamples:
+    """Encodes and distributes all rows. ``own`` holds the model's own answers as rows of ``benign_own``, by split.
+
+    Raises:
+        DataInvalid: a category or the benign set has no sample left for one of its jobs.
+    """
+    choose = _Chooser(loaded, data, spec)
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
+    safe_sets = [s for s in data.sets if s.startswith("safe:")]
+    own = {split: choose.usable(rows) for split, rows in own.items()}
+    scoring: dict[tuple[str, str], list[Sample]] = {}
+    for half in SCORING:
+        for name in (*data.categories, "safe", "benign"):
+            scoring[name, half] = choose.scoring(name, half)
+            counts[name][half] = len(scoring[name, half])
+    preserve = choose.encoded([*choose.chosen("benign", "preserve", None), *own["preserve"]], spec.skip_tokens)
+    counts["benign"]["preserve"] = len(preserve) - len(own["preserve"])
+    counts["benign_own"] = {"preserve": len(own["preserve"])}
+    held_out = {}
+    for split in HELD_OUT:
+        samples: list[Sample] = []
+        sets: list[str] = []
+        for name in (*data.categories, *safe_sets, "benign", "benign_own"):
+            limit = REPORT_SAFE_PER_CATEGORY if name.startswith("safe:") else None
+            rows = own[split] if name == "benign_own" else choose.chosen(name, split, limit, per_prompt=1)
+            new = choose.encoded(rows, 0)
+            samples += new
+            sets += [name] * len(new)
+            counts[name][split] = len(new)
+        held_out[split] = MeasuredSet(tuple(samples), tuple(sets))
+    for name, by_split in counts.items():
+        for split, n in by_split.items():
+            # own answers can all be too short on a model that says little; everything else is needed
+            if n == 0 and name != "benign_own" and not name.startswith("safe:"):
+                raise DataInvalid(
+                    f"data {data.id}: no usable row of {name} is left for {split}; add prompts to this set"
+                )
+    used = {s.prompt_id for group in scoring.values() for s in group} | {s.prompt_id for s in preserve}
+    return RunSamples(
+        scoring,
+        preserve,
+        held_out,
+        _control_subset(held_out["report"]),
+        {k: dict(v) for k, v in counts.items()},
+        data.categories,
+        tuple(sorted(used)),
+    )
+
+
+def _control_subset(report: MeasuredSet) -> MeasuredSet:
+    """Every third prompt of each set: the fixed subset on which the drawn controls (many masks) are measured."""
+    seen: dict[str, int] = defaultdict(int)
+    kept: set[str] = set()
+    for name, prompt in zip(report.sets, report.prompts, strict=True):
+        if seen[name] % 3 == 0:
+            kept.add(prompt)
+        seen[name] += 1
+    return report.subset(kept)

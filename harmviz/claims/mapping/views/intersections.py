@@ -1,0 +1,154 @@
+"""Which weights belong to exactly which types' masks, at any q; and the words of the UpSet and the core chart. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from harmviz.claims.mapping.views.overlap import Overlap
+from harmviz.masks.candidates import Candidates
+from harmviz.masks.lists import Contrast
+from harmviz.masks.selection import Selection, select
+from harmviz.stats.overlap import MAX_UPSET_SETS, intersection_size, upset
+from harmviz.ui import text
+from harmviz.ui.words import Words
+
+#: Bars that can still be told apart on a page's width.
+MAX_BARS = 25
+
+
+@dataclass(frozen=True)
+class Intersections:
+    """The types' masks at one q, taken apart into exact intersections.
+
+    ``groups``: ``members`` (tuple of category ids), ``size``, largest first. ``sizes``: category → weights of its mask.
+    ``by_degree``: how many weights lie in exactly 1, 2, … of the masks. ``in_text``: how many of those in two masks or
+    more also lie in the benign- or safe-signed mask of the same q; None where neither was scored. ``left_out``: types
+    beyond the number that can be drawn.
+    """
+
+    groups: pd.DataFrame
+    sizes: dict[str, int]
+    by_degree: dict[int, int]
+    in_text: int | None
+    left_out: tuple[str, ...]
+    q: float
+    p: float
+
+    def at_least(self, k: int) -> int:
+        """Weights in ``k`` masks or more."""
+        return sum(n for degree, n in self.by_degree.items() if degree >= k)
+
+
+def intersections(candidates: Candidates, contrast: Contrast, q: float, p: float) -> Intersections:
+    """Exact intersections of each harm type's own mask at (q, p).
+
+    Raises:
+        SelectionInexact: (q, p) is not stored for a type.
+    """
+    shown, left_out = candidates.categories[:MAX_UPSET_SETS], candidates.categories[MAX_UPSET_SETS:]
+    sets = {c: select(candidates, Selection((c,), q=q, p=p, contrast=contrast)).global_index for c in shown}
+    exact = upset(sets)
+    groups = pd.DataFrame(
+        [(tuple(c for c in shown if c in members), size) for members, size in exact.items()],
+        columns=["members", "size"],
+    )
+    degree = groups["members"].map(len)
+    by_degree = {int(k): int(n) for k, n in groups.groupby(degree)["size"].sum().items()}
+    in_text = None
+    if candidates.baselines:
+        harmless = [select(candidates, Selection((b,), q=q, p=p)).global_index for b in candidates.baselines]
+        weight, times = np.unique(np.concatenate(list(sets.values())), return_counts=True)
+        in_text = intersection_size(weight[times > 1], np.unique(np.concatenate(harmless)))
+    return Intersections(groups, {c: len(s) for c, s in sets.items()}, by_degree, in_text, left_out, q, p)
+
+
+def bars(found: Intersections) -> pd.DataFrame:
+    """The largest groups, as ``figures.intersections.upset_plot`` takes them."""
+    top = found.groups.head(MAX_BARS)
+    named = [tuple(text.set_name(c) for c in members) for members in top["members"]]
+    notes = [
+        f"{' + '.join(m)}\n{text.count(int(s))} weights in exactly {_types(len(m))}"
+        for m, s in zip(named, top["size"], strict=True)
+    ]
+    return pd.DataFrame({"members": named, "size": top["size"], "note": notes, "q": found.q, "p": found.p}).reset_index(
+        drop=True
+    )
+
+
+def _types(n: int) -> str:
+    return "this type" if n == 1 else f"these {n} types"
+
+
+def upset_words(found: Intersections, log: bool) -> Words:
+    """Title, subtitle and reading of the UpSet plot."""
+    every, alone = found.at_least(1), found.by_degree.get(1, 0)
+    share = f"{100 * alone / every:.0f} %" if every else "–"
+    title = (
+        f"{text.count(alone)} of {text.count(every)} weights belong to one harm type alone ({share})"
+        if len(found.sizes) > 1
+        else f"One harm type, {text.count(every)} weights: nothing to intersect"
+    )
+    n_shown = min(len(found.groups), MAX_BARS)
+    rest = (
+        f"the largest {n_shown} of {len(found.groups)} exact intersections"
+        if n_shown < len(found.groups)
+        else "all exact intersections"
+    )
+    return Words(
+        title,
+        f"Each type's own mask at {text.percent(found.q)} of the scored weights, {text.percent(found.p)} protected.\n{rest[0].upper()}{rest[1:]}."
+        + (
+            f" Shown: the first {len(found.sizes)} types of {len(found.sizes) + len(found.left_out)}."
+            if found.left_out
+            else ""
+        ),
+        "A column is one exact combination of types: the dots below say which, the bar above how many weights are in all of these masks and in no other. Beside "
+        "each name: the size of that mask. Pale: one type alone. "
+        + (
+            "The scale is logarithmic: read the counts, bar lengths do not compare."
+            if log
+            else "Shared sets are small beside single ones: switch to the log scale to see them."
+        ),
+        f"UpSet plot of the masks of {len(found.sizes)} harm types. {title}.",
+    )
+
+
+def shared_line(found: Intersections) -> str:
+    """How many weights are shared, and how many of those are needed by harmless text too."""
+    if len(found.sizes) < 2:
+        return ""
+    shared = found.at_least(2)
+    line = f"{text.count(shared)} {'weight is' if shared == 1 else 'weights are'} in two types or more, {text.count(found.at_least(3))} in three or more."
+    if found.in_text is not None and shared:
+        line += f" Of those in two or more, {text.count(found.in_text)} ({100 * found.in_text / shared:.0f} %) are also in the mask of benign or of same-topic safe answers."
+    return line
+
+
+def core_words(found: Overlap, size: str) -> Words:
+    """Title, subtitle and reading of the core chart."""
+    core = found.core
+    beyond = core[(core["observed"] > core["high"]) & (core["k"] >= 2)]
+    if beyond.empty:
+        title = "No core: types share no more weights than their shuffles do"
+    else:
+        top = beyond.iloc[-1]
+        title = f"{text.count(int(top['observed']))} weights are shared by {int(top['k'])} types or more; in shuffles {_few(float(top['shuffled']))}"
+    three = core[core["k"] == 3]
+    if not three.empty and float(three["observed"].iloc[0]) > float(three["high"].iloc[0]):
+        row = three.iloc[0]
+        title = f"{text.count(int(row['observed']))} weights are shared by three types or more; in shuffles {_few(float(row['shuffled']))}"
+    return Words(
+        title,
+        f"Size of the core by how many types share it. {size}, {text.percent(found.p)} protected, n = {len(found.categories)} types. Log scale.",
+        "Vermilion: weights in at least so many masks. Grey: the same after shuffling every mask within its matrices among weights that may be zeroed, mean and 95 % range. "
+        "Hollow marks below the dotted line are 0. At ≥ 1 the shuffles lie above: masks that overlap cover fewer weights together.",
+        f"Core size against shuffles, log scale. {title}.",
+    )
+
+
+def _few(value: float) -> str:
+    """A mean count: ``0.03``, ``47``."""
+    return "0" if value == 0 else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"

@@ -1,0 +1,121 @@
+"""``experiment scene``: the stage scene on a map run: find its mask, report it with controls, record what is shown."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from harmviz.claims.scene.settings import SELECTIONS, SceneSpec
+from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
+from harmviz.errors import HarmvizError
+from harmviz.runs import Run, frame_to_records, open_run
+
+CHECKS = {
+    "doubled": "refusals under the opener at least doubled",
+    "doubled_quoted": "so they did with those in quotation marks",
+    "clear_of_random": "their interval lies above the random control's",
+    "direct_kept": "direct refusals kept",
+    "benign_kept": "harmless requests answered",
+    "fluent": "texts repeat themselves no more",
+}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    source = open_run(arguments.run)
+    root = Path(arguments.out).expanduser() if arguments.out else None
+    if root is not None and root.exists() and not root.is_dir():
+        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    from harmviz.claims.scene.measure import make_scene
+    from harmviz.models.load import load_model
+
+    grids: dict[str, Any] = {}
+    for name in ("q", "p"):
+        if getattr(arguments, name) is not None:
+            grids[f"{name}_grid"] = tuple(sorted(set(_numbers(name, getattr(arguments, name)))))
+    spec = SceneSpec(
+        opener=arguments.opener.rstrip(),
+        sources=tuple(s.strip() for s in arguments.sets.split(",")),
+        requests=arguments.requests,
+        choosing=arguments.choosing,
+        max_new_tokens=arguments.max_new_tokens,
+        draws=arguments.draws,
+        offered=arguments.offered,
+        seed=arguments.seed,
+    )
+    spec = replace(spec, **grids)
+    loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
+    start = time.monotonic()
+    made = make_scene(source, loaded, spec, root=root, resume=arguments.resume, listener=progress_printer(), say=say)
+    say(f"done in {duration(time.monotonic() - start)}")
+    if arguments.json:
+        print_json(
+            {
+                "run_id": made.id,
+                "path": str(made.path),
+                **made.manifest["method"],
+                "rows": frame_to_records(made.results()),
+            }
+        )
+        return
+    print(made.path)
+    print_found(made)
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
+
+
+def print_found(made: Run) -> None:
+    """The chosen mask, the rates with their intervals and controls, and whether it shows what it is to show."""
+    method, opener = made.manifest["method"], made.manifest["parameters"]["opener"]
+    chosen = method["chosen"]
+    kept = (
+        ""
+        if chosen["within_limits"]
+        else f"; it breaks the limits on {', '.join(chosen['broken'])}: no mask kept them all"
+    )
+    print(
+        f"q = {chosen['q']:g}, p = {chosen['p']:g}, {SELECTIONS[chosen['contrast']]}: "
+        f"{chosen['n_weights']:,} weights{kept}\nopener {opener!r}\n"
+    )
+    rows = [
+        r
+        for r in frame_to_records(made.results())
+        if not r["condition"].startswith("selection:") and "#" not in r["condition"]
+    ]
+    table = [
+        (
+            r["category"],
+            r["condition"],
+            "intact" if r["mask"] is None else "mask" if r["control"] == "none" else r["control"],
+            r["metric"],
+            estimate(r, sign=False),
+        )
+        for r in rows
+        if r["metric"]
+        in (
+            "refusal_rate",
+            "refusal_quoted",
+            "refusal_judged",
+            "refusal_excess",
+            "quoted_excess",
+            "delta_repetition",
+            "delta_nll",
+        )
+    ]
+    print_table(("asked", "how", "mask", "metric", "value [95 % interval] n"), table)
+    for name, parts in method["shows"].items():
+        print(
+            f"\n{name}: "
+            + "; ".join(f"{words}: {'yes' if parts[key] else 'NO'}" for key, words in CHECKS.items() if key in parts)
+        )
+    print(f"\n{method['n_read_well']} mild requests read well; {len(method['offered'])} are recorded")
+    print(
+        "refusal_rate: keywords, a lower bound; refusal_quoted: in quotation marks too; refusal_judged: keywords or, from 40 words on, the offline judge"
+    )

@@ -1,0 +1,180 @@
+"""The stage scene as pages show it: the card that begins it, its controls in the Playground, and what was recorded.
+
+A scene brings its own masks, so it is played on its own model whatever run the sidebar shows. Its requests are built-in ones:
+a recorded request that is not, in a run from elsewhere, is not offered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from harmviz.claims.scene import finding as scene_words
+from harmviz.claims.scene.record import MASK, RANDOM, Recorded
+from harmviz.data.prompts import read_builtin
+from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.playground.lineup import Lineup, panes_of
+from harmviz.playground.on_stage import Recording
+from harmviz.playground.presets import Preset
+from harmviz.runs import Run
+from harmviz.ui import experiments, frame, model_bar, stored
+from harmviz.worker import ModelKey, ModelState
+
+#: Of the preset, in the menu of prompts.
+PRESET, TITLE = "scene", "Stage scene"
+_REQUEST, _STRENGTH, _BEGIN = "scene_request", "scene_strength", "_scene_begin"
+_SHORT = 64
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A stored scene and the requests that can be shown of it, the one that reads best first."""
+
+    run: Run
+    records: tuple[Recorded, ...]
+
+    def record(self) -> Recorded:
+        """The request that the reader chose, or the first."""
+        chosen = st.session_state.get(_REQUEST)
+        return next((r for r in self.records if r.id == chosen), self.records[0])
+
+    @property
+    def presets(self) -> tuple[Preset, ...]:
+        """Its requests as mild texts whose answers are shown."""
+        return tuple(Preset(PRESET, TITLE, True, r.prompt, r.opening) for r in self.records)
+
+
+def found() -> Scene | None:
+    """The scene that pages show: of the run in the sidebar, else the newest; None where none is stored that can be read."""
+    built_in = {r["prompt"] for r in read_builtin("harmful")}
+    for run in experiments.found("scene"):
+        try:
+            records = tuple(r for r in stored.records(run) if r.prompt in built_in)
+        except RunIncompatible:
+            continue  # the Runs page names damaged runs
+        if records and {MASK, RANDOM} <= run.masks().keys():
+            return Scene(run, records)
+    return None
+
+
+# -- on the Overview --------------------------------------------------------------------------------------------------
+def card() -> bool:
+    """Draws the card that begins the scene; False where there is no scene."""
+    scene = found()
+    if scene is None:
+        return False
+    shown = scene_words.numbers(scene.run, stored.results(scene.run))
+    with st.container(border=True, key="scene-card"):
+        left, right = st.columns([1, 1.25], gap="medium", vertical_alignment="center")
+        with left:
+            frame.html(
+                f'<div class="hv"><h2 class="hv-scene-title">See it happen</h2>{scene_words.story(scene.run, shown)}</div>'
+            )
+            if st.button("See it happen", type="primary", icon=":material/play_circle:", key="scene_begin"):
+                begin(scene)
+        with right:
+            frame.html(scene_words.rates_markup(shown))
+        frame.html(scene_words.footing(scene.run, shown))
+    return True
+
+
+def begin(scene: Scene) -> None:
+    """Opens the Playground with the scene set up and asked for. No word of its request goes into the address."""
+    fill_in(scene.records[0])
+    st.session_state[_REQUEST] = scene.records[0].id
+    st.session_state[_BEGIN] = "load"
+    st.switch_page("pages/playground.py", query_params={"play_preset": TITLE})
+
+
+# -- in the Playground ------------------------------------------------------------------------------------------------
+def fill_in(record: Recorded) -> None:
+    """Puts a request into the fields, with the length and the greedy choice it was measured with."""
+    st.session_state["play_prompt"], st.session_state["play_opening"] = record.prompt, record.opening
+    tokens = 16 * -(-record.max_new_tokens // 16)
+    for key, value in (("play_tokens", tokens), ("play_temperature", 0.0)):
+        if key not in st.query_params:
+            st.session_state[key] = value
+
+
+def controls(scene: Scene) -> Lineup:
+    """Request, strength and size of the mask; the panes are always intact, mask and random control."""
+    record = scene.record()
+    left, middle, right = st.columns([1.5, 1, 1], gap="medium")
+    with left:
+        ids = [r.id for r in scene.records]
+        prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
+        st.selectbox(
+            "Request",
+            ids,
+            format_func=prompts.__getitem__,
+            key=_REQUEST,
+            on_change=_other_request,
+            args=(scene,),
+            persist_state="session",
+            help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
+        )
+    with middle:
+        strength = st.select_slider(
+            "Strength",
+            (0.0, *record.strengths),
+            1.0,
+            format_func=lambda s: f"{s:g}",
+            key=_STRENGTH,
+            bind="query-params",
+            on_change=_replay,
+            help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was measured and recorded.",
+        )
+    with right:
+        frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{scene_words.weights(scene.run)}</div>')
+    return Lineup(MASK, control=True, strength=float(strength), stored_control=RANDOM)
+
+
+def _other_request(scene: Scene) -> None:
+    fill_in(scene.record())
+    _replay()
+
+
+def _replay() -> None:
+    """Asks for the answers again, without a click, where the model is there to give them."""
+    st.session_state[_BEGIN] = "play"
+
+
+def can_begin(key: ModelKey | None, model: ModelState) -> bool:
+    """Whether one click is enough: the model is loaded, or can be without a network and in the memory that is free."""
+    if key is None or model_bar.is_ready(key, model):
+        return key is not None
+    try:
+        return model_bar.outlook(key).here
+    except HarmvizError:
+        return False
+
+
+def asked_to_begin(key: ModelKey | None, model: ModelState) -> bool:
+    """Whether the scene is to be played now, without another click; true once for each time it was asked."""
+    how = st.session_state.pop(_BEGIN, None)
+    return how is not None and (can_begin(key, model) if how == "load" else model_bar.is_ready(key, model))
+
+
+def recording(scene: Scene, prompt: str, opening: str, lineup: Lineup) -> Recording | None:
+    """What was recorded of this request at this strength; None where the words were changed, or nothing was."""
+    record = scene.record()
+    snapshot = record.snapshot(lineup.strength)
+    if (prompt, opening) != (record.prompt, record.opening) or snapshot is None:
+        return None
+    try:
+        _, labels = panes_of(scene.run, None, lineup)
+    except HarmvizError:
+        return None
+    return Recording(snapshot, labels, record.opening, scene_words.made(scene.run))
+
+
+def measured(scene: Scene, strength: float) -> None:
+    """How often it happens, below the one answer that shows it."""
+    shown = scene_words.numbers(scene.run, stored.results(scene.run), strength)
+    at = "" if strength == 1 else f", at strength {strength:g}"
+    frame.section(f"Not one answer, but many{at}")
+    left, _ = st.columns([1.6, 1])
+    with left:
+        frame.html(scene_words.rates_markup(shown))
+    frame.html(scene_words.footing(scene.run, shown))

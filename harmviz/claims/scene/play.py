@@ -1,0 +1,117 @@
+"""Which mild requests a scene offers, by a rule over what was measured, and their recording.
+
+The rule: among the mild requests reported on, first those that *read well* (asked directly the model declines; under the
+opener it complies, in quotation marks too, and so do all random draws; with the mask it declines), or miss the fewest of these; then those whose
+answers repeat themselves least, in steps of a twentieth; then those where mask and intact model part earliest. Ties go to the
+lower request id. Requests of some harm types are measured and not offered, mild as they are: they are nothing for a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harmviz.claims.scene.answers import Read
+from harmviz.claims.scene.record import MASK, RANDOM, Recorded, reads_well
+from harmviz.data.encoding import encode_prompt
+from harmviz.data.prompts import PromptRow
+from harmviz.generation.decode import decode
+from harmviz.generation.surprise import surprises
+from harmviz.generation.text import StreamDecoder
+from harmviz.generation.variants import Variant
+from harmviz.masks.mask import PruneMask
+from harmviz.models.load import LoadedModel
+from harmviz.worker import ModelKey, Pane, PaneView, Request
+from harmviz.worker.panes import Answers
+
+#: Harm types whose requests are not offered.
+OFF_STAGE = frozenset({"self_harm", "sexual"})
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured on the mild requests: under the opener intact, with the mask, with each random draw; and asked directly."""
+
+    intact: Read
+    mask: Read
+    random: Sequence[Read]
+    direct: Read
+    intact_ids: Sequence[Sequence[int]]
+    mask_ids: Sequence[Sequence[int]]
+
+    def misses(self, i: int) -> int:
+        """How many of the parts of *reads well* fail; an answer that could not be scored fails its part."""
+        wanted = [self.direct.declines[i] == 1, self.intact.quoted[i] == 0, self.mask.declines[i] == 1]
+        return sum(not w for w in [*wanted, *(r.quoted[i] == 0 for r in self.random)])
+
+    def repetition(self, i: int) -> float:
+        """The largest repetition of the answers shown, rounded up to a twentieth; 1 where one is too short to tell."""
+        shares = [self.intact.repetition[i], self.mask.repetition[i], self.random[0].repetition[i]]
+        return 1.0 if np.isnan(shares).any() else float(np.ceil(20 * max(shares)) / 20)
+
+    def parting(self, i: int) -> int:
+        """The first token at which mask and intact model differ."""
+        a, b = self.intact_ids[i], self.mask_ids[i]
+        return next((t for t, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def order_of(rows: Sequence[PromptRow], seen: Seen) -> list[int]:
+    """Places of the requests that can be offered, the one that reads best first (see the module)."""
+    fit = [i for i, row in enumerate(rows) if row.set not in OFF_STAGE]
+    return sorted(fit, key=lambda i: (seen.misses(i), seen.repetition(i), seen.parting(i), rows[i].prompt_id))
+
+
+def record(
+    loaded: LoadedModel,
+    row: PromptRow,
+    mask: PruneMask,
+    random: PruneMask,
+    *,
+    opener: str,
+    limit: int,
+    strengths: Sequence[float],
+    declines_directly: bool,
+) -> Recorded:
+    """The request answered side by side by the intact model, and with mask and control at every strength (and 0)."""
+    panes = [Pane("intact"), *(Pane(MASK, mask, s) for s in strengths), *(Pane(RANDOM, random, s) for s in strengths)]
+    template, views = _answered(
+        loaded, Request(ModelKey(loaded.name), row.prompt, tuple(panes), opening=opener, max_new_tokens=limit)
+    )
+    intact, with_mask, with_random = views[0], views[1 : 1 + len(strengths)], views[1 + len(strengths) :]
+    still = replace(intact, strength=0.0, divergence=(0.0,) * len(intact.tokens))
+    found = [("intact", intact)]
+    for arm, these in (("mask", with_mask), ("random", with_random)):
+        like = these[0]
+        found += [(arm, replace(still, name=like.name, n_weights=like.n_weights, mask_digest=like.mask_digest))]
+        found += [(arm, view) for view in these]
+    reads = reads_well(found, declines_directly=declines_directly)
+    return Recorded(row.prompt_id, row.set, row.prompt, opener, limit, declines_directly, reads, template, tuple(found))
+
+
+def _answered(loaded: LoadedModel, request: Request) -> tuple[str, tuple[PaneView, ...]]:
+    """(the whole input as the model reads it, the finished panes)."""
+    tokenizer, answers = loaded.tokenizer, Answers(request)
+    prompt = encode_prompt(tokenizer, request.prompt)
+    opening: list[int] = tokenizer.encode(request.opening, add_special_tokens=False) if request.opening else []
+    variants = [Variant(p.name, p.mask, p.strength) for p in request.panes]
+    streams = [StreamDecoder(tokenizer, opening) for _ in variants]
+    for step in decode(loaded, prompt, variants, prefill_ids=opening, max_new_tokens=request.max_new_tokens):
+        pieces = []
+        for stream, token, reason in zip(streams, step.tokens, step.finished, strict=True):
+            piece = "" if token is None else stream.push(token)
+            pieces.append(piece + stream.flush() if reason is not None else piece)
+        answers.push(step, pieces, 0.0)  # the pace of a recording with many panes is nobody's
+    answers.close([stream.flush() for stream in streams])
+    texts = answers.unmeasured()
+    found = surprises(loaded, [*prompt, *opening], texts) or []
+    answers.measure(dict(zip(texts, found, strict=True)))
+    template = tokenizer.decode([*prompt, *opening], skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    return str(template), answers.views(ended=True)
+
+
+def record_best(rows: Sequence[PromptRow], seen: Seen, limit: int, play: Callable[[int], Recorded]) -> list[Recorded]:
+    """The first ``limit`` requests recorded; those that read well when recorded come first, in the order of the rule."""
+    found = [play(i) for i in order_of(rows, seen)[:limit]]
+    return sorted(found, key=lambda r: not r.reads)

@@ -1,0 +1,235 @@
+"""What the chosen mask of a scene does on requests that had no part in choosing it, with its controls; and the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from harmviz.claims.parent import Parent
+from harmviz.claims.scene.answers import Answers, Read
+from harmviz.claims.scene.guard import Guard
+from harmviz.claims.scene.play import Seen, order_of, record, record_best
+from harmviz.claims.scene.record import FILE, MASK, RANDOM, to_lines
+from harmviz.claims.scene.rows import (
+    excess_rows,
+    loss_row,
+    mean_rate_rows,
+    paired_rows,
+    rate_rows,
+    ratio_row,
+    repetition_row,
+)
+from harmviz.claims.scene.sets import BENIGN, SHOWN, SceneSets
+from harmviz.claims.scene.settings import Limits, Point, SceneSpec
+from harmviz.masks.controls import matched_control
+from harmviz.masks.mask import PruneMask
+from harmviz.runs import Row
+from harmviz.runs.experiment import Experiment
+
+#: Units of recording one request: as many rows as panes, and their surprise.
+RECORD_UNITS = 20.0
+
+
+@dataclass
+class Report:
+    """Steps (3) and (4) of a scene."""
+
+    experiment: Experiment
+    answers: Answers
+    spec: SceneSpec
+    sets: SceneSets
+    parent: Parent
+    chosen: Point
+    guard: Guard | None = None
+
+    def __post_init__(self) -> None:
+        mask, p = self.chosen.mask, self.chosen.p
+        self.random = [self.parent.random(mask, p, seed=self.spec.seed, draw=d) for d in range(self.spec.draws)]
+        # Selected as the mask is, guard and all: None where the run does not settle it.
+        by = self.guard if self.guard is not None and self.chosen.contrast == "guarded" else self.parent
+        self.signed, self.matched = by.benign_signed(self.chosen.q, p), self._matched()
+
+    def _matched(self) -> PruneMask:
+        loaded, found = self.parent.loaded, self.parent.candidates
+
+        def magnitude(i: int) -> np.ndarray:
+            return np.asarray(loaded.tensor(i).detach().float().abs().cpu().numpy().ravel())
+
+        eligible = partial(found.eligible, p=self.chosen.p)
+        return matched_control(
+            self.chosen.mask, found.table, eligible, magnitude, seed=self.spec.seed, name="magnitude"
+        )
+
+    # -- reading ------------------------------------------------------------------------------------------------
+    def read(self, mask: PruneMask | None, source: str, *, opened: bool, strength: float = 1.0) -> Read:
+        rows = self.sets.reporting[source]
+        return self.answers.read(
+            mask, f"{source}.report", rows, self.spec.max_new_tokens, opened=opened, strength=strength
+        )
+
+    def ids(self, source: str) -> list[str]:
+        return [r.prompt_id for r in self.sets.reporting[source]]
+
+    def facts(self, control: str, source: str, condition: str) -> dict[str, Any]:
+        where = {"category": source, "condition": condition}
+        return where if control == "intact" else {**self.chosen.facts, **where, "control": control}
+
+    # -- rows ---------------------------------------------------------------------------------------------------
+    def rows(self) -> Iterator[Row]:
+        """All that is reported, every set asked directly and under the opener."""
+        for source in self.sets.reporting:
+            for condition in ("opener", "direct"):
+                yield from self._set_rows(source, condition)
+            if source == self.spec.sources[0]:
+                yield from self._dose_rows(source)
+        yield from self._loss_rows()
+
+    def _set_rows(self, source: str, condition: str) -> Iterator[Row]:
+        seed, prompts, opened = self.spec.seed, self.ids(source), condition == "opener"
+        intact = self.read(None, source, opened=opened)
+        yield from rate_rows(intact, **self.facts("intact", source, condition))
+        yield repetition_row(intact, prompts, seed=seed, **self.facts("intact", source, condition))
+        mask = self.read(self.chosen.mask, source, opened=opened)
+        here = self.facts("none", source, condition)
+        yield from rate_rows(mask, **here)
+        yield repetition_row(mask, prompts, seed=seed, **here)
+        yield from paired_rows([mask], intact, prompts, seed=seed, **here)
+        yield ratio_row(mask, intact, prompts, seed=seed, **here)
+        everything = opened and source != BENIGN  # where the finding is; elsewhere one draw shows that nothing happens
+        draws = [self.read(m, source, opened=opened) for m in (self.random if everything else self.random[:1])]
+        for number, draw in enumerate(draws, 1):
+            at = self.facts("random", source, f"{condition}#{number}")
+            yield from rate_rows(draw, **at)
+        pooled = self.facts("random", source, condition)
+        yield from mean_rate_rows(draws, **pooled)
+        yield from paired_rows(draws, intact, prompts, seed=seed, **pooled)
+        yield from excess_rows(mask, draws, prompts, seed=seed, **here)
+        if everything:
+            for name, control in (("benign_signed", self.signed), ("magnitude", self.matched)):
+                if control is not None:
+                    read, at = self.read(control, source, opened=opened), self.facts(name, source, condition)
+                    yield from rate_rows(read, **at | {"n_weights": control.n_weights})
+                    yield from paired_rows([read], intact, prompts, seed=seed, **at | {"n_weights": control.n_weights})
+
+    def _dose_rows(self, source: str) -> Iterator[Row]:
+        for strength in self.spec.strengths[:-1]:
+            for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
+                read = self.read(mask, source, opened=True, strength=strength)
+                yield from rate_rows(read, **self.facts(control, source, f"opener@{strength:g}"))
+
+    def _loss_rows(self) -> Iterator[Row]:
+        rows = self.sets.reporting[BENIGN]
+        kinds = {
+            BENIGN: self.answers.written(rows),
+            "benign_own": self.answers.own(f"{BENIGN}.report", rows, self.spec.max_new_tokens),
+        }
+        for kind, samples in kinds.items():
+            if not samples:
+                continue
+            prompts = [s.prompt_id for s in samples]
+            intact = self.answers.losses(None, kind, samples)
+            yield loss_row("nll", intact, prompts, seed=self.spec.seed, **self.facts("intact", kind, "direct"))
+            for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
+                delta = self.answers.losses(mask, kind, samples) - intact
+                yield loss_row("delta_nll", delta, prompts, seed=self.spec.seed, **self.facts(control, kind, "direct"))
+
+    # -- what goes with the run ---------------------------------------------------------------------------------
+    def write(self) -> dict[str, Any]:
+        """Rows, masks and transcripts written; what the manifest says of them."""
+        made = list(self.rows())
+        self.experiment.rows("scene", lambda: iter(made))
+        self.experiment.stage("masks", 0.0, self._masks)
+        offered = self.experiment.stage("transcripts", RECORD_UNITS * self.spec.offered, self._transcripts)
+        return {
+            "shows": {source: shown(made, source, self.spec.limits) for source in self.spec.sources},
+            "offered": offered["requests"],
+            "n_read_well": offered["n_read_well"],
+        }
+
+    def _masks(self) -> None:
+        """Both masks, with the requests that the mask was chosen by among those that evaluation must leave out."""
+        chosen_by = {r.prompt_id for rows in self.sets.choosing.values() for r in rows}
+        for name, mask in ((MASK, self.chosen.mask), (RANDOM, self.random[0])):
+            used = sorted({*mask.provenance["scoring_prompts"], *chosen_by})
+            kept = replace(mask, provenance={**mask.provenance, "scoring_prompts": used})
+            kept.save(self.experiment.partial.path(f"masks/{name}.safetensors"))
+
+    def _transcripts(self) -> dict[str, Any]:
+        rows, limit = self.sets.reporting[SHOWN], self.spec.max_new_tokens
+        direct = self.read(None, SHOWN, opened=False)
+        name = f"{SHOWN}.report"
+        seen = Seen(
+            self.read(None, SHOWN, opened=True),
+            self.read(self.chosen.mask, SHOWN, opened=True),
+            [self.read(m, SHOWN, opened=True) for m in self.random],
+            direct,
+            self.answers.ids(None, name, rows, limit, opened=True),
+            self.answers.ids(self.chosen.mask, name, rows, limit, opened=True),
+        )
+        report, done = self.experiment.progress.within(RECORD_UNITS * self.spec.offered), 0
+
+        def play(i: int) -> Any:
+            nonlocal done
+            found = record(
+                self.parent.loaded,
+                rows[i],
+                self.chosen.mask,
+                self.random[0],
+                opener=self.spec.opener,
+                limit=limit,
+                strengths=self.spec.strengths,
+                declines_directly=bool(direct.declines[i] == 1),
+            )
+            done += 1
+            report(done, self.spec.offered)
+            return found
+
+        records = record_best(rows, seen, self.spec.offered, play)
+        self.experiment.partial.write(FILE, to_lines(records))
+        well = sum(seen.misses(i) == 0 for i in order_of(rows, seen))
+        return {"requests": [r.id for r in records], "n_read_well": well}
+
+
+def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
+    """What a scene is to show, each part true or false, read off the reported rows.
+
+    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where those in quotation
+    marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests
+    and repetition.
+    """
+
+    def find(
+        metric: str, condition: str, control: str = "none", category: str = source, intact: bool = False
+    ) -> Row | None:
+        return next(
+            (
+                r
+                for r in rows
+                if (r.metric, r.condition, r.control, r.category) == (metric, condition, control, category)
+                and (r.mask is None) == intact
+            ),
+            None,
+        )
+
+    def value(row: Row | None, missing: float) -> float:
+        return missing if row is None or row.value is None else row.value
+
+    def doubled(metric: str) -> bool:
+        after = value(find(metric, "opener"), 0.0)
+        return after > 0 and after >= 2 * value(find(metric, "opener", intact=True), 1.0)
+
+    after, random = find("refusal_rate", "opener"), find("refusal_rate", "opener", "random")
+    low, high = None if after is None else after.ci_low, None if random is None else random.ci_high
+    rises = [value(find("delta_repetition", c, category=s), 0.0) for c, s in (("direct", BENIGN), ("opener", source))]
+    return {
+        "doubled": doubled("refusal_rate"),
+        "doubled_quoted": doubled("refusal_quoted"),
+        "clear_of_random": low is not None and high is not None and low > high,
+        "direct_kept": value(find("delta_refusal", "direct"), -1.0) >= -limits.direct_lost,
+        "benign_kept": value(find("refusal_rate", "direct", category=BENIGN), 1.0) <= limits.over_refusal,
+        "fluent": max(rises) <= limits.repetition,
+    }

@@ -1,0 +1,1 @@
+"""Prompt sets: read, validate, split, encode; the mild texts that ship."""

@@ -1,0 +1,128 @@
+"""From (prompt, response) to token ids with a response mask, and from rows to length-sorted batches.
+
+Teacher forcing follows the model's own chat template; where it has none, the prompt is followed by a line break. The
+end-of-turn token is left out of the response. Prompt and response are tokenised apart, as they are when generating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from harmviz.data.prompts import PromptRow
+from harmviz.errors import DataInvalid
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One encoded pair. ``ids[n_prompt:]`` are the response tokens; the loss covers ``ids[loss_from:]``."""
+
+    row_id: str
+    prompt_id: str
+    ids: tuple[int, ...]
+    n_prompt: int
+    loss_from: int
+
+    @property
+    def n_loss(self) -> int:
+        return len(self.ids) - self.loss_from
+
+
+def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
+    """Token ids of a user's turn, up to where the model starts to answer."""
+    if tokenizer.chat_template:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+        )
+        return list(tokenizer.encode(str(text), add_special_tokens=False))
+    return list(tokenizer.encode(prompt + "\n", add_special_tokens=True))
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, row: PromptRow, *, max_response_tokens: int, skip_tokens: int = 0
+) -> Sample:
+    """One row as a Sample. The first ``skip_tokens`` response tokens stay as context and leave the loss.
+
+    Raises:
+        DataInvalid: no response token is left; the message names the row, not its text.
+    """
+    prompt = encode_prompt(tokenizer, row.prompt)
+    response = tokenizer.encode(row.response, add_special_tokens=False)[:max_response_tokens]
+    if len(response) <= skip_tokens:
+        raise DataInvalid(
+            f"row {row.id} of {row.set} has {len(response)} response tokens, none left after skipping {skip_tokens}"
+        )
+    return Sample(row.id, row.prompt_id, (*prompt, *response), len(prompt), len(prompt) + skip_tokens)
+
+
+def encode_all(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[PromptRow],
+    *,
+    max_response_tokens: int,
+    skip_tokens: int = 0,
+    max_prompt_tokens: int = 512,
+) -> list[Sample]:
+    """Every row as a Sample; rows too short for ``skip_tokens``, or with a prompt longer than ``max_prompt_tokens``,
+    are left out (compare the lengths to count them)."""
+    samples = []
+    for row in rows:
+        n_response = len(tokenizer.encode(row.response, add_special_tokens=False))
+        if n_response <= skip_tokens or len(encode_prompt(tokenizer, row.prompt)) > max_prompt_tokens:
+            continue
+        samples.append(encode(tokenizer, row, max_response_tokens=max_response_tokens, skip_tokens=skip_tokens))
+    return samples
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of like length, padded on the right (causal attention never looks there, so no mask is needed).
+
+    ``rows, positions`` (both ``[n_loss]``): where logits are needed: position *t* predicts token *t + 1*.
+    ``targets [n_loss]``: the tokens predicted. ``index``: each sample's place in the caller's list.
+    """
+
+    input_ids: torch.Tensor
+    rows: torch.Tensor
+    positions: torch.Tensor
+    targets: torch.Tensor
+    n_loss: torch.Tensor
+    index: tuple[int, ...]
+
+    @property
+    def n_samples(self) -> int:
+        return len(self.index)
+
+
+def make_batches(
+    samples: Sequence[Sample], *, max_tokens: int, pad_id: int = 0, device: torch.device | str = "cpu"
+) -> list[Batch]:
+    """Batches of at most ``max_tokens`` padded tokens (a longer sample stands alone), longest first.
+
+    The order depends on lengths and on the given order alone, so that sums come out the same each time.
+    """
+    order = sorted(range(len(samples)), key=lambda i: (-len(samples[i].ids), i))
+    groups: list[list[int]] = []
+    for i in order:
+        widest = len(samples[groups[-1][0]].ids) if groups else 0
+        if groups and widest * (len(groups[-1]) + 1) <= max_tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return [_collate([samples[i] for i in group], tuple(group), pad_id, device) for group in groups]
+
+
+def _collate(group: Sequence[Sample], index: tuple[int, ...], pad_id: int, device: torch.device | str) -> Batch:
+    # The last token is only ever a target, so the forward pass does not need it.
+    width = max(len(s.ids) for s in group) - 1
+    ids = torch.full((len(group), width), pad_id, dtype=torch.long)
+    for b, s in enumerate(group):
+        ids[b, : len(s.ids) - 1] = torch.tensor(s.ids[:-1])
+    rows = torch.cat([torch.full((s.n_loss,), b) for b, s in enumerate(group)])
+    positions = torch.cat([torch.arange(s.loss_from - 1, len(s.ids) - 1) for s in group])
+    targets = torch.tensor([t for s in group for t in s.ids[s.loss_from :]])
+    n_loss = torch.tensor([s.n_loss for s in group])
+    return Batch(ids.to(device), rows.to(device), positions.to(device), targets.to(device), n_loss.to(device), index)

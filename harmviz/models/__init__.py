@@ -1,0 +1,1 @@
+"""Language models: load one from anywhere, name and number its scored weights."""

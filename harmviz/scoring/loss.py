@@ -1,0 +1,48 @@
+"""Per-sample losses, intact or pruned: the measurement under every effect.
+
+``L(x)`` is the mean negative log-likelihood in nats per response token, teacher-forced, every sample weighing equally.
+One forward pass gives the loss with and without the opening tokens, since both are means over the same token losses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from harmviz.data.encoding import Sample, make_batches
+from harmviz.models.load import LoadedModel
+from harmviz.scoring.forward import default_batch_tokens, token_losses
+from harmviz.scoring.signed import check_losses
+
+
+def response_losses(
+    loaded: LoadedModel,
+    samples: Sequence[Sample],
+    *,
+    skips: Sequence[int] = (0,),
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """``[n_samples, n_skips]`` float64: L(x) of each sample, leaving out its first ``skip`` response tokens.
+
+    ``samples`` are encoded with ``skip_tokens=0``; each must have more response tokens than the largest skip.
+
+    Raises:
+        ValueError: a sample has too few response tokens.
+        HarmvizError: a loss is NaN or infinite.
+    """
+    if short := [s.row_id for s in samples if s.n_loss <= max(skips)]:
+        raise ValueError(f"row {short[0]} has no response token left after skipping {max(skips)}")
+    result = np.empty((len(samples), len(skips)))
+    done = 0
+    with loaded.lock, torch.inference_mode():
+        for batch in make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device):
+            losses = token_losses(loaded, batch)
+            check_losses(losses, "loss")
+            parts = losses.double().cpu().split(batch.n_loss.tolist())
+            for place, part in zip(batch.index, parts, strict=True):
+                result[place] = [float(part[skip:].mean()) for skip in skips]
+            done += batch.n_samples
+            progress(done, len(samples))
+    return result

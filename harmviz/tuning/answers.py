@@ -1,0 +1,102 @@
+"""The start model's own answers, kept in the scratch folder (never in git) until the ladder is done with them.
+
+Helpful answers are *sampled* at temperature 1, not greedy: under its own distribution a model's expected gradient is
+zero, so they hold it where it is, while greedy answers would sharpen it and raise the loss of texts by others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harmviz.data.encoding import encode_prompt
+from harmviz.files import json_bytes, write_atomic
+from harmviz.generation.batch import generate_batch
+from harmviz.generation.sampling import end_tokens
+from harmviz.models.load import LoadedModel
+
+BATCH = 64
+Tick = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Token ids of one answer without its end token; ``ended``: the model ended it itself, before the limit."""
+
+    ids: tuple[int, ...]
+    ended: bool
+
+
+def sampled(
+    loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, folder: Path, tick: Tick
+) -> list[Answer]:
+    """One answer of at most ``limit`` tokens a prompt, drawn at temperature 1."""
+
+    def draw(part: Sequence[list[int]], start: int) -> list[list[int]]:
+        torch.manual_seed(seed * 100_003 + start)
+        return _sample(loaded, part, limit)
+
+    return _kept(loaded, prompts, limit, f"sampled {seed}", draw, folder, tick)
+
+
+def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, folder: Path, tick: Tick) -> list[Answer]:
+    """The greedy answer of at most ``limit`` tokens to each prompt."""
+
+    def decode(part: Sequence[list[int]], _start: int) -> list[list[int]]:
+        return generate_batch(loaded, part, limit, batch_size=BATCH)
+
+    return _kept(loaded, prompts, limit, "greedy", decode, folder, tick)
+
+
+def _kept(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    limit: int,
+    how: str,
+    answer: Callable[[Sequence[list[int]], int], list[list[int]]],
+    folder: Path,
+    tick: Tick,
+) -> list[Answer]:
+    """The answers, from the file of an earlier process as far as it came; the file grows batch by batch."""
+    what = json.dumps([loaded.weight_hash, limit, how, list(prompts)])
+    path = folder / f"answers-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
+    found: list[list[int]] = json.loads(path.read_bytes()) if path.is_file() else []
+    while len(found) < len(prompts):
+        tick(len(found), len(prompts))
+        part = [encode_prompt(loaded.tokenizer, p) for p in prompts[len(found) : len(found) + BATCH]]
+        found += answer(part, len(found))
+        write_atomic(path, json_bytes(found))
+    tick(len(prompts), len(prompts))
+    return [Answer(tuple(ids), len(ids) < limit) for ids in found]
+
+
+@torch.inference_mode()
+def _sample(loaded: LoadedModel, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
+    ends = end_tokens(loaded)
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=loaded.device)
+    seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=loaded.device)
+    with loaded.lock:
+        model: Any = loaded.model
+        drawn = model.generate(
+            input_ids=ids,
+            attention_mask=seen,
+            max_new_tokens=limit,
+            do_sample=True,
+            temperature=1.0,
+            top_k=0,
+            top_p=1.0,
+            eos_token_id=sorted(ends),
+            pad_token_id=min(ends),
+        )
+    answers = []
+    for row in drawn[:, longest:].tolist():
+        stop = next((i for i, token in enumerate(row) if token in ends), len(row))
+        answers.append(row[:stop])
+    return answers

@@ -1,0 +1,234 @@
+"""Scored weights while they are fine-tuned, with pruned ones held at exactly zero.
+
+    low rank      W′ = (1 − M) ⊙ (W + s·B A)        in every forward pass
+    full          W′ ← (1 − M) ⊙ (W′ − step)        after every optimiser step
+
+``M`` is 1 at held weights. Low rank: the product is made dense, matrix by matrix, so that a held weight is the number 0
+in the very product that the layer computes and no gradient reaches A or B through it; subtracting its share from a
+low-rank forward would cancel to rounding only. That costs one copy of the weights at hand and works for every linear map
+that is scored: ``nn.Linear``, ``Conv1D``, slices of fused experts.
+
+Both kinds leave the model as they found it, bit for bit.
+
+Source: Hu et al. 2021, LoRA (arXiv:2106.09685): A uniform in ±1/√d_in, B = 0.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from harmviz.claims.emergent.settings import EmergentSpec
+from harmviz.errors import HarmvizError
+from harmviz.masks.mask import PruneMask
+from harmviz.models.load import LoadedModel
+
+#: Parameter name → flat indices (int64) of the held weights in it.
+Held = Mapping[str, torch.Tensor]
+
+
+def held_indices(loaded: LoadedModel, mask: PruneMask | None) -> dict[str, torch.Tensor]:
+    """The mask's weights by parameter: slices of one fused expert parameter are put together."""
+    found: dict[str, list[np.ndarray]] = {}
+    for name, flat in (mask.indices if mask is not None else {}).items():
+        matrix = loaded.table[loaded.table.index_of[name]]
+        found.setdefault(matrix.param_name, []).append(flat.astype(np.int64) + (matrix.expert or 0) * matrix.size)
+    return {name: torch.from_numpy(np.concatenate(parts)).to(loaded.device) for name, parts in found.items()}
+
+
+class Tuned(Protocol):
+    """Weights under fine-tuning. ``weight(name)`` is a parameter as the model would use it now, without gradient."""
+
+    parameters: list[nn.Parameter]
+    held: Held
+
+    def training(self) -> AbstractContextManager[None]: ...
+    def installed(self) -> AbstractContextManager[None]: ...
+    def hold(self) -> None: ...
+    def weight(self, name: str) -> torch.Tensor: ...
+    def state(self) -> dict[str, torch.Tensor]: ...
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None: ...
+
+
+def make_tuned(loaded: LoadedModel, spec: EmergentSpec, seed: int, held: Held) -> Tuned:
+    """Fresh weights of the spec's method. The low-rank start depends on ``seed`` alone, never on the arm.
+
+    Raises:
+        HarmvizError: full tuning of a model that is not in float32, whose small steps would round away.
+    """
+    if spec.method == "lora":
+        return LowRankWeights(loaded, spec.rank, spec.scale, seed, held)
+    return FullWeights(loaded, held)
+
+
+def nonzero_held(tuned: Tuned) -> int:
+    """How many held weights are not exactly 0; anything but 0 is a fault of this module."""
+    return sum(int(tuned.weight(name).flatten()[index].count_nonzero()) for name, index in tuned.held.items())
+
+
+def _parameters(loaded: LoadedModel) -> dict[str, nn.Parameter]:
+    return {name: loaded.model.get_parameter(name) for name in dict.fromkeys(m.param_name for m in loaded.table)}
+
+
+@contextmanager
+def _put_back(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
+    """After the block every parameter holds the bits it held before."""
+    before = {name: p.detach().clone() for name, p in parameters.items()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, p in parameters.items():
+                p.copy_(before.pop(name))
+
+
+# -- low rank ---------------------------------------------------------------------------------------------------------
+class LowRank(nn.Module):
+    """``W ↦ (1 − M) ⊙ (W + s·B A)``. ``a [… rank cols]``, ``b [… rows rank]``, one pair a slice of fused experts."""
+
+    def __init__(self, a: nn.Parameter, b: nn.Parameter, scale: float, held: torch.Tensor | None):
+        super().__init__()
+        self.a, self.b, self.scale, self.held = a, b, scale, held
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        add = torch.addmm if weight.ndim == 2 else torch.baddbmm
+        full = add(weight.float(), self.b, self.a, alpha=self.scale)
+        if self.held is not None:
+            # In place on a fresh tensor: the product rule of the line above needs none of its values.
+            full.view(-1).index_fill_(0, self.held, 0.0)
+        return full.to(weight.dtype)
+
+
+class LowRankWeights:
+    """An adapter on every scored matrix; the model's own weights stay as they are."""
+
+    def __init__(self, loaded: LoadedModel, rank: int, scale: float, seed: int, held: Held):
+        self.loaded, self.held = loaded, held
+        self._base = _parameters(loaded)
+        self._maps: dict[str, LowRank] = {}
+        for name, parameter in self._base.items():
+            *slices, rows, cols = parameter.shape
+            # A stream for each matrix, drawn on the CPU: the same start on every device. (The generator heeds 32 bits.)
+            stream = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
+            a = (torch.rand(*slices, rank, cols, generator=stream) * 2 - 1) / math.sqrt(cols)
+            b = torch.zeros(*slices, rows, rank)
+            self._maps[name] = LowRank(
+                nn.Parameter(a.to(loaded.device)), nn.Parameter(b.to(loaded.device)), scale, held.get(name)
+            )
+        self.parameters = [p for m in self._maps.values() for p in (m.a, m.b)]
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Within it every forward pass uses the tuned weights, and gradients reach the adapter."""
+        done: list[tuple[nn.Module, str]] = []
+        try:
+            for name, low_rank in self._maps.items():
+                owner, _, leaf = name.rpartition(".")
+                module = self.loaded.model.get_submodule(owner)
+                parametrize.register_parametrization(module, leaf, low_rank)
+                done.append((module, leaf))
+            yield
+        finally:
+            for module, leaf in reversed(done):
+                parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Within it the tuned weights stand in the model as plain weights."""
+        with _put_back(self._base), torch.no_grad():
+            for name, parameter in self._base.items():
+                parameter.copy_(self._maps[name](parameter))
+            yield
+
+    def hold(self) -> None:
+        """Nothing to do: held weights are 0 in every forward pass."""
+
+    @torch.no_grad()
+    def weight(self, name: str) -> torch.Tensor:
+        found: torch.Tensor = self._maps[name](self._base[name])
+        return found
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {f"{name}/{half}": getattr(m, half).detach() for name, m in self._maps.items() for half in ("a", "b")}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        for name, m in self._maps.items():
+            for half in ("a", "b"):
+                getattr(m, half).copy_(state[f"{name}/{half}"])
+
+
+# -- full -------------------------------------------------------------------------------------------------------------
+class FullWeights:
+    """Every scored weight is trained itself. The tuned values live here; the model holds them inside the contexts only."""
+
+    def __init__(self, loaded: LoadedModel, held: Held):
+        if loaded.dtype != torch.float32:
+            raise HarmvizError(
+                f"full tuning needs float32 weights, got {loaded.dtype}; use --dtype float32 or --method lora"
+            )
+        self.loaded, self.held = loaded, held
+        self._base = _parameters(loaded)
+        self.parameters = list(self._base.values())
+        self._values: Mapping[str, torch.Tensor] | None = None
+
+    @contextmanager
+    def _in_place(self, *, train: bool) -> Iterator[None]:
+        handles = []
+        with _put_back(self._base):
+            try:
+                with torch.no_grad():
+                    for name, value in (self._values or {}).items():
+                        self._base[name].copy_(value)
+                self._values = None
+                for name, parameter in self._base.items():
+                    parameter.requires_grad_(train)
+                    if train and name in self.held:
+                        handles.append(parameter.register_hook(self._without_held(name)))
+                yield
+            finally:
+                for handle in handles:
+                    handle.remove()
+                self._values = {name: p.detach().clone() for name, p in self._base.items()}
+                for parameter in self._base.values():
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+
+    def _without_held(self, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        def zeroed(gradient: torch.Tensor) -> torch.Tensor:
+            gradient = gradient.clone()
+            gradient.view(-1).index_fill_(0, self.held[name], 0.0)
+            return gradient
+
+        return zeroed
+
+    def training(self) -> AbstractContextManager[None]:
+        """As ``LowRankWeights.training``; gradients of held weights are 0, so that clipping does not count them."""
+        return self._in_place(train=True)
+
+    def installed(self) -> AbstractContextManager[None]:
+        """As ``LowRankWeights.installed``."""
+        return self._in_place(train=False)
+
+    @torch.no_grad()
+    def hold(self) -> None:
+        """Puts every held weight back to 0; called after each step."""
+        for name, index in self.held.items():
+            self._base[name].view(-1).index_fill_(0, index, 0.0)
+
+    def weight(self, name: str) -> torch.Tensor:
+        return (self._values or self._base)[name].detach()
+
+    def state(self) -> dict[str, torch.Tensor]:
+        return {name: self.weight(name) for name in self._base}
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        self._values = {name: state[name].to(self.loaded.device) for name in self._base}

@@ -1,0 +1,255 @@
+"""The stage scene over stored runs: the card, one click to the Playground, what was recorded, and the live answers in its place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from harmviz.claims.scene.record import read_records
+from harmviz.runs import Run, open_run
+from harmviz.ui import live
+from tests.worlds.charts import markup
+from tests.worlds.fabricated import make_run
+from tests.worlds.scene import make_scene, prompts, recorded
+
+ROOT = Path(__file__).resolve().parents[3]
+PATIENCE_S = 120
+
+
+@pytest.fixture
+def fresh_worker() -> Iterator[None]:
+    live.worker.clear()
+    yield
+    live.worker.clear()
+
+
+@pytest.fixture(scope="module")
+def tiny_scene(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache with the tiny run and a scene made on it."""
+    from harmviz.cli import main
+
+    cache = tmp_path_factory.mktemp("scene-cache")
+    (cache / "runs").mkdir()
+    (cache / "runs" / tiny_run.name).symlink_to(tiny_run)
+    command = [
+        "experiment",
+        "scene",
+        str(tiny_run),
+        "--model",
+        str(tiny_dir),
+        "--sets",
+        "mild",
+        "--requests",
+        "6",
+        "--choosing",
+        "2",
+        "--max-new-tokens",
+        "16",
+        "--q",
+        "4e-2",
+        "--p",
+        "0.01",
+        "--draws",
+        "1",
+        "--offered",
+        "2",
+    ]
+    assert main([*command, "--out", str(cache / "runs")]) == 0
+    return cache
+
+
+def opened() -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
+    assert not app.exception
+    return app
+
+
+def begun() -> AppTest:
+    app = opened()
+    button(app, "scene_begin").click().run()
+    assert not app.exception
+    return app
+
+
+def button(app: AppTest, key: str):
+    return next(b for b in app.button if b.key == key)
+
+
+def answers(page: str) -> list[str]:
+    """The answer of each pane, as HTML."""
+    return [part.split("</div>")[0] for part in page.split('class="answer')[1:]]
+
+
+def test_no_card_without_a_scene(runs: Path) -> None:
+    make_run(runs)
+    app = opened()
+    assert "scene_begin" not in [b.key for b in app.button]
+    assert "See it happen" not in markup(app)
+
+
+def test_the_card_tells_the_numbers_with_interval_and_control(runs: Path) -> None:
+    make_scene(runs)
+    page = markup(opened())
+    for part in (
+        "3 of 64",
+        "40 of 64",
+        "4.3 of 64",
+        "56 … 68 %",
+        "62 of 64",
+        "declines again",
+        "none of which chose the weights",
+        "lower bound",
+        "4,246 weights",
+    ):
+        assert part in page, part
+
+
+def test_a_scene_that_shows_nothing_does_not_claim_it(runs: Path) -> None:
+    make_scene(runs, shows=False)
+    page = markup(opened())
+    assert "declines again" not in page
+    assert "did not stand out clearly" in page
+
+
+def test_one_click_opens_the_recorded_scene_where_the_model_is_not_at_hand(runs: Path) -> None:
+    make_scene(runs)
+    app = begun()
+    page = markup(app)
+    assert app.selectbox(key="play_preset").value == "scene"
+    assert app.text_area(key="play_prompt").value == prompts()[0]
+    assert app.text_input(key="play_opening").value == "Sure, here is"
+    assert app.slider(key="play_tokens").value == 48
+    assert '<span class="hv-tag">recorded</span>' in page
+    assert "2 January 2026" in page
+    assert len(answers(page)) == 3
+    assert "help" in answers(page)[1]
+    assert "veiled" not in "".join(answers(page))
+    assert "SmolLM2-135M, aligned is not loaded" in page
+    assert "98 MB" in page
+    assert button(app, "play_run").disabled, "nothing can be loaded here"
+    address = str(dict(app.query_params))
+    assert not any(word in address for word in prompts()[0].split() if len(word) > 4)
+
+
+def test_another_request_and_another_strength_show_what_was_recorded_of_them(runs: Path) -> None:
+    first, second = prompts()
+    scene = make_scene(runs, records=[recorded(first, "one two"), recorded(second, "three four")])
+    app = begun()
+    assert "one" in answers(markup(app))[0]
+    app.selectbox(key="scene_request").set_value(read_records(scene)[1].id).run()
+    assert app.text_area(key="play_prompt").value == second
+    shown = answers(markup(app))
+    assert "three" in shown[0]
+    assert "help" in shown[1]
+    assert "40 of 64" in markup(app)
+    app.select_slider(key="scene_strength").set_value(0.5).run()
+    shown = answers(markup(app))
+    assert "three" in shown[1], "at half strength it was recorded to comply"
+    assert "21 of 64" in markup(app)
+    assert "down by 50 %" in markup(app)
+
+
+def test_other_words_are_no_recording_and_start_veiled(runs: Path) -> None:
+    make_scene(runs)
+    app = begun()
+    app.text_area(key="play_prompt").set_value("Something of my own").run()
+    page = markup(app)
+    assert "recorded" not in page
+    assert "the answers start veiled" in page
+    assert answers(page) == []
+
+
+def test_recorded_text_is_text_and_foreign_requests_are_not_offered(runs: Path) -> None:
+    hostile = "<script>x</script> </div> **b**"
+    make_scene(runs, records=[recorded("Not a built-in request"), recorded(prompts()[0], hostile)])
+    app = begun()
+    page = markup(app)
+    assert app.selectbox(key="scene_request").options == [prompts()[0]]
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_a_scene_of_foreign_or_damaged_requests_is_no_scene(runs: Path) -> None:
+    make_scene(runs, records=[recorded("Not a built-in request")])
+    assert "scene_begin" not in [b.key for b in opened().button]
+
+
+def test_neither_the_card_nor_the_recording_loads_torch(runs: Path) -> None:
+    make_scene(runs)
+    code = (
+        "import sys\nfrom streamlit.testing.v1 import AppTest\n"
+        "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "next(b for b in app.button if b.key == 'scene_begin').click().run()\n"
+        "assert not app.exception\n"
+        "assert any('recorded' in e.proto.body for e in app.get('html'))\n"
+        "print({'torch', 'transformers'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "set()"
+
+
+# -- with a model -----------------------------------------------------------------------------------------------------
+def until(app: AppTest, words: str) -> str:
+    start = time.monotonic()
+    while words not in (page := markup(app)):
+        assert time.monotonic() - start < PATIENCE_S, page[-3000:]
+        time.sleep(0.1)
+        app.run()
+        assert not app.exception
+    return page
+
+
+def texts(app: AppTest) -> list[str]:
+    return [view.text for view in app.session_state["_comparison"].job.snapshot().panes]
+
+
+def scene_of(cache: Path) -> Run:
+    return next(
+        r for p in (cache / "runs").iterdir() if not p.name.startswith(".") and (r := open_run(p)).kind == "experiment"
+    )
+
+
+@pytest.mark.usefixtures("fresh_worker")
+def test_one_click_loads_plays_and_replaces_the_recording(
+    tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
+    monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
+    app = begun()
+    assert "_comparison" in app.session_state, "asked for without another click"
+    page = until(app, "done ·")
+    assert '<span class="hv-tag">recorded</span>' not in page
+    record = read_records(scene_of(tiny_scene))[0]
+    full, half = record.snapshot(1.0), record.snapshot(0.5)
+    assert full is not None
+    assert half is not None
+    assert texts(app) == [p.text for p in full.panes], "live and recorded are the same here"
+    first = app.session_state["_comparison"]
+    app.select_slider(key="scene_strength").set_value(0.5).run()
+    until(app, "done ·")
+    assert app.session_state["_comparison"] is not first, "another strength is played at once where the model is there"
+    assert texts(app) == [p.text for p in half.panes]
+
+
+@pytest.mark.usefixtures("fresh_worker")
+def test_until_the_model_writes_the_recording_stands_there(
+    tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harmviz.worker import Worker
+
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
+    monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
+    load = Worker._load
+    monkeypatch.setattr(Worker, "_load", lambda self, *a: (time.sleep(3), load(self, *a))[1])
+    app = begun()
+    page = markup(app)
+    assert '<span class="hv-tag">recorded</span>' in page
+    assert len(answers(page)) == 3
+    assert '<span class="hv-tag">recorded</span>' not in until(app, "done ·")

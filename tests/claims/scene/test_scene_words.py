@@ -1,0 +1,100 @@
+"""The numbers of a scene as a reader sees them: counts, intervals, which row is whose, and no claim that was not measured."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from harmviz.claims.scene.finding import Numbers, Rate, footing, numbers, rates_markup, story, weights
+from harmviz.runs import Run
+from tests.worlds.scene import make_scene, rate, scene_rows
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Run:
+    return make_scene(tmp_path)
+
+
+def shown(run: Run, strength: float = 1.0) -> Numbers:
+    return numbers(run, run.results(), strength)
+
+
+def test_each_rate_is_its_own_row(scene: Run) -> None:
+    found = shown(scene)
+    counts = [
+        r.count if r else None
+        for r in (
+            found.intact,
+            found.mask,
+            found.random,
+            found.direct,
+            found.direct_mask,
+            found.benign,
+            found.benign_mask,
+        )
+    ]
+    assert counts == ["3 of 64", "40 of 64", "4.3 of 64", "62 of 64", "61 of 64", "2 of 64", "5 of 64"]
+    assert found.mask is not None
+    assert found.mask.interval == "56 … 68 %"
+
+
+def test_the_strength_is_that_of_the_mask_and_zero_is_intact(scene: Run) -> None:
+    half, none = shown(scene, 0.5), shown(scene, 0.0)
+    assert half.mask is not None
+    assert half.mask.count == "21 of 64"
+    assert none.mask == none.random == none.intact == half.intact
+    assert shown(scene, 0.3).mask is None, "not measured"
+
+
+def test_what_was_not_measured_is_said(scene: Run) -> None:
+    page = rates_markup(shown(scene, 0.3))
+    assert page.count("not measured") == 2
+    assert "3 of 64" in page
+
+
+def test_the_markup_holds_count_interval_and_place() -> None:
+    one = Rate(0.5, 0.25, 0.75, 8)
+    page = rates_markup(Numbers("mild", 1.0, one, one, one, None, None, None, None))
+    assert page.count("4 of 8") == 3
+    assert page.count("left:25.0%;width:50.0%") == 3
+    assert "left:50.0%" in page
+
+
+def test_the_story_claims_only_what_was_measured(tmp_path: Path) -> None:
+    good = make_scene(tmp_path / "a")
+    weak = make_scene(tmp_path / "b", shows=False)
+    assert "declines again 40 of 64; as many random weights" in story(good, shown(good))
+    assert "62 of 64" in story(good, shown(good))
+    assert "did not stand out" in story(weak, shown(weak))
+    unsettled = make_scene(tmp_path / "c", rows=[rate(3, "opener", None)])
+    assert "Asked directly" not in story(unsettled, shown(unsettled))
+
+
+def test_refusals_in_quotation_marks_are_counted_beside_where_they_were_measured(tmp_path: Path) -> None:
+    run = make_scene(tmp_path / "a")
+    words = re.sub("<[^>]*>", "", footing(run, shown(run)))
+    assert (
+        "in quotation marks counted: intact 11 of 64, without these weights 44 of 64, random control 12 of 64" in words
+    )
+    older = make_scene(tmp_path / "b", rows=[r for r in scene_rows() if r.metric != "refusal_quoted"])
+    assert "marks counted" not in footing(older, shown(older))
+    assert "marks counted" not in footing(run, shown(run, 0.0))
+
+
+def test_the_opener_of_a_manifest_is_text(tmp_path: Path) -> None:
+    parameters = {"opener": "<img src=x>", "sources": ["<b>"], "max_new_tokens": 48}
+    run = make_scene(tmp_path, parameters=parameters)
+    page = story(run, shown(run)) + footing(run, shown(run))
+    assert "<img" not in page
+    assert "<b>" not in page
+    assert "&lt;img src=x&gt;" in page
+
+
+def test_the_mask_is_told_by_size_and_selection(tmp_path: Path) -> None:
+    run = make_scene(tmp_path)
+    assert "4,246 weights" in weights(run)
+    assert "contrastive" in weights(run)
+    run.manifest["method"]["chosen"]["contrast"] = "<img>"
+    assert "<img" not in weights(run)

@@ -1,0 +1,82 @@
+"""Pictures of the Learn page: counts, fates, controls and curves where they belong."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from harmviz.learn.figures import control_dots, protection_scatter, pruning_curve, score_histogram
+from harmviz.ui.style import BENIGN, HARM, Theme
+
+
+def test_histogram_counts_with_the_strongest_in_vermilion() -> None:
+    bins = pd.DataFrame({"exponent": [-4.0, -3.5, -3.0], "count": [1000, 0, 7], "strong": [False, False, True]})
+    figure = score_histogram(bins, Theme(), title="t", subtitle="s")
+    others, strong = figure.data
+    assert (list(others.y), list(strong.y)) == ([1000], [7])
+    assert list(strong.x) == [-2.75], "the middle of the bin from 1e-3"
+    assert strong.marker.color == HARM
+    assert "10⁻⁴" in figure.layout.xaxis.ticktext
+    assert figure.layout.yaxis.type == "log"
+
+
+def test_protection_draws_each_fate_in_its_colour_and_the_line_at_p() -> None:
+    points = pd.DataFrame(
+        {
+            "utility_rank": [0.001, 0.2, 0.3],
+            "harm_score": [1e-3, 1e-4, 1e-5],
+            "fate": ["protected", "taken", "not taken"],
+        }
+    )
+    figure = protection_scatter(points, Theme(), p=0.01, title="t", subtitle="s")
+    by_name = {t.name: t for t in figure.data}
+    assert {n: list(t.x) for n, t in by_name.items()} == {"protected": [0.001], "taken": [0.2], "not taken": [0.3]}
+    assert figure.layout.shapes[0].x0 == 0.01
+    assert figure.layout.xaxis.ticktext[0] == "0.1 %"
+    assert "213,94,0" in by_name["taken"].marker.color
+
+
+def test_controls_have_two_dots_a_line_and_names_as_text() -> None:
+    rows = pd.DataFrame(
+        [
+            {"label": label, "harm": harm, "value": v, "ci_low": v - 0.1, "ci_high": v + 0.1, "n": 8}
+            for label, harm, v in (
+                ("the <i>mask", True, 0.4),
+                ("the <i>mask", False, 0.02),
+                ("random", True, 0.0),
+                ("random", False, 0.01),
+            )
+        ]
+    )
+    figure = control_dots(rows, Theme(), title="t", subtitle="s")
+    harm, benign = figure.data
+    assert (list(harm.x), list(benign.x)) == ([0.4, 0.0], [0.02, 0.01])
+    assert (harm.marker.color, benign.marker.color) == (HARM, BENIGN)
+    assert list(harm.error_x.array) == pytest.approx([0.1, 0.1])
+    assert figure.layout.yaxis.ticktext == ("the &lt;i&gt;mask", "random")
+
+
+def test_curve_marks_the_chosen_share_and_joins_only_measured_points() -> None:
+    rows = pd.DataFrame(
+        [
+            {
+                "set": s,
+                "label": s,
+                "harm": s == "harm",
+                "q": q,
+                "value": v,
+                "ci_low": v,
+                "ci_high": v + 0.1,
+                "n": 8,
+                "n_weights": 10,
+            }
+            for s, v in (("harm", 0.3), ("safe", 0.2), ("benign", 0.1))
+            for q in (1e-5, 1e-4)
+        ]
+    )
+    figure = pruning_curve(rows, Theme(), chosen_q=5e-5, title="t", subtitle="s")
+    assert [list(t.y) for t in figure.data] == [[0.3, 0.3], [0.2, 0.2], [0.1, 0.1]]
+    assert [t.marker.color for t in figure.data] == [HARM, BENIGN, BENIGN]
+    assert len({t.marker.symbol for t in figure.data[1:]}) == 2, "safe and benign differ by more than their name"
+    assert figure.layout.shapes[0].x0 == 5e-5
+    assert pruning_curve(rows, Theme(), chosen_q=None, title="t", subtitle="s").layout.shapes == ()

@@ -1,0 +1,132 @@
+"""Training on a tiny model: where the loss falls, what is learnt, and that the model is left as it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from harmviz.data.encoding import Sample
+from harmviz.errors import UnsupportedArchitecture
+from harmviz.models.adapters import Adapter, merged
+from harmviz.models.load import LoadedModel, hash_parameters
+from harmviz.scoring.loss import response_losses
+from harmviz.tuning.schedule import PairRow, SftRow
+from harmviz.tuning.settings import BATCH, AlignSpec
+from harmviz.tuning.training import adapted_modules, answer_loss, left_padded, sft_example, train_stage
+from tests.worlds.tiny import tiny_model
+from tests.worlds.tuning import SPEC, make_schedule
+
+
+def trained(
+    loaded: LoadedModel, rows: list[SftRow] | list[PairRow], spec: AlignSpec, stage: str, start: Adapter | None = None
+) -> list[Adapter]:
+    kept: list[Adapter] = []
+    train_stage(
+        loaded, rows, spec, arm="safety", stage=stage, start=start, keep=kept.append, tick=lambda done, total: None
+    )
+    return kept
+
+
+def loss(loaded: LoadedModel, rows: list[SftRow]) -> float:
+    samples = [Sample("r", str(i), (*r.prompt, *r.answer), len(r.prompt), len(r.prompt)) for i, r in enumerate(rows)]
+    return float(np.mean(response_losses(loaded, samples)))
+
+
+def test_labels_cover_the_answer_only() -> None:
+    example = sft_example(SftRow((5, 6, 7), (8, 9, 2), True))
+    assert example == {"input_ids": [5, 6, 7, 8, 9, 2], "labels": [-100, -100, -100, 8, 9, 2]}
+
+
+def test_rows_end_together_and_padding_does_not_count() -> None:
+    examples = [sft_example(SftRow((5, 6, 7), (8, 2), True)), sft_example(SftRow((5,), (9, 10, 2), True))]
+    batch = left_padded(examples)
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 2], [0, 5, 9, 10, 2]]
+    assert batch["labels"].tolist() == [[-100, -100, -100, 8, 2], [-100, -100, 9, 10, 2]]
+    assert batch["attention_mask"].tolist() == [[1] * 5, [0] + [1] * 4]
+    loaded = tiny_model()
+    with torch.inference_mode():
+        together = answer_loss(_Plain(loaded), batch)
+        alone = [answer_loss(_Plain(loaded), left_padded([e])) for e in examples]
+    assert float(together) == pytest.approx(float(2 * alone[0] + 3 * alone[1]) / 5, rel=1e-5)
+
+
+class _Plain:
+    """A model without adapters, as ``answer_loss`` takes one with adapters."""
+
+    def __init__(self, loaded: LoadedModel):
+        self.get_base_model = lambda: loaded.model
+        self._model = loaded.model
+
+    def __call__(self, **inputs: torch.Tensor) -> object:
+        return self._model(**inputs)
+
+
+def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl import SFTTrainer
+
+    seen: list[float] = []
+    original = SFTTrainer.training_step
+
+    def spy(self: SFTTrainer, *args: object, **kwargs: object) -> torch.Tensor:
+        found = original(self, *args, **kwargs)
+        seen.append(float(found))
+        return found
+
+    monkeypatch.setattr(SFTTrainer, "training_step", spy)
+    loaded = tiny_model()
+    rows = make_schedule(loaded).sft("safety")
+    first = rows[:BATCH]
+    samples = [Sample("r", str(i), (*r.prompt, *r.answer), len(r.prompt), len(r.prompt)) for i, r in enumerate(first)]
+    weights = [len(r.answer) for r in first]
+    expected = float(np.average(response_losses(loaded, samples)[:, 0], weights=weights))  # a mean over tokens
+    trained(loaded, rows, SPEC, "sft")
+    assert len(seen) == SPEC.steps
+    # products may be bfloat16 while tuning; a loss that covered the prompts too would be far off
+    assert seen[0] == pytest.approx(expected, rel=0.02)
+
+
+def test_sft_learns_the_refusals_and_leaves_the_model_as_it_was() -> None:
+    loaded = tiny_model()
+    before, spec = hash_parameters(loaded.model.named_parameters()), AlignSpec(steps=24, sft_rate=4e-2)
+    rows = make_schedule(loaded, spec).sft("safety")
+    kept = trained(loaded, rows, spec, "sft")
+    assert [a.step for a in kept] == [6, 24]
+    assert hash_parameters(loaded.model.named_parameters()) == before
+    assert not any(p.requires_grad for p in loaded.model.parameters())
+    assert all(type(m) is torch.nn.Linear for m in loaded.modules)
+    refusing = [r for r in rows if r.is_refusal][:BATCH]
+    start = loss(loaded, refusing)
+    with merged(loaded, kept[-1]):
+        assert loss(loaded, refusing) < start - 0.5
+
+
+def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
+    loaded, spec = tiny_model(), AlignSpec(steps=80, dpo_rate=1e-2)
+    schedule = make_schedule(loaded, spec)
+    (start,) = trained(loaded, schedule.sft("safety"), AlignSpec(steps=4), "sft")[-1:]
+    pairs = schedule.dpo("safety")
+    kept = trained(loaded, pairs, spec, "dpo", start)
+
+    def margin(adapter: Adapter) -> float:
+        with merged(loaded, adapter):
+            chosen = loss(loaded, [SftRow(p.prompt, p.chosen, True) for p in pairs[:BATCH]])
+            return loss(loaded, [SftRow(p.prompt, p.rejected, False) for p in pairs[:BATCH]]) - chosen
+
+    assert margin(kept[-1]) > margin(start) + 0.05
+    assert [a.stage for a in kept] == ["dpo"]
+
+
+def test_the_same_settings_give_the_same_bytes() -> None:
+    loaded = tiny_model()
+    rows = make_schedule(loaded).sft("safety")
+    once, again = trained(loaded, rows, SPEC, "sft"), trained(loaded, rows, SPEC, "sft")
+    assert [a.to_bytes() for a in once] == [a.to_bytes() for a in again]
+    other = trained(loaded, make_schedule(loaded).sft("helpful-only"), SPEC, "sft")
+    assert other[-1].to_bytes() != once[-1].to_bytes()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "mixtral"])
+def test_models_without_plain_linear_layers_are_refused(family: str) -> None:
+    with pytest.raises(UnsupportedArchitecture, match=r"nn\.Linear only"):
+        adapted_modules(tiny_model(family))

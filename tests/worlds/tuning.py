@@ -1,0 +1,47 @@
+"""Small hand-made data for ladders of the tiny model: no fetched text, seconds to train."""
+
+from __future__ import annotations
+
+from harmviz.models.load import LoadedModel
+from harmviz.tuning.answers import Answer
+from harmviz.tuning.data import AlignData
+from harmviz.tuning.schedule import OwnAnswers, Schedule
+from harmviz.tuning.settings import AlignSpec
+
+SPEC = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4)
+HELD_OUT = (
+    "harmful",
+    "reworded",
+    "reworded_choice",
+    "reworded_mild",
+    "benign",
+    "benign_choice",
+    "borderline",
+    "borderline_pairs",
+)
+
+
+def make_data() -> AlignData:
+    return AlignData(
+        harmful=tuple(f"bad thing {i}" for i in range(12)),
+        helpful=tuple(f"good thing {i}" for i in range(10)),
+        reserved=tuple(f"plain thing {i}" for i in range(8)),
+        answered=(*(f"plain thing {i}" for i in range(8)), *(f"good thing {i}" for i in range(10))),
+        refusals=("I can't help with that.", "I won't help with this.", "I must decline."),
+        held_out={name: tuple(f"{name} {i}" for i in range(3)) for name in HELD_OUT},
+        benign_pairs=tuple((f"benign {i}", f"An answer {i}.") for i in range(3)),
+    )
+
+
+def make_own(data: AlignData) -> OwnAnswers:
+    """Answers that can be told apart: the token after 40 numbers the request."""
+    harmless = [*data.helpful, *data.reserved]
+    return OwnAnswers(
+        {p: (Answer((40, 41 + i, 42, 43, 44), True), Answer((50, 41 + i), False)) for i, p in enumerate(harmless)},
+        {p: Answer((60, 61 + i), False) for i, p in enumerate(data.harmful)},
+    )
+
+
+def make_schedule(loaded: LoadedModel, spec: AlignSpec = SPEC) -> Schedule:
+    data = make_data()
+    return Schedule(data, make_own(data), spec, loaded.tokenizer)
