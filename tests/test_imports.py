@@ -1,4 +1,5 @@
-"""Imports point one way, torch and streamlit are loaded only where they are needed, and every public name resolves."""
+"""Imports point one way and never in a circle, heavy libraries are loaded only where they are needed, and every public
+name resolves. No exceptions: a module that does not fit belongs elsewhere."""
 
 from __future__ import annotations
 
@@ -6,41 +7,40 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import harmviz
+from harmviz.claims import CLAIMS
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "harmviz"
 
-#: Lowest first. A module may import its own layer and those below. The longest matching name decides.
+#: What may import what, lowest first: a module imports its own layer and those below. A claim's modules stand in three
+#: places: ``page`` draws, ``command`` is typed, all others measure and tell.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "paths", "weights", "refusal"),
-    ("assets", "gguf", "models", "prompts", "attacks", "encoding", "splits", "store", "align.adapters", "align.names"),
+    ("errors", "paths", "files"),
+    ("stats", "models"),
+    ("runs", "data"),
     ("scoring", "masks"),
-    ("evaluation", "generation"),
-    ("figures", "experiments", "emergent", "pipeline", "align", "worker", "jobs", "preflight"),
-    ("ui", "bench", "cli", "commands", "__main__"),
+    ("generation", "judges"),
+    ("tuning", "worker"),
+    ("claims",),
+    ("jobs", "preflight", "bench"),
+    ("ui",),
+    ("playground", "learn", "claims.*.page"),
+    ("commands", "claims.*.command"),
+    ("cli", "__main__"),
     ("app", "pages"),
 )
-#: May import torch (and transformers) when they are imported; everybody else inside functions, or not at all.
-TORCH = (
-    "models",
-    "encoding",
-    "scoring",
-    "generation",
-    "masks.apply",
-    "evaluation",
-    "pipeline",
-    "experiments",
-    "emergent",
-    "align",
-    "bench",
-)
-NUMPY_ONLY = ("store", "figures", "masks", "weights", "errors", "paths", "ui", "app", "pages")
-STREAMLIT = ("ui", "app", "pages")
+#: May load torch when they are imported; everybody else inside functions, or not at all.
+TORCH = ("models.load", "scoring", "masks.apply", "generation")
+#: Never load torch, not even inside functions: pages over stored runs stand on them.
+NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "ui", "learn", "app", "pages")
+NO_TORCH_FACES = ("claim", "finding", "figures")
+STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -55,9 +55,13 @@ def modules() -> Iterator[tuple[str, Path]]:
         yield f"pages.{path.stem}", path
 
 
-def imports(path: Path, *, top_level: bool = False) -> set[str]:
-    """Absolute names of what a module imports; ``top_level`` leaves out what functions import when they are called."""
-    found: set[str] = set()
+@cache
+def imports(path: Path, *, top_level: bool = False) -> frozenset[str]:
+    """Absolute names of what a module imports; ``top_level`` leaves out what functions import when they are called.
+
+    What stands under ``if TYPE_CHECKING`` is not imported.
+    """
+    names: set[str] = set()
 
     def visit(node: ast.AST) -> None:
         for child in ast.iter_child_nodes(node):
@@ -66,22 +70,39 @@ def imports(path: Path, *, top_level: bool = False) -> set[str]:
             if top_level and isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
                 continue
             if isinstance(child, ast.Import):
-                found.update(alias.name for alias in child.names)
+                names.update(alias.name for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
                 assert child.level == 0, f"{path}: imports are absolute"
                 base = child.module or ""
                 # ``from harmviz.ui import frame`` names a module, ``from harmviz.runs import Run`` an object.
                 package = ROOT.joinpath(*base.split("."))
-                found.update(f"{base}.{a.name}" if (package / f"{a.name}.py").is_file() else base for a in child.names)
+                submodules = {a.name for a in child.names if is_module(package / a.name)}
+                names.update(f"{base}.{name}" for name in submodules)
+                if len(submodules) < len(child.names):
+                    names.add(base)
             visit(child)
 
     visit(ast.parse(path.read_text(encoding="utf-8")))
-    return found
+    return frozenset(names)
+
+
+def is_module(path: Path) -> bool:
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def own_imports(path: Path, *, top_level: bool = False) -> set[str]:
+    """What of harmviz a module imports, named as ``modules`` names it."""
+    return {i.removeprefix("harmviz.") for i in imports(path, top_level=top_level) if i.startswith("harmviz.")}
 
 
 def belongs(name: str, places: tuple[str, ...]) -> str | None:
-    """The longest place that ``name`` is or lies in."""
-    return max((p for p in places if name == p or name.startswith(f"{p}.")), key=len, default=None)
+    """The most exact place that ``name`` is or lies in; ``claims.*.page`` is that module (or package) of any claim."""
+
+    def inside(place: str) -> bool:
+        parts, wanted = name.split("."), place.split(".")
+        return len(parts) >= len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=False))
+
+    return max(filter(inside, places), key=len, default=None)
 
 
 def layer(name: str) -> int:
@@ -90,12 +111,58 @@ def layer(name: str) -> int:
     return next(i for i, names in enumerate(LAYERS) if place in names)
 
 
+def no_torch(name: str) -> bool:
+    face = name.split(".")[2:3] if name.startswith("claims.") else []
+    return name != "masks.apply" and (belongs(name, NO_TORCH) is not None or bool(set(face) & set(NO_TORCH_FACES)))
+
+
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda v: v if isinstance(v, str) else "")
 def test_imports_point_one_way(name: str, path: Path) -> None:
     own = layer(name)
-    below = {i.removeprefix("harmviz.") for i in imports(path) if i.startswith("harmviz.")}
-    if upward := sorted(i for i in below if layer(i) > own):
+    if upward := sorted(i for i in own_imports(path) if layer(i) > own):
         pytest.fail(f"{name} (layer {own}) imports {', '.join(f'{i} (layer {layer(i)})' for i in upward)}")
+
+
+def test_what_pages_share_knows_no_claim_but_through_the_list() -> None:
+    known = {"claims", "claims.claim"}
+    for name, path in modules():
+        if belongs(name, ("ui",)):
+            assert not {i for i in own_imports(path) if belongs(i, ("claims",))} - known, name
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    """Imports inside functions count: they hide circles, they do not end them."""
+    of = {name: own_imports(path) for name, path in modules()}
+    assert circles(of) == []
+
+
+def circles(of: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of modules that import each other, directly or around a corner (Tarjan's algorithm)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    groups: list[list[str]] = []
+
+    def visit(name: str) -> None:
+        index[name] = low[name] = len(index)
+        stack.append(name)
+        for other in sorted(of.get(name, ())):
+            if other not in index:
+                visit(other)
+                low[name] = min(low[name], low[other])
+            elif other in stack:
+                low[name] = min(low[name], index[other])
+        if low[name] == index[name]:
+            group = []
+            while not group or group[-1] != name:
+                group.append(stack.pop())
+            if len(group) > 1 or name in of.get(name, ()):
+                groups.append(sorted(group))
+
+    for name in sorted(of):
+        if name not in index:
+            visit(name)
+    return groups
 
 
 @pytest.mark.parametrize(("name", "path"), list(modules()), ids=lambda v: v if isinstance(v, str) else "")
@@ -107,16 +174,29 @@ def test_heavy_libraries_stay_where_they_belong(name: str, path: Path) -> None:
         assert "streamlit" not in roots(top_level=False)
     if not belongs(name, TORCH):
         assert not {"torch", "transformers"} & roots(top_level=True)
-    if belongs(name, NUMPY_ONLY) and name != "masks.apply":
+    if no_torch(name):
         assert not {"torch", "transformers"} & roots(top_level=False)
 
 
-def test_the_layer_check_sees_an_upward_import(tmp_path: Path) -> None:
+def test_no_module_is_long() -> None:
+    long = {name: n for name, path in modules() if (n := len(path.read_text(encoding="utf-8").splitlines())) > 350}
+    assert not long, "split by idea, or say less"
+
+
+def test_what_pages_share_stays_small() -> None:
+    lines = {name: len(path.read_text("utf-8").splitlines()) for name, path in modules() if belongs(name, ("ui",))}
+    assert sum(lines.values()) <= 3500
+
+
+def test_the_checks_see_what_they_look_for(tmp_path: Path) -> None:
     path = tmp_path / "x.py"
     path.write_text("def f():\n    from harmviz.ui import frame\n")
     assert imports(path) == {"harmviz.ui.frame"}
     assert imports(path, top_level=True) == set()
-    assert layer("ui.frame") > layer("store") < layer("masks.mask")
+    assert layer("ui.frame") > layer("runs.stored") < layer("masks.mask")
+    assert layer("claims.scene.page") > layer("ui.frame") > layer("claims.scene.finding")
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert circles({"a": {"b"}, "b": {"c"}}) == []
 
 
 def loaded_after(code: str) -> set[str]:
@@ -128,16 +208,27 @@ def loaded_after(code: str) -> set[str]:
 
 
 def test_importing_harmviz_loads_nothing_heavy() -> None:
-    assert not {"torch", "transformers", "streamlit", "numpy", "pandas"} & loaded_after("import harmviz; dir(harmviz)")
+    heavy = {"torch", "transformers", "streamlit", "numpy", "pandas"}
+    assert not heavy & loaded_after("import harmviz; dir(harmviz)")
 
 
-def test_store_weights_and_masks_need_neither_torch_nor_streamlit() -> None:
-    names = ["harmviz.runs", "harmviz.models.weights", "harmviz.open_run", "harmviz.PruneMask"]
-    names += [f"harmviz.{n}" for n, _ in modules() if n.startswith("masks.") and n != "masks.apply"]
-    code = "import importlib, harmviz\n" + "".join(
-        f"importlib.import_module({n!r})\n" if n.rpartition(".")[2] not in harmviz.__all__ else f"{n}\n" for n in names
-    )
-    assert not {"torch", "transformers", "streamlit"} & loaded_after(code)
+def test_what_reads_runs_needs_neither_torch_nor_streamlit() -> None:
+    names = [n for n, _ in modules() if no_torch(n) and not belongs(n, STREAMLIT)]
+    code = "import importlib, harmviz\n" + "".join(f"importlib.import_module('harmviz.{n}')\n" for n in names)
+    assert not {"torch", "transformers", "streamlit"} & loaded_after(code + "harmviz.open_run\nharmviz.PruneMask\n")
+
+
+def test_the_list_of_claims_is_light() -> None:
+    heavy = {"torch", "transformers", "streamlit", "numpy", "pandas", "plotly"}
+    assert not heavy & loaded_after("from harmviz.claims import CLAIMS")
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_every_claim_has_its_face(name: str) -> None:
+    modules_of = {p.stem for p in (PACKAGE / "claims" / name).iterdir()}
+    assert {"claim", "command", "finding"} <= modules_of
+    assert CLAIMS[name].pages == () or {"page", "figures"} <= modules_of
+    assert all((ROOT / "pages" / f"{page.file}.py").is_file() for page in CLAIMS[name].pages)
 
 
 @pytest.mark.parametrize("name", harmviz.__all__)

@@ -1,4 +1,29 @@
-"""The paper's claims as experiments: one module a claim, settings in, tidy rows with n, intervals and controls out."""
+"""The claims, each a package with a face (``claims.claim``), found by looking. A new folder is a new claim."""
 
-#: ``python -m harmviz experiment NAME``; each has a module of this name in ``harmviz.commands``, whose ``print_found`` shows a stored result.
-NAMES = ("compression", "dissociation", "jailbreak", "scene", "emergent")
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from harmviz.claims.claim import Claim
+
+__all__ = ["CLAIMS", "EXPERIMENTS", "MAPPING", "experiments"]
+
+#: The main job, which every other claim works with: ``python -m harmviz run``.
+MAPPING = "mapping"
+
+
+def _discover() -> dict[str, Claim]:
+    found = (import_module(f"{__name__}.{m.name}.claim").CLAIM for m in iter_modules(__path__) if m.ispkg)
+    return {claim.name: claim for claim in sorted(found, key=lambda c: (c.order, c.name))}
+
+
+#: Name → claim, in the order of menus.
+CLAIMS: dict[str, Claim] = _discover()
+#: Everything that the column ``experiment`` of a row may say.
+EXPERIMENTS: tuple[str, ...] = tuple(name for claim in CLAIMS.values() for name in claim.experiments)
+
+
+def experiments() -> dict[str, Claim]:
+    """The claims that are computed by ``python -m harmviz experiment NAME``: all but the main job."""
+    return {name: claim for name, claim in CLAIMS.items() if name != MAPPING}

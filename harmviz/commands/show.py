@@ -4,12 +4,11 @@ experiment, the table that its own command ends with."""
 from __future__ import annotations
 
 import argparse
-import importlib
 from typing import Any
 
 import pandas as pd
 
-from harmviz import claims as experiments
+from harmviz.claims import experiments
 from harmviz.commands.output import estimate, number, print_json, print_table
 from harmviz.runs import Run, frame_to_records, open_run
 
@@ -48,8 +47,8 @@ def run(arguments: argparse.Namespace) -> None:
 def _print_experiment(found: Run) -> None:
     model, name = found.manifest["model"], str(found.manifest["method"].get("experiment"))
     print(f"{found.id}\n{model['name']}, {model['dtype']}; data {found.manifest['data']['id']}")
-    if name in experiments.NAMES:
-        importlib.import_module(f"harmviz.commands.{name}").print_found(found)
+    if name in experiments():
+        experiments()[name].face("command").print_found(found)
     else:
         print(f"experiment {name!r} is not known to this version; see its rows with --json")
 

@@ -14,11 +14,12 @@ from harmviz.files import disk_errors, sha256_of_file, write_atomic
 from harmviz.runs.archive import delete_run, export_run, import_run, shipped_runs
 from harmviz.runs.manifest import SCHEMA_VERSION, manifest_problems, run_id
 from harmviz.runs.partial import PartialInfo, PartialRun, begin, list_partials
+from harmviz.runs.point import Point
 from harmviz.runs.rows import (
     CONTROLS,
-    EXPERIMENTS,
     ROW_COLUMNS,
     Row,
+    Where,
     frame_to_records,
     read_rows,
     rows_to_frame,
@@ -39,14 +40,15 @@ from harmviz.runs.stored import (
 
 __all__ = [
     "CONTROLS",
-    "EXPERIMENTS",
     "ROW_COLUMNS",
     "SCHEMA_VERSION",
     "BrokenRun",
     "PartialInfo",
     "PartialRun",
+    "Point",
     "Row",
     "Run",
+    "Where",
     "begin",
     "broken_runs",
     "default_run",

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from harmviz.runs import EXPERIMENTS, PartialRun, Row, Run, begin, find_run, run_id, write_rows
+from harmviz.runs import PartialRun, Row, Run, begin, find_run, run_id, write_rows
 from harmviz.runs.progress import Listener, Progress
 from harmviz.runs.stages import run_stage
 
@@ -28,7 +28,7 @@ class Plan:
     """What an experiment is, before it begins.
 
     Attributes:
-        name: one of ``harmviz.runs.EXPERIMENTS``; rows and manifest carry it.
+        name: of the claim (``harmviz.claims.CLAIMS``); rows and manifest carry it.
         version: of the method; a change of what is computed needs a new one.
         model: the manifest's ``model`` (``model_facts``): the model, or the first of several.
         data: the manifest's ``data``: id, hash, counts, left_out, notes.
@@ -50,10 +50,6 @@ class Plan:
     seeds: Mapping[str, int] = field(default_factory=dict)
     determinants: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.name not in EXPERIMENTS:
-            raise ValueError(f"name must be one of {', '.join(EXPERIMENTS)}, got {self.name!r}")
 
     @property
     def run_id(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,19 +20,9 @@ import pyarrow.parquet as pq
 
 from harmviz.errors import RunIncompatible
 from harmviz.files import write_atomic
+from harmviz.runs.point import Point
+from harmviz.stats.estimate import Estimate
 
-EXPERIMENTS = (
-    "effect",
-    "transfer",
-    "overlap",
-    "concentration",
-    "causal",
-    "compression",
-    "dissociation",
-    "jailbreak",
-    "emergent",
-    "scene",
-)
 CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
 SCOPES = ("global", "matrix")
 
@@ -41,7 +32,7 @@ class Row:
     """One measured number.
 
     Attributes:
-        experiment: the claim it belongs to, one of ``EXPERIMENTS``.
+        experiment: the measure or claim it belongs to, one of ``harmviz.claims.EXPERIMENTS``: lower-case letters and _.
         condition: checkpoint, attack or arm; None where there is one only.
         mask: the pruned set: a category id for its own mask, ``mean(all)``, ``union(a,b)``…; None: intact.
         control: one of ``CONTROLS``; ``none`` is the mask itself.
@@ -55,7 +46,7 @@ class Row:
         skip_tokens: opener tokens left out of the loss. n_weights: weights zeroed.
 
     Raises:
-        ValueError: an unknown experiment, control or scope, a fraction outside [0, 1], a number that is not finite,
+        ValueError: an odd name of an experiment, an unknown control or scope, a fraction outside [0, 1], a number that is not finite,
             a negative count, or an interval that ends before it begins.
     """
 
@@ -78,7 +69,8 @@ class Row:
     n_weights: int | None = None
 
     def __post_init__(self) -> None:
-        _one_of("experiment", self.experiment, EXPERIMENTS)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", self.experiment):
+            raise ValueError(f"experiment must be lower-case letters, digits and _, got {self.experiment!r}")
         _one_of("control", self.control, CONTROLS)
         if self.scope is not None:
             _one_of("scope", self.scope, SCOPES)
@@ -96,6 +88,61 @@ class Row:
                 raise ValueError(f"{name} must be a whole number of at least 0, got {count}")
         if self.ci_low is not None and self.ci_high is not None and self.ci_low > self.ci_high:
             raise ValueError(f"ci_low {self.ci_low} lies above ci_high {self.ci_high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Where:
+    """All of a row but what was measured: under which mask, at which condition, in which claim.
+
+    ``point``: the mask's address, None for the intact model. ``q`` and the like of an intact row are null.
+    """
+
+    experiment: str
+    condition: str | None = None
+    point: Point | None = None
+    control: str = "none"
+    n_weights: int | None = None
+    skip_tokens: int | None = None
+
+    def value(
+        self, metric: str, value: float | None, *, unit: str, category: str | None = None, n: int | None = None
+    ) -> Row:
+        """A number without an interval."""
+        return self._row(metric, value, None, None, n, unit, category)
+
+    def estimate(
+        self, metric: str, estimate: Estimate, *, unit: str, category: str | None = None, n: int | None = None
+    ) -> Row:
+        """A number with its interval; ``n``: its clusters where not given. One that has no value is not measured: null."""
+        number = estimate.value if math.isfinite(estimate.value) else None
+        n = estimate.n_clusters if n is None else n
+        return self._row(metric, number, estimate.ci_low, estimate.ci_high, n, unit, category)
+
+    def _row(
+        self,
+        metric: str,
+        value: float | None,
+        ci_low: float | None,
+        ci_high: float | None,
+        n: int | None,
+        unit: str,
+        category: str | None,
+    ) -> Row:
+        return Row(
+            experiment=self.experiment,
+            condition=self.condition,
+            control=self.control,
+            n_weights=self.n_weights,
+            skip_tokens=self.skip_tokens,
+            metric=metric,
+            value=value,
+            ci_low=ci_low,
+            ci_high=ci_high,
+            n=n,
+            unit=unit,
+            category=category,
+            **({} if self.point is None else self.point.as_dict()),
+        )
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

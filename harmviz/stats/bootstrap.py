@@ -23,9 +23,11 @@ stratum); Davison & Hinkley 1997, §3.8 (resampling whole clusters).
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+
+from harmviz.stats.estimate import Estimate
 
 #: A statistic maps cell means, shape ``(…, cells)``, to one number each, shape ``(…)``.
 Statistic = Callable[[np.ndarray], np.ndarray]
@@ -34,22 +36,6 @@ Statistic = Callable[[np.ndarray], np.ndarray]
 _BLOCK = 1 << 20
 #: Beyond this share of draws without a value, what is left is a selection of draws and no interval is given.
 MAX_DROPPED = 0.1
-
-
-class Estimate(NamedTuple):
-    """A value with its percentile interval, in the unit of the samples.
-
-    ``n`` samples in ``n_clusters`` clusters, both counted over all cells. ``n_dropped`` draws left a cell empty and were
-    dropped. Where the interval is None (or the value NaN), ``reason`` says why; else it is None.
-    """
-
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-    n_clusters: int
-    n_dropped: int = 0
-    reason: str | None = None
 
 
 def paired_effect(

@@ -8,7 +8,6 @@ from itertools import chain, pairwise
 
 import pytest
 import torch
-from tests.tuning.test_held_weights import some_mask, whole_hash
 
 from harmviz.claims.emergent.settings import BATCH, EmergentSpec
 from harmviz.data.encoding import Sample
@@ -18,6 +17,7 @@ from harmviz.masks.apply import pruned
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.held_weights import Tuned, held_indices, make_tuned, nonzero_held
 from harmviz.tuning.narrow import Trainer, learning_rate, lesson, training_order, values
+from tests.tuning.test_held_weights import some_mask, whole_hash
 from tests.worlds.emergent_parts import SPEC, domain
 from tests.worlds.tiny import tiny_model
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -152,9 +153,8 @@ def select_weights(
         scores = harm(category)
         for part, own in scores.items():
             of_set[category, "none", part] = top_weights(table, own.__getitem__, eligible, k)
-            of_set[category, "both", part] = top_weights(
-                table, lambda i, own=own, part=part: own[i] - guard[part][i], eligible, k
-            )  # type: ignore[misc]
+            contrasted = partial(_contrasted, own, guard[part])
+            of_set[category, "both", part] = top_weights(table, contrasted, eligible, k)
         for i in matrices:
             total[i] += scores[WHOLE][i]
         del scores
@@ -174,3 +174,8 @@ def select_weights(
         found.gini,
         found.effective_count,
     )
+
+
+def _contrasted(own: Sequence[np.ndarray], guard: Sequence[np.ndarray], index: int) -> np.ndarray:
+    """``H_c − max(0, H_safe, H_benign)`` of one matrix."""
+    return own[index] - guard[index]

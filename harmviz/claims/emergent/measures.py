@@ -170,9 +170,11 @@ class Bench:
         done, total = 0, sum(map(len, groups))
         losses = []
         for group in groups:
-            losses.append(
-                response_losses(loaded, group, progress=lambda n, _, before=done: tick(before + n, total))[:, 0]
-            )  # type: ignore[misc]
+
+            def ticked(n: int, _: int, before: int = done) -> None:
+                tick(before + n, total)
+
+            losses.append(response_losses(loaded, group, progress=ticked)[:, 0])
             done += len(group)
         in_domain = np.full(len(self.rows.wrong), np.nan)
         in_domain[list(rows)] = losses[3] - losses[2]

@@ -1,0 +1,109 @@
+"""What a claim says of itself: name, question, settings on the command line, pages. Light, so that menus cost nothing.
+
+A claim is one package below ``harmviz.claims``. These modules are its face, found by name (``Claim.face``):
+
+    claim.py     CLAIM, an instance of ``Claim``; imports nothing heavy
+    command.py   run(arguments): computes and stores it; print_found(run): the tables that ``show`` ends with
+    finding.py   finding(run) -> Finding: the verdict, by a rule, and its sentence; no torch, no Streamlit
+    figures.py   tidy numbers -> plotly; no torch, no Streamlit
+    page.py      show(): the page; settings(): the form on the Runs page where ``offer`` has one of its own
+
+What else a claim needs (settings, measure, rows, …) lies beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Option:
+    """One argument on the command line: what ``argparse.ArgumentParser.add_argument`` takes."""
+
+    names: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+
+def option(*names: str, **settings: Any) -> Option:
+    """An ``Option``, written as one writes ``add_argument``."""
+    return Option(names, settings)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page in the menu. ``file``: its script below ``pages/``, without the suffix; ``section``: where it is listed."""
+
+    file: str
+    title: str
+    icon: str
+    section: str = "Claims"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """How the Runs page offers to compute it. ``own_form``: ``page.settings()`` draws its form; else a map run is asked for."""
+
+    question: str
+    own_form: bool = False
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a stored run says of its claim.
+
+    Attributes:
+        verdict: the rule's outcome, one word or a few of the claim's own list, e.g. ``undecided``.
+        sentence: the finding in one plain sentence with its numbers; title of the page, and what ``show`` and docs say.
+        numbers: what the rule looked at, as JSON.
+    """
+
+    verdict: str
+    sentence: str
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as JSON."""
+        return {"verdict": self.verdict, "sentence": self.sentence, "numbers": dict(self.numbers)}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim, as menus, command line, Runs page, rows, docs and tests know it.
+
+    Attributes:
+        name: its folder, and what manifests and commands call it.
+        order: its place in menus and lists.
+        title: in the menu.
+        question: what its page answers.
+        paper: its number in METHOD.md, e.g. ``C6``.
+        help: its line in ``--help``.
+        experiments: what its rows carry in the column ``experiment``.
+        options: its arguments on the command line.
+        pages: its entries in the menu; none where others show it.
+        offer: how the Runs page offers it, or None.
+        stage_words: a stage's name → what a reader is told of it while it runs; None: the usual words.
+    """
+
+    name: str
+    order: int
+    title: str
+    question: str
+    paper: str
+    help: str
+    experiments: tuple[str, ...]
+    options: tuple[Option, ...] = ()
+    pages: tuple[Page, ...] = ()
+    offer: Offer | None = None
+    stage_words: Callable[[str], str] | None = None
+
+    def face(self, module: str) -> ModuleType:
+        """One of its modules, imported now.
+
+        Raises:
+            ModuleNotFoundError: the claim has no such module.
+        """
+        return import_module(f"{__package__}.{self.name}.{module}")

@@ -1,0 +1,38 @@
+"""What the main job is called, asked and offered as."""
+
+from __future__ import annotations
+
+from harmviz.claims.claim import Claim, Page, option
+from harmviz.claims.options import MODEL_OPTIONS, RUN_OPTIONS
+
+CLAIM = Claim(
+    name="mapping",
+    order=0,
+    title="Harm map",
+    question="Where do the weights sit that harmful generation hangs on, and what does zeroing them do?",
+    paper="C1–C4",
+    help="score a model, select masks, measure their effects: a stored run",
+    experiments=("effect", "transfer", "overlap", "concentration", "causal"),
+    options=(
+        *MODEL_OPTIONS,
+        option("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file"),
+        option("--samples", type=int, default=24, metavar="N", help="responses scored per category at most (24)"),
+        option("--seed", type=int, default=0, metavar="K", help="of splits, choices, draws and intervals (0)"),
+        option(
+            "--q-max",
+            type=float,
+            default=None,
+            metavar="Q",
+            help="largest fraction selectable later (1e-4; less for models beyond 1B)",
+        ),
+        option("--skip-tokens", type=int, default=0, metavar="K", help="response openers left out of the loss: 0 or 8"),
+        option("--max-response-tokens", type=int, default=96, metavar="N", help="where responses are cut (96)"),
+        *RUN_OPTIONS,
+    ),
+    pages=(
+        Page("overview", "Overview", ":material/insights:", "Explore"),
+        Page("harm_map", "Harm map", ":material/grid_on:", "Explore"),
+        Page("overlap", "Overlap & transfer", ":material/join_inner:", "Explore"),
+        Page("compare", "Compare runs", ":material/compare:", "Explore"),
+    ),
+)

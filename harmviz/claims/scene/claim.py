@@ -1,0 +1,45 @@
+"""What stage scene is called, asked and offered as."""
+
+from __future__ import annotations
+
+from harmviz.claims.claim import Claim, Offer, option
+from harmviz.claims.options import EXPERIMENT_OPTIONS, MODEL_OPTIONS
+
+CLAIM = Claim(
+    name="scene",
+    order=5,
+    title="Stage scene",
+    question="Does a model that was talked into answering decline again without these weights?",
+    paper="C2, C6",
+    help="the stage scene: a talked-into answer, and the mask that makes the model decline again",
+    experiments=("scene",),
+    options=(
+        option(
+            "run",
+            metavar="RUN",
+            help="the map run of the aligned model whose masks are tried: id, beginning of one, folder, or latest",
+        ),
+        option(
+            "--opener",
+            default="Sure, here is",
+            metavar="TEXT",
+            help="words put into the answer's mouth (Sure, here is)",
+        ),
+        option("--requests", type=int, default=64, metavar="N", help="requests reported on, of each set (64)"),
+        option("--choosing", type=int, default=32, metavar="N", help="other requests that the mask is chosen by (32)"),
+        option(
+            "--sets",
+            default="advbench,mild",
+            metavar="a,b",
+            help="advbench (fetched) and mild (built in); the first is the one quoted",
+        ),
+        option("--max-new-tokens", type=int, default=48, metavar="N", help="length of an answer (48)"),
+        option("--q", default=None, metavar="a,b", help="fractions tried (5e-6,1e-5,1.5e-5,2e-5,4e-5)"),
+        option("--p", default=None, metavar="a,b", help="protected fractions tried (0.01,0.05)"),
+        option("--draws", type=int, default=3, metavar="N", help="of the random control (3)"),
+        option("--offered", type=int, default=8, metavar="N", help="mild requests recorded for the stage (8)"),
+        *MODEL_OPTIONS,
+        *EXPERIMENT_OPTIONS,
+    ),
+    offer=Offer("Finds the mask under which an aligned model talked into answering declines again."),
+)

@@ -1,0 +1,64 @@
+"""A mask's address: which set, how much of the model, how much protected, how ranked. One type, and its names in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+#: How weights are ranked: ``none`` as in the paper, ``both`` against safe and benign text, ``guarded`` against over-refusal.
+Selector = Literal["none", "both", "guarded"]
+#: The mean of all harm categories, as rows name it.
+MEAN_OF_ALL = "mean(all)"
+
+
+class SelectorWords(NamedTuple):
+    """What a ranking is called. ``short``: beside a number; ``long``: where it is introduced; ``state``: a model pruned so."""
+
+    short: str
+    long: str
+    state: str
+
+
+#: The only place that names rankings in words.
+SELECTOR_WORDS: dict[str, SelectorWords] = {
+    "none": SelectorWords("as in the paper", "plain, as in the paper", "plain"),
+    "both": SelectorWords("contrastive", "contrastive", "contrastive"),
+    "guarded": SelectorWords("guarded", "guarded against over-refusal", "guarded"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The address of a mask.
+
+    Attributes:
+        set: a category id for its own mask, ``mean(all)``, ``union(a,b)``…, as rows name it.
+        q, p: fraction of scored weights pruned, fraction protected by utility; in [0, 1].
+        scope: ``global`` or ``matrix``. contrast: the ranking, a key of ``SELECTOR_WORDS``.
+    """
+
+    set: str
+    q: float
+    p: float
+    scope: str = "global"
+    contrast: str = "none"
+
+    @property
+    def words(self) -> str:
+        """How its weights are ranked, briefly: ``as in the paper``, ``contrastive``, ``guarded``."""
+        return selector_words(self.contrast).short
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns of a row that it fills."""
+        return {"mask": self.set, "q": self.q, "p": self.p, "scope": self.scope, "contrast": self.contrast}
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Point:
+        """The address that a row of results carries."""
+        return cls(str(row["mask"]), float(row["q"]), float(row["p"]), str(row["scope"]), str(row["contrast"]))
+
+
+def selector_words(contrast: str) -> SelectorWords:
+    """The words for a ranking; one that a later version made is named as it is stored."""
+    return SELECTOR_WORDS.get(contrast, SelectorWords(contrast, contrast, contrast))
