@@ -10,13 +10,14 @@ import streamlit as st
 from harmviz import runs as store
 from harmviz.claims.mapping.figures.compare import chosen_dots, run_curves
 from harmviz.claims.mapping.figures.harm_map import layer_maps
+from harmviz.claims.mapping.headline import TARGET_Q, chosen_point
 from harmviz.claims.mapping.views import compare, compare_words
+from harmviz.display import text
+from harmviz.display.labels import headings
 from harmviz.errors import HarmvizError
 from harmviz.masks.selection import select
-from harmviz.ui import chart, frame, picker, stored, text, theme
+from harmviz.ui import chart, frame, picker, stored, theme
 from harmviz.ui import selection as mask_controls
-from harmviz.ui.headline import TARGET_Q, chosen_point
-from harmviz.ui.labels import headings
 
 RUNS, SELECTION, LEVEL, KIND, Q = (f"compare_{name}" for name in ("runs", "selection", "p", "type", "q"))
 

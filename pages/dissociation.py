@@ -7,10 +7,10 @@ import streamlit as st
 from harmviz.claims.dissociation import details as dissociation_details
 from harmviz.claims.dissociation import figures
 from harmviz.claims.dissociation import finding as dissociation
+from harmviz.display.effects import effect_dots
+from harmviz.display.words import Words
 from harmviz.runs import Run
 from harmviz.ui import chart, experiments, frame, selection, stored, theme
-from harmviz.ui.effects import effect_dots
-from harmviz.ui.words import Words
 
 VIEW, VIEWS = "dissociation_view", ("Recognition", "Loss shifts", "Refusal")
 

@@ -12,13 +12,13 @@ import streamlit as st
 from harmviz import runs as store
 from harmviz.claims.mapping.figures.harm_map import Panel, layer_maps
 from harmviz.claims.mapping.figures.matrix import matrix_map
+from harmviz.claims.mapping.headline import TARGET_P, TARGET_Q, chosen_point
 from harmviz.claims.mapping.views import harm_map
 from harmviz.claims.mapping.views import matrix as matrix_view
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, select
 from harmviz.ui import chart, frame, picker, stored, theme
 from harmviz.ui import selection as mask_controls
-from harmviz.ui.headline import TARGET_P, TARGET_Q, chosen_point
 
 VIEWS = {"mask": "this mask", "types": "every type on one scale", "pair": "two compared"}
 POOLINGS: dict[matrix_view.Pooling, str] = {"peak": "largest", "mean": "mean"}

@@ -10,15 +10,16 @@ from streamlit.delta_generator import DeltaGenerator
 
 from harmviz import runs as store
 from harmviz.claims.mapping.figures.overlap import like_with_like
+from harmviz.claims.mapping.reported import Reported
 from harmviz.claims.mapping.views import compare
+from harmviz.display import glossary
+from harmviz.display.effects import effect_dots
 from harmviz.errors import RunIncompatible
 from harmviz.learn import lessons
 from harmviz.learn.figures import control_dots, protection_scatter, pruning_curve, score_histogram
 from harmviz.learn.lessons import Lesson
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, glossary, picker, selection, stored, theme
-from harmviz.ui.effects import effect_dots
-from harmviz.ui.reported import Reported
+from harmviz.ui import chart, frame, picker, selection, stored, theme
 
 Picture = Callable[[Lesson], go.Figure]
 

@@ -8,10 +8,11 @@ from harmviz.claims.mapping.figures import intersections as intersection_figures
 from harmviz.claims.mapping.figures import overlap as overlap_figures
 from harmviz.claims.mapping.figures import transfer as transfer_figures
 from harmviz.claims.mapping.views import intersections, overlap, overview, transfer
+from harmviz.display import text
+from harmviz.display.effects import effect_dots
+from harmviz.display.style import BENIGN, category_colour
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, picker, selection, stored, text, theme
-from harmviz.ui.effects import effect_dots
-from harmviz.ui.style import BENIGN, category_colour
+from harmviz.ui import chart, frame, picker, selection, stored, theme
 
 VIEW, VIEWS = "overlap_view", ("Shared weights", "Who shares what", "Transfer", "Concentration")
 FIXED_P = 0.01  # the protection of the UpSet where the run stored no overlap

@@ -4,8 +4,8 @@ import streamlit as st
 
 from harmviz.claims.mapping.views import overview
 from harmviz.claims.scene import page as scene
+from harmviz.display.effects import effect_dots
 from harmviz.ui import chart, frame, picker, stored, theme
-from harmviz.ui.effects import effect_dots
 
 run = picker.current_or_stop()
 frame.title(

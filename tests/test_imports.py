@@ -24,7 +24,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "files"),
     ("stats", "models"),
     ("runs", "data"),
-    ("scoring", "masks"),
+    ("scoring", "masks", "display"),
     ("generation", "judges"),
     ("tuning", "worker"),
     ("claims",),
@@ -38,7 +38,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 #: May load torch when they are imported; everybody else inside functions, or not at all.
 TORCH = ("models.load", "scoring", "masks.apply", "generation")
 #: Never load torch, not even inside functions: pages over stored runs stand on them.
-NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "ui", "learn", "app", "pages")
+NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "ui", "learn", "app", "pages")
 NO_TORCH_FACES = ("claim", "finding", "figures")
 STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
 

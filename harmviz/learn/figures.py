@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.claims.mapping.figures.compare import q_ticks
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: How a weight of the protection picture is drawn, by what the rule does with it: (label, colour, opacity).
 FATES = {"not taken": CONTROL, "protected": BENIGN, "taken": HARM}

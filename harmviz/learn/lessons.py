@@ -14,16 +14,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from harmviz.claims.mapping.headline import TARGET_Q, chosen_point
+from harmviz.claims.mapping.reported import Reported, first_contrast, reads, value
 from harmviz.claims.mapping.views import compare, compare_words, overlap
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN, ListKey
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.headline import TARGET_Q, chosen_point
-from harmviz.ui.reported import Reported, first_contrast, reads, value
-from harmviz.ui.words import Words
 
 #: ``maps`` count positive scores in half-decade bins from 1e-12 to 1e0; the first and last hold what lies beyond.
 _LOWEST, _STEP = -12.0, 0.5

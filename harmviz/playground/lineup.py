@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from harmviz.display import text
 from harmviz.errors import MaskInvalid
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.controls import random_control
@@ -16,7 +17,6 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.playground.panes import PaneLabel
 from harmviz.runs import Run
-from harmviz.ui import text
 from harmviz.ui.selection import CONTRASTS, settled
 from harmviz.worker import Pane
 

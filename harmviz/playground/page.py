@@ -9,8 +9,10 @@ from html import escape
 
 import streamlit as st
 
+from harmviz.claims.mapping.headline import chosen_point
 from harmviz.claims.scene import page as scene
 from harmviz.claims.scene.page import Scene
+from harmviz.display import text
 from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
@@ -18,8 +20,7 @@ from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_n
 from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
-from harmviz.ui import frame, selection, stored, text
-from harmviz.ui.headline import chosen_point
+from harmviz.ui import frame, selection, stored
 from harmviz.worker import ModelState
 
 OWN = "own"

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
+from harmviz.display import text
+from harmviz.display.glossary import term
 from harmviz.generation.repetition import is_collapsed
-from harmviz.ui import text
-from harmviz.ui.glossary import term
 from harmviz.worker import PaneView, Snapshot
 
 #: One text alone repeats itself by chance more than the mean of many does, which the limit on the rise was made for: a

@@ -11,10 +11,11 @@ import streamlit as st
 from harmviz import jobs, preflight
 from harmviz.claims.compression.presets import PRESETS
 from harmviz.claims.emergent.data import DOMAINS
+from harmviz.display import text
 from harmviz.models.assets import EMBEDDED
 from harmviz.models.names import ladders
 from harmviz.runs import Run
-from harmviz.ui import frame, jobs_panel, stored, text
+from harmviz.ui import frame, jobs_panel, stored
 from harmviz.ui.model_bar import name_of_run, shown_name
 
 Arguments = tuple[str, ...]

@@ -6,8 +6,9 @@ from html import escape
 
 import streamlit as st
 
+from harmviz.display import text
 from harmviz.runs import Run
-from harmviz.ui import frame, picker, stored, text
+from harmviz.ui import frame, picker, stored
 
 
 def found(name: str) -> list[Run]:

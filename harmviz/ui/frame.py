@@ -12,9 +12,10 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from harmviz.display import glossary
 from harmviz.errors import HarmvizError
 from harmviz.paths import PACKAGE
-from harmviz.ui import glossary, theme
+from harmviz.ui import theme
 
 #: The menu's text. Without one the menu, and with it the switch between light and dark, would be hidden.
 ABOUT = (

@@ -8,8 +8,9 @@ import streamlit as st
 
 from harmviz import jobs
 from harmviz.claims.emergent import training_curve as training
+from harmviz.display import text
 from harmviz.jobs import Job
-from harmviz.ui import frame, text
+from harmviz.ui import frame
 from harmviz.ui.stages import PHASES, phase_of, stage_words
 
 _EVERY = 1.0

@@ -6,7 +6,8 @@ from html import escape
 
 import streamlit as st
 
-from harmviz.ui import frame, text
+from harmviz.display import text
+from harmviz.ui import frame
 from harmviz.worker import ModelState, Worker
 
 _BUSY_EVERY = 1.0

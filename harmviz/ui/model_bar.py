@@ -13,12 +13,13 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import preflight
+from harmviz.display import text
 from harmviz.errors import HarmvizError, ModelUnavailable
 from harmviz.models.assets import ALIGNED, EMBEDDED
 from harmviz.paths import model_roots
 from harmviz.preflight import ModelEstimate, Need, machine
 from harmviz.runs import Run
-from harmviz.ui import frame, live, text
+from harmviz.ui import frame, live
 from harmviz.worker import ModelKey, ModelState
 
 #: The model of the run in the sidebar: whose masks these are.

@@ -7,9 +7,10 @@ from html import escape
 import streamlit as st
 
 from harmviz import runs as store
+from harmviz.display import text
 from harmviz.paths import runs_root
 from harmviz.runs import Run
-from harmviz.ui import frame, stored, text
+from harmviz.ui import frame, stored
 from harmviz.ui.run_card import empty_state
 
 PARAMETER = "run"

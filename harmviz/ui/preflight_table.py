@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
+from harmviz.display import text
 from harmviz.preflight import DataPlan, ModelEstimate, RunEstimate
-from harmviz.ui import text
 
 _MARK = {"fits": "✓ fits", "tight": "! tight", "too much": "✕ too much", "unknown": "? not known"}
 

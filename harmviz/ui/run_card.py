@@ -10,9 +10,9 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.mapping.headline import Headline, chosen_headline, headline
+from harmviz.display import text
 from harmviz.runs import PartialInfo, Run
-from harmviz.ui import text
-from harmviz.ui.headline import Headline, chosen_headline, headline
 
 _KIND = {"map": "harm map", "experiment": "experiment"}
 

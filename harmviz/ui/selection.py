@@ -15,11 +15,12 @@ from typing import get_args
 
 import streamlit as st
 
+from harmviz.display import text
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN, Contrast, ListKey, Scope
 from harmviz.masks.selection import Combine, Selection, largest_exact_q
-from harmviz.ui import frame, text
+from harmviz.ui import frame
 
 _STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 CONTRASTS: dict[Contrast, str] = {"both": "contrastive", "none": "as in the paper"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harmviz.ui import text
+from harmviz.display import text
 
 #: The four parts of a run, and the stages (up to the first dot) that belong to each.
 PHASES = {

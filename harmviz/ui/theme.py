@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from harmviz.ui.style import Theme
+from harmviz.display.style import Theme
 
 PRESENTER_KEY = "presenter"
 PRESENTER_SCALE = 1.3

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from harmviz.display.style import BENIGN, HARM, Theme
 from harmviz.learn.figures import control_dots, protection_scatter, pruning_curve, score_histogram
-from harmviz.ui.style import BENIGN, HARM, Theme
 
 
 def test_histogram_counts_with_the_strongest_in_vermilion() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harmviz.display.glossary import TERMS
 from harmviz.runs import read_run
-from harmviz.ui.glossary import TERMS
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.fabricated import make_run
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from harmviz.claims.mapping.reported import Reported, first_contrast, reads, value
 from harmviz.learn import lessons
 from harmviz.masks.candidates import Candidates
 from harmviz.runs import Row, read_run
-from harmviz.ui.reported import Reported, first_contrast, reads, value
 from tests.worlds.fabricated import make_run
 
 REFERENCE = Path(__file__).resolve().parents[2] / "cache" / "runs" / "smollm2-135m-instruct-pyrit-45d1fb9113"

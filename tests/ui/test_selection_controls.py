@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from harmviz.display import text
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN
 from harmviz.masks.selection import Selection, largest_exact_q, select
 from harmviz.ui import selection as controls
-from harmviz.ui import text
 from tests.worlds.masks import CATEGORIES, World, table_of
 
 

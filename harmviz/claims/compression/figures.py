@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 
 #: How an arm is drawn: (symbol, dash). The aligned arm is vermilion, control tunings grey, the start and the rest ink.
 ROLES = ("start", "aligned", "control", "other")

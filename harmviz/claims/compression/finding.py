@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.words import Words
 
 ALPHA = 0.05
 #: Of nats: with two, an interval that just includes 0 would not show it.

@@ -9,8 +9,8 @@ from html import escape
 import pandas as pd
 
 from harmviz.claims.compression.finding import Compression, number, p_value
-from harmviz.ui import text
-from harmviz.ui.tables import rows_table
+from harmviz.display import text
+from harmviz.display.tables import rows_table
 
 #: Behaviour columns: metric → heading.
 BEHAVIOUR = {

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import pandas as pd
 
 from harmviz.claims.dissociation.finding import HARM, MARKS, REFUSAL, Found, numbers_of
+from harmviz.claims.mapping.reported import reads
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.reported import reads
-from harmviz.ui.words import Words
 
 
 def level_points(found: Found, contrast: str, mask: str, rows: Mapping[str, tuple[str, str, str]]) -> pd.DataFrame:

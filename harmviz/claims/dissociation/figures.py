@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: What a mark stands for. The refusal mask has a colour of its own: it is neither harm, benign, control nor intact.
 REFUSAL = "#009E73"

@@ -14,10 +14,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.mapping.reported import reads
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.reported import reads
-from harmviz.ui.words import Words
 
 HARM, MATCHED, REFUSAL = "mean(all)", "matched(mean(all))", "refusal"
 #: What a reader may choose: which harm mask, and at which strength.

@@ -11,8 +11,8 @@ from html import escape
 from typing import Any
 
 from harmviz.claims.emergent.finding import BASE, arm_name, role
+from harmviz.display.answer_lines import answer_lines
 from harmviz.runs import Run
-from harmviz.ui.answer_lines import answer_lines
 
 _LOOKS = {"base": "intact", "bad": "harm", "pruned": "harm", "good": "benign", "control": "control"}
 

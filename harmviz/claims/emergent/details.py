@@ -23,11 +23,11 @@ from harmviz.claims.emergent.finding import (
     share,
 )
 from harmviz.claims.jailbreak.facts import quality_words
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.tables import rows_table
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.tables import rows_table
-from harmviz.ui.words import Words
 
 #: Measure of the change of weights → how it reads. Both are shown in multiples of chance.
 CHANGES = {

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: What an arm learned and what was pruned before: bad answers, good ones, bad ones after pruning harm weights, bad ones after pruning others.
 ROLES = ("bad", "good", "pruned", "control")

@@ -15,10 +15,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.words import Words
 
 BASE, BAD, GOOD, PRUNED, REGROW = "base", "narrow-bad", "narrow-good", "pruned-held", "pruned-regrow"
 #: Arm → (what it reads as, how it is drawn). Doses of ``PRUNED`` are ``pruned-held@<q>``.

@@ -14,9 +14,9 @@ import pandas as pd
 
 from harmviz.claims.emergent.curve import KEPT, LIVE, read_curve
 from harmviz.claims.emergent.finding import ARMS, BAD, GOOD, PRUNED, arm_name, role
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.runs import PartialInfo, Run, list_partials
-from harmviz.ui import text
-from harmviz.ui.words import Words
 
 #: The id of an emergent experiment, whatever the model.
 _ID = re.compile(r".*-emergent-[0-9a-f]{10}")

@@ -12,8 +12,8 @@ from typing import Any
 
 from harmviz.claims.jailbreak.attacks import Attack
 from harmviz.claims.jailbreak.facts import CONTROLS, GROUPS, told
+from harmviz.display.answer_lines import answer_lines
 from harmviz.runs import Run
-from harmviz.ui.answer_lines import answer_lines
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from harmviz.display.glossary import explained
 from harmviz.runs import Run
-from harmviz.ui.glossary import explained
 
 #: The states of the model, as columns: how each reads.
 GROUPS = {

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: How a panel is coloured: what gets through (vermilion), refusals (ink: neither harm nor benign), refusals of benign requests (blue),
 #: differences where more is harm (signed) or less is (reversed: blue for more).

@@ -13,10 +13,10 @@ import pandas as pd
 
 from harmviz.claims.jailbreak.facts import CONTROLS, GROUPS, PRUNED, plain_attack
 from harmviz.claims.jailbreak.rows import group_of
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.words import Words
 
 #: What the grid shows: the rates themselves, or differences to the intact model, or to the random masks.
 VIEWS = {"rates": "rates", "delta": "difference to intact", "excess": "difference to random"}

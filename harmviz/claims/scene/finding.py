@@ -13,9 +13,9 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.scene.settings import SELECTIONS
+from harmviz.display import text
+from harmviz.display.glossary import explained
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
 
 _SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests"}
 _BARS = {"intact": "currentColor", "mask": "var(--hv-harm)", "random": "var(--hv-control)"}

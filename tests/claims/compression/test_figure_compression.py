@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.compression.figures import arm_styles, ladder_chart, overlap_ladder, shift_curves
-from harmviz.ui.style import CONTROL, HARM, Theme
+from harmviz.display.style import CONTROL, HARM, Theme
 
 EVIL = "<b>x</b>"
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.dissociation.figures import COLOURS, double_dissociation, levels
-from harmviz.ui.style import CONTROL, HARM, Theme
+from harmviz.display.style import CONTROL, HARM, Theme
 
 PANELS = {"harm": "Without harm weights\n0.001 %", "refusal": "Without <b>refusal</b>"}
 

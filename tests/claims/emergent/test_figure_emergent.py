@@ -17,7 +17,7 @@ from harmviz.claims.emergent.figures import (
     kinds_grid,
     training_curves,
 )
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme
 
 LIGHT, DARK, WORDS = Theme(), Theme(dark=True, scale=1.3), {"title": "T", "subtitle": "S"}
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.jailbreak.figures import attack_grid, pooled_rates
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme
 
 LIGHT, DARK, WORDS = Theme(), Theme(dark=True, scale=1.3), {"title": "T", "subtitle": "S"}
 PANELS = {"harm": "Harmful <b>", "benign": "Benign"}

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.mapping.figures.compare import RUN_MARKS, chosen_dots, q_ticks, run_curves
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme
 
 
 def curves() -> pd.DataFrame:

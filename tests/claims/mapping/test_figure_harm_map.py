@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.mapping.figures.harm_map import Panel, layer_maps
-from harmviz.ui.style import Theme
+from harmviz.display.style import Theme
 
 LIGHT = Theme()
 CELLS = pd.DataFrame(

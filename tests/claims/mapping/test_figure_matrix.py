@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import pytest
 
 from harmviz.claims.mapping.figures.matrix import VECTOR_POINTS, matrix_map
-from harmviz.ui.style import Theme
+from harmviz.display.style import Theme
 
 POINTS = pd.DataFrame({"output": [0, 3], "input": [5, 1], "utility_top": [0.25, 0.5], "hate": [1.5, -2.0]})
 

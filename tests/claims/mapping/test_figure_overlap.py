@@ -10,8 +10,8 @@ import pandas as pd
 
 from harmviz.claims.mapping.figures.intersections import core_curve, upset_plot
 from harmviz.claims.mapping.figures.overlap import jaccard_grid, like_with_like
-from harmviz.ui.labels import broken
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, rgba
+from harmviz.display.labels import broken
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, rgba
 
 LIGHT, WORDS = Theme(), {"title": "T", "subtitle": "S"}
 

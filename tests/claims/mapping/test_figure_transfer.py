@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.figures.transfer import lorenz_curves, transfer_grid
-from harmviz.ui.style import BENIGN, Theme
+from harmviz.display.style import BENIGN, Theme
 
 LIGHT, WORDS = Theme(), {"title": "T", "subtitle": "S"}
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harmviz.claims.mapping.headline import at, chosen_headline, headline, report_rows, set_order
 from harmviz.claims.mapping.views.overview import effect_tables, limits, shared_range, tiles
 from harmviz.runs import rows_to_frame
-from harmviz.ui.headline import at, chosen_headline, headline, report_rows, set_order
 from tests.worlds.fabricated import effect_rows, make_run
 
 CHOSEN = {"score": "signed", "headline": {"both": {"q": 5e-5, "p": 0.01, "n_weights": 5308}}}

@@ -13,7 +13,7 @@ from itertools import product
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: (symbol, dash) of the first, second… run.
 RUN_MARKS = (

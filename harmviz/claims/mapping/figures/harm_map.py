@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.style import Theme, framed
+from harmviz.display.style import Theme, framed
 
 _HOVER = (
     "<b>layer %{customdata[0]}, %{customdata[1]}</b><br>%{customdata[2]:d} weights<br>%{customdata[3]:.1f} per million"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 
 
 def upset_plot(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.style import CONTROL, HARM, Theme, framed
+from harmviz.display.style import CONTROL, HARM, Theme, framed
 
 #: Up to here points are drawn as vectors: they need no WebGL and stay sharp in a saved SVG.
 VECTOR_POINTS = 1000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 #: What a group of the comparison is, and how it is drawn. A ceiling is ink: the set with itself.
 KINDS = ("harm", "text", "ceiling", "chance")

@@ -8,8 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.claims.mapping.figures.overlap import column_label_px, grid_axes, outline
-from harmviz.ui.labels import broken, headings
-from harmviz.ui.style import Theme, framed
+from harmviz.display.labels import broken, headings
+from harmviz.display.style import Theme, framed
 
 
 def transfer_grid(

@@ -15,7 +15,9 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.figures.harm_map import Panel
+from harmviz.claims.mapping.headline import MASK, at, chosen_point, report_rows
 from harmviz.claims.mapping.views import harm_map
+from harmviz.display import text
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN, Contrast, ListKey
@@ -24,8 +26,6 @@ from harmviz.models.weights import WeightTable
 from harmviz.runs import Run
 from harmviz.stats.chance import counts_by_matrix
 from harmviz.stats.overlap import intersection_size, jaccard_of_counts
-from harmviz.ui import text
-from harmviz.ui.headline import MASK, at, chosen_point, report_rows
 
 #: So many lines, symbols and maps can still be told apart.
 MAX_RUNS = 6

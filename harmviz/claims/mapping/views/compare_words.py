@@ -17,11 +17,11 @@ from harmviz.claims.mapping.figures.harm_map import Panel
 from harmviz.claims.mapping.views import harm_map
 from harmviz.claims.mapping.views.compare import ALL_TYPES, Shared, chosen_points, labels
 from harmviz.claims.mapping.views.overview import SELECTION
+from harmviz.display import text
+from harmviz.display.glossary import explained, term
+from harmviz.display.words import Words
 from harmviz.masks.selection import Selection
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained, term
-from harmviz.ui.words import Words
 
 
 def shared_markup(pairs: Sequence[Shared]) -> str:

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, select
 from harmviz.models.weights import WeightTable
-from harmviz.ui import text
-from harmviz.ui.words import Words
 
 DRAWS = 200
 #: How a selection's ranking reads; the same words as in the controls.

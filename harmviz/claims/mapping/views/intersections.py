@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.views.overlap import Overlap
+from harmviz.display import text
+from harmviz.display.words import Words
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Selection, select
 from harmviz.stats.overlap import MAX_UPSET_SETS, intersection_size, upset
-from harmviz.ui import text
-from harmviz.ui.words import Words
 
 #: Bars that can still be told apart on a page's width.
 MAX_BARS = 25

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.views.harm_map import RANKED, lines, mask_label, scoring_prompts, set_label, where
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.words import Words
 from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
 from harmviz.models.weights import WeightMatrix
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.words import Words
 
 Pooling = Literal["peak", "mean"]
 #: As many points as a browser draws and answers for without delay; counts, sides and tables hold all.

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.text import is_harm
+from harmviz.display.words import Words
 from harmviz.masks.lists import BASELINES
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.text import is_harm
-from harmviz.ui.words import Words
 
 #: Ratios nearer to 1 than this are called "about as much": no interval says that they differ.
 _ALIKE = 1.25

@@ -6,11 +6,11 @@ from html import escape
 
 import pandas as pd
 
+from harmviz.claims.mapping.headline import at, chosen_headline, chosen_point, headline, report_rows
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.headline import at, chosen_headline, chosen_point, headline, report_rows
-from harmviz.ui.words import Words
 
 SELECTION = {"none": "As in the paper", "both": "Contrastive"}
 

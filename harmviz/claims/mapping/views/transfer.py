@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.views.overlap import between, short_name
-from harmviz.ui import text
-from harmviz.ui.glossary import explained
-from harmviz.ui.text import is_harm
-from harmviz.ui.words import Words
+from harmviz.display import text
+from harmviz.display.glossary import explained
+from harmviz.display.text import is_harm
+from harmviz.display.words import Words
 
 HARMLESS = ("safe", "benign", "benign_own")
 

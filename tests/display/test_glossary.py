@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from harmviz.ui import glossary
+from harmviz.display import glossary
 
 
 def explained_words(html: str) -> list[str]:

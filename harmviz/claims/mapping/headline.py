@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.display.text import is_harm
 from harmviz.runs import Run
-from harmviz.ui.text import is_harm
 
 TARGET_Q, TARGET_P, MASK = 1e-5, 0.01, "mean(all)"
 _KEYS = ["mask", "q", "p", "scope", "contrast", "skip_tokens", "condition"]

@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from harmviz.claims.mapping.headline import headline
 from harmviz.runs import Row, rows_to_frame
-from harmviz.ui.headline import headline
 
 
 def row(category: str, value: float | None = 0.1, **changes: Any) -> Row:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from harmviz.ui.glossary import explained
+from harmviz.display.glossary import explained
 
 _BREAK = ' class="break"'
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from html import escape
 
-from harmviz.ui.style import Theme
+from harmviz.display.style import Theme
 
 #: Characters of a title and of a subtitle that fit the page's width at scale 1.
 TITLE_WIDTH, SUBTITLE_WIDTH = 82, 112

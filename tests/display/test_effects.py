@@ -7,8 +7,8 @@ import math
 import pandas as pd
 import pytest
 
-from harmviz.ui.effects import effect_dots
-from harmviz.ui.style import BENIGN, HARM, Theme
+from harmviz.display.effects import effect_dots
+from harmviz.display.style import BENIGN, HARM, Theme
 
 ROWS = pd.DataFrame(
     {

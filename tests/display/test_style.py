@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.ui.style import BENIGN, CATEGORY_COLOURS, HARM, Theme, category_colour, framed, rgba
+from harmviz.display.style import BENIGN, CATEGORY_COLOURS, HARM, Theme, category_colour, framed, rgba
 
 
 def luminance(colour: str) -> float:

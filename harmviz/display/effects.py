@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
-from harmviz.ui.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
 
 def effect_dots(

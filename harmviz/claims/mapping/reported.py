@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harmviz.claims.mapping.headline import at, chosen_point
+from harmviz.display import text
 from harmviz.runs import Run
-from harmviz.ui import text
-from harmviz.ui.headline import at, chosen_point
 
 #: A space at which no line breaks.
 _TOGETHER = "\N{NO-BREAK SPACE}"

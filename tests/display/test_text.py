@@ -2,7 +2,7 @@
 
 import pytest
 
-from harmviz.ui import text
+from harmviz.display import text
 
 
 @pytest.mark.parametrize(
