@@ -151,6 +151,10 @@ def parser() -> argparse.ArgumentParser:
     t.add_argument("--limit", type=int, default=None, metavar="N", help="the first N labelled answers only")
     _json_option(t)
 
+    p = commands.add_parser("docs", help="README and docs, as the committed runs say")
+    p.add_argument("--check", action="store_true", help="only say whether they differ")
+    _json_option(p)
+
     p = commands.add_parser("bench", help="timings on this machine")
     p.add_argument("what", nargs="?", choices=BENCHES, default=None)
     _json_option(p)

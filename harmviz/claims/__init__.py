@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import TYPE_CHECKING
 
 from harmviz.claims.claim import Claim
 
-__all__ = ["CLAIMS", "EXPERIMENTS", "MAPPING", "experiments"]
+if TYPE_CHECKING:
+    from harmviz.runs import Run
+
+__all__ = ["CLAIMS", "EXPERIMENTS", "MAPPING", "claim_of", "experiments"]
 
 #: The main job, which every other claim works with: ``python -m harmviz run``.
 MAPPING = "mapping"
@@ -27,3 +31,8 @@ EXPERIMENTS: tuple[str, ...] = tuple(name for claim in CLAIMS.values() for name 
 def experiments() -> dict[str, Claim]:
     """The claims that are computed by ``python -m harmviz experiment NAME``: all but the main job."""
     return {name: claim for name, claim in CLAIMS.items() if name != MAPPING}
+
+
+def claim_of(run: Run) -> Claim | None:
+    """The claim that a stored run is about; None where it is of no claim here (a ladder, or of a later version)."""
+    return CLAIMS.get(MAPPING if run.kind == "map" else str(run.manifest["method"].get("experiment")))

@@ -5,24 +5,26 @@
     <!-- end -->
 
 ``RUN``: the id of a committed run, or an unambiguous beginning of it. ``PART``: ``finding`` (the verdict's sentence), ``provenance``
-(what the run is and how long it took), or a part of the run's claim (``PARTS`` in its ``document.py``). Everything outside the marks
-is written by hand and holds no measured number. No torch, no Streamlit.
+(what the run is and how long it took), or a part of the run's claim (``PARTS`` in its ``document.py``). In place of a run stand
+``runs`` (all committed ones), ``ladders`` and ``judges``. No torch, no Streamlit.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from harmviz.claims import CLAIMS, MAPPING
+from harmviz.claims import claim_of
 from harmviz.claims.markdown import provenance
+from harmviz.claims.summaries import findings, judge_quality, ladder_refusals
 from harmviz.errors import DataInvalid
 from harmviz.files import write_atomic
 from harmviz.paths import PACKAGE, shipped_runs_root
 from harmviz.runs import Run, list_runs
 
-Part = Callable[[Run], str]
+Part = Callable[[], str]
 _BLOCK = re.compile(r"<!-- harmviz: (?P<run>\S+) (?P<part>\S+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
 
 
@@ -41,25 +43,31 @@ def rewritten(document: str, run_named: Callable[[str], Run], where: str) -> str
     """
 
     def part(match: re.Match[str]) -> str:
-        run = run_named(match["run"])
-        parts = parts_of(run)
-        if match["part"] not in parts:
-            raise DataInvalid(f"{where}: {run.id} has no part {match['part']!r}; it has {', '.join(parts)}")
-        return f"<!-- harmviz: {match['run']} {match['part']} -->\n{parts[match['part']](run).strip()}\n<!-- end -->"
+        source, name = match["run"], match["part"]
+        parts = COMMON[source] if source in COMMON else parts_of(run_named(source))
+        if name not in parts:
+            raise DataInvalid(f"{where}: {source} has no part {name!r}; it has {', '.join(parts)}")
+        return f"<!-- harmviz: {source} {name} -->\n{parts[name]().strip()}\n<!-- end -->"
 
     return _BLOCK.sub(part, document)
 
 
-def parts_of(run: Run) -> Mapping[str, Part]:
+def parts_of(run: Run) -> dict[str, Part]:
     """What can be written of this run, by name."""
-    claim = CLAIMS.get(str(run.manifest["method"].get("experiment", MAPPING)))
-    if claim is None:
-        return {"provenance": provenance}
-    return {
-        "finding": lambda r: str(claim.face("finding").finding(r).sentence),
-        "provenance": provenance,
-        **claim.face("document").PARTS,
-    }
+    claim = claim_of(run)
+    own = {} if claim is None else claim.face("document").PARTS
+    parts: dict[str, Part] = {name: partial(write, run) for name, write in own.items()}
+    if claim is not None:
+        parts["finding"] = lambda: str(claim.face("finding").finding(run).sentence)
+    return {"provenance": lambda: provenance(run), **parts}
+
+
+#: Sources that are no single run → their parts.
+COMMON: dict[str, dict[str, Part]] = {
+    "runs": {"findings": findings},
+    "ladders": {"refusals": ladder_refusals},
+    "judges": {"quality": judge_quality},
+}
 
 
 def committed(name: str) -> Run:

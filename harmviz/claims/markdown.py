@@ -61,7 +61,7 @@ def share(row: Mapping[str, Any] | None, *, n: bool = False, sign: bool = False)
         return text.NOT_MEASURED
 
     def written(value: float) -> str:
-        return text.signed(100 * value, 0) if sign else f"{100 * value:.0f}"
+        return text.signed(100 * value, 0) if sign else f"{100 * value:.0f}".replace("-", "−")
 
     ends = "" if pd.isna(row["ci_low"]) else f" [{written(row['ci_low'])}, {written(row['ci_high'])}]"
     unit = "" if sign else " %"
