@@ -339,7 +339,7 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_stages(tiny_dir, out, capsys, m
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harmviz.claims.mapping.measure.build_candidates", interrupted)
+    monkeypatch.setattr("harmviz.claims.mapping.stages.build_candidates", interrupted)
     assert main(run_args(tiny_dir, "builtin", "--out", str(out))) == 130
     assert "--resume" in capsys.readouterr().err
     (stages,) = out.glob(".partial-*/stages")

@@ -4,6 +4,7 @@
 
     with begin(run_id) as partial:
         if not partial.done("score"):
+            partial.start("score")                # its clock
             ...                                   # write files below partial.path(...)
             partial.finish("score", {"samples": 128})
         ...
@@ -55,7 +56,9 @@ class PartialRun:
         self.root = root
         self.folder = root / f"{PREFIX}{run_id}"
         self._lock: IO[str] | None = lock
-        self._clock = time.monotonic()
+        #: When the stages begun in this process began; a stage that was not begun began when the one before it ended.
+        self._began: dict[str, float] = {}
+        self._ended = time.monotonic()
         #: (name, size, mtime) already hashed in this process: large files are not read again at every question.
         self._hashed: dict[tuple[str, int, int], str] = {}
 
@@ -152,11 +155,12 @@ class PartialRun:
         return intact
 
     def done(self, stage: str) -> bool:
-        """Whether the stage finished and its files are still what they were. If not, its clock starts now."""
-        if any(m["stage"] == stage for m in self._intact()):
-            return True
-        self._clock = time.monotonic()
-        return False
+        """Whether the stage finished and its files are still what they were. Asking changes nothing."""
+        return any(m["stage"] == stage for m in self._intact())
+
+    def start(self, stage: str) -> None:
+        """Starts the stage's clock: its seconds count from here to ``finish``, else from the end of the stage before."""
+        self._began[stage] = time.monotonic()
 
     def info(self, stage: str) -> dict[str, Any]:
         """What was handed to ``finish`` for a stage that is done.
@@ -191,12 +195,12 @@ class PartialRun:
         marker = {
             "stage": stage,
             "order": len(before),
-            "seconds": round(now - self._clock, 3),
+            "seconds": round(now - self._began.pop(stage, self._ended), 3),
             "files": files,
             "info": dict(info or {}),
         }
         write_atomic(self._marker(stage), json_bytes(marker))
-        self._clock = now
+        self._ended = now
 
     def release(self, stage: str) -> None:
         """Deletes the scratch files of a stage that is done and that nothing needs any more; it stays done.

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harmviz.files import json_bytes
-from harmviz.runs import write_atomic
+from harmviz.files import json_bytes, write_atomic
 
 Listener = Callable[[dict[str, Any]], None]
 

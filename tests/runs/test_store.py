@@ -139,7 +139,7 @@ def test_numpy_scalars_are_welcome() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("experiment", "effects", "effect, transfer"),
+        ("experiment", "Effect 1", "lower-case"),
         ("control", "rand", "none, random"),
         ("scope", "layer", "global, matrix"),
         ("value", float("nan"), "None"),
@@ -408,11 +408,15 @@ def test_stages_add_up_their_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(partial.time, "monotonic", lambda: now[0])
     with begin(ID, tmp_path) as p:
         now[0] = 150.0
-        assert not p.done("a")  # the clock starts here, not at begin
+        p.start("a")  # its clock starts here, not at begin
+        now[0] = 152.0
+        assert not p.done("a")  # whoever asks changes no timing
         now[0] = 152.5
         p.finish("a")
         now[0] = 153.5
-        p.finish("b")
+        assert not p.done("b")
+        assert p.done("a")
+        p.finish("b")  # never started: since the end of the stage before it
         assert p.timings() == {"a": 2.5, "b": 1.0}
 
 

@@ -22,7 +22,7 @@ from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel, load_model
 from harmviz.models.names import ladders
 from harmviz.models.weights import WeightTable
-from harmviz.runs.experiment import model_facts
+from harmviz.runs.making import model_facts
 from harmviz.tuning.ladder import Ladder, open_ladder
 from harmviz.tuning.settings import ARMS, STAGES
 

@@ -31,7 +31,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction, count_of
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run
-from harmviz.runs.experiment import Experiment, Plan, run_experiment
+from harmviz.runs.making import Making, Plan, make
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 
@@ -293,7 +293,7 @@ def run_compression(
 ) -> Run:
     """Computes (or takes up again, or returns if it exists) the experiment on this series.
 
-    Split k is that of seed ``spec.seed + k``. Arguments and errors as ``experiments.job.run_experiment``.
+    Split k is that of seed ``spec.seed + k``. Arguments and errors as ``harmviz.runs.making.make``.
 
     Raises:
         DataInvalid: the data lacks a set that a split needs; found before anything is computed.
@@ -340,7 +340,7 @@ def run_compression(
         },
     )
 
-    def work(experiment: Experiment) -> dict[str, Any]:
+    def work(experiment: Making) -> dict[str, Any]:
         arrays = tuple(
             tuple(
                 _kept(experiment, series, k, i, c, splits[k], spec, units[k]) for i, c in enumerate(series.checkpoints)
@@ -351,11 +351,11 @@ def run_compression(
         experiment.rows("compression", lambda: all_rows(results, offsets))
         return {}
 
-    return run_experiment(plan, work, root=root, resume=resume, listener=listener)
+    return make(plan, work, root=root, resume=resume, listener=listener)
 
 
 def _kept(
-    experiment: Experiment,
+    experiment: Making,
     series: Series,
     split: int,
     place: int,

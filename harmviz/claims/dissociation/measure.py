@@ -40,7 +40,7 @@ from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row, Run
-from harmviz.runs.experiment import Experiment, Plan, model_facts, run_experiment
+from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 from harmviz.stats.bootstrap import macro_mean
@@ -148,7 +148,7 @@ def run_dissociation(
         },
         notes=_notes(masks, headline),
     )
-    return run_experiment(plan, work.do, root=root, resume=resume, listener=listener)
+    return make(plan, work.do, root=root, resume=resume, listener=listener)
 
 
 def _notes(masks: Mapping[Contrast, PruneMask], headline: Mapping[str, Any]) -> dict[str, Any]:
@@ -240,7 +240,7 @@ class _Dissociation:
         return arms
 
     # -- stages -------------------------------------------------------------------------------------------------
-    def do(self, experiment: Experiment) -> dict[str, Any]:
+    def do(self, experiment: Making) -> dict[str, Any]:
         """Measures everything and writes the rows; what the manifest adds: the strengths, and that the refusal mask stayed here."""
         a = self.abilities
         intact_arm = Arm("intact", {"experiment": "dissociation", "skip_tokens": self.skip})
@@ -297,11 +297,11 @@ class _Dissociation:
             "refusal_mask": {"kind": "measurement", "n_weights": sizes, "n_scored": self.refusal.n_samples},
         }
 
-    def _measured(self, experiment: Experiment, arm: Arm) -> dict[str, np.ndarray]:
+    def _measured(self, experiment: Making, arm: Arm) -> dict[str, np.ndarray]:
         """Every ability under this arm, each a stage of its own."""
         return {ability.name: self._one(experiment, arm, ability) for ability in self.abilities.all}
 
-    def _one(self, experiment: Experiment, arm: Arm, ability: Ability) -> np.ndarray:
+    def _one(self, experiment: Making, arm: Arm, ability: Ability) -> np.ndarray:
         items = ability.third if arm.drawn else np.arange(ability.n)
         units = ability.units * len(items) / ability.n
 
@@ -316,7 +316,7 @@ class _Dissociation:
 
         return experiment.array(f"{ability.name}.{arm.name}", units, work)
 
-    def _match(self, experiment: Experiment) -> dict[str, Any]:
+    def _match(self, experiment: Making) -> dict[str, Any]:
         """``shift``: harm ΔL of each whole mask on the validation prompts; ``strength``: at which each does as much as the weaker."""
         measured = self.abilities.validation
         sets, prompts = np.array(measured.sets), np.array(measured.prompts)
@@ -350,7 +350,7 @@ class _Dissociation:
 
         return experiment.stage("match", units, work)
 
-    def _refusal_sizes(self, experiment: Experiment) -> dict[str, int]:
+    def _refusal_sizes(self, experiment: Making) -> dict[str, int]:
         """How many weights the refusal masks have: all that is stored of them."""
         units = self._score_units()
 

@@ -48,7 +48,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run
-from harmviz.runs.experiment import Experiment, Plan, model_facts, run_experiment
+from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.tuning.held_weights import Tuned, held_indices, make_tuned, nonzero_held
 from harmviz.tuning.narrow import Trainer, lesson, training_order, values
@@ -72,7 +72,7 @@ def run_emergent(
     Args:
         domain: from ``make_domain``, split for ``spec.all_seeds``.
         parent: a map run of this model; the change of weights is then also measured on its general harm mask.
-        root, resume, listener: as ``run_experiment``.
+        root, resume, listener: as ``make``.
 
     Raises:
         ValueError: ``q`` selects no weight, or the judge is not one of harm.
@@ -87,7 +87,7 @@ def run_emergent(
     make_tuned(loaded, spec, spec.seed, {})  # a method that this model does not take is refused before hours of work
     general = None if parent is None else _general_mask(parent)
     work = _Work(loaded, domain, spec, general)
-    return run_experiment(work.plan(parent), work.run, root=root, resume=resume, listener=listener)
+    return make(work.plan(parent), work.run, root=root, resume=resume, listener=listener)
 
 
 def _general_mask(parent: Parent) -> PruneMask:
@@ -106,7 +106,7 @@ class _Work:
         self.loaded, self.domain, self.spec, self.general = loaded, domain, spec, general
         self.bench = Bench(loaded, domain, spec)
         self.trained = [a for a in spec.all_arms if a.answers is not None]
-        self.ex: Experiment
+        self.ex: Making
         self.masks: dict[int, dict[str, PruneMask]] = {}
 
     # -- before it begins -------------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ class _Work:
         return SCORE_UNITS * 1.5 * BATCH * steps
 
     # -- the stages -------------------------------------------------------------------------------------------------
-    def run(self, experiment: Experiment) -> Mapping[str, Any]:
+    def run(self, experiment: Making) -> Mapping[str, Any]:
         self.ex = experiment
         self._shared_scores()
         for seed in self.spec.all_seeds:

@@ -41,7 +41,7 @@ from harmviz.masks.ranking import check_fraction
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run, find_run
-from harmviz.runs.experiment import Experiment, Plan, model_facts, run_experiment
+from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 
 METHOD = 2
@@ -249,7 +249,7 @@ def run_jailbreak(
         judges: judges beside the keyword list, of either kind.
         scene: a stage scene of the map run, whose mask is one more.
         data: as ``choose_requests``.
-        root, resume, listener: as ``run_experiment``.
+        root, resume, listener: as ``make``.
 
     Raises:
         RunIncompatible, SelectionInexact, MaskInvalid: as ``make_arms``. DataInvalid: no request is left.
@@ -277,7 +277,7 @@ def run_jailbreak(
     plan = _plan([parent.run.id, *([scene.id] if scene else [])], parent.loaded, spec, judges, arms, requests, notes)
     if find_run(plan.run_id, root) is None:
         probe(judges)
-    return run_experiment(
+    return make(
         plan,
         lambda experiment: _Work(experiment, loaded, spec, judges, arms, requests).done(),
         root=root,
@@ -342,7 +342,7 @@ def _units(spec: JailbreakSpec, n_requests: int) -> float:
 class _Work:
     """The stages, each depending on settings and earlier stages only."""
 
-    experiment: Experiment
+    experiment: Making
     loaded: LoadedModel
     spec: JailbreakSpec
     judges: Sequence[Judge]

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from harmviz.claims.mapping.measure import Job
 from harmviz.claims.mapping.settings import RunSpec
+from harmviz.claims.mapping.stages import MapWork
 from harmviz.data.encoding import Sample
 from harmviz.data.splits import SCORING
 from harmviz.masks.apply import pruned
@@ -47,14 +47,14 @@ def fixed_point_mask(found: Candidates, spec: RunSpec, model_hash: str) -> tuple
     return mask, float(found.score("mean", rows=rows).sum(dtype=np.float64))
 
 
-def causal_rows(job: Job, found: Candidates) -> list[Row]:
+def causal_rows(run: MapWork, found: Candidates) -> list[Row]:
     """Rows ``predicted``, ``measured`` and ``relative_error`` for ``mean(all)`` at the fixed point, plain selection.
 
     Only in float32: in bfloat16 the rounding of a small ε drowns what is to be measured, and the rows say not measured.
     """
-    q, p = job.spec.fixed_point
-    mask, predicted = fixed_point_mask(found, job.spec, job.loaded.weight_hash)
-    groups = [[s for half in SCORING for s in job.samples.scoring[c, half]] for c in job.samples.categories]
+    q, p = run.spec.fixed_point
+    mask, predicted = fixed_point_mask(found, run.spec, run.loaded.weight_hash)
+    groups = [[s for half in SCORING for s in run.samples.scoring[c, half]] for c in run.samples.categories]
     common: dict[str, Any] = {
         "experiment": "causal",
         "mask": "mean(all)",
@@ -64,18 +64,18 @@ def causal_rows(job: Job, found: Candidates) -> list[Row]:
         "p": p,
         "scope": "global",
         "contrast": "none",
-        "skip_tokens": job.spec.skip_tokens,
+        "skip_tokens": run.spec.skip_tokens,
         "n_weights": mask.n_weights,
         "n": sum(map(len, groups)),
     }
-    if job.loaded.dtype != torch.float32:
+    if run.loaded.dtype != torch.float32:
         return [Row(metric="measured", value=None, **common), Row(metric="predicted", value=predicted, **common)]
 
     def work() -> dict[str, float | None]:
-        check = check_mask_causally(job.loaded, mask, predicted, groups)
+        check = check_mask_causally(run.loaded, mask, predicted, groups)
         return {"measured": check.measured, "relative_error": check.relative_error}
 
-    info = job.stage("causal", 5.0 * sum(map(len, groups)), work)
+    info = run.stage("causal", 5.0 * sum(map(len, groups)), work)
     return [
         Row(metric="predicted", value=predicted, **common),
         Row(metric="measured", value=info["measured"], **common),

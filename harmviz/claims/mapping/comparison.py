@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save
 
-from harmviz.claims.mapping.measure import Job
+from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import ABSOLUTE_UNITS
 from harmviz.data.encoding import make_batches
 from harmviz.data.splits import SCORING
@@ -26,12 +25,12 @@ from harmviz.scoring.wanda import score_magnitude, score_wanda
 
 
 def comparison_masks(
-    job: Job, found: Candidates, selection: Selection, about: dict[str, Any]
+    run: MapWork, found: Candidates, selection: Selection, about: dict[str, Any]
 ) -> Iterator[tuple[str, PruneMask]]:
     """(label, mask) of each other score. A model with fused experts has no Wanda score and is left without it."""
-    loaded = job.loaded
+    loaded = run.loaded
     fused = any(m.expert is not None for m in loaded.table)
-    samples = [s for half in SCORING for c in job.samples.categories for s in job.samples.scoring[c, half]]
+    samples = [s for half in SCORING for c in run.samples.categories for s in run.samples.scoring[c, half]]
 
     def batches(limit: int) -> list[Any]:
         return make_batches(samples, max_tokens=limit, device=loaded.device)
@@ -39,24 +38,23 @@ def comparison_masks(
     limit = default_batch_tokens(loaded)
     scorers: dict[str, Callable[[], list[Any]]] = {
         "snip_abs": lambda: score_absolute(
-            loaded, batches(1 if fused else limit), progress=job.progress.within(ABSOLUTE_UNITS * len(samples))
+            loaded, batches(1 if fused else limit), progress=run.making.progress.within(ABSOLUTE_UNITS * len(samples))
         ),
         "magnitude": lambda: score_magnitude(loaded),
     }
     if not fused:
         scorers["wanda"] = lambda: score_wanda(loaded, batches(limit))
     for name, scorer in scorers.items():
-        target = f"scratch/comparison/{name}.safetensors"
 
-        def work(scorer: Callable[[], list[Any]] = scorer, target: str = target) -> None:
+        def best(scorer: Callable[[], list[Any]] = scorer) -> dict[str, np.ndarray]:
             top = TopK(count_of(selection.q, loaded.table.n_weights))
             for i, matrix in enumerate(scorer()):
                 allowed = found.eligible(i, selection.p)
                 top.add(matrix.cpu().numpy().ravel() * allowed, int(loaded.table.offsets[i]))
-            job.partial.write(target, save({"index": top.result()[0].astype(np.int64)}))
+            return {"index": top.result()[0].astype(np.int64)}
 
-        job.stage(f"comparison.{name}", (ABSOLUTE_UNITS if name == "snip_abs" else 1.0) * len(samples), work)
-        index = load_file(job.partial.path(target))["index"]
+        units = (ABSOLUTE_UNITS if name == "snip_abs" else 1.0) * len(samples)
+        index = run.making.arrays(f"comparison.{name}", units, best)["index"]
         mask = PruneMask.from_global(
             loaded.table, index, kind="control", model_hash=loaded.weight_hash, **about, set=f"{name}(all)"
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import load_file, save
 
 from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.claims.mapping.settings import SKIPS
@@ -14,7 +14,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.scoring.loss import response_losses
 
 if TYPE_CHECKING:
-    from harmviz.claims.mapping.measure import Job
+    from harmviz.claims.mapping.stages import MapWork
 
 
 class Losses:
@@ -24,30 +24,24 @@ class Losses:
     are measured.
     """
 
-    def __init__(self, job: Job):
-        self.job = job
-        self.sets: dict[str, MeasuredSet] = {**job.samples.held_out, "controls": job.samples.control_subset}
+    def __init__(self, run: MapWork):
+        self.run = run
+        self.sets: dict[str, MeasuredSet] = {**run.samples.held_out, "controls": run.samples.control_subset}
         self._known: dict[str, np.ndarray] = {}
 
     def of(self, mask: PruneMask | None, split: str) -> np.ndarray:
         """Losses under ``mask`` (None: intact)."""
-        job, samples = self.job, self.sets[split].samples
+        run, samples = self.run, self.sets[split].samples
         key = f"{'intact' if mask is None else mask.digest[:20]}.{split}"
         if key in self._known:
             return self._known[key]
-        target = f"scratch/losses/{key}.safetensors"
 
-        def work() -> None:
-            report = job.progress.within(len(samples))
-            if mask is None:
-                found = response_losses(job.loaded, samples, skips=SKIPS, progress=report)
-            else:
-                with pruned(job.loaded, mask):
-                    found = response_losses(job.loaded, samples, skips=SKIPS, progress=report)
-            job.partial.write(target, save({"losses": found}))
+        def measure() -> dict[str, np.ndarray]:
+            report = run.making.progress.within(len(samples))
+            with nullcontext() if mask is None else pruned(run.loaded, mask):
+                return {"losses": response_losses(run.loaded, samples, skips=SKIPS, progress=report)}
 
-        job.stage(f"measure.{key}", float(len(samples)), work)
-        self._known[key] = load_file(job.partial.path(target))["losses"]
+        self._known[key] = run.making.arrays(f"measure.{key}", float(len(samples)), measure)["losses"]
         return self._known[key]
 
     def delta(self, mask: PruneMask, split: str, skip: int) -> np.ndarray:

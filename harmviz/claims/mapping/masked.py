@@ -17,9 +17,9 @@ from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
-from harmviz.claims.mapping.measure import Job
 from harmviz.claims.mapping.samples import prompt_limit
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, CONTROL_DRAWS, P_GRID, SKIPS
+from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import BEHAVIOUR_UNITS, DRAWN
 from harmviz.data.encoding import encode_prompt
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
@@ -28,7 +28,7 @@ from harmviz.masks.controls import benign_signed, matched_control, random_contro
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
 from harmviz.masks.selection import Selection, make_mask
-from harmviz.runs import Row, write_rows
+from harmviz.runs import Row
 from harmviz.stats.bootstrap import macro_mean, paired_effect
 from harmviz.stats.overlap import jaccard
 
@@ -38,26 +38,26 @@ BEHAVIOUR_PROMPTS = 8
 class Measurement:
     """Everything stage 4 shares: masks by name, rows by file."""
 
-    def __init__(self, job: Job, found: Candidates):
-        self.job, self.found = job, found
-        self.losses = Losses(job)
-        self.categories = job.samples.categories
-        self.seed = job.spec.seed
-        self.skip = job.spec.skip_tokens
+    def __init__(self, run: MapWork, found: Candidates):
+        self.run, self.found = run, found
+        self.losses = Losses(run)
+        self.categories = run.samples.categories
+        self.seed = run.spec.seed
+        self.skip = run.spec.skip_tokens
         #: Masks that go with the run, by name; written together with the results, so that one stage owns them.
         self.kept: dict[str, PruneMask] = {}
         self.about: dict[str, Any] = {
-            "run_id": job.partial.run_id,
-            "scoring_prompts": list(job.samples.scoring_prompts),
+            "run_id": run.making.partial.run_id,
+            "scoring_prompts": list(run.samples.scoring_prompts),
         }
 
     # -- masks --------------------------------------------------------------------------------------------------
     def mask(self, selection: Selection) -> PruneMask:
-        return make_mask(self.found, selection, model_hash=self.job.loaded.weight_hash, **self.about)
+        return make_mask(self.found, selection, model_hash=self.run.loaded.weight_hash, **self.about)
 
     def drawn(self, control: str, mask: PruneMask, p: float, draw: int) -> PruneMask:
         """Draw number ``draw`` of a control matched to ``mask`` among weights eligible at ``p``."""
-        table = self.job.loaded.table
+        table = self.run.loaded.table
 
         def eligible(i: int) -> np.ndarray:
             return self.found.eligible(i, p)
@@ -66,9 +66,9 @@ class Measurement:
             return random_control(mask, table, eligible, seed=self.seed, draw=draw)
 
         def magnitude(i: int) -> np.ndarray:
-            return self.job.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
+            return self.run.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
 
-        values = magnitude if control == "magnitude" else self.job.scores.utility
+        values = magnitude if control == "magnitude" else self.run.scores.utility
         return matched_control(mask, table, eligible, values, seed=self.seed, name=control, draw=draw)
 
     def facts(self, pruned_mask: PruneMask | None, /, **more: Any) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class Measurement:
         rows: list[Row] = []
         options: list[tuple[float, float, float, float]] = []
         for p in P_GRID:
-            for q in self.job.spec.q_grid:
+            for q in self.run.spec.q_grid:
                 chosen = Selection(self.categories, q=q, p=p, contrast=contrast)  # type: ignore[arg-type]
                 mask = self.mask(chosen)
                 at: dict[str, Any] = {"mask": "mean(all)", "q": q, "p": p, "scope": "global", "contrast": contrast}
@@ -152,7 +152,7 @@ class Measurement:
     def signed_controls(self, selection: Selection, save_as: str, **at: Any) -> Iterator[Row]:
         makers = {"benign_signed": benign_signed, "safe_signed": safe_signed, "unprotected": unprotected}
         for control, make in makers.items():
-            mask = make(self.found, selection, model_hash=self.job.loaded.weight_hash, **self.about)
+            mask = make(self.found, selection, model_hash=self.run.loaded.weight_hash, **self.about)
             self._keep(mask, f"{save_as}.{control}")
             yield from self.effect(
                 mask, "report", mask=at["mask"], control=control, **{k: v for k, v in at.items() if k != "mask"}
@@ -160,14 +160,14 @@ class Measurement:
 
     def halves(self, selection: Selection, **at: Any) -> Iterator[Row]:
         """The same mask as selected by each scoring half alone: how much the mask itself varies."""
-        stored, n = self.job.halves(), count_of(selection.q, self.job.loaded.table.n_weights)
+        stored, n = self.run.halves(), count_of(selection.q, self.run.loaded.table.n_weights)
         masks = []
         for half in SCORING:
             # Half selections are stored at the fixed protection level; at another p they would be other masks.
             index = stored["mean", selection.contrast, half][:n]
             masks.append(index)
             mask = PruneMask.from_global(
-                self.job.loaded.table, index, kind="harm", model_hash=self.job.loaded.weight_hash, **self.about
+                self.run.loaded.table, index, kind="harm", model_hash=self.run.loaded.weight_hash, **self.about
             )
             yield from self.effect(mask, "report", condition=half, **at)
         common = jaccard(np.sort(masks[0]), np.sort(masks[1]))
@@ -193,17 +193,21 @@ class Measurement:
             yield from (Row(**{**{f: getattr(r, f) for f in Row.__slots__}, "experiment": "effect"}) for r in own)
 
 
-def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, str]]:
-    """Measures everything and writes ``results/*.parquet`` and ``masks/``; returns (headline, digests)."""
-    m = Measurement(job, found)
+def measure_all(run: MapWork, found: Candidates) -> dict[str, Any]:
+    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns the headline points.
+
+    What costs time is a stage of its own (losses, behaviour, the causal check, other scores); the rest is computed anew
+    by a process that resumes.
+    """
+    m = Measurement(run, found)
     rows: list[Row] = list(m.intact())
     headline: dict[str, Any] = {}
     digests: dict[str, str] = {}
-    prompts = _behaviour_prompts(job)
-    split = split_prompts(job.data, job.spec.seed)
-    text_rows = rows_for(job.data, split, "benign", "report")
-    texts = plain_text(job.loaded, [r.response for r in text_rows], job.spec.max_response_tokens)
-    intact = _behaviour(job, None, "intact", prompts, texts)
+    prompts = _behaviour_prompts(run)
+    split = split_prompts(run.data, run.spec.seed)
+    text_rows = rows_for(run.data, split, "benign", "report")
+    texts = plain_text(run.loaded, [r.response for r in text_rows], run.spec.max_response_tokens)
+    intact = _behaviour(run, None, "intact", prompts, texts)
     rows += behaviour_rows(intact, intact, None, **m.facts(None))
     for contrast in CONTRASTS:
         (q, p), within, grid = m.choose(contrast)
@@ -222,7 +226,7 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         }
         digests[f"mask.{name}"] = mask.digest
         m._keep(mask, name)
-        fixed_q, fixed_p = job.spec.fixed_point
+        fixed_q, fixed_p = run.spec.fixed_point
         for q_i, p_i in dict.fromkeys([(q, p), (fixed_q, fixed_p)]):
             there = Selection(m.categories, q=q_i, p=p_i, contrast=contrast)  # type: ignore[arg-type]
             rows += m.effect(m.mask(there), "report", **{**at, "q": q_i, "p": p_i})
@@ -239,34 +243,38 @@ def measure_all(job: Job, found: Candidates) -> tuple[dict[str, Any], dict[str, 
         benign = float(
             m.losses.delta(mask, "report", m.skip)[np.array(m.losses.sets["report"].sets) == "benign"].mean()
         )
-        pruned_text = _behaviour(job, mask, name, prompts, texts)
+        pruned_text = _behaviour(run, mask, name, prompts, texts)
         rows += behaviour_rows(pruned_text, intact, benign, **m.facts(mask, **at))
         if contrast == "none":
             drawn = m.drawn("random", mask, p, 0)
-            text = _behaviour(job, drawn, "random", prompts, texts)
+            text = _behaviour(run, drawn, "random", prompts, texts)
             rows += behaviour_rows(text, intact, None, **m.facts(drawn, **at), control="random")
-            for label, other_mask in comparison_masks(job, found, selection, m.about):
+            for label, other_mask in comparison_masks(run, found, selection, m.about):
                 rows += m.effect(other_mask, "controls", **{**at, "mask": label})
-    rows += causal_rows(job, found)
-    write_rows(job.partial.path("results/measured.parquet"), rows)
-    for name, mask in m.kept.items():
-        mask.save(job.partial.path(f"masks/{name}.safetensors"))
-    job.partial.finish("results", {})
-    return headline, digests
+    rows += causal_rows(run, found)
+
+    def write() -> None:
+        run.making.write_rows("measured", rows)
+        for name, mask in m.kept.items():
+            mask.save(run.making.partial.path(f"masks/{name}.safetensors"))
+
+    run.stage("results", 0.0, write)
+    run.making.digests |= digests
+    return headline
 
 
-def _behaviour_prompts(job: Job) -> dict[str, list[list[int]]]:
+def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
     """Report prompts the model answers freely: a few per harm category (``harm``), and benign ones."""
-    job_of = split_prompts(job.data, job.spec.seed)
+    split = split_prompts(run.data, run.spec.seed)
     chosen: dict[str, list[list[int]]] = {"harm": [], "benign": []}
-    for name in (*job.samples.categories, "benign"):
+    for name in (*run.samples.categories, "benign"):
         limit = BEHAVIOUR_PROMPTS if name != "benign" else 3 * BEHAVIOUR_PROMPTS
-        rows = choose_rows(rows_for(job.data, job_of, name, "report"), limit, job.spec.seed, per_prompt=1)
-        encoded = [encode_prompt(job.loaded.tokenizer, r.prompt) for r in rows]
-        encoded = [ids for ids in encoded if len(ids) <= prompt_limit(job.loaded, job.spec)]
+        rows = choose_rows(rows_for(run.data, split, name, "report"), limit, run.spec.seed, per_prompt=1)
+        encoded = [encode_prompt(run.loaded.tokenizer, r.prompt) for r in rows]
+        encoded = [ids for ids in encoded if len(ids) <= prompt_limit(run.loaded, run.spec)]
         chosen["benign" if name == "benign" else "harm"] += encoded
     return chosen
 
 
-def _behaviour(job: Job, mask: PruneMask | None, name: str, prompts: Any, texts: Any) -> dict[str, Any]:
-    return job.stage(f"behaviour.{name}", BEHAVIOUR_UNITS, lambda: behaviour(job.loaded, mask, prompts, texts))
+def _behaviour(run: MapWork, mask: PruneMask | None, name: str, prompts: Any, texts: Any) -> dict[str, Any]:
+    return run.stage(f"behaviour.{name}", BEHAVIOUR_UNITS, lambda: behaviour(run.loaded, mask, prompts, texts))

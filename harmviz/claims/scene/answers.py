@@ -25,7 +25,7 @@ from harmviz.judges.refusing import refuses
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
-from harmviz.runs.experiment import Experiment
+from harmviz.runs.making import Making
 from harmviz.scoring.loss import response_losses
 
 #: Work of one answer of this many tokens, in forward passes of one sample.
@@ -48,7 +48,7 @@ class Read:
 class Answers:
     """Answers to sets of requests, each (mask, strength, set, opener) generated once and kept while the run is made."""
 
-    def __init__(self, experiment: Experiment, loaded: LoadedModel, opener: str, judge: Judge | None):
+    def __init__(self, experiment: Making, loaded: LoadedModel, opener: str, judge: Judge | None):
         self.experiment, self.loaded, self.opener, self.judge = experiment, loaded, opener, judge
         self._opener_ids: list[int] = loaded.tokenizer.encode(opener, add_special_tokens=False) if opener else []
         self._read: dict[str, Read] = {}

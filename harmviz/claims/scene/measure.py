@@ -36,7 +36,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row, Run
-from harmviz.runs.experiment import Experiment, Plan, model_facts, run_experiment
+from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 
 VERSION = 1
@@ -122,7 +122,7 @@ def make_scene(
         notes={"judges": ["keyword", *([] if referee is None else [referee.name])]},
     )
 
-    def work(experiment: Experiment) -> Mapping[str, Any]:
+    def work(experiment: Making) -> Mapping[str, Any]:
         answers, guard = Answers(experiment, loaded, spec.opener, referee), None
         if spec.guarded:
             experiment.progress.begin("guard")
@@ -131,7 +131,7 @@ def make_scene(
         chosen, about = Choosing(experiment, answers, spec, sets, grid_of(parent, spec, guard)).best()
         return {"chosen": about, **Report(experiment, answers, spec, sets, parent, chosen, guard).write()}
 
-    return run_experiment(plan, work, root=root, resume=resume, listener=listener)
+    return make(plan, work, root=root, resume=resume, listener=listener)
 
 
 def _units(spec: SceneSpec, sets: SceneSets) -> float:
@@ -163,7 +163,7 @@ def _trial_units(sets: SceneSets) -> float:
 class Choosing:
     """Steps (1) and (2): the grid on the choosing requests."""
 
-    experiment: Experiment
+    experiment: Making
     answers: Answers
     spec: SceneSpec
     sets: SceneSets

@@ -28,7 +28,7 @@ from harmviz.claims.scene.settings import Limits, Point, SceneSpec
 from harmviz.masks.controls import matched_control
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Row
-from harmviz.runs.experiment import Experiment
+from harmviz.runs.making import Making
 
 #: Units of recording one request: as many rows as panes, and their surprise.
 RECORD_UNITS = 20.0
@@ -38,7 +38,7 @@ RECORD_UNITS = 20.0
 class Report:
     """Steps (3) and (4) of a scene."""
 
-    experiment: Experiment
+    experiment: Making
     answers: Answers
     spec: SceneSpec
     sets: SceneSets

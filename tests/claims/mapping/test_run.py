@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from harmviz.claims.mapping.maps import EDGES, matrix_map
 from harmviz.claims.mapping.measure import run_map
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, RunSpec
+from harmviz.cli import main
 from harmviz.data.prompts import load_prompts
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, select
 from harmviz.models.load import load_model
 from harmviz.models.weights import WeightMatrix
-from harmviz.runs import open_run, result_digest, verify_run
+from harmviz.runs import PartialRun, open_run, result_digest, verify_run
 from tests.conftest import TINY_RUN
+from tests.worlds.kills import killed_at
 
 SPEC = RunSpec(samples=8, q_max=0.05, max_response_tokens=32)
 CATEGORIES = ("exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence")
@@ -202,29 +197,35 @@ def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny
 
 
 def test_killed_processes_resume_to_the_same_run(tiny_dir, tiny_run, tmp_path):
-    """SIGKILL at arbitrary moments: nothing can clean up, and the next process goes on."""
-    command = [
-        sys.executable,
-        "-m",
-        "harmviz",
-        "run",
-        "--model",
-        str(tiny_dir),
-        *TINY_RUN,
-        "--out",
-        str(tmp_path),
-        "--resume",
-    ]
-    root = Path(__file__).resolve().parents[3]
-    for seconds in (9.0, 12.0, 15.0):
-        process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        time.sleep(seconds)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-500:]
+    """SIGKILL at the beginning of a stage, within one, and before the last: nothing can clean up, the next goes on."""
+    command = ["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(tmp_path), "--resume"]
+    killed_at("score.hate.scoring_b", command, inside=True)
+    killed_at("candidates", command)
+    killed_at("results", command)
+    assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
+    assert main(command) == 0
     (made,) = [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
     assert result_digest(open_run(made)) == result_digest(open_run(tiny_run))
+
+
+def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, tiny_run, tmp_path, monkeypatch):
+    """Between the results and the manifest: what is left goes on, and measures nothing again."""
+    loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
+
+    def stop(*_: object) -> None:
+        raise Stop
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PartialRun, "commit", stop)
+        with pytest.raises(Stop):
+            run_map(loaded, data, SPEC, root=tmp_path)
+    begun: list[str] = []
+    run = run_map(loaded, data, SPEC, root=tmp_path, resume=True, listener=lambda state: begun.append(state["stage"]))
+    assert begun == []
+    original = open_run(tiny_run)
+    assert result_digest(run) == result_digest(original)
+    for key in ("method", "digests", "data"):
+        assert run.manifest[key] == original.manifest[key]
 
 
 def test_matrix_map_by_hand():

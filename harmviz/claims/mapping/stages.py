@@ -1,0 +1,194 @@
+"""The first three stages of a map run: the model's own answers, the scores of every set, what is selected from them.
+
+A stage that finished is never done again, whatever happened to the process in between, and resuming gives the same
+bytes as an unbroken run: every stage depends on the spec and on files of earlier stages only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from harmviz.claims.mapping.maps import build_maps
+from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
+from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, FIXED_P, MAX_ROWS, RunSpec
+from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
+from harmviz.claims.mapping.work import ABSOLUTE_UNITS, ANSWER_UNITS, SCORE_UNITS
+from harmviz.data.encoding import Sample, encode_prompt, make_batches
+from harmviz.data.prompts import PromptData, PromptRow
+from harmviz.data.splits import SCORING
+from harmviz.generation.batch import generate_batch
+from harmviz.masks.candidates import Candidates, build_candidates
+from harmviz.masks.lists import BASELINES
+from harmviz.masks.selection import Selection, select
+from harmviz.models.load import LoadedModel
+from harmviz.runs import Row
+from harmviz.runs.making import Making
+from harmviz.scoring.absolute import score_absolute
+from harmviz.scoring.files import ScoreFiles, write_scores
+from harmviz.scoring.forward import default_batch_tokens
+from harmviz.scoring.signed import score_signed
+
+if TYPE_CHECKING:
+    import torch
+
+
+#: Selections of each scoring half alone.
+HALVES = "scratch/halves.safetensors"
+
+
+@dataclass
+class MapWork:
+    """A map run at work: what every stage needs."""
+
+    loaded: LoadedModel
+    data: PromptData
+    spec: RunSpec
+    making: Making
+    samples: RunSamples = field(init=False)
+    scores: ScoreFiles = field(init=False)
+
+    def stage(self, name: str, units: float, work: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+        """As ``Making.stage``."""
+        return self.making.stage(name, units, work)
+
+    # -- 1 ------------------------------------------------------------------------------------------------------
+    def answer(self) -> dict[str, list[PromptRow]]:
+        """The model's own greedy answers to benign prompts, by split; they stay in scratch."""
+        limit, tokenizer = prompt_limit(self.loaded, self.spec), self.loaded.tokenizer
+        rows = {
+            split: [r for r in group if len(encode_prompt(tokenizer, r.prompt)) <= limit]
+            for split, group in own_prompts(self.data, self.spec).items()
+        }
+        target = "scratch/own_answers.json"
+
+        def work() -> None:
+            flat = [r for split in rows.values() for r in split]
+            prompts = [encode_prompt(self.loaded.tokenizer, r.prompt) for r in flat]
+            answers = generate_batch(self.loaded, prompts, self.spec.max_response_tokens)
+            texts = [str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
+            self.making.partial.write(target, json.dumps(texts).encode())
+
+        self.stage("answers", ANSWER_UNITS, work)
+        texts = iter(json.loads(self.making.partial.path(target).read_text()))
+        return {
+            split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, texts, strict=False) if t.strip()]
+            for split, group in rows.items()
+        }
+
+    # -- 2 ------------------------------------------------------------------------------------------------------
+    def score(self) -> None:
+        loaded, folder = self.loaded, self.making.partial.path("scratch/scores/x").parent
+        counts = {key: len(samples) for key, samples in self.samples.scoring.items()}
+        n_bytes = 4 * loaded.table.n_weights
+        fused = any(m.expert is not None for m in loaded.table)
+
+        def write(name: str, matrices: list[torch.Tensor]) -> None:
+            write_scores(folder / f"{name}.f32", (m.cpu().numpy() for m in matrices), n_bytes)
+
+        def batches(samples: list[Sample], limit: int) -> list[Any]:
+            return make_batches(samples, max_tokens=limit, device=loaded.device)
+
+        progress, n = self.making.progress, len(self.samples.preserve)
+        units = ABSOLUTE_UNITS * n
+        limit = default_batch_tokens(loaded)
+
+        def utility() -> None:
+            kept = batches(self.samples.preserve, 1 if fused else limit)
+            write("utility", score_absolute(loaded, kept, progress=progress.within(units)))
+
+        self.stage("score.utility", units, utility)
+        for (name, half), samples in self.samples.scoring.items():
+            cost = SCORE_UNITS * len(samples)
+
+            def harm(file: str = f"{name}.{half}", samples: list[Sample] = samples, cost: float = cost) -> None:
+                write(file, score_signed(loaded, batches(samples, limit), progress=progress.within(cost)))
+
+            self.stage(f"score.{name}.{half}", cost, harm)
+        self.scores = ScoreFiles(folder, loaded.table, counts, n)
+
+    # -- 3 ------------------------------------------------------------------------------------------------------
+    def select(self) -> Candidates:
+        table, categories, spec = self.loaded.table, self.samples.categories, self.spec
+        partial, progress, files = self.making.partial, self.making.progress, self.scores
+
+        def candidates() -> dict[str, Any]:
+            built = build_candidates(
+                table,
+                files.harm,
+                files.utility,
+                categories=categories,
+                q_max=spec.q_max,
+                p_grid=CANDIDATE_P_GRID,
+                matrix_p=(FIXED_P,),
+                mean_only_p=(0.0,),
+                max_rows=MAX_ROWS,
+                progress=progress.within(60),
+            )
+            partial.write("candidates.safetensors", built.to_bytes())
+            return {"rows": built.n_rows}
+
+        self.stage("candidates", 60.0, candidates)
+        selectable = Candidates.load(partial.path("candidates.safetensors"))
+        sets = (*categories, *BASELINES)
+        selected = {
+            name: {q: select(selectable, Selection((name,), q=q, p=FIXED_P)).global_index for q in spec.q_grid}
+            for name in sets
+        }
+
+        def maps() -> None:
+            partial.write("maps.safetensors", save(build_maps(table, sets, files.harm, selected, progress.within(60))))
+
+        self.stage("maps", 60.0, maps)
+
+        def halves() -> None:
+            selections = half_selections(
+                table, files, categories, q=spec.q_max, p=FIXED_P, progress=progress.within(40)
+            )
+            partial.write(HALVES, save({"|".join(key): index for key, index in selections.items()}))
+
+        self.stage("halves", 40.0, halves)
+        self.stage("structure", 40.0, lambda: self.making.write_rows("structure", self._structure(selectable)))
+        return selectable
+
+    def halves(self) -> dict[tuple[str, str, str], np.ndarray]:
+        """(set, contrast, half) → global indices in selection order, see ``half_selections``."""
+        stored = load_file(self.making.partial.path(HALVES))
+        return {tuple(key.split("|")): value for key, value in stored.items()}  # type: ignore[misc]
+
+    def _structure(self, selectable: Candidates) -> Iterator[Row]:
+        table, categories, spec = self.loaded.table, self.samples.categories, self.spec
+        halves = self.halves()
+        n_samples = {
+            name: sum(len(self.samples.scoring[name, half]) for half in SCORING) for name in self.samples.scored_sets
+        }
+        eligible = np.array([selectable.eligible(i, FIXED_P).sum() for i in range(len(table))], dtype=np.int64)
+        for q in dict.fromkeys((spec.fixed_point[0], spec.q_max)):
+            for contrast in ("none", "both"):
+                full, pairs = {}, {}
+                for name in (*categories, *BASELINES):
+                    plain = "none" if name in BASELINES else contrast
+                    chosen = select(selectable, Selection((name,), q=q, p=FIXED_P, contrast=plain))  # type: ignore[arg-type]
+                    full[name] = np.sort(chosen.global_index)
+                    first, second = (np.sort(halves[name, plain, h][: chosen.n_requested]) for h in SCORING)
+                    pairs[name] = (first, second)
+                yield from overlap_rows(
+                    table,
+                    full,
+                    pairs,
+                    categories,
+                    eligible,
+                    n_samples=n_samples,
+                    seed=spec.seed,
+                    q=q,
+                    p=FIXED_P,
+                    scope="global",
+                    contrast=contrast,
+                    skip_tokens=spec.skip_tokens,
+                )
+        yield from concentration_rows(table, self.scores, (*categories, *BASELINES), n_samples)
