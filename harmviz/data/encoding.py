@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import DataInvalid
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Int64
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,11 @@ def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
         )
         return list(tokenizer.encode(str(text), add_special_tokens=False))
     return list(tokenizer.encode(prompt + "\n", add_special_tokens=True))
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The token that ends an answer, as a tuple; empty where the tokenizer has none."""
+    return (int(tokenizer.eos_token_id),) if tokenizer.eos_token_id is not None else ()
 
 
 def encode(
@@ -81,15 +90,15 @@ def encode_all(
 class Batch:
     """Samples of like length, padded on the right (causal attention never looks there, so no mask is needed).
 
-    ``rows, positions`` (both ``[n_loss]``): where logits are needed: position *t* predicts token *t + 1*.
-    ``targets [n_loss]``: the tokens predicted. ``index``: each sample's place in the caller's list.
+    ``rows, positions``: where logits are needed: position *t* predicts token *t + 1*. ``targets``: the tokens predicted.
+    ``n_loss``: how many of them each sample has. ``index``: each sample's place in the caller's list.
     """
 
-    input_ids: torch.Tensor
-    rows: torch.Tensor
-    positions: torch.Tensor
-    targets: torch.Tensor
-    n_loss: torch.Tensor
+    input_ids: Int64[Tensor, "batch pos"]
+    rows: Int64[Tensor, " tokens"]
+    positions: Int64[Tensor, " tokens"]
+    targets: Int64[Tensor, " tokens"]
+    n_loss: Int64[Tensor, " batch"]
     index: tuple[int, ...]
 
     @property
@@ -116,6 +125,8 @@ def make_batches(
 
 
 def _collate(group: Sequence[Sample], index: tuple[int, ...], pad_id: int, device: torch.device | str) -> Batch:
+    import torch
+
     # The last token is only ever a target, so the forward pass does not need it.
     width = max(len(s.ids) for s in group) - 1
     ids = torch.full((len(group), width), pad_id, dtype=torch.long)

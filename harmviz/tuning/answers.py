@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from harmviz.data.encoding import encode_prompt
 from harmviz.files import json_bytes, write_atomic
 from harmviz.generation.batch import generate_batch
@@ -37,6 +35,8 @@ def sampled(
     loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, folder: Path, tick: Tick
 ) -> list[Answer]:
     """One answer of at most ``limit`` tokens a prompt, drawn at temperature 1."""
+
+    import torch
 
     def draw(part: Sequence[list[int]], start: int) -> list[list[int]]:
         torch.manual_seed(seed * 100_003 + start)
@@ -66,23 +66,24 @@ def _kept(
     """The answers, from the file of an earlier process as far as it came; the file grows batch by batch."""
     what = json.dumps([loaded.weight_hash, limit, how, list(prompts)])
     path = folder / f"answers-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
-    found: list[list[int]] = json.loads(path.read_bytes()) if path.is_file() else []
-    while len(found) < len(prompts):
-        tick(len(found), len(prompts))
-        part = [encode_prompt(loaded.tokenizer, p) for p in prompts[len(found) : len(found) + BATCH]]
-        found += answer(part, len(found))
-        write_atomic(path, json_bytes(found))
+    answers: list[list[int]] = json.loads(path.read_bytes()) if path.is_file() else []
+    while len(answers) < len(prompts):
+        tick(len(answers), len(prompts))
+        part = [encode_prompt(loaded.tokenizer, p) for p in prompts[len(answers) : len(answers) + BATCH]]
+        answers += answer(part, len(answers))
+        write_atomic(path, json_bytes(answers))
     tick(len(prompts), len(prompts))
-    return [Answer(tuple(ids), len(ids) < limit) for ids in found]
+    return [Answer(tuple(ids), len(ids) < limit) for ids in answers]
 
 
-@torch.inference_mode()
 def _sample(loaded: LoadedModel, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:
+    import torch
+
     ends = end_tokens(loaded)
     longest = max(map(len, prompts))
     ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=loaded.device)
     seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=loaded.device)
-    with loaded.lock:
+    with loaded.lock, torch.inference_mode():
         model: Any = loaded.model
         drawn = model.generate(
             input_ids=ids,

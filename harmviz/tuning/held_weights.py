@@ -5,8 +5,8 @@
 
 ``M`` is 1 at held weights. Low rank: the product is made dense, matrix by matrix, so that a held weight is the number 0
 in the very product that the layer computes and no gradient reaches A or B through it; subtracting its share from a
-low-rank forward would cancel to rounding only. That costs one copy of the weights at hand and works for every linear map
-that is scored: ``nn.Linear``, ``Conv1D``, slices of fused experts.
+low-rank forward would cancel to rounding only. That costs one copy of the weights at hand and works for every linear
+map that is scored: ``nn.Linear``, ``Conv1D``, slices of fused experts.
 
 Both kinds leave the model as they found it, bit for bit.
 
@@ -19,29 +19,33 @@ import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import torch
-from torch import nn
-from torch.nn.utils import parametrize
 
-from harmviz.claims.emergent.settings import EmergentSpec
 from harmviz.errors import HarmvizError
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
+from harmviz.tuning.narrow_settings import NarrowSpec
 
-#: Parameter name → flat indices (int64) of the held weights in it.
-Held = Mapping[str, torch.Tensor]
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int64
+    from torch import Tensor, nn
+
+    #: Parameter name → flat indices of the held weights in it.
+    Held = Mapping[str, Int64[Tensor, " held"]]
 
 
-def held_indices(loaded: LoadedModel, mask: PruneMask | None) -> dict[str, torch.Tensor]:
+def held_indices(loaded: LoadedModel, mask: PruneMask | None) -> dict[str, Int64[Tensor, " held"]]:
     """The mask's weights by parameter: slices of one fused expert parameter are put together."""
-    found: dict[str, list[np.ndarray]] = {}
+    import torch
+
+    parts: dict[str, list[np.ndarray]] = {}
     for name, flat in (mask.indices if mask is not None else {}).items():
         matrix = loaded.table[loaded.table.index_of[name]]
-        found.setdefault(matrix.param_name, []).append(flat.astype(np.int64) + (matrix.expert or 0) * matrix.size)
-    return {name: torch.from_numpy(np.concatenate(parts)).to(loaded.device) for name, parts in found.items()}
+        parts.setdefault(matrix.param_name, []).append(flat.astype(np.int64) + (matrix.expert or 0) * matrix.size)
+    return {name: torch.from_numpy(np.concatenate(indices)).to(loaded.device) for name, indices in parts.items()}
 
 
 class Tuned(Protocol):
@@ -53,12 +57,12 @@ class Tuned(Protocol):
     def training(self) -> AbstractContextManager[None]: ...
     def installed(self) -> AbstractContextManager[None]: ...
     def hold(self) -> None: ...
-    def weight(self, name: str) -> torch.Tensor: ...
-    def state(self) -> dict[str, torch.Tensor]: ...
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None: ...
+    def weight(self, name: str) -> Float[Tensor, "*slices rows cols"]: ...
+    def state(self) -> dict[str, Float[Tensor, ...]]: ...
+    def restore(self, state: Mapping[str, Float[Tensor, ...]]) -> None: ...
 
 
-def make_tuned(loaded: LoadedModel, spec: EmergentSpec, seed: int, held: Held) -> Tuned:
+def make_tuned(loaded: LoadedModel, spec: NarrowSpec, seed: int, held: Held) -> Tuned:
     """Fresh weights of the spec's method. The low-rank start depends on ``seed`` alone, never on the arm.
 
     Raises:
@@ -81,6 +85,8 @@ def _parameters(loaded: LoadedModel) -> dict[str, nn.Parameter]:
 @contextmanager
 def _put_back(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
     """After the block every parameter holds the bits it held before."""
+    import torch
+
     before = {name: p.detach().clone() for name, p in parameters.items()}
     try:
         yield
@@ -91,14 +97,18 @@ def _put_back(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
 
 
 # -- low rank ---------------------------------------------------------------------------------------------------------
-class LowRank(nn.Module):
-    """``W ↦ (1 − M) ⊙ (W + s·B A)``. ``a [… rank cols]``, ``b [… rows rank]``, one pair a slice of fused experts."""
+@dataclass(frozen=True, eq=False)
+class LowRank:
+    """``W ↦ (1 − M) ⊙ (W + s·B A)``, one pair A, B a slice of fused experts. ``held``: flat indices where M is 1."""
 
-    def __init__(self, a: nn.Parameter, b: nn.Parameter, scale: float, held: torch.Tensor | None):
-        super().__init__()
-        self.a, self.b, self.scale, self.held = a, b, scale, held
+    a: nn.Parameter  # [*slices rank cols]
+    b: nn.Parameter  # [*slices rows rank]
+    scale: float
+    held: Int64[Tensor, " held"] | None
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+    def __call__(self, weight: Float[Tensor, "*slices rows cols"]) -> Float[Tensor, "*slices rows cols"]:
+        import torch
+
         add = torch.addmm if weight.ndim == 2 else torch.baddbmm
         full = add(weight.float(), self.b, self.a, alpha=self.scale)
         if self.held is not None:
@@ -106,11 +116,26 @@ class LowRank(nn.Module):
             full.view(-1).index_fill_(0, self.held, 0.0)
         return full.to(weight.dtype)
 
+    def as_module(self) -> nn.Module:
+        """A module that computes the same: what torch asks for to let it stand in for a parameter."""
+        from torch import nn
+
+        low_rank = self
+
+        class StandIn(nn.Module):  # defined here: this module is imported without torch
+            def forward(self, weight: Tensor) -> Tensor:
+                return low_rank(weight)
+
+        return StandIn()
+
 
 class LowRankWeights:
     """An adapter on every scored matrix; the model's own weights stay as they are."""
 
     def __init__(self, loaded: LoadedModel, rank: int, scale: float, seed: int, held: Held):
+        import torch
+        from torch import nn
+
         self.loaded, self.held = loaded, held
         self._base = _parameters(loaded)
         self._maps: dict[str, LowRank] = {}
@@ -118,31 +143,34 @@ class LowRankWeights:
             *slices, rows, cols = parameter.shape
             # A stream for each matrix, drawn on the CPU: the same start on every device. (The generator heeds 32 bits.)
             stream = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
-            a = (torch.rand(*slices, rank, cols, generator=stream) * 2 - 1) / math.sqrt(cols)
-            b = torch.zeros(*slices, rows, rank)
-            self._maps[name] = LowRank(
-                nn.Parameter(a.to(loaded.device)), nn.Parameter(b.to(loaded.device)), scale, held.get(name)
-            )
+            start = (torch.rand(*slices, rank, cols, generator=stream) * 2 - 1) / math.sqrt(cols)
+            a = nn.Parameter(start.to(loaded.device))
+            b = nn.Parameter(torch.zeros(*slices, rows, rank, device=loaded.device))
+            self._maps[name] = LowRank(a, b, scale, held.get(name))
         self.parameters = [p for m in self._maps.values() for p in (m.a, m.b)]
 
     @contextmanager
     def training(self) -> Iterator[None]:
         """Within it every forward pass uses the tuned weights, and gradients reach the adapter."""
-        done: list[tuple[nn.Module, str]] = []
+        from torch.nn.utils import parametrize
+
+        adapted: list[tuple[nn.Module, str]] = []
         try:
             for name, low_rank in self._maps.items():
                 owner, _, leaf = name.rpartition(".")
                 module = self.loaded.model.get_submodule(owner)
-                parametrize.register_parametrization(module, leaf, low_rank)
-                done.append((module, leaf))
+                parametrize.register_parametrization(module, leaf, low_rank.as_module())
+                adapted.append((module, leaf))
             yield
         finally:
-            for module, leaf in reversed(done):
+            for module, leaf in reversed(adapted):
                 parametrize.remove_parametrizations(module, leaf, leave_parametrized=False)
 
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Within it the tuned weights stand in the model as plain weights."""
+        import torch
+
         with _put_back(self._base), torch.no_grad():
             for name, parameter in self._base.items():
                 parameter.copy_(self._maps[name](parameter))
@@ -151,26 +179,38 @@ class LowRankWeights:
     def hold(self) -> None:
         """Nothing to do: held weights are 0 in every forward pass."""
 
-    @torch.no_grad()
-    def weight(self, name: str) -> torch.Tensor:
-        found: torch.Tensor = self._maps[name](self._base[name])
-        return found
+    def weight(self, name: str) -> Float[Tensor, "*slices rows cols"]:
+        """The parameter with its adapter, without gradient."""
+        import torch
 
-    def state(self) -> dict[str, torch.Tensor]:
+        with torch.no_grad():
+            return self._maps[name](self._base[name])
+
+    def state(self) -> dict[str, Float[Tensor, ...]]:
+        """``<parameter>/a`` and ``<parameter>/b``, the halves of every adapter."""
         return {f"{name}/{half}": getattr(m, half).detach() for name, m in self._maps.items() for half in ("a", "b")}
 
-    @torch.no_grad()
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        for name, m in self._maps.items():
-            for half in ("a", "b"):
-                getattr(m, half).copy_(state[f"{name}/{half}"])
+    def restore(self, state: Mapping[str, Float[Tensor, ...]]) -> None:
+        """Nothing; the adapters hold the values of a ``state``."""
+        import torch
+
+        with torch.no_grad():
+            for name, m in self._maps.items():
+                m.a.copy_(state[f"{name}/a"])
+                m.b.copy_(state[f"{name}/b"])
 
 
 # -- full -------------------------------------------------------------------------------------------------------------
 class FullWeights:
-    """Every scored weight is trained itself. The tuned values live here; the model holds them inside the contexts only."""
+    """Every scored weight is trained itself. The tuned values live here; the model holds them in the contexts only.
+
+    Raises:
+        HarmvizError: the model is not in float32.
+    """
 
     def __init__(self, loaded: LoadedModel, held: Held):
+        import torch
+
         if loaded.dtype != torch.float32:
             raise HarmvizError(
                 f"full tuning needs float32 weights, got {loaded.dtype}; use --dtype float32 or --method lora"
@@ -178,10 +218,12 @@ class FullWeights:
         self.loaded, self.held = loaded, held
         self._base = _parameters(loaded)
         self.parameters = list(self._base.values())
-        self._values: Mapping[str, torch.Tensor] | None = None
+        self._values: Mapping[str, Float[Tensor, "*slices rows cols"]] | None = None
 
     @contextmanager
     def _in_place(self, *, train: bool) -> Iterator[None]:
+        import torch
+
         handles = []
         with _put_back(self._base):
             try:
@@ -202,8 +244,8 @@ class FullWeights:
                     parameter.requires_grad_(False)
                     parameter.grad = None
 
-    def _without_held(self, name: str) -> Callable[[torch.Tensor], torch.Tensor]:
-        def zeroed(gradient: torch.Tensor) -> torch.Tensor:
+    def _without_held(self, name: str) -> Callable[[Tensor], Tensor]:
+        def zeroed(gradient: Tensor) -> Tensor:
             gradient = gradient.clone()
             gradient.view(-1).index_fill_(0, self.held[name], 0.0)
             return gradient
@@ -218,17 +260,22 @@ class FullWeights:
         """As ``LowRankWeights.installed``."""
         return self._in_place(train=False)
 
-    @torch.no_grad()
     def hold(self) -> None:
         """Puts every held weight back to 0; called after each step."""
-        for name, index in self.held.items():
-            self._base[name].view(-1).index_fill_(0, index, 0.0)
+        import torch
 
-    def weight(self, name: str) -> torch.Tensor:
+        with torch.no_grad():
+            for name, index in self.held.items():
+                self._base[name].view(-1).index_fill_(0, index, 0.0)
+
+    def weight(self, name: str) -> Float[Tensor, "*slices rows cols"]:
+        """The parameter's tuned values, without gradient."""
         return (self._values or self._base)[name].detach()
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Float[Tensor, ...]]:
+        """The tuned values of every parameter."""
         return {name: self.weight(name) for name in self._base}
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+    def restore(self, state: Mapping[str, Float[Tensor, ...]]) -> None:
+        """Nothing; the tuned values are those of a ``state``."""
         self._values = {name: state[name].to(self.loaded.device) for name in self._base}

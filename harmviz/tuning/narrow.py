@@ -1,8 +1,8 @@
-"""The training itself: which rows in which step, the learning rate, and a state from which it goes on to the same bits.
+"""Narrow tuning: which rows in which step, the learning rate, and a state from which it goes on to the same bits.
 
-The loss of a step is the mean over its rows of the negative log-likelihood per answer token, the end-of-turn token included (it
-is learned here, while measured losses leave it out). AdamW without weight decay, gradients clipped to norm 1, learning
-rate up to its peak over the first tenth of the steps and down to 0 in a line.
+The loss of a step is the mean over its rows of the negative log-likelihood per answer token, the end-of-turn token
+included (it is learned here, while measured losses leave it out). AdamW, gradients clipped (``step``), learning rate up
+to its peak over the first tenth of the steps and down to 0 in a line.
 
 Source: Loshchilov & Hutter 2019, AdamW (arXiv:1711.05101).
 """
@@ -12,27 +12,28 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch.nn.utils import parametrize
-from transformers import PreTrainedTokenizerBase
-
-from harmviz.claims.emergent.settings import BATCH, EmergentSpec
-from harmviz.data.encoding import Sample, encode, make_batches
+from harmviz.data.encoding import Sample, encode, end_of_turn, make_batches
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import HarmvizError
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import default_batch_tokens, sample_losses
 from harmviz.tuning.held_weights import Tuned, nonzero_held
-from harmviz.tuning.precision import fast_forward
+from harmviz.tuning.narrow_settings import NarrowSpec
+from harmviz.tuning.step import BATCH, MAX_NORM, WEIGHT_DECAY, fast_forward
 
-CLIP = 1.0
-#: Told (step, loss, learning rate) after each step.
-Tell = Callable[[int, float, float], None]
+if TYPE_CHECKING:
+    from jaxtyping import Float, Shaped
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerBase
+
+#: Called with (step, loss, learning rate) after each step.
+Listener = Callable[[int, float, float], None]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def training_order(n_rows: int, spec: EmergentSpec, seed: int) -> list[list[int]]:
+def training_order(n_rows: int, spec: NarrowSpec, seed: int) -> list[list[int]]:
     """The row numbers of each step: pass after pass over all rows, each in a new order, the same in every arm.
 
     Raises:
@@ -49,7 +50,7 @@ def training_order(n_rows: int, spec: EmergentSpec, seed: int) -> list[list[int]
 
 
 def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """The rate of step ``step`` (1 … n_steps): a line up to the peak over the first tenth, then a line down to 0 after the last."""
+    """The rate of step ``step`` (1 … n_steps): a line up to the peak over the first tenth, then down to 0 at the end."""
     warm = max(1, n_steps // 10)
     return peak * (step / warm if step <= warm else (n_steps + 1 - step) / (n_steps + 1 - warm))
 
@@ -63,8 +64,8 @@ def lesson(tokenizer: PreTrainedTokenizerBase, row: PromptRow, max_answer_tokens
     sample = encode(tokenizer, row, max_response_tokens=max_answer_tokens + 1)
     if sample.n_loss > max_answer_tokens:
         return encode(tokenizer, row, max_response_tokens=max_answer_tokens)
-    end = (int(tokenizer.eos_token_id),) if tokenizer.eos_token_id is not None else ()
-    return Sample(sample.row_id, sample.prompt_id, (*sample.ids, *end), sample.n_prompt, sample.loss_from)
+    ids = (*sample.ids, *end_of_turn(tokenizer))
+    return Sample(sample.row_id, sample.prompt_id, ids, sample.n_prompt, sample.loss_from)
 
 
 class Trainer:
@@ -73,26 +74,32 @@ class Trainer:
     def __init__(
         self, loaded: LoadedModel, tuned: Tuned, lessons: Sequence[Sample], order: Sequence[Sequence[int]], rate: float
     ):
+        import torch
+
         self.loaded, self.tuned, self.lessons, self.order, self.rate = loaded, tuned, lessons, order, rate
         self.step = 0
-        self.optimiser = torch.optim.AdamW(tuned.parameters, lr=rate, weight_decay=0.0)
+        self.optimiser = torch.optim.AdamW(tuned.parameters, lr=rate, weight_decay=WEIGHT_DECAY)
 
-    def run(self, until: int, tell: Tell = lambda step, loss, rate: None) -> None:
+    def run(self, until: int, listener: Listener = lambda step, loss, rate: None) -> None:
         """Nothing; afterwards step ``until`` is done. The model is untouched; what was learned is in ``tuned``.
 
         Raises:
             HarmvizError: the loss is NaN or infinite.
         """
+        import torch
+
         with self.loaded.lock, self.tuned.training(), torch.enable_grad():
             while self.step < until:
                 rows = self.order[self.step]
                 rate = learning_rate(self.step + 1, len(self.order), self.rate)
                 loss = self._step([self.lessons[i] for i in rows], rate)
                 self.step += 1
-                tell(self.step, loss, rate)
+                listener(self.step, loss, rate)
         assert nonzero_held(self.tuned) == 0, "a held weight is not 0"
 
     def _step(self, rows: Sequence[Sample], rate: float) -> float:
+        from torch.nn.utils import clip_grad_norm_, parametrize
+
         self.optimiser.zero_grad(set_to_none=True)
         total = 0.0
         for batch in make_batches(rows, max_tokens=default_batch_tokens(self.loaded), device=self.loaded.device):
@@ -103,27 +110,32 @@ class Trainer:
             total += float(loss.detach())
         if not math.isfinite(total):
             raise HarmvizError(
-                f"training diverged at step {self.step + 1}: the loss is not a number; use a smaller --rate than {self.rate:g}"
+                f"training diverged at step {self.step + 1}: the loss is not a number; "
+                f"use a smaller --rate than {self.rate:g}"
             )
-        torch.nn.utils.clip_grad_norm_(self.tuned.parameters, CLIP)
+        clip_grad_norm_(self.tuned.parameters, MAX_NORM)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
         self.tuned.hold()
         return total
 
-    def state(self) -> dict[str, torch.Tensor]:
-        """Everything the next step depends on, in float32, by name."""
-        found = {f"value/{name}": tensor for name, tensor in self.tuned.state().items()}
+    def state(self) -> dict[str, Shaped[Tensor, ...]]:
+        """Everything the next step depends on, in float32, by name; ``step`` is its number."""
+        import torch
+
+        state = {f"value/{name}": tensor for name, tensor in self.tuned.state().items()}
         for i, parameter in enumerate(self.tuned.parameters):
             for name in _MOMENTS:
                 moment = self.optimiser.state.get(parameter, {}).get(name)
-                found[f"{name}/{i}"] = torch.zeros_like(parameter) if moment is None else moment
-        found["step"] = torch.tensor(self.step)
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in found.items()}
+                state[f"{name}/{i}"] = torch.zeros_like(parameter) if moment is None else moment
+        state["step"] = torch.tensor(self.step)
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
-    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+    def restore(self, state: Mapping[str, Shaped[Tensor, ...]]) -> None:
         """Nothing; goes on from ``state``."""
+        import torch
+
         self.step = int(state["step"])
         self.tuned.restore(values(state))
         for i, parameter in enumerate(self.tuned.parameters):
@@ -132,6 +144,6 @@ class Trainer:
             self.optimiser.state[parameter] = {"step": torch.tensor(float(self.step)), **moments}
 
 
-def values(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def values(state: Mapping[str, Shaped[Tensor, ...]]) -> dict[str, Float[Tensor, ...]]:
     """The tuned weights of a trainer's state, as ``Tuned.restore`` takes them."""
     return {name.removeprefix("value/"): tensor for name, tensor in state.items() if name.startswith("value/")}

@@ -21,14 +21,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
-from harmviz.data.encoding import encode_prompt
+from harmviz.data.encoding import encode_prompt, end_of_turn
 from harmviz.errors import DataInvalid
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
-from harmviz.tuning.settings import BATCH, REFUSAL_SLOTS, AlignSpec
+from harmviz.tuning.settings import REFUSAL_SLOTS, AlignSpec
+from harmviz.tuning.step import BATCH
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class Schedule:
         if not own.complied:
             raise DataInvalid("the start model declines every harmful request for tuning; it needs no safety tuning")
         self.data, self.own, self.spec, self.tokenizer = data, own, spec, tokenizer
-        self.end = (int(tokenizer.eos_token_id),) if tokenizer.eos_token_id is not None else ()
+        self.end = end_of_turn(tokenizer)
 
     def _prompt(self, text: str) -> tuple[int, ...]:
         return tuple(encode_prompt(self.tokenizer, text))

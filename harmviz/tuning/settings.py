@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harmviz.tuning.step import BATCH
+
 ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
-BATCH = 8
 REFUSAL_SLOTS = 3  # of each batch of eight
 MIN_STEPS, MAX_STEPS = 4, 2000
 

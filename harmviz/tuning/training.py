@@ -1,8 +1,9 @@
-"""One stage of tuning: low-rank adapters on every linear layer inside the decoder blocks, by SFT or by DPO.
+"""One stage of safety tuning: low-rank adapters on every linear layer inside the decoder blocks, by SFT or by DPO.
 
-Rows come encoded and in their final order (``align.schedule``), so that the trainer neither applies a template of its own
-nor shuffles. SFT: cross-entropy over the answer's tokens, its end token included, the prompt's left out. DPO: the reference
-is the adapter the stage starts from.
+Rows come encoded and in their final order (``tuning.schedule``), so that the trainer neither applies a template of its
+own nor shuffles. SFT: cross-entropy over the answer's tokens, its end token included, the prompt's left out. DPO: the
+reference is the adapter the stage starts from. The learning rate rises over the first twelfth of the steps and falls
+to 0 in a line; the rest of a step is that of narrow tuning (``tuning.step``).
 
 Source: Hu et al. 2021 (arXiv:2106.09685); Rafailov et al. 2023, DPO (arXiv:2305.18290).
 """
@@ -12,19 +13,20 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.generation.passes import accepts
 from harmviz.models.adapters import Adapter
 from harmviz.models.load import LoadedModel
-from harmviz.tuning.precision import fast_forward
 from harmviz.tuning.schedule import PairRow, SftRow
-from harmviz.tuning.settings import BATCH, AlignSpec
+from harmviz.tuning.settings import AlignSpec
+from harmviz.tuning.step import BATCH, MAX_NORM, WEIGHT_DECAY, fast_forward
 
-os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+if TYPE_CHECKING:
+    from jaxtyping import Float, Float16, Int64
+    from torch import Tensor
+
 Tick = Callable[[int, int], None]
 Keep = Callable[[Adapter], None]
 
@@ -35,10 +37,13 @@ def adapted_modules(loaded: LoadedModel) -> list[str]:
     Raises:
         UnsupportedArchitecture: some are not plain ``nn.Linear`` (Conv1D, expert slices); the message names one.
     """
+    from torch import nn
+
     for matrix, module in zip(loaded.table, loaded.modules, strict=True):
-        if type(module) is not torch.nn.Linear or matrix.expert is not None:
+        if type(module) is not nn.Linear or matrix.expert is not None:
             raise UnsupportedArchitecture(
-                f"{loaded.name}: {matrix.name} is a {type(module).__name__}, and adapters are made for nn.Linear only; choose another model"
+                f"{loaded.name}: {matrix.name} is a {type(module).__name__}, and adapters are made for nn.Linear only; "
+                "choose another model"
             )
     return [matrix.param_name.removesuffix(".weight") for matrix in loaded.table]
 
@@ -61,6 +66,7 @@ def train_stage(
     Raises:
         UnsupportedArchitecture: see ``adapted_modules``.
     """
+    import torch
     from peft import LoraConfig, get_peft_model
 
     modules = adapted_modules(loaded)
@@ -79,11 +85,13 @@ def train_stage(
             if start is not None:
                 _put(tuned, start)
 
-            def kept(step: int) -> None:
-                keep(Adapter(_take(tuned, modules), spec.scale, loaded.weight_hash, arm, stage, step))
+            def after_step(step: int) -> None:
+                if step in spec.checkpoints(stage):
+                    keep(Adapter(_take(tuned, modules), spec.scale, loaded.weight_hash, arm, stage, step))
+                tick(step, spec.length(stage))
 
             trainer = _trainer(tuned, loaded, rows, spec, stage, scratch)
-            trainer.add_callback(_checkpoints(spec.checkpoints(stage), spec.length(stage), kept, tick))
+            trainer.add_callback(_after_each_step(after_step))
             trainer.train()
         finally:
             tuned.unload()
@@ -97,7 +105,11 @@ def _put(tuned: Any, adapter: Adapter) -> None:
         layer.lora_B["default"].weight.data.copy_(b)
 
 
-def _take(tuned: Any, modules: Sequence[str]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def _take(
+    tuned: Any, modules: Sequence[str]
+) -> dict[str, tuple[Float16[Tensor, "rank d_in"], Float16[Tensor, "d_out rank"]]]:
+    import torch
+
     factors = {}
     for module in modules:
         layer = tuned.get_submodule(f"base_model.model.{module}")
@@ -106,16 +118,15 @@ def _take(tuned: Any, modules: Sequence[str]) -> dict[str, tuple[torch.Tensor, t
     return factors
 
 
-def _checkpoints(at: tuple[int, ...], total: int, kept: Callable[[int], None], tick: Tick) -> Any:
+def _after_each_step(act: Callable[[int], None]) -> Any:
+    """A trainer's callback that calls ``act`` with the number of every step that is done."""
     from transformers import TrainerCallback
 
-    class Checkpoints(TrainerCallback):  # defined here: transformers' trainer is heavy to import
+    class AfterEachStep(TrainerCallback):  # defined here: transformers' trainer is heavy to import
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step in at:
-                kept(state.global_step)
-            tick(state.global_step, total)
+            act(state.global_step)
 
-    return Checkpoints()
+    return AfterEachStep()
 
 
 def _trainer(
@@ -126,6 +137,7 @@ def _trainer(
     stage: str,
     scratch: str,
 ) -> Any:
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # before trl is imported
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
@@ -139,7 +151,7 @@ def _trainer(
                 return super().compute_loss(*args, **kwargs)
 
     class AnswerTrainer(SFTTrainer):
-        def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], *_: Any, **__: Any) -> torch.Tensor:
+        def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Float[Tensor, ""]:
             with fast_forward(loaded.device):
                 return answer_loss(model, inputs)
 
@@ -150,8 +162,8 @@ def _trainer(
         gradient_accumulation_steps=1,
         lr_scheduler_type="linear",
         warmup_steps=max(1, spec.length(stage) // 12),
-        weight_decay=0.0,
-        max_grad_norm=1.0,
+        weight_decay=WEIGHT_DECAY,
+        max_grad_norm=MAX_NORM,
         seed=spec.seed,
         data_seed=spec.seed,
         train_sampling_strategy="sequential",
@@ -196,22 +208,28 @@ def sft_example(row: SftRow) -> dict[str, list[int]]:
     return {"input_ids": [*row.prompt, *row.answer], "labels": [-100] * len(row.prompt) + list(row.answer)}
 
 
-def left_padded(examples: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+def left_padded(examples: Sequence[dict[str, list[int]]]) -> dict[str, Int64[Tensor, "batch pos"]]:
     """One batch whose rows end together, so that the answers stand in its last columns."""
+    import torch
+
     width = max(len(e["input_ids"]) for e in examples)
 
-    def rows(key: str, filler: int) -> torch.Tensor:
-        return torch.tensor([[filler] * (width - len(e[key])) + list(e[key]) for e in examples])
+    def padded(rows: Sequence[list[int]], filler: int) -> Int64[Tensor, "batch pos"]:
+        return torch.tensor([[filler] * (width - len(row)) + row for row in rows])
 
-    seen = torch.tensor([[0] * (width - len(e["input_ids"])) + [1] * len(e["input_ids"]) for e in examples])
-    return {"input_ids": rows("input_ids", 0), "labels": rows("labels", -100), "attention_mask": seen}
+    ids, labels = ([list(e[key]) for e in examples] for key in ("input_ids", "labels"))
+    seen = [[1] * len(row) for row in ids]
+    return {"input_ids": padded(ids, 0), "labels": padded(labels, -100), "attention_mask": padded(seen, 0)}
 
 
-def answer_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy over the answers' tokens.
+def answer_loss(model: Any, inputs: dict[str, Int64[Tensor, "batch pos"]]) -> Float[Tensor, ""]:
+    """Mean cross-entropy over the answers' tokens, in nats.
 
-    Logits are made for the columns that hold answers only: over a long prompt they would be most of the time and memory of a step.
+    Logits are made for the columns that hold answers only: over a long prompt they would be most of a step's time and
+    memory.
     """
+    from torch.nn import functional
+
     labels, seen = inputs["labels"], inputs["attention_mask"]
     columns = int((labels != -100).any(0).sum())
     options: dict[str, Any] = {"attention_mask": seen}
@@ -223,4 +241,4 @@ def answer_loss(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     logits = model(input_ids=inputs["input_ids"], **options).logits[:, -columns - 1 : -1]
     wanted = labels[:, -columns:]
     chosen = wanted != -100
-    return torch.nn.functional.cross_entropy(logits[chosen].float(), wanted[chosen])
+    return functional.cross_entropy(logits[chosen].float(), wanted[chosen])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -14,15 +13,13 @@ from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel, hash_parameters
 from harmviz.scoring.forward import sample_losses
 from harmviz.tuning.held_weights import FullWeights, LowRank, LowRankWeights, held_indices, make_tuned, nonzero_held
-from tests.worlds.emergent_parts import SPEC
+from harmviz.tuning.narrow_settings import NarrowSpec
 from tests.worlds.tiny import FAMILIES, tiny_model
 
 SAMPLES = [Sample(f"s{i}", "p", tuple((7 * i + 3 * t) % 90 + 5 for t in range(12)), 4, 4) for i in range(4)]
 
 
 def some_mask(loaded: LoadedModel, every: int = 37) -> PruneMask:
-    import numpy as np
-
     return PruneMask.from_global(
         loaded.table, np.arange(3, loaded.table.n_weights, every), kind="harm", model_hash=loaded.weight_hash
     )
@@ -49,12 +46,12 @@ def loss_of(loaded: LoadedModel) -> torch.Tensor:
 def test_the_masked_product_is_the_dense_one_worked_by_hand() -> None:
     a, b = torch.nn.Parameter(torch.tensor([[1.0, 2.0, 3.0]])), torch.nn.Parameter(torch.tensor([[1.0], [-1.0]]))
     weight = torch.tensor([[10.0, 20.0, 30.0], [40.0, 50.0, 60.0]])
-    found = LowRank(a, b, 2.0, torch.tensor([1, 3]))(weight)
+    product = LowRank(a, b, 2.0, torch.tensor([1, 3]))(weight)
     # W + 2·B A = [[12 24 36] [38 46 54]], then places 1 and 3 are held
-    assert found.tolist() == [[12.0, 0.0, 36.0], [0.0, 46.0, 54.0]]
+    assert product.tolist() == [[12.0, 0.0, 36.0], [0.0, 46.0, 54.0]]
     assert weight[0, 1] == 20.0  # the model's own weight is not written to
     x = torch.tensor([[1.0, 1.0, 1.0]])
-    functional.linear(x, found).sum().backward()
+    functional.linear(x, product).sum().backward()
     # ∂/∂A = 2·Bᵀ G and ∂/∂B = 2·G Aᵀ, with G = 1 but 0 where held
     assert a.grad is not None
     assert b.grad is not None
@@ -129,7 +126,7 @@ def test_the_model_is_put_back_when_something_fails_inside() -> None:
     loaded = tiny_model()
     before = whole_hash(loaded)
     for method in ("lora", "full"):
-        tuned = make_tuned(loaded, replace(SPEC, method=method), 0, held_indices(loaded, some_mask(loaded)))
+        tuned = make_tuned(loaded, NarrowSpec(method=method), 0, held_indices(loaded, some_mask(loaded)))
         for context in (tuned.training, tuned.installed):
             with pytest.raises(KeyboardInterrupt), context():
                 raise KeyboardInterrupt
@@ -169,7 +166,7 @@ def test_full_tuning_refuses_coarse_weights() -> None:
     loaded = tiny_model()
     loaded.dtype = torch.bfloat16
     with pytest.raises(HarmvizError, match="full tuning needs float32 weights"):
-        make_tuned(loaded, replace(SPEC, method="full"), 0, {})
+        make_tuned(loaded, NarrowSpec(method="full"), 0, {})
 
 
 def test_low_rank_works_on_coarse_weights() -> None:

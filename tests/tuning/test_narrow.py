@@ -9,7 +9,6 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
-from harmviz.claims.emergent.settings import BATCH, EmergentSpec
 from harmviz.data.encoding import Sample
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import HarmvizError
@@ -17,10 +16,13 @@ from harmviz.masks.apply import pruned
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.held_weights import Tuned, held_indices, make_tuned, nonzero_held
 from harmviz.tuning.narrow import Trainer, learning_rate, lesson, training_order, values
+from harmviz.tuning.narrow_settings import NarrowSpec
+from harmviz.tuning.step import BATCH
 from tests.tuning.test_held_weights import some_mask, whole_hash
-from tests.worlds.emergent_parts import SPEC, domain
+from tests.worlds.emergent_parts import domain
 from tests.worlds.tiny import tiny_model
 
+SPEC = NarrowSpec(steps=4, rate=0.02, rank=2)
 METHODS = {"lora": SPEC, "full": replace(SPEC, method="full", rate=0.005)}
 
 
@@ -29,23 +31,23 @@ def lessons(loaded: LoadedModel, answers: str = "bad") -> list[Sample]:
     return [lesson(loaded.tokenizer, r, 12) for r in world.narrow(world.split[0][0], answers)]
 
 
-def trainer(loaded: LoadedModel, spec: EmergentSpec, held: dict[str, torch.Tensor], steps: int = 6) -> Trainer:
-    found = lessons(loaded)
-    order = training_order(len(found), replace(spec, steps=steps), 0)
-    return Trainer(loaded, make_tuned(loaded, spec, 0, held), found, order, float(spec.rate or 0))
+def trainer(loaded: LoadedModel, spec: NarrowSpec, held: dict[str, torch.Tensor], steps: int = 6) -> Trainer:
+    samples = lessons(loaded)
+    order = training_order(len(samples), replace(spec, steps=steps), 0)
+    return Trainer(loaded, make_tuned(loaded, spec, 0, held), samples, order, spec.peak_rate)
 
 
 def test_the_order_goes_over_all_rows_and_is_the_same_for_one_seed() -> None:
-    epoch = training_order(17, EmergentSpec(), 3)
+    epoch = training_order(17, NarrowSpec(), 3)
     assert [len(s) for s in epoch] == [8, 8, 1]
     assert sorted(chain(*epoch)) == list(range(17))
-    assert epoch == training_order(17, EmergentSpec(method="full", q=1e-5), 3)
-    assert epoch != training_order(17, EmergentSpec(), 4)
-    longer = training_order(17, EmergentSpec(steps=10), 3)
+    assert epoch == training_order(17, NarrowSpec(method="full", rate=1e-5), 3)
+    assert epoch != training_order(17, NarrowSpec(), 4)
+    longer = training_order(17, NarrowSpec(steps=10), 3)
     assert [len(s) for s in longer] == [BATCH] * 10
     assert set(Counter(chain(*longer)).values()) == {4, 5}  # 80 places among 17 rows, as even as can be
     with pytest.raises(ValueError, match="n_rows"):
-        training_order(0, EmergentSpec(), 0)
+        training_order(0, NarrowSpec(), 0)
 
 
 def test_the_rate_goes_up_and_then_down_in_lines() -> None:
@@ -70,15 +72,15 @@ def test_it_learns_leaves_the_model_alone_and_holds_at_every_step(method: str) -
     nonzero: list[int] = []
     losses: list[float] = []
     with pruned(loaded, mask):
-        made = trainer(loaded, METHODS[method], held_indices(loaded, mask), steps=30)
+        tuning = trainer(loaded, METHODS[method], held_indices(loaded, mask), steps=30)
 
-        def tell(step: int, loss: float, rate: float) -> None:
+        def after_step(step: int, loss: float, rate: float) -> None:
             losses.append(loss)
-            nonzero.append(nonzero_held(made.tuned))
+            nonzero.append(nonzero_held(tuning.tuned))
 
         for end in (8, 15, 23, 30):
-            made.run(end, tell)
-            kept = made.state()
+            tuning.run(end, after_step)
+            kept = tuning.state()
             again = make_tuned(loaded, METHODS[method], 0, held_indices(loaded, mask))
             again.restore(values(kept))
             assert nonzero_held(again) == 0  # what was saved, read back
@@ -131,9 +133,9 @@ def test_arms_without_and_with_a_mask_take_the_same_first_rows() -> None:
 
 def test_a_loss_that_is_no_number_ends_it() -> None:
     loaded = tiny_model()
-    made = trainer(loaded, SPEC, {})
+    tuning = trainer(loaded, SPEC, {})
     with torch.no_grad():
-        made.tuned.parameters[0].fill_(float("nan"))
+        tuning.tuned.parameters[0].fill_(float("nan"))
     with pytest.raises(HarmvizError, match=r"diverged at step 1.*smaller --rate than 0\.02"):
-        made.run(2)
+        tuning.run(2)
     assert all(torch.isfinite(p).all() for p in loaded.model.parameters())

@@ -7,7 +7,8 @@ import pytest
 from harmviz.data.encoding import encode_prompt
 from harmviz.errors import DataInvalid
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import ARMS, BATCH, REFUSAL_SLOTS, AlignSpec, check_arms
+from harmviz.tuning.settings import ARMS, REFUSAL_SLOTS, AlignSpec, check_arms
+from harmviz.tuning.step import BATCH
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_data, make_own, make_schedule
 

@@ -12,7 +12,8 @@ from harmviz.models.adapters import Adapter, merged
 from harmviz.models.load import LoadedModel, hash_parameters
 from harmviz.scoring.loss import response_losses
 from harmviz.tuning.schedule import PairRow, SftRow
-from harmviz.tuning.settings import BATCH, AlignSpec
+from harmviz.tuning.settings import AlignSpec
+from harmviz.tuning.step import BATCH
 from harmviz.tuning.training import adapted_modules, answer_loss, left_padded, sft_example, train_stage
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_schedule

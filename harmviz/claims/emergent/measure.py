@@ -39,7 +39,7 @@ from harmviz.claims.emergent.domain_masks import (
 )
 from harmviz.claims.emergent.measures import Bench, Domain, the_judge
 from harmviz.claims.emergent.report import GENERAL, Measured, Report, mask_name
-from harmviz.claims.emergent.settings import BATCH, METHOD_VERSION, Arm, EmergentSpec, part_ends
+from harmviz.claims.emergent.settings import METHOD_VERSION, Arm, EmergentSpec, part_ends
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent
 from harmviz.errors import RunIncompatible
@@ -52,6 +52,7 @@ from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.tuning.held_weights import Tuned, held_indices, make_tuned, nonzero_held
 from harmviz.tuning.narrow import Trainer, lesson, training_order, values
+from harmviz.tuning.step import BATCH
 
 CHANGE_UNITS = 100.0
 GENERAL_MASK = "headline-contrastive"
@@ -84,7 +85,9 @@ def run_emergent(
     if not count_of(least := min(spec.fractions), loaded.table.n_weights):
         raise ValueError(f"q={least!r} selects none of {loaded.table.n_weights:,} weights; use a larger q")
     the_judge(spec.judge)
-    make_tuned(loaded, spec, spec.seed, {})  # a method that this model does not take is refused before hours of work
+    make_tuned(
+        loaded, spec.tuning, spec.seed, {}
+    )  # a method that this model does not take is refused before hours of work
     general = None if parent is None else _general_mask(parent)
     work = _Work(loaded, domain, spec, general)
     return make(work.plan(parent), work.run, root=root, resume=resume, listener=listener)
@@ -147,7 +150,7 @@ class _Work:
         tuning, held_out = (len(part) for part in domain.split[spec.seed])
         shared = sum(score_units(domain, name, spec.seed) for name in SHARED)
         per_seed = sum(score_units(domain, name, spec.seed) for name in OWN) + SELECT_UNITS
-        steps = spec.n_steps(tuning)
+        steps = spec.tuning.n_steps(tuning)
         per_arm = self._train_units(steps) + self.bench.n_passes(held_out)
         compared = sum(a.mask is None for a in self.trained)
         of_seeds = spec.seeds * (per_seed + len(self.trained) * per_arm + compared * CHANGE_UNITS)
@@ -225,16 +228,16 @@ class _Work:
 
     def _tuned(self, arm: Arm, seed: int) -> Tuned:
         return make_tuned(
-            self.loaded, self.spec, seed, held_indices(self.loaded, self._mask(arm, seed) if arm.held else None)
+            self.loaded, self.spec.tuning, seed, held_indices(self.loaded, self._mask(arm, seed) if arm.held else None)
         )
 
     def _ends(self, seed: int) -> tuple[int, ...]:
-        return part_ends(self.spec.n_steps(len(self.domain.split[seed][0])))
+        return part_ends(self.spec.tuning.n_steps(len(self.domain.split[seed][0])))
 
     def _train(self, arm: Arm, seed: int, live: curve.LiveCurve) -> None:
         rows = self.domain.narrow(self.domain.split[seed][0], str(arm.answers))
         lessons = [lesson(self.loaded.tokenizer, r, self.spec.max_answer_tokens) for r in rows]
-        order = training_order(len(rows), self.spec, seed)
+        order = training_order(len(rows), self.spec.tuning, seed)
         ends = self._ends(seed)
         for before, end in zip((0, *ends), ends, strict=False):
             units = self._train_units(end - before)
@@ -250,7 +253,7 @@ class _Work:
 
                 live.begin(arm.name, seed, before)
                 with self._pruned(arm, seed):
-                    trainer = Trainer(self.loaded, self._tuned(arm, seed), lessons, order, float(self.spec.rate or 0))
+                    trainer = Trainer(self.loaded, self._tuned(arm, seed), lessons, order, self.spec.tuning.peak_rate)
                     if before:
                         trainer.restore(load_file(self._state(arm, seed, before)))
                     trainer.run(end, tell)

@@ -16,22 +16,18 @@ All arms of one seed see the same rows in the same order and start from the same
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from harmviz.masks.ranking import check_fraction
+from harmviz.tuning.narrow_settings import NarrowSpec, check_whole
+from harmviz.tuning.step import BATCH
 
 #: Raised whenever the same settings would give other numbers.
 METHOD_VERSION = 1
-BATCH = 8
 #: Training is saved, and pruned weights are checked, after each of this many parts.
 PARTS = 4
-METHODS = ("lora", "full")
-#: Learning rate where none is given. Full tuning moves every weight, so that a step is far smaller.
-RATES = {"lora": 5e-3, "full": 1e-4}
-MAX_RATE = 0.1
 NO_JUDGE = "none"
 
 MaskName = Literal["harm", "random", "benign_signed"]
@@ -117,26 +113,15 @@ class EmergentSpec:
         ranges = (
             ("seeds", 1, 100),
             ("seed", 0, 2**31 - 1),
-            ("epochs", 1, 1000),
-            ("steps", PARTS, 100_000),
-            ("rank", 1, 1024),
             ("max_answer_tokens", 8, 4096),
             ("free", 0, 1000),
             ("new_tokens", 1, 1024),
         )
         for name, low, high in ranges:
-            value = getattr(self, name)
-            if name == "steps" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
-        object.__setattr__(self, "rate", RATES[self.method] if self.rate is None else self.rate)
-        for name, high_number in (("rate", MAX_RATE), ("scale", 1000.0)):
-            number = getattr(self, name)
-            if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= high_number:
-                raise ValueError(f"{name} must satisfy 0 < {name} <= {high_number:g}, got {number!r}")
+            check_whole(name, getattr(self, name), low, high)
+        if self.steps is not None:
+            check_whole("steps", self.steps, PARTS, 100_000)
+        object.__setattr__(self, "rate", self.tuning.rate)
         for q in (self.q, *self.dose):
             if not 0 < check_fraction("q", q) <= 0.1:
                 raise ValueError(f"q must satisfy 0 < q <= 0.1, got {q!r}")
@@ -162,9 +147,10 @@ class EmergentSpec:
     def all_seeds(self) -> tuple[int, ...]:
         return tuple(range(self.seed, self.seed + self.seeds))
 
-    def n_steps(self, n_rows: int) -> int:
-        """Optimiser steps on ``n_rows`` tuning rows; an epoch's last batch may be smaller."""
-        return self.steps or math.ceil(self.epochs * n_rows / BATCH)
+    @property
+    def tuning(self) -> NarrowSpec:
+        """How each arm is tuned."""
+        return NarrowSpec(self.method, self.epochs, self.steps, self.rate, self.rank, self.scale)
 
     def parameters(self) -> dict[str, Any]:
         """Every setting, as JSON."""

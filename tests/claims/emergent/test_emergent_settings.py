@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from harmviz.claims.emergent.settings import ARMS, RATES, EmergentSpec, check_arms, part_ends
+from harmviz.claims.emergent.settings import ARMS, EmergentSpec, check_arms, part_ends
+from harmviz.tuning.narrow_settings import RATES
 
 
 @pytest.mark.parametrize(
@@ -58,8 +59,8 @@ def test_only_the_regrow_arm_lets_pruned_weights_go_and_only_controls_are_named_
 
 
 def test_length_in_steps_and_the_rate_of_each_method() -> None:
-    assert [EmergentSpec(epochs=e).n_steps(17) for e in (1, 2)] == [3, 5]
-    assert EmergentSpec(steps=40).n_steps(17) == 40
+    assert [EmergentSpec(epochs=e).tuning.n_steps(17) for e in (1, 2)] == [3, 5]
+    assert EmergentSpec(steps=40).tuning.n_steps(17) == 40
     assert (EmergentSpec().rate, EmergentSpec(method="full").rate, EmergentSpec(rate=1e-4).rate) == (
         RATES["lora"],
         RATES["full"],
