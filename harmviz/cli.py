@@ -168,8 +168,8 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
 def _command(arguments: argparse.Namespace) -> ModuleType:
     """The module whose ``run`` does it: a claim's for experiments, else one of ``harmviz.commands``."""
     action = getattr(arguments, "action", None) or arguments.command
-    if arguments.command == "experiment":
-        return CLAIMS[action].face("command")
+    if arguments.command in ("run", "experiment"):
+        return CLAIMS[MAPPING if arguments.command == "run" else action].face("command")
     module = "import_" if action == "import" else action  # the one action that is a word of Python
     return importlib.import_module(f"harmviz.commands.{module}")
 

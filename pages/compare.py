@@ -10,7 +10,7 @@ import streamlit as st
 from harmviz import runs as store
 from harmviz.claims.mapping.figures.compare import chosen_dots, run_curves
 from harmviz.claims.mapping.figures.harm_map import layer_maps
-from harmviz.claims.mapping.headline import TARGET_Q, chosen_point
+from harmviz.claims.mapping.headline import UNCHOSEN, chosen_point
 from harmviz.claims.mapping.views import compare, compare_words
 from harmviz.display import text
 from harmviz.display.labels import headings
@@ -97,7 +97,7 @@ with frame.shown_errors():
     with right:
         if levels:
             point = chosen_point(first, contrast)
-            start = point["p"] if point and point["p"] in levels else levels[0]
+            start = point.p if point and point.p in levels else levels[0]
             p = st.segmented_control(
                 "Protected, p",
                 levels,
@@ -166,7 +166,7 @@ with frame.shown_errors():
                 format_func=lambda k: "mean of all types" if k == compare.ALL_TYPES else text.set_name(k),
             )
         with two:
-            wanted = (chosen_point(first, contrast) or {"q": TARGET_Q})["q"]
+            wanted = (chosen_point(first, contrast) or UNCHOSEN).q
             q = st.select_slider(
                 "Pruned, q",
                 steps,

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ import streamlit as st
 from harmviz import runs as store
 from harmviz.claims.mapping.figures.harm_map import Panel, layer_maps
 from harmviz.claims.mapping.figures.matrix import matrix_map
-from harmviz.claims.mapping.headline import TARGET_P, TARGET_Q, chosen_point
+from harmviz.claims.mapping.headline import UNCHOSEN, chosen_point
 from harmviz.claims.mapping.views import harm_map
 from harmviz.claims.mapping.views import matrix as matrix_view
 from harmviz.masks.candidates import Candidates
@@ -28,8 +27,8 @@ MASK, DENSEST, CHART = "this mask", "the densest", "harm-map"
 def default_selection(candidates: Candidates) -> Selection:
     """What the page opens with: contrastive where the run has it, at the (q, p) that was chosen for it."""
     contrast = "both" if candidates.has_contrast else "none"
-    point: dict[str, Any] = chosen_point(run, contrast) or {"q": TARGET_Q, "p": TARGET_P}
-    return Selection(candidates.categories, q=point["q"], p=point["p"], contrast=contrast)
+    point = chosen_point(run, contrast) or UNCHOSEN
+    return Selection(candidates.categories, q=point.q, p=point.p, contrast=contrast)
 
 
 def view_controls(candidates: Candidates) -> tuple[str, tuple[str, str]]:

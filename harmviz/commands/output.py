@@ -7,7 +7,12 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
+
+from harmviz.claims.claim import Finding
+from harmviz.errors import HarmvizError
+from harmviz.runs import Run
 
 
 def say(line: str) -> None:
@@ -16,6 +21,7 @@ def say(line: str) -> None:
 
 
 def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
     print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
 
 
@@ -27,7 +33,28 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 
 
+def print_header(run: Run, finding: Finding | None) -> None:
+    """Which run, which model, which data, and what it found."""
+    model = run.manifest["model"]
+    print(f"{run.id}\n{model['name']}, {model['dtype']}; data {run.manifest['data']['id']}")
+    if finding is not None:
+        print(finding.sentence)
+
+
+def runs_folder(out: str | None) -> Path | None:
+    """Where ``--out`` says that runs go; None: the cache's.
+
+    Raises:
+        HarmvizError: it is a file.
+    """
+    root = Path(out).expanduser() if out else None
+    if root is not None and root.exists() and not root.is_dir():
+        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    return root
+
+
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:
+    """``0.301``; "not measured" for None and NaN."""
     if value is None or math.isnan(value):
         return "not measured"
     return f"{value:{'+' if sign else ''}.{digits}f}"
@@ -42,6 +69,7 @@ def estimate(row: dict[str, Any], *, sign: bool = True) -> str:
 
 
 def duration(seconds: float) -> str:
+    """``4 min 30 s``"""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 

@@ -6,6 +6,7 @@ Fractions are in [0, 1] in code and percent on screen; a shift always carries it
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 NOT_MEASURED = "not measured"
@@ -91,3 +92,8 @@ def set_name(category: str) -> str:
 def is_harm(category: str) -> bool:
     """Whether this set holds harmful responses (every other set is benign or same-topic safe)."""
     return category not in {"benign", "benign_own", "safe"} and not category.startswith("safe:")
+
+
+def harm_types(sets: Iterable[str]) -> list[str]:
+    """Those of these sets that hold harmful responses, in alphabetical order."""
+    return sorted(name for name in sets if is_harm(name))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from harmviz.claims.mapping.headline import TARGET_Q, chosen_point
+from harmviz.claims.mapping.headline import UNCHOSEN, chosen_point
 from harmviz.claims.mapping.reported import Reported, first_contrast, reads, value
-from harmviz.claims.mapping.views import compare, compare_words, overlap
+from harmviz.claims.mapping.views import compare, overlap
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.errors import SelectionInexact
@@ -24,6 +24,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN, ListKey
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
+from harmviz.runs.point import selector_words
 
 #: ``maps`` count positive scores in half-decade bins from 1e-12 to 1e0; the first and last hold what lies beyond.
 _LOWEST, _STEP = -12.0, 0.5
@@ -75,7 +76,7 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
     counts = (
         maps[f"{category}/histogram"].sum(axis=0) if f"{category}/histogram" in maps else np.zeros(0, dtype=np.int64)
     )
-    strongest = max(1, math.floor(TARGET_Q * n_scored))
+    strongest = max(1, math.floor(UNCHOSEN.q * n_scored))
     bins = pd.DataFrame({"exponent": _LOWEST + _STEP * (np.arange(len(counts)) - 1), "count": counts})
     bins["strong"] = bins["count"][::-1].cumsum()[::-1] <= max(strongest, 1)
     bins = bins[bins["exponent"] >= _LOWEST].reset_index(drop=True)
@@ -85,7 +86,7 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
         & (results["mask"] == category)
     ]
     share = share[
-        share["value"].notna() & (share["q"] >= TARGET_Q * 0.999) & (share["n_weights"] >= 1).fillna(False)
+        share["value"].notna() & (share["q"] >= UNCHOSEN.q * 0.999) & (share["n_weights"] >= 1).fillna(False)
     ].sort_values("q")
     held = ""
     if not share.empty:
@@ -107,7 +108,7 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
         body,
         Words(
             "Nearly every harm score is tiny",
-            f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · vermilion: the strongest {text.percent(TARGET_Q)}",
+            f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · vermilion: the strongest {text.percent(UNCHOSEN.q)}",
             "Each bar counts weights. Both axes are logarithmic: one line up is ten times as many weights. Vermilion bars lie wholly "
             "among the strongest. A histogram has no interval; what these weights do is measured in step 4.",
             f"Histogram of positive harm scores for {name}, both axes logarithmic",
@@ -128,10 +129,10 @@ def _spread(rows: np.ndarray) -> np.ndarray:
 
 def finding(run: Run, reported: Reported, candidates: Candidates | None) -> Lesson:
     """How the weights are found: harm score against utility rank, at the point chosen for the plain selection."""
-    point = chosen_point(run, "none") or {"q": TARGET_Q, "p": 0.01}
+    point = chosen_point(run, "none") or UNCHOSEN
     p, found = (
-        float(point["p"]),
-        None if candidates is None else _fates(candidates, float(point["q"]), float(point["p"])),
+        point.p,
+        None if candidates is None else _fates(candidates, point.q, point.p),
     )
     lost = ""
     if found is not None and found.highest_protected is not None:
@@ -216,7 +217,7 @@ def controls(run: Run, reported: Reported) -> Lesson:
         body,
         Words(
             "The same number of weights, chosen otherwise",
-            f"{size}{compare_words.selection_name(contrast)} selection<br>ΔL in nats per token, 95 % intervals, report prompts",
+            f"{size}{selector_words(contrast).short} selection<br>ΔL in nats per token, 95 % intervals, report prompts",
             "Right of the line: without these weights that text is less likely. Drawn controls (random, magnitude-matched, "
             "utility-matched) are means over several draws on a third of the prompts.",
             "Dot plot of loss shifts on harmful and harmless answers under the mask and five controls",
@@ -230,7 +231,7 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
     """What pruning showed: ΔL over q on validation prompts, and the chosen point's numbers on report prompts."""
     point = chosen_point(run, contrast)
     levels = compare.measured_p([run], [results], contrast)
-    p = float(point["p"]) if point and point["p"] in levels else (levels[0] if levels else math.nan)
+    p = point.p if point and point.p in levels else (levels[0] if levels else math.nan)
     table = compare.curve_table([run], [results], contrast, p) if levels else pd.DataFrame()
     harm, safe, benign = (reported.row(contrast, c) for c in ("harm", "safe", "benign"))
     shown = {"harm": "harmful answers", "safe": "same-topic safe", "benign": "harmless, by others"}
@@ -259,7 +260,7 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
             "Line chart of loss shifts over the fraction pruned, for harmful, same-topic safe and benign answers",
         ),
         table,
-        None if point is None else float(point["q"]),
+        None if point is None else point.q,
     )
 
 

@@ -101,7 +101,7 @@ def default_selection(run: Run, candidates: Candidates) -> Selection:
     """The settings chosen when the run was made, contrastive where there is that."""
     for contrast in ("both", "none"):
         if (point := chosen_point(run, contrast)) is not None and (contrast == "none" or candidates.has_contrast):
-            return Selection(candidates.categories, q=point["q"], p=point["p"], contrast=contrast)
+            return Selection(candidates.categories, q=point.q, p=point.p, contrast=contrast)
     return Selection(candidates.categories, q=min(1e-5, candidates.q_max), p=candidates.p_grid[-1])
 
 

@@ -19,6 +19,11 @@ class SelectorWords(NamedTuple):
     long: str
     state: str
 
+    @property
+    def heading(self) -> str:
+        """``short`` as a heading begins: ``Contrastive``."""
+        return self.short[:1].upper() + self.short[1:]
+
 
 #: The only place that names rankings in words.
 SELECTOR_WORDS: dict[str, SelectorWords] = {

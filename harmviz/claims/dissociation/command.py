@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.commands.show import SELECTION_NAMES
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.runs import Run, frame_to_records, open_run
+from harmviz.runs.point import SELECTOR_WORDS
 
 FETCHED = ("pyrit", "builtin")
 #: Metric by line of the table: (ability, measure, condition, metric, category).
@@ -72,7 +72,7 @@ def print_found(made: Run) -> None:
     frame = made.results()
     testable = _by(frame[frame.metric == "testable"], ["condition", "category"])
     levels = frame[frame["mask"].isna()]
-    for contrast in (c for c in SELECTION_NAMES if (frame.contrast == c).any()):
+    for contrast in (c for c in SELECTOR_WORDS if (frame.contrast == c).any()):
         here = frame[frame.contrast == contrast]
         arms = [
             (name, _by(here[(here["mask"] == mask) & (here.control == control)], ["condition", "metric", "category"]))
@@ -82,7 +82,7 @@ def print_found(made: Run) -> None:
         facts = made.manifest["method"]["masks"][contrast]
         strength = made.manifest["method"]["matching"]["strength"].get(contrast)
         print(
-            f"\n{SELECTION_NAMES[contrast]}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} weights; matched strength "
+            f"\n{SELECTOR_WORDS[contrast].long}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} weights; matched strength "
             + ("none: a mask does not reduce harm on validation prompts" if strength is None else f"{strength:.2f}")
         )
         lines = []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz.claims.mapping.headline import Headline, chosen_headline, headline
+from harmviz.claims.mapping.headline import Headline, first_headline, headline
 from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.runs.point import MEAN_OF_ALL, selector_words
@@ -27,8 +27,7 @@ def line(run: Run, results: pd.DataFrame) -> str:
 
     At the point that the run chose, else at the unchosen one.
     """
-    chosen = (shown for c in ("both", "none") if (shown := chosen_headline(run, results, c)) is not None)
-    shown = next(chosen, None) or headline(results)
+    shown = first_headline(run, results)
     means = (
         {}
         if shown is None

@@ -7,6 +7,7 @@ on validation prompts when the run was made and are reported on prompts that had
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +15,15 @@ import pandas as pd
 
 from harmviz.display.text import is_harm
 from harmviz.runs import Run
+from harmviz.runs.point import MEAN_OF_ALL, Point
 
-TARGET_Q, TARGET_P, MASK = 1e-5, 0.01, "mean(all)"
-_KEYS = ["mask", "q", "p", "scope", "contrast", "skip_tokens", "condition"]
-_LAST = ["safe", "benign", "benign_own"]
+#: The point closest to the claim, chosen by nobody.
+UNCHOSEN = Point(MEAN_OF_ALL, q=1e-5, p=0.01)
+#: The selections a run may choose a point for, the one that is shown first in front.
+CHOSEN = ("both", "none")
+#: The columns of a row that say under which mask it was measured.
+_SETTINGS = ("mask", "q", "p", "scope", "contrast", "skip_tokens", "condition")
+_LAST = ("safe", "benign", "benign_own")
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,11 @@ class Headline:
         """A row to read the mask's own facts (q, p, n_weights, contrast…) from."""
         return self.effect.iloc[0]
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Under which mask it was measured, as ``rows_at`` takes it."""
+        return {name: self.first[name] for name in _SETTINGS}
+
 
 def report_rows(results: pd.DataFrame, metric: str = "delta_nll") -> pd.DataFrame:
     """The rows of one metric measured on report prompts: none that chose (q, p), none of half masks."""
@@ -39,66 +50,78 @@ def report_rows(results: pd.DataFrame, metric: str = "delta_nll") -> pd.DataFram
     return rows[rows["condition"].isna()]
 
 
-def at(rows: pd.DataFrame, point: pd.Series | dict[str, Any]) -> pd.DataFrame:
-    """The rows measured with these settings (those of ``mask, q, p, scope, contrast, skip_tokens, condition`` given)."""
+def rows_at(rows: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
+    """The rows whose ``mask, q, p, scope, contrast, skip_tokens, condition`` are these; what is not given is free."""
     keep = pd.Series(True, index=rows.index)
-    for key in _KEYS:
-        if key in point:
-            keep &= rows[key].isna() if pd.isna(point[key]) else (rows[key] == point[key]).fillna(False).astype(bool)
+    for name in _SETTINGS:
+        if name in settings:
+            value = settings[name]
+            same = rows[name].isna() if pd.isna(value) else (rows[name] == value).fillna(False).astype(bool)
+            keep &= same
     return rows[keep]
 
 
 def headline(results: pd.DataFrame) -> Headline | None:
     """The effect at the unchosen point, or None where the run measured no effect."""
     shifts = report_rows(results)
-    points = shifts[shifts["control"] == "none"][_KEYS].drop_duplicates()
+    points = shifts[shifts["control"] == "none"][list(_SETTINGS)].drop_duplicates()
     if points.empty:
         return None
     nearest = points.assign(
-        mask_=(points["mask"] != MASK),
-        contrast_=(points["contrast"] != "none"),
-        scope_=(points["scope"] != "global"),
-        q_=(points["q"] - TARGET_Q).abs(),
-        p_=(points["p"] - TARGET_P).abs(),
+        mask_=(points["mask"] != UNCHOSEN.set),
+        contrast_=(points["contrast"] != UNCHOSEN.contrast),
+        scope_=(points["scope"] != UNCHOSEN.scope),
+        q_=(points["q"] - UNCHOSEN.q).abs(),
+        p_=(points["p"] - UNCHOSEN.p).abs(),
     ).sort_values(["mask_", "contrast_", "scope_", "q_", "p_", "skip_tokens"], kind="stable")
-    return _headline(shifts, nearest.iloc[0])
+    return _headline(shifts, {str(name): value for name, value in nearest.iloc[0].items()})
 
 
-def chosen_point(run: Run, contrast: str) -> dict[str, Any] | None:
-    """(q, p) chosen on validation prompts for this selection, as ``at`` takes it; None where the run chose none."""
-    found = run.manifest["method"].get("headline", {}).get(contrast)
-    if found is None:
-        return None
-    skipped = run.manifest["parameters"].get("skip_tokens", 0)  # the same point is measured with and without openers
-    return {
-        "mask": MASK,
-        "contrast": contrast,
-        "scope": "global",
-        "q": found["q"],
-        "p": found["p"],
-        "skip_tokens": skipped,
-    }
+def chosen_point(run: Run, contrast: str) -> Point | None:
+    """The point chosen on validation prompts for this selection; None where the run chose none."""
+    choice = run.manifest["method"].get("headline", {}).get(contrast)
+    return None if choice is None else Point(MEAN_OF_ALL, choice["q"], choice["p"], contrast=contrast)
+
+
+def rows_at_chosen(run: Run, rows: pd.DataFrame, contrast: str) -> pd.DataFrame:
+    """The rows at the point chosen for this selection; none where the run chose none.
+
+    The same point is measured with and without the openers of answers: taken is what the run's own setting says.
+    """
+    point = chosen_point(run, contrast)
+    return rows.iloc[:0] if point is None else rows_at(rows, _chosen_settings(run, point))
 
 
 def chosen_headline(run: Run, results: pd.DataFrame, contrast: str) -> Headline | None:
     """The effect at the chosen point of this selection, or None where it was not measured."""
     point = chosen_point(run, contrast)
-    return None if point is None else _headline(report_rows(results), point)
+    return None if point is None else _headline(report_rows(results), _chosen_settings(run, point))
 
 
-def _headline(shifts: pd.DataFrame, point: pd.Series | dict[str, Any]) -> Headline | None:
-    here = at(shifts, point)
-    effect = here[here["control"] == "none"].drop_duplicates("category")
+def first_headline(run: Run, results: pd.DataFrame) -> Headline | None:
+    """What is said of the run where one mask is enough: its chosen contrastive point, else its plain one, else the
+    unchosen one; None where the run measured no effect."""
+    chosen = (shown for c in CHOSEN if (shown := chosen_headline(run, results, c)) is not None)
+    return next(chosen, None) or headline(results)
+
+
+def _chosen_settings(run: Run, point: Point) -> dict[str, Any]:
+    return {**point.as_dict(), "skip_tokens": run.manifest["parameters"].get("skip_tokens", 0)}
+
+
+def _headline(shifts: pd.DataFrame, settings: Mapping[str, Any]) -> Headline | None:
+    rows = rows_at(shifts, settings)
+    effect = rows[rows["control"] == "none"].drop_duplicates("category")
     if effect.empty:
         return None
     order = effect["category"].map(set_order)
     effect = effect.loc[order.sort_values(kind="stable").index]
-    controls = here[(here["control"] == "random") & here["value"].notna()]
+    controls = rows[(rows["control"] == "random") & rows["value"].notna()]
     return Headline(effect, {str(c): float(v) for c, v in controls.groupby("category")["value"].mean().items()})
 
 
 def set_order(category: str) -> tuple[int, str]:
-    """A key that sorts measured sets: the mean of all harm types, the types, same-topic safe ones, then safe, benign, own."""
+    """A key that sorts measured sets: the mean of all harm types, the types, same-topic safe ones, safe, benign, own."""
     if is_harm(category):
         return 0, "" if category == "harm" else category
     return 1, str(_LAST.index(category)) if category in _LAST else "-" + category

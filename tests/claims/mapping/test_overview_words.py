@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harmviz.claims.mapping.headline import at, chosen_headline, headline, report_rows, set_order
+from harmviz.claims.mapping.headline import chosen_headline, headline, report_rows, rows_at, set_order
 from harmviz.claims.mapping.views.overview import effect_tables, limits, shared_range, tiles
 from harmviz.runs import rows_to_frame
 from tests.worlds.fabricated import effect_rows, make_run
@@ -52,10 +52,10 @@ def test_rows_that_chose_the_settings_are_never_reported() -> None:
     assert headline(rows_to_frame(effect_rows(condition="validation"))) is None
 
 
-def test_at_treats_missing_settings_as_equal() -> None:
+def test_rows_at_treats_missing_settings_as_equal() -> None:
     frame = pd.DataFrame({"mask": ["a", "a"], "q": [None, 0.1], "contrast": ["none", "none"]})
-    assert at(frame, {"mask": "a", "q": None}).index.tolist() == [0]
-    assert at(frame, {"mask": "a"}).index.tolist() == [0, 1]
+    assert rows_at(frame, {"mask": "a", "q": None}).index.tolist() == [0]
+    assert rows_at(frame, {"mask": "a"}).index.tolist() == [0, 1]
 
 
 def test_limits_speak_of_an_interval_with_zero_in_it_only_where_there_is_one(tmp_path: Path) -> None:

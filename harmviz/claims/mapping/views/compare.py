@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.figures.harm_map import Panel
-from harmviz.claims.mapping.headline import MASK, at, chosen_point, report_rows
+from harmviz.claims.mapping.headline import report_rows, rows_at_chosen
 from harmviz.claims.mapping.views import harm_map
 from harmviz.display import text
 from harmviz.errors import SelectionInexact
@@ -24,6 +24,7 @@ from harmviz.masks.lists import MEAN, Contrast, ListKey
 from harmviz.masks.selection import Selection, largest_exact_q
 from harmviz.models.weights import WeightTable
 from harmviz.runs import Run
+from harmviz.runs.point import MEAN_OF_ALL
 from harmviz.stats.chance import counts_by_matrix
 from harmviz.stats.overlap import intersection_size, jaccard_of_counts
 
@@ -67,7 +68,7 @@ def _validation(run: Run, results: pd.DataFrame, contrast: str) -> pd.DataFrame:
         & (results["metric"] == "delta_nll")
         & (results["condition"] == "validation")
         & (results["control"] == "none")
-        & (results["mask"] == MASK)
+        & (results["mask"] == MEAN_OF_ALL)
         & (results["contrast"] == contrast)
         & results["category"].isin(CURVE_SETS)
         & results["value"].notna()
@@ -122,10 +123,7 @@ def chosen_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast:
     lines: list[dict[str, Any]] = []
     for metric, category, label in _CHOSEN:
         for run, name, rows in zip(runs, labels(runs), results, strict=True):
-            point = chosen_point(run, contrast)
-            if point is None:
-                continue
-            here = at(report_rows(rows, metric), point)
+            here = rows_at_chosen(run, report_rows(rows, metric), contrast)
             here = here[here["category"] == category]
             found = here[here["control"] == "none"]
             if found.empty or pd.isna(found.iloc[0]["value"]):

@@ -16,12 +16,12 @@ import pandas as pd
 from harmviz.claims.mapping.figures.harm_map import Panel
 from harmviz.claims.mapping.views import harm_map
 from harmviz.claims.mapping.views.compare import ALL_TYPES, Shared, chosen_points, labels
-from harmviz.claims.mapping.views.overview import SELECTION
 from harmviz.display import text
 from harmviz.display.glossary import explained, term
 from harmviz.display.words import Words
 from harmviz.masks.selection import Selection
 from harmviz.runs import Run
+from harmviz.runs.point import selector_words
 
 
 def shared_markup(pairs: Sequence[Shared]) -> str:
@@ -150,7 +150,7 @@ def curve_words(table: pd.DataFrame, contrast: str, p: float) -> Words:
     first = table["run"].iloc[0]
     return Words(
         "How fast does each kind of text suffer as more weights are zeroed?",
-        f"ΔL in nats per token, 95 % intervals · {selection_name(contrast)}, {text.percent(p)} protected · validation prompts, n: {counted}",
+        f"ΔL in nats per token, 95 % intervals · {selector_words(contrast).short}, {text.percent(p)} protected · validation prompts, n: {counted}",
         f"Symbols are runs, colours are kinds of text, and all panels share one scale. A mark is a measurement; the thin lines only "
         f"join marks, and the runs stand slightly apart at each q so that their intervals can be told apart. A run whose vermilion "
         f"rises above its blue more than that of {first} does has weights that are more specific to harm. No control was measured "
@@ -165,7 +165,7 @@ def chosen_words(runs: Sequence[Run], table: pd.DataFrame, contrast: str) -> Wor
     counts = sorted(int(v) for v in table["n"].dropna())
     return Words(
         "What does each run's own mask do to each kind of text?",
-        f"ΔL in nats per token, 95 % intervals · {selection_name(contrast)} · report prompts, n = {counts[0]} to {counts[-1]}"
+        f"ΔL in nats per token, 95 % intervals · {selector_words(contrast).short} · report prompts, n = {counts[0]} to {counts[-1]}"
         f"\n{chosen_points(runs, contrast)}",
         "Symbols are runs, colours are kinds of text, grey rings are random masks as large as each run's own. The masks differ in "
         "size from run to run where the runs chose different settings. Harm minus safe is what to compare first: it leaves out "
@@ -194,7 +194,7 @@ def map_words(panels: Sequence[Panel], selection: Selection, kind: str) -> Words
     )
     return Words(
         f"The first two masks put {alike} of their weights in the same layers and modules",
-        f"{text.percent(selection.q)} · {size} weights a run · {which}, {selection_name(selection.contrast)}, "
+        f"{text.percent(selection.q)} · {size} weights a run · {which}, {selector_words(selection.contrast).short}, "
         f"{text.percent(selection.p)} protected · selected weights per million, one scale{control}",
         "Equal colour means equal density in every map. The last map is the second run minus the first: vermilion where the second "
         "is denser, blue where it is sparser. Alike maps need not hold the same weights; the table below counts those.",
@@ -210,8 +210,3 @@ def difference_note(n_runs: int) -> str:
         "store only their own means and intervals. Overlapping intervals neither prove nor exclude a difference. With one mask a "
         "run, the choice of scoring prompts is part of what you see."
     )
-
-
-def selection_name(contrast: str) -> str:
-    """``contrastive`` or ``as in the paper``, as the charts' subtitles say it."""
-    return SELECTION[contrast].lower()

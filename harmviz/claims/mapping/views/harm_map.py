@@ -22,10 +22,9 @@ from harmviz.display.words import Words
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, select
 from harmviz.models.weights import WeightTable
+from harmviz.runs.point import selector_words
 
 DRAWS = 200
-#: How a selection's ranking reads; the same words as in the controls.
-RANKED = {"none": "as in the paper", "both": "contrastive"}
 BASELINE_NAMES = {"benign": "harmless text (control)", "safe": "same topics, safe (control)"}
 
 
@@ -162,7 +161,7 @@ def own_mask(selection: Selection, name: str) -> Selection:
 
 def pair_label(selection: Selection, known: Sequence[str]) -> str:
     """``hate, contrastive``"""
-    return f"{mask_label(selection, known)}, {RANKED[selection.contrast]}"
+    return f"{mask_label(selection, known)}, {selector_words(selection.contrast).short}"
 
 
 def lines(sentences: Sequence[str], scale: float, width: int = 126) -> str:
@@ -200,7 +199,7 @@ def mask_words(
     n = int(cells["count"].sum())
     prompts = scoring_prompts(manifest["data"]["counts"], selection.categories)
     made = (
-        f"{size_of_mask(n, manifest['model'])} · {mask_label(selection, known)}, {RANKED[selection.contrast]}, "
+        f"{size_of_mask(n, manifest['model'])} · {mask_label(selection, known)}, {selector_words(selection.contrast).short}, "
         f"p {text.percent(selection.p)} · n = {prompts} prompts"
     )
     if n == 0:
@@ -249,7 +248,7 @@ def type_words(
     first = next(iter(maps.values()))
     chance = reference(tuple(map(int, first["size"])), sizes[-1])
     made = (
-        f"each type's own mask, {text.percent(sizes[-1] / total)} · {counted} weights · {RANKED[selection.contrast]}, "
+        f"each type's own mask, {text.percent(sizes[-1] / total)} · {counted} weights · {selector_words(selection.contrast).short}, "
         f"p {text.percent(selection.p)} · n = {prompts} prompts a type · per million, one scale"
     )
     against = f"controls: masks of harmless and of safe text, as in the paper; as many weights drawn at random: densest {1e6 * chance.peak * sizes[-1] / total:.0f} per million"

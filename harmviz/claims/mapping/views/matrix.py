@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harmviz.claims.mapping.views.harm_map import RANKED, lines, mask_label, scoring_prompts, set_label, where
+from harmviz.claims.mapping.views.harm_map import lines, mask_label, scoring_prompts, set_label, where
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.words import Words
@@ -23,6 +23,7 @@ from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
 from harmviz.models.weights import WeightMatrix
+from harmviz.runs.point import selector_words
 
 Pooling = Literal["peak", "mean"]
 #: As many points as a browser draws and answers for without delay; counts, sides and tables hold all.
@@ -182,7 +183,7 @@ def matrix_words(
     guard = "before the contrast, " if selection.contrast == "both" else ""
     prompts = scoring_prompts(counts, selection.categories)
     sentences = [
-        f"{shown.matrix.name} · points: selected weights · {mask_label(selection, known)}, {RANKED[selection.contrast]} · n = {prompts} prompts",
+        f"{shown.matrix.name} · points: selected weights · {mask_label(selection, known)}, {selector_words(selection.contrast).short} · n = {prompts} prompts",
         f"blocks: {pooled}, {guard}protected weights too · sides: share of the selected weights (bars) and of all positive harm score (line, control)",
     ]
     if len(shown.drawn) < n:

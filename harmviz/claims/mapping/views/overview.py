@@ -6,43 +6,44 @@ from html import escape
 
 import pandas as pd
 
-from harmviz.claims.mapping.headline import at, chosen_headline, chosen_point, headline, report_rows
+from harmviz.claims.mapping.headline import (
+    CHOSEN,
+    Headline,
+    chosen_headline,
+    first_headline,
+    headline,
+    report_rows,
+    rows_at,
+    rows_at_chosen,
+)
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.words import Words
 from harmviz.runs import Run
-
-SELECTION = {"none": "As in the paper", "both": "Contrastive"}
+from harmviz.runs.point import selector_words
 
 
 def effect_tables(run: Run, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Selection → one line per measured set, as ``figures.effects`` takes it; at the point chosen for each.
+    """Selection → one line per measured set, as ``display.effects`` takes it; at the point chosen for each, plain first.
 
     A run that chose none is shown at its unchosen point.
     """
-    found = {c: h for c in SELECTION if (h := chosen_headline(run, results, c)) is not None}
-    if not found and (only := headline(results)) is not None:
-        found = {str(only.first["contrast"]): only}
-    tables = {}
-    for contrast, line in found.items():
-        rows = line.effect[~line.effect["category"].str.startswith("safe:")]
-        tables[contrast] = pd.DataFrame(
-            {
-                "label": rows["category"].map(text.set_name),
-                "category": rows["category"],
-                "harm": rows["category"].map(text.is_harm),
-                "value": rows["value"],
-                "ci_low": rows["ci_low"],
-                "ci_high": rows["ci_high"],
-                "n": rows["n"],
-                "control": rows["category"].map(line.random).astype(float),
-                "unit": "nats/token",
-                "q": rows["q"],
-                "p": rows["p"],
-                "n_weights": rows["n_weights"],
-            }
-        ).reset_index(drop=True)
-    return tables
+    shown = {c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None}
+    if not shown and (only := headline(results)) is not None:
+        shown = {str(only.first["contrast"]): only}
+    return {contrast: _effect_table(mask) for contrast, mask in shown.items()}
+
+
+def _effect_table(mask: Headline) -> pd.DataFrame:
+    rows = mask.effect[~mask.effect["category"].str.startswith("safe:")]
+    table = rows[["category", "value", "ci_low", "ci_high", "n", "q", "p", "n_weights"]].assign(
+        label=rows["category"].map(text.set_name),
+        harm=rows["category"].map(text.is_harm),
+        control=rows["category"].map(mask.random).astype(float),
+        unit="nats/token",
+    )
+    order = ["label", "category", "harm", "value", "ci_low", "ci_high", "n", "control", "unit", "q", "p", "n_weights"]
+    return table[order].reset_index(drop=True)
 
 
 def shared_range(tables: list[pd.DataFrame]) -> tuple[float, float] | None:
@@ -57,13 +58,40 @@ def shared_range(tables: list[pd.DataFrame]) -> tuple[float, float] | None:
 def effect_words(run: Run, table: pd.DataFrame, contrast: str) -> Words:
     """Title, subtitle and reading of one effect chart."""
     size = text.fraction_of(int(table["n_weights"].iloc[0]), run.manifest["model"]["n_scored_weights"])
-    p = text.percent(float(table["p"].iloc[0]))
+    p, words = text.percent(float(table["p"].iloc[0])), selector_words(contrast)
     return Words(
-        f"{SELECTION[contrast]}",
+        words.heading,
         f"{size}, {p} protected<br>ΔL in nats per token · ring: random mask of equal size",
-        "A dot right of the line: without these weights that text is less likely. A finding needs vermilion dots far right of "
-        "the blue ones and of the grey ring, which is a random mask of equal size. Bars are 95 % intervals over prompts.",
-        f"Dot plot of loss shifts per kind of text, selection {SELECTION[contrast].lower()}",
+        "A dot right of the line: without these weights that text is less likely. A finding needs vermilion dots far "
+        "right of the blue ones and of the grey ring, which is a random mask of equal size. Bars are 95 % intervals "
+        "over prompts.",
+        f"Dot plot of loss shifts per kind of text, selection {words.short}",
+    )
+
+
+def tiles(run: Run, results: pd.DataFrame) -> str:
+    """At most four headline numbers, each with its interval, n and control, of the mask the run is summed up by."""
+    mask = first_headline(run, results)
+    if mask is None:
+        return ""
+    shifts = {str(row["category"]): row for _, row in mask.effect.iterrows()}
+    specific = rows_at(report_rows(results, "harm_specific"), mask.settings)
+    specific = specific[specific["control"] == "none"]
+    parts = [_size_tile(int(mask.first["n_weights"]), run)]
+    if "harm" in shifts:
+        parts.append(_shift_tile("ΔL on harmful answers", shifts["harm"], mask))
+    if not specific.empty:
+        label = "harm-specific: harm minus same-topic safe"
+        parts.append(_tile(label, _nats(specific.iloc[0]), _range_and_n(specific.iloc[0]), "var(--hv-harm)"))
+    if "benign" in shifts:
+        parts.append(_shift_tile("ΔL on harmless answers by others", shifts["benign"], mask))
+    contrast = str(mask.first["contrast"])
+    chosen = chosen_headline(run, results, contrast) is not None
+    how = f"{selector_words(contrast).heading} selection, settled on validation prompts, measured on held-out ones. "
+    note = explained((how if chosen else "") + "ΔL: change of the loss per token, pruned minus intact.")
+    return (
+        f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>'
+        f'<div class="hv quiet small">{note}</div>'
     )
 
 
@@ -72,6 +100,22 @@ def _tile(label: str, number: str, below: str, colour: str) -> str:
         f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
         f'<div class="number">{number}</div><div class="quiet small">{explained(below)}</div></div>'
     )
+
+
+def _size_tile(n_weights: int, run: Run) -> str:
+    model = run.manifest["model"]
+    of_scored = text.percent(n_weights / model["n_scored_weights"])
+    of_all = text.percent(n_weights / model["n_parameters"])
+    below = f"{of_scored} of the scored weights, {of_all} of all parameters"
+    return _tile("weights set to zero", text.count(n_weights), below, "currentColor")
+
+
+def _shift_tile(label: str, row: pd.Series, mask: Headline) -> str:
+    category = str(row["category"])
+    random = mask.random.get(category)
+    control = "" if random is None else f" · random mask {text.signed(random)}"
+    colour = "var(--hv-harm)" if text.is_harm(category) else "var(--hv-benign)"
+    return _tile(label, _nats(row), _range_and_n(row) + control, colour)
 
 
 def _nats(row: pd.Series) -> str:
@@ -83,106 +127,47 @@ def _range_and_n(row: pd.Series) -> str:
     return f"interval {text.interval(row['ci_low'], row['ci_high'])}{n}"
 
 
-def tiles(run: Run, results: pd.DataFrame) -> str:
-    """At most four headline numbers, each with its interval, n and control: the contrastive choice where there is one."""
-    contrast = next((c for c in ("both", "none") if chosen_headline(run, results, c) is not None), None)
-    point = chosen_point(run, contrast) if contrast else None
-    line = chosen_headline(run, results, contrast) if contrast else headline(results)
-    if line is None:
-        return ""
-    point = point or {k: line.first[k] for k in ("mask", "q", "p", "scope", "contrast", "skip_tokens")}
-    effect = line.effect.set_index("category")
-    model = run.manifest["model"]
-    n_weights = int(line.first["n_weights"])
-    parts = [
-        _tile(
-            "weights set to zero",
-            text.count(n_weights),
-            f"{text.percent(n_weights / model['n_scored_weights'])} of the scored weights, "
-            f"{text.percent(n_weights / model['n_parameters'])} of all parameters",
-            "currentColor",
-        )
-    ]
-    specific = at(report_rows(results, "harm_specific"), point)
-    specific = specific[(specific["control"] == "none")]
-    if "harm" in effect.index:
-        control = "" if "harm" not in line.random else f" · random mask {text.signed(line.random['harm'])}"
-        parts.append(
-            _tile(
-                "ΔL on harmful answers",
-                _nats(effect.loc["harm"]),
-                _range_and_n(effect.loc["harm"]) + control,
-                "var(--hv-harm)",
-            )
-        )
-    if not specific.empty:
-        parts.append(
-            _tile(
-                "harm-specific: harm minus same-topic safe",
-                _nats(specific.iloc[0]),
-                _range_and_n(specific.iloc[0]),
-                "var(--hv-harm)",
-            )
-        )
-    if "benign" in effect.index:
-        control = "" if "benign" not in line.random else f" · random mask {text.signed(line.random['benign'])}"
-        parts.append(
-            _tile(
-                "ΔL on harmless answers by others",
-                _nats(effect.loc["benign"]),
-                _range_and_n(effect.loc["benign"]) + control,
-                "var(--hv-benign)",
-            )
-        )
-    how = (
-        ""
-        if contrast is None
-        else f"{SELECTION[contrast]} selection, settled on validation prompts, measured on held-out ones. "
-    )
-    note = (
-        f'<div class="hv quiet small">{explained(how + "ΔL: change of the loss per token, pruned minus intact.")}</div>'
-    )
-    return f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>{note}'
-
-
+_STEPS = {
+    "Score": "Every weight gets a harm score from harmful answers, and a utility score from harmless ones.",
+    "Select": "The highest harm scores are taken, except where harmless text needs the weight: those are protected.",
+    "Prune": "The selected weights are set to zero. Nothing is retrained, and all of it can be undone bit for bit.",
+    "Measure": "The loss of held-out answers, harmful and harmless, before and after, beside masks of equal size that "
+    "ignore harm.",
+}
+#: How it works, as HTML.
 STEPS = (
     '<div class="hv hv-room"><div class="hv-steps">'
-    f"<div><b>Score</b>{explained('Every weight gets a harm score from harmful answers, and a utility score from harmless ones.')}</div>"
-    f"<div><b>Select</b>{explained('The highest harm scores are taken, except where harmless text needs the weight: those are protected.')}</div>"
-    f"<div><b>Prune</b>{explained('The selected weights are set to zero. Nothing is retrained, and all of it can be undone bit for bit.')}</div>"
-    f"<div><b>Measure</b>{explained('The loss of held-out answers, harmful and harmless, before and after, beside masks of equal size that ignore harm.')}</div>"
-    "</div></div>"
+    + "".join(f"<div><b>{name}</b>{explained(words)}</div>" for name, words in _STEPS.items())
+    + "</div></div>"
 )
 
 
 def limits(run: Run, results: pd.DataFrame) -> str:
     """What a reader must not take from the page, with the figures that say so."""
     lines = [
-        "A higher loss on harmful answers is no proof of safety: it says that these texts became less likely, for this model and this data.",
-        "Intervals hold for the mask as selected and cover the choice of prompts to measure on, not the choice of prompts to score on.",
+        "A higher loss on harmful answers is no proof of safety: it says that these texts became less likely, for this "
+        "model and this data.",
+        "Intervals hold for the mask as selected and cover the choice of prompts to measure on, not the choice of "
+        "prompts to score on.",
     ]
-    plain = chosen_point(run, "none")
-    rows = report_rows(results, "harm_specific")
-    if plain is not None and not (row := at(rows[rows["control"] == "none"], plain)).empty:
-        found = row.iloc[0]
-        if found["ci_low"] <= 0 <= found["ci_high"]:
-            lines.insert(
-                0,
-                (
-                    "Selected as in the paper, the effect is not specific to harm on this model: harm minus same-topic safe is "
-                    f"{text.signed(float(found['value']), 3)} ({text.interval(found['ci_low'], found['ci_high'], 3)}). It finds weights for text the model would not have written."
-                ),
-            )
+    plain = rows_at_chosen(run, report_rows(results, "harm_specific"), "none")
+    plain = plain[plain["control"] == "none"]
+    if not plain.empty and plain["ci_low"].iloc[0] <= 0 <= plain["ci_high"].iloc[0]:
+        row = plain.iloc[0]
+        lines.insert(
+            0,
+            "Selected as in the paper, the effect is not specific to harm on this model: harm minus same-topic safe is "
+            f"{text.signed(float(row['value']), 3)} ({text.interval(row['ci_low'], row['ci_high'], 3)}). It finds "
+            "weights for text the model would not have written.",
+        )
     both = chosen_headline(run, results, "both")
-    if both is not None and "benign_own" in set(both.effect["category"]):
-        own = both.effect.set_index("category").loc["benign_own"]
+    own = pd.DataFrame() if both is None else both.effect[both.effect["category"] == "benign_own"]
+    if not own.empty:
         lines.append(
-            f"It has a cost: the contrastive mask moves the loss of the model's own harmless answers by {text.signed(float(own['value']))} nats."
+            "It has a cost: the contrastive mask moves the loss of the model's own harmless answers by "
+            f"{text.signed(float(own['value'].iloc[0]))} nats."
         )
     if left_out := run.manifest["data"]["left_out"]:
-        lines.append(
-            "Left out for want of data: "
-            + "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())
-            + "."
-        )
+        sets = "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())
+        lines.append(f"Left out for want of data: {sets}.")
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(line)}</li>" for line in lines)}</ul>'

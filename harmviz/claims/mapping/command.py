@@ -1,0 +1,157 @@
+"""``run``: a complete map run of one model on one data set; and the tables that ``show`` ends with, plain and contrastive
+side by side, each number with its n, interval and controls."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from harmviz.claims.mapping.finding import finding
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
+from harmviz.commands.output import (
+    duration,
+    estimate,
+    number,
+    print_header,
+    print_json,
+    print_table,
+    progress_printer,
+    runs_folder,
+    say,
+)
+from harmviz.display import text
+from harmviz.models.assets import EMBEDDED
+from harmviz.runs import Run, frame_to_records
+from harmviz.runs.point import MEAN_OF_ALL, SELECTOR_WORDS
+
+CONTROL_NAMES = {
+    "random": "random*",
+    "magnitude": "like |W|*",
+    "utility": "like utility*",
+    "benign_signed": "benign-signed",
+    "safe_signed": "safe-signed",
+    "unprotected": "unprotected (p = 0)",
+}
+_MEANS = ("harm", "safe", "benign", "benign_own")
+_DIFFERENCES = {"harm_specific": "harm − safe", "harm_minus_benign": "harm − benign"}
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Scores, selects, prunes and measures, and prints what was found."""
+    spec = RunSpec(
+        samples=arguments.samples,
+        seed=arguments.seed,
+        skip_tokens=arguments.skip_tokens,
+        max_response_tokens=arguments.max_response_tokens,
+        q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
+    )
+    from harmviz.data.prompts import load_prompts
+
+    data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second
+    for category, why in data.left_out.items():
+        say(f"category {category} is left out: {why}")
+    root = runs_folder(arguments.out)
+    from harmviz.claims.mapping.measure import run_map
+    from harmviz.models.load import load_model
+
+    loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    if arguments.q_max is None:
+        spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
+    start = time.monotonic()
+    stored = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
+    say(f"done in {duration(time.monotonic() - start)}")
+    result = finding(stored)
+    if arguments.json:
+        timings = stored.manifest["timings"]
+        print_json({"run_id": stored.id, "path": str(stored.path), "timings": timings, "finding": result.as_dict()})
+        return
+    print(stored.path)
+    print_header(stored, result)
+    print_result(stored)
+
+
+def print_result(run: Run) -> None:
+    """How many weights, and the effects at the chosen and at the unchosen point of each selection."""
+    model, parameters = run.manifest["model"], run.manifest["parameters"]
+    print(f"N = {model['n_scored_weights']:,} scored weights of {model['n_parameters']:,} parameters")
+    headline = run.manifest["method"].get("headline")
+    if not headline:
+        print("this run has no headline point; see its rows with --json")
+        return
+    results = run.results()
+    effect = results[(results["experiment"] == "effect") & results["condition"].isna()]
+    effect = effect[effect["skip_tokens"] == parameters["skip_tokens"]]
+    intact = _by_category(effect[effect["metric"] == "nll"])
+    print(
+        "\nintact loss, nats/token: "
+        + " · ".join(f"{name} {number(row['value'])}" for name, row in _of(intact, _MEANS))
+    )
+    fixed = tuple(parameters["fixed_point"])
+    masks = effect[effect["mask"] == MEAN_OF_ALL]
+    for contrast in (c for c in SELECTOR_WORDS if c in headline):
+        point, words = headline[contrast], SELECTOR_WORDS[contrast].long
+        limit = f"benign ΔL ≤ {point['benign_limit']:g}"
+        kept = "" if point["within_benign_limit"] else " (no grid point kept the limit: least benign cost)"
+        print(
+            f"\n{words}: q = {point['q']:g}, p = {point['p']:g}, {point['n_weights']:,} weights; chosen on "
+            f"validation prompts, {limit}{kept}"
+        )
+        _print_point(_at(masks, contrast, point["q"], point["p"]), text.harm_types(run.manifest["data"]["counts"]))
+        if (point["q"], point["p"]) != fixed:
+            print(f"\n{words}, unchosen: q = {fixed[0]:g}, p = {fixed[1]:g}")
+            _print_point(_at(masks, contrast, *fixed), text.harm_types(run.manifest["data"]["counts"]))
+    _print_causal(results[results["experiment"] == "causal"])
+
+
+def _at(rows: pd.DataFrame, contrast: str, q: float, p: float) -> pd.DataFrame:
+    return rows[(rows["contrast"] == contrast) & (rows["q"] == q) & (rows["p"] == p)]
+
+
+def _print_point(rows: pd.DataFrame, types: list[str]) -> None:
+    """The mask's own shifts, then those of the controls beside them."""
+    own = rows[rows["control"] == "none"]
+    shifts = _by_category(own[own["metric"] == "delta_nll"])
+    lines = [[name, estimate(row)] for name, row in _of(shifts, (*types, *_MEANS))]
+    for metric, words in _DIFFERENCES.items():
+        lines += [[words, estimate(row)] for row in frame_to_records(own[own["metric"] == metric])]
+    print_table(("set", "ΔL, nats/token [95 % interval] n prompts"), lines)
+    if controls := list(_controls(rows)):
+        print_table(("control", "harm · benign", "mask exceeds it by (harm)"), controls)
+        print("* same count per matrix; mean of several draws on a fixed third of the report prompts")
+    collapsed = own[own["metric"] == "collapsed"]
+    if len(collapsed) and collapsed["value"].iloc[0]:
+        print("COLLAPSED: this mask breaks the model; what it no longer says proves nothing about safety")
+
+
+def _controls(rows: pd.DataFrame) -> Iterator[list[str]]:
+    for control, words in CONTROL_NAMES.items():
+        drawn = rows[rows["control"] == control]
+        shifts = _by_category(drawn[drawn["metric"] == "delta_nll"])
+        if shifts:
+            excess = _by_category(drawn[drawn["metric"] == "excess_over_control"]).get("harm")
+            means = " · ".join(f"{name} {estimate(row)}" for name, row in _of(shifts, ("harm", "benign")))
+            yield [words, means, "" if excess is None else estimate(excess)]
+
+
+def _print_causal(rows: pd.DataFrame) -> None:
+    by_metric = {row["metric"]: row for row in frame_to_records(rows)}
+    if "relative_error" in by_metric:
+        measured, predicted, error = (by_metric[m] for m in ("measured", "predicted", "relative_error"))
+        print(
+            f"\ncausal check: measured dL/dε {number(measured['value'], 4)} against ΣH "
+            f"{number(predicted['value'], 4)} nats/token, relative error {error['value']:.2%} (n={int(error['n'])})"
+        )
+
+
+def _by_category(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {row["category"]: row for row in frame_to_records(rows)}
+
+
+def _of(rows: dict[str, dict[str, Any]], names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(name, row) of those of these sets that were measured, in this order."""
+    return ((name, rows[name]) for name in names if name in rows)

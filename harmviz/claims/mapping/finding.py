@@ -1,0 +1,168 @@
+"""What a map run found: whether zeroing its weights costs harmful text something that it does not cost other text.
+
+The verdict is about one mask, the one a run is summed up by (``headline.first_headline``), on report prompts, with 95 %
+intervals over prompts, and by this rule, in this order:
+
+- ``collapsed``: the run labels the pruned model so (``generation.repetition``); what it no longer says proves nothing;
+- ``undecided``: no interval of the harm-specific part (harm minus same-topic safe) was measured, or no excess over a
+  control of equal size;
+- ``not harm-specific``: that interval includes 0 or lies below, or so does the excess over a control of equal size that
+  was drawn without looking at harm (random, magnitude-matched, utility-matched): what a control does as well is no
+  finding about harm;
+- ``harm-specific``: otherwise.
+
+Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and move harmful
+answers more than the mask does. The pages show them beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from harmviz.claims.claim import Finding
+from harmviz.claims.mapping.headline import Headline, chosen_headline, first_headline, report_rows, rows_at
+from harmviz.claims.mapping.reported import reads
+from harmviz.display import text
+from harmviz.runs import Run, frame_to_records
+from harmviz.runs.point import selector_words
+
+COLLAPSED, UNDECIDED = "collapsed", "undecided"
+SPECIFIC, NOT_SPECIFIC = "harm-specific", "not harm-specific"
+#: Controls of the mask's size, drawn without looking at harm, as a sentence names them.
+EQUAL_SIZE = {
+    "random": "random weights",
+    "magnitude": "weights of like magnitude",
+    "utility": "weights of like utility",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the rule looks at, one mask on report prompts; None where it was not measured.
+
+    Attributes:
+        mask: the loss shifts of the mask, set by set.
+        harm: the shift of harmful answers. specific: harm minus same-topic safe.
+        excess: control of equal size → how far the mask moves harmful answers beyond it.
+        collapsed: whether the pruned model is labelled so.
+    """
+
+    mask: Headline
+    harm: pd.Series | None
+    specific: pd.Series | None
+    excess: Mapping[str, pd.Series]
+    collapsed: bool
+
+    @property
+    def verdict(self) -> str:
+        """The outcome of the rule."""
+        if self.collapsed:
+            return COLLAPSED
+        if self.specific is None or pd.isna(self.specific["ci_low"]) or not self.excess:
+            return UNDECIDED
+        clear = self.specific["ci_low"] > 0 and not self.matched_by
+        return SPECIFIC if clear else NOT_SPECIFIC
+
+    @property
+    def matched_by(self) -> list[str]:
+        """The controls of equal size that do as much to harmful answers, as far as prompts can tell."""
+        return [control for control, row in self.excess.items() if not row["ci_low"] > 0]
+
+
+def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
+    """What was measured of this mask."""
+
+    def at_mask(metric: str, control: str, category: str = "harm") -> pd.Series | None:
+        rows = rows_at(report_rows(results, metric), mask.settings)
+        rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
+        return None if rows.empty else rows.iloc[0]
+
+    excess = {control: at_mask("excess_over_control", control) for control in EQUAL_SIZE}
+    collapsed = at_mask("collapsed", "none", "benign")
+    return Evidence(
+        mask,
+        harm=at_mask("delta_nll", "none"),
+        specific=at_mask("harm_specific", "none"),
+        excess={control: row for control, row in excess.items() if row is not None and pd.notna(row["ci_low"])},
+        collapsed=collapsed is not None and bool(collapsed["value"]),
+    )
+
+
+def finding(run: Run, results: pd.DataFrame | None = None) -> Finding:
+    """The verdict on the mask that the run is summed up by, and its sentence. ``results``: the run's rows, if at hand."""
+    results = run.results() if results is None else results
+    mask = first_headline(run, results)
+    if mask is None:
+        return Finding(UNDECIDED, "No effect has been measured in this run yet: undecided.")
+    shown = evidence(results, mask)
+    plain = chosen_headline(run, results, "none") if mask.first["contrast"] != "none" else None
+    beside = None if plain is None else evidence(results, plain)
+    return Finding(shown.verdict, _sentence(run, shown, beside), _numbers(shown, beside))
+
+
+def _sentence(run: Run, shown: Evidence, plain: Evidence | None) -> str:
+    """The outcome in words, then whether the selection as in the paper comes to the same."""
+    zeroing = f"Zeroing {_size(run, shown.mask)}"
+    if shown.collapsed:
+        sentence = f"{zeroing} breaks the model: collapsed, and what it no longer says proves nothing about safety."
+    elif shown.harm is None:
+        sentence = f"{zeroing}: its effect on all harm types together was not measured, undecided."
+    else:
+        sentence = f"{zeroing} moves harmful answers by {reads(shown.harm)} nats per token, {_specific(shown)}."
+    return sentence if plain is None else f"{sentence} {_beside(plain)}"
+
+
+def _size(run: Run, mask: Headline) -> str:
+    """``5,308 weights (0.005 %, contrastive)``"""
+    first, n_scored = mask.first, run.manifest["model"]["n_scored_weights"]
+    ranked = "" if pd.isna(first["contrast"]) else selector_words(str(first["contrast"])).short
+    if pd.isna(first["n_weights"]):
+        return f"the mask {first['mask']}" + (f" ({ranked})" if ranked else "")
+    n = int(first["n_weights"])
+    return f"{text.count(n)} weights ({', '.join(filter(None, (text.percent(n / n_scored), ranked)))})"
+
+
+def _specific(shown: Evidence) -> str:
+    if shown.verdict == UNDECIDED:
+        missing = "same-topic safe answers were" if shown.specific is None else "a control of equal size was"
+        return f"but {missing} not measured beside them: {UNDECIDED}"
+    apart = f"{reads(shown.specific, 3)} beyond same-topic safe answers"
+    if shown.verdict == SPECIFIC:
+        return f"{apart}: {SPECIFIC}"
+    if shown.matched_by:
+        return f"but {' and '.join(EQUAL_SIZE[c] for c in shown.matched_by)} of equal number do as much: {NOT_SPECIFIC}"
+    return f"but only {apart}: {NOT_SPECIFIC}"
+
+
+def _beside(plain: Evidence) -> str:
+    """The plain selection beside it: the one that the paper is about."""
+    how = f"Selected {selector_words('none').short}"
+    if plain.verdict in (UNDECIDED, COLLAPSED):
+        return f"{how} it is {plain.verdict}."
+    same = "they are so too" if plain.verdict == SPECIFIC else "they are not"
+    return f"{how} {same}: {reads(plain.specific, 3)}."
+
+
+def _numbers(shown: Evidence, plain: Evidence | None) -> dict[str, Any]:
+    beside = {} if plain is None else {"plain": {"verdict": plain.verdict, **_numbers(plain, None)}}
+    record = frame_to_records(shown.mask.effect.head(1))[0]
+    return {
+        **{name: record[name] for name in ("mask", "q", "p", "scope", "contrast", "n_weights")},
+        "harm": _number(shown.harm),
+        "harm_specific": _number(shown.specific),
+        "excess_over_control": {control: _number(row) for control, row in shown.excess.items()},
+        "collapsed": shown.collapsed,
+        **beside,
+    }
+
+
+def _number(row: pd.Series | None) -> dict[str, Any] | None:
+    """A row as JSON: value, interval, n."""
+    if row is None:
+        return None
+    known = {name: None if pd.isna(row[name]) else float(row[name]) for name in ("value", "ci_low", "ci_high")}
+    return {**known, "n": None if pd.isna(row["n"]) else int(row["n"])}
