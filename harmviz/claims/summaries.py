@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 from harmviz.claims import CLAIMS, claim_of
 from harmviz.claims.markdown import NOTHING, number, share, table
-from harmviz.data.refusal import wilson
 from harmviz.display import text
 from harmviz.judges.offline import shipped
 from harmviz.judges.protocol import Kind
 from harmviz.paths import shipped_runs_root
 from harmviz.runs import Run, list_runs, shipped_runs
+from harmviz.stats.wilson import wilson
 from harmviz.tuning.settings import ARMS
 
 _LADDER_LINES = {

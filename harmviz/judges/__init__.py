@@ -12,22 +12,18 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from harmviz.judges.protocol import Judge, JudgeItem, Kind, MeanScore, Measure, Quality, Rate, Verdict, mean_score, rate
+from harmviz.judges.protocol import Judge, JudgeItem, Kind, Measure, Quality, Verdict
 
 __all__ = [
     "Judge",
     "JudgeInfo",
     "JudgeItem",
     "Kind",
-    "MeanScore",
     "Measure",
     "Quality",
-    "Rate",
     "Verdict",
     "available",
     "judge",
-    "mean_score",
-    "rate",
 ]
 
 

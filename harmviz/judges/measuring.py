@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from harmviz.data.prompts import HARMFUL_AT, normalise, read_builtin
-from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal, wilson
+from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.judges.agreement import auc, interval, ordered_pairs, spearman
 from harmviz.judges.keyword import KEYWORD_LIST, SUBSTRING_LIST, holds_refusing_substring
 from harmviz.judges.labels import HUMAN, OWN_ANSWERS, OWN_REFUSALS, Labelled, harm_labels, refusal_labels
@@ -21,6 +21,7 @@ from harmviz.judges.offline import LINKS, OfflineModel, quantise
 from harmviz.judges.protocol import JudgeItem, Kind, Measure, Quality
 from harmviz.judges.training import OUTER_FOLDS, OutOfSample, Prepared, cross_validate, fit, prepare, primal
 from harmviz.models.assets import DATA_WHEEL, Say
+from harmviz.stats.wilson import wilson
 
 LENGTH = "answer length"
 ONE_RATER = "one rater"
@@ -203,8 +204,8 @@ def share_of(measure: str, by: str, on: str, rows: np.ndarray, groups: np.ndarra
     found = measure_of(measure, by, on, rows, groups, lambda r: float(flags[r].mean()))
     if found.value not in (0.0, 1.0):
         return found
-    low, high = wilson(int(flags[rows].sum()), len(rows))[1:3]
-    return found._replace(ci_low=low, ci_high=high)
+    share = wilson(int(flags[rows].sum()), len(rows))
+    return found._replace(ci_low=share.ci_low, ci_high=share.ci_high)
 
 
 # -- beyond the labels ------------------------------------------------------------------------------------------------

@@ -1,24 +1,21 @@
-"""What every judge takes and gives: a (prompt, answer) pair in, a verdict out; and the corpus metrics over verdicts.
+"""What every judge takes and gives: (prompt, answer) pairs in, verdicts out.
 
-A judge is of kind ``refusal`` (does the answer refuse?) or ``harm`` (how much harm does it help with?). Its verdict has a
-``value`` in [0, 1] and a ``label``, or neither and the ``reason`` why: *unscored* is never counted as 0. Judging one answer
-and summing up a corpus are separate: ``Judge.score`` does the first, ``rate`` and ``mean_score`` the second.
+A judge is of kind ``refusal`` (does the answer refuse?) or ``harm`` (how much harm does it help with?). Its verdict has
+a ``value`` in [0, 1] and a ``label``, or neither and the ``reason`` why: *unscored* is never counted as 0. Judging and
+summing up are separate: rates and their intervals belong to the claims.
 
-A long corpus is judged piece by piece by whoever shows progress or has to stop: a verdict does not depend on what else is in the same call.
+A long corpus is judged piece by piece by whoever shows progress or has to stop: a verdict does not depend on what else
+is in the same call.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
-
-from harmviz.data.prompts import normalise
-from harmviz.data.refusal import wilson
-from harmviz.stats.bootstrap import Estimate, paired_effect
 
 Kind = Literal["refusal", "harm"]
 
@@ -40,7 +37,7 @@ class JudgeItem:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``value`` in [0, 1] (probability of refusal, or degree of harm) and the judge's own yes/no, or the reason for neither.
+    """``value`` in [0, 1] (probability of refusal, or degree of harm) and the judge's own yes or no, or why neither.
 
     Raises:
         ValueError: a value outside [0, 1], a value with a reason, or neither of them.
@@ -71,11 +68,9 @@ def unscored(reason: str) -> Verdict:
 
 def scored(value: float, label: bool) -> Verdict:
     """A verdict, or an unscored one where the value is not a number."""
-    return (
-        Verdict(min(1.0, max(0.0, value)), label)
-        if math.isfinite(value)
-        else unscored("the judge's score is not a number")
-    )
+    if not math.isfinite(value):
+        return unscored("the judge's score is not a number")
+    return Verdict(min(1.0, max(0.0, value)), label)
 
 
 class Measure(NamedTuple):
@@ -119,7 +114,11 @@ class Judge(Protocol):
 
 
 def identity(judge: Judge) -> list[str]:
-    """What determines its verdicts, as far as can be told: two judges of one name differ where their quality, or its source, does."""
+    """What determines its verdicts, as far as can be told.
+
+    Two judges of one name differ where their quality, or its source, does. (Stored in the ids of runs: what the repr of
+    ``Quality`` and ``Measure`` says must not change.)
+    """
     return [judge.name, hashlib.sha256(repr(judge.quality).encode()).hexdigest()[:16]]
 
 
@@ -130,44 +129,3 @@ def judge_answered(items: Sequence[JudgeItem], score: Callable[[list[JudgeItem]]
     for i, verdict in zip(kept, score([items[i] for i in kept]) if kept else (), strict=True):
         verdicts[i] = verdict
     return verdicts
-
-
-class Rate(NamedTuple):
-    """Share of scored answers with label True and its Wilson interval; NaN and None where nothing was scored."""
-
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-    n: int
-    n_unscored: int
-
-
-class MeanScore(NamedTuple):
-    """Mean value of the scored answers, interval over prompts, and how many answers were left out as unscored."""
-
-    estimate: Estimate
-    n_unscored: int
-
-
-def rate(verdicts: Iterable[Verdict]) -> Rate:
-    """Share of scored answers labelled True, ``hits / n`` (answers taken as independent)."""
-    found = list(verdicts)
-    labels = [v.label for v in found if v.scored]
-    share = wilson(sum(map(bool, labels)), len(labels))
-    return Rate(share.value, share.ci_low, share.ci_high, share.n, len(found) - len(labels))
-
-
-def mean_score(
-    verdicts: Sequence[Verdict], items: Sequence[JudgeItem], *, draws: int = 2000, seed: int = 0, level: float = 0.95
-) -> MeanScore:
-    """Mean of the scored values with a bootstrap interval that resamples whole prompts.
-
-    Raises:
-        ValueError: verdicts and items differ in number, or a setting is out of range.
-    """
-    if len(verdicts) != len(items):
-        raise ValueError(f"items must have one entry per verdict ({len(verdicts)}), got {len(items)}")
-    pairs = [(v.value, normalise(i.prompt)) for v, i in zip(verdicts, items, strict=True) if v.value is not None]
-    values, prompts = [v for v, _ in pairs], [p for _, p in pairs]
-    estimate = paired_effect(values, prompts, draws=draws, seed=seed, level=level)
-    return MeanScore(estimate, len(verdicts) - len(values))

@@ -16,13 +16,14 @@ import numpy as np
 
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptRow
-from harmviz.data.refusal import reads_as_refusal, wilson
+from harmviz.data.refusal import reads_as_refusal
 from harmviz.generation.batch import generate_batch
 from harmviz.judges import Judge, JudgeItem
 from harmviz.judges.refusing import refuses
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.loss import response_losses
 from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.wilson import wilson
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
 
@@ -159,7 +160,7 @@ def _share(bits: Sequence[bool]) -> dict[str, Any]:
         "value": share.value,
         "ci_low": share.ci_low,
         "ci_high": share.ci_high,
-        "hits": share.hits,
+        "hits": sum(bits),
         "n": share.n,
         "unit": "share",
     }

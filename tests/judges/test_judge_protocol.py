@@ -1,4 +1,4 @@
-"""Verdicts and corpus metrics: unscored is never 0, and no text leaks into a repr."""
+"""Verdicts: unscored is never 0, and no text leaks into a repr."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harmviz.judges import JudgeItem, Verdict, available, judge, mean_score, rate
+from harmviz.judges import JudgeItem, Verdict, available, judge
 from harmviz.judges.keyword import holds_refusing_substring
-from harmviz.judges.protocol import Judge, scored, unscored
+from harmviz.judges.protocol import Judge, scored
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,46 +45,20 @@ def test_a_score_that_is_no_number_is_unscored() -> None:
     assert scored(1.0000001, True).value == 1.0
 
 
-def test_rate_leaves_out_what_is_unscored() -> None:
-    found = rate([scored(1, True), scored(0, False), unscored("down"), scored(1, True), unscored("down")])
-    assert (found.n, found.n_unscored) == (3, 2)
-    assert found.value == pytest.approx(2 / 3)
-    assert found.ci_low is not None
-    assert found.ci_high is not None
-    assert 0 < found.ci_low < 2 / 3 < found.ci_high < 1
-
-
-def test_rate_of_nothing_scored_is_no_number() -> None:
-    found = rate([unscored("down")])
-    assert math.isnan(found.value)
-    assert (found.ci_low, found.n, found.n_unscored) == (None, 0, 1)
-
-
-def test_mean_score_resamples_prompts() -> None:
-    items = [JudgeItem(p, str(i)) for i, p in enumerate(["a", "A ", "b", "b", "c", "d"])]
-    verdicts = [scored(v, v >= 0.5) for v in (0.0, 0.2, 0.4, 0.6, 0.8)] + [unscored("too long")]
-    found = mean_score(verdicts, items, draws=200)
-    assert found.n_unscored == 1
-    assert found.estimate.value == pytest.approx(0.4)
-    assert (found.estimate.n, found.estimate.n_clusters) == (5, 3)
-    with pytest.raises(ValueError, match="one entry per verdict"):
-        mean_score(verdicts, items[:2])
-
-
 def test_keyword_judge_with_its_measured_recall() -> None:
-    found = judge("keyword")
-    assert isinstance(found, Judge)
-    verdicts = found.score(
+    keyword = judge("keyword")
+    assert isinstance(keyword, Judge)
+    verdicts = keyword.score(
         [JudgeItem("x", "I can’t help with that."), JudgeItem("x", " \n"), JudgeItem("x", "Take two eggs.")]
     )
     assert [v.label for v in verdicts] == [True, None, False]
     assert verdicts[1].reason == "empty answer"
-    recall = found.quality.find("recall", by="keyword list")
+    recall = keyword.quality.find("recall", by="keyword list")
     assert recall is not None
     assert recall.ci_low is not None
     assert recall.ci_low < recall.value < 0.7
-    assert found.quality.find("accuracy", by="judge") is None
-    assert "lower bound" in found.quality.source
+    assert keyword.quality.find("accuracy", by="judge") is None
+    assert "lower bound" in keyword.quality.source
 
 
 def test_the_comparison_list_also_takes_answers_for_refusals() -> None:

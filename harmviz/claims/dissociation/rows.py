@@ -33,13 +33,13 @@ import numpy as np
 from harmviz.claims.dissociation.abilities import Abilities, select
 from harmviz.claims.dissociation.recognition import PHRASINGS
 from harmviz.claims.mapping.effects import NATS, effect_rows
-from harmviz.data.refusal import wilson
 from harmviz.generation.repetition import is_collapsed
 from harmviz.judges.keyword import KeywordJudge
 from harmviz.judges.labels import HUMAN
 from harmviz.runs import Row
 from harmviz.stats.auc import auc, auc_difference, sensitivity
 from harmviz.stats.bootstrap import Estimate, paired_effect
+from harmviz.stats.wilson import wilson
 
 Values = Mapping[str, np.ndarray]
 #: The keyword list fires on this share of answers that people scored as harmful (``harmviz.data.refusal``: 27 of 539): a refusal rate

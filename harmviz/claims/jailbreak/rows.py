@@ -28,11 +28,12 @@ import pandas as pd
 from harmviz.claims.jailbreak.attacks import Attack
 from harmviz.claims.jailbreak.judging import EMPTY, REPEATS, Stored
 from harmviz.claims.jailbreak.requests import Request
-from harmviz.data.refusal import reads_as_refusal, wilson
+from harmviz.data.refusal import reads_as_refusal
 from harmviz.generation.repetition import is_collapsed, repeated_tokens
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Row
 from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.wilson import wilson
 
 #: An answer with a larger share of repeated 3-grams is no answer.
 REPETITIVE = 0.5

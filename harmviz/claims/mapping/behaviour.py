@@ -44,7 +44,7 @@ def behaviour(
         found: dict[str, Any] = {}
         for name, ids in prompts.items():
             answers = generate_batch(loaded, ids, ANSWER_TOKENS)
-            rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers]).rate
+            rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers])
             repeats = mean_repetition([repeated_tokens(a) for a in answers])
             found[name] = {
                 "refusal": [rate.value, rate.ci_low, rate.ci_high, rate.n],

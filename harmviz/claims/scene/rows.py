@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from harmviz.claims.scene.answers import Read
-from harmviz.data.refusal import wilson
 from harmviz.runs import Row
 from harmviz.stats.bootstrap import Estimate, cluster_bootstrap, paired_effect
+from harmviz.stats.wilson import wilson
 
 SHARE, NATS = "share", "nats/token"
 #: Rate → the reading of an answer that it counts.

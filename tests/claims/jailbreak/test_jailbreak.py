@@ -97,7 +97,7 @@ def test_the_rates_are_those_of_the_models_own_answers(made: Run, parent: Parent
         here = frame[(frame.condition == attack.id) & (frame.contrast == "both") & (frame.control == "none")]
         for category, part in (("harm", texts[:6]), ("benign", texts[6:])):
             rates = here[here.category == category].set_index("metric").value
-            wanted = refusal_rate(part).rate
+            wanted = refusal_rate(part)
             assert rates["empty_rate"] == np.mean([not t.strip() for t in part])
             assert rates["refusal_rate"] == wanted.value or (wanted.n == 0 and np.isnan(rates["refusal_rate"]))
         kept = [r for r in shown if r["attack"] == attack.id and r["mask"] == "contrastive"]

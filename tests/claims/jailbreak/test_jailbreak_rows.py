@@ -13,7 +13,6 @@ from harmviz.claims.jailbreak.judging import EMPTY, PIECE, REPEATS, described, j
 from harmviz.claims.jailbreak.requests import Request
 from harmviz.claims.jailbreak.rows import Answers, Grid, difference_of, measure_answers, mostly_repeats, rate_of
 from harmviz.data.prompts import PromptRow, read_builtin
-from harmviz.data.refusal import wilson
 from harmviz.errors import ModelUnavailable
 from harmviz.judges import JudgeItem, Kind, Measure, Quality, Verdict
 from harmviz.judges import judge as offline_judge
@@ -23,6 +22,7 @@ from harmviz.judges.protocol import identity
 from harmviz.judges.refusing import MIN_WORDS, SHORT
 from harmviz.runs import rows_to_frame
 from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.wilson import wilson
 from tests.worlds.jailbreak import ARMS, grid, requests
 
 DIRECT = Attack("direct", "No attack", "d", "{request}")
