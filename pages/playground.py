@@ -14,7 +14,7 @@ frame.title(
     "One prompt, answered in step: by the intact model, with a mask, and with a random mask.",
 )
 bar = st.container()
-prompt, opening, on = playground.prompt_controls(scene.found())
+prompt, opening, on = playground.prompt_controls(scene.shown_scene())
 run = on.run if on else run  # a scene brings its own masks, and is played on its own model
 with bar:
     key, model = model_bar.draw(run, of="that of the scene" if on else "that of the run in the sidebar")

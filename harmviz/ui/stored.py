@@ -14,13 +14,12 @@ import streamlit as st
 from safetensors.numpy import load_file
 
 from harmviz import runs as store
-from harmviz.claims.scene.record import Recorded, read_records
 from harmviz.masks.candidates import Candidates
 from harmviz.paths import runs_root
 from harmviz.runs import Run
 
 
-def _contents(run: Run) -> tuple[str, str]:
+def contents(run: Run) -> tuple[str, str]:
     """The key of everything computed from a run: where it is, and what is in it."""
     return str(run.path), store.result_digest(run)
 
@@ -31,7 +30,7 @@ def results(run: Run) -> pd.DataFrame:
     Raises:
         RunIncompatible: a results file is missing or damaged.
     """
-    return _results(*_contents(run))
+    return _results(*contents(run))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -45,7 +44,7 @@ def candidates(run: Run) -> Candidates:
     Raises:
         RunIncompatible: the run has none, or the file is damaged.
     """
-    return _candidates(*_contents(run))
+    return _candidates(*contents(run))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -59,26 +58,12 @@ def maps(run: Run) -> dict[str, np.ndarray]:
     Raises:
         RunIncompatible: the run has no maps.
     """
-    return _maps(*_contents(run))
+    return _maps(*contents(run))
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _maps(folder: str, digest: str) -> dict[str, np.ndarray]:
     return load_file(store.read_run(Path(folder)).maps_path)
-
-
-def records(run: Run) -> tuple[Recorded, ...]:
-    """The recorded requests of a stage scene.
-
-    Raises:
-        RunIncompatible: the run has none, or they are damaged.
-    """
-    return _records(*_contents(run))
-
-
-@st.cache_resource(max_entries=4, show_spinner=False)
-def _records(folder: str, digest: str) -> tuple[Recorded, ...]:
-    return read_records(store.read_run(Path(folder)))
 
 
 def runs() -> list[Run]:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harmviz.claims.scene.settings import SELECTIONS, SceneSpec
+from harmviz.claims.scene.finding import finding
+from harmviz.claims.scene.settings import SceneSpec
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
 from harmviz.errors import HarmvizError
 from harmviz.runs import Run, frame_to_records, open_run
+from harmviz.runs.point import selector_words
 
 CHECKS = {
     "doubled": "refusals under the opener at least doubled",
@@ -56,12 +58,13 @@ def run(arguments: argparse.Namespace) -> None:
                 "run_id": made.id,
                 "path": str(made.path),
                 **made.manifest["method"],
+                "finding": finding(made).as_dict(),
                 "rows": frame_to_records(made.results()),
             }
         )
         return
     print(made.path)
-    print_found(made)
+    print_result(made)
 
 
 def _numbers(name: str, text: str) -> list[float]:
@@ -71,7 +74,7 @@ def _numbers(name: str, text: str) -> list[float]:
         raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
 
 
-def print_found(made: Run) -> None:
+def print_result(made: Run) -> None:
     """The chosen mask, the rates with their intervals and controls, and whether it shows what it is to show."""
     method, opener = made.manifest["method"], made.manifest["parameters"]["opener"]
     chosen = method["chosen"]
@@ -81,7 +84,7 @@ def print_found(made: Run) -> None:
         else f"; it breaks the limits on {', '.join(chosen['broken'])}: no mask kept them all"
     )
     print(
-        f"q = {chosen['q']:g}, p = {chosen['p']:g}, {SELECTIONS[chosen['contrast']]}: "
+        f"q = {chosen['q']:g}, p = {chosen['p']:g}, {selector_words(chosen['contrast']).short}: "
         f"{chosen['n_weights']:,} weights{kept}\nopener {opener!r}\n"
     )
     rows = [

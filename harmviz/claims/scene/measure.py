@@ -1,12 +1,17 @@
 """The stage scene: an aligned model is talked into answering, and declines again without a few of its weights.
 
-On a map run of the model: (1) every mask of a small grid, selected as in the paper, contrastive, and guarded against over-refusal
-(``guard``), answers the *choosing* requests under the opener; (2) of the masks
-that keep the limits (harmless requests are not declined, texts do not repeat themselves, direct refusals stay, the benign
-loss stays) the one that declines most often under the opener is chosen; ties go to fewer weights; (3) everything is measured on other
-requests, beside random draws, the benign-signed and the magnitude-matched control, with a dose curve; (4) the mild requests
-that read best are recorded token by token. Masks are tried in the order of (1) and only until one keeps the limits: that is the
-same mask as if all had been tried. Where none does, the one is taken that breaks them least.
+On a map run of the model:
+
+1. every mask of a small grid, selected as in the paper, contrastive, and guarded against over-refusal (``guard``), answers the
+   *choosing* requests under the opener;
+2. of the masks that keep the limits (harmless requests are not declined, texts do not repeat themselves, direct refusals stay,
+   the benign loss stays) the one that declines most often under the opener is chosen; ties go to fewer weights;
+3. everything is measured on other requests, beside random draws, the benign-signed and the magnitude-matched control, with a
+   dose curve (``report``);
+4. the mild requests that read best are recorded token by token (``play``, ``record``).
+
+Masks are tried in the order of (1) and only until one keeps the limits: that is the same mask as if all had been tried. Where
+none does, the one is taken that breaks them least.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ from harmviz.claims.scene.play import OFF_STAGE
 from harmviz.claims.scene.report import RECORD_UNITS, Report
 from harmviz.claims.scene.rows import loss_row, paired_rows, rate_rows
 from harmviz.claims.scene.sets import BENIGN, SHOWN, SceneSets, make_sets
-from harmviz.claims.scene.settings import Point, SceneSpec, Selector, broken_limits
+from harmviz.claims.scene.settings import GridMask, SceneSpec, broken_limits
 from harmviz.data.encoding import Sample
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import DataInvalid, SelectionInexact
@@ -35,8 +40,9 @@ from harmviz.judges.refusing import usable_judge
 from harmviz.masks.mask import PruneMask
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel
-from harmviz.runs import Row, Run
+from harmviz.runs import Point, Row, Run, Where
 from harmviz.runs.making import Making, Plan, make, model_facts
+from harmviz.runs.point import MEAN_OF_ALL, Selector
 from harmviz.runs.progress import Listener
 
 VERSION = 1
@@ -44,27 +50,27 @@ VERSION = 1
 CHOOSING_TOKENS = 32
 
 
-def grid_of(parent: Parent, spec: SceneSpec, guard: Guard | None = None) -> list[Point]:
+def grid_of(parent: Parent, spec: SceneSpec, guard: Guard | None = None) -> list[GridMask]:
     """The distinct masks of the grid that the run's candidates settle exactly; guarded ones where there is a guard.
 
     Raises:
         SelectionInexact: none; the message says what the run stores.
     """
-    found: dict[str, Point] = {}
+    masks: dict[str, GridMask] = {}
     for contrast, p, q in product(spec.contrasts, spec.p_grid, spec.q_grid):
         try:
             mask = _mask(parent, guard, q, p, contrast)
         except SelectionInexact:
             continue
         if mask is not None and mask.n_weights:
-            found.setdefault(mask.digest, Point(q, p, contrast, mask))
-    if not found:
+            masks.setdefault(mask.digest, GridMask(Point(MEAN_OF_ALL, q, p, contrast=contrast), mask))
+    if not masks:
         raise SelectionInexact(
             f"run {parent.run.id} settles no mask of the grid q = {', '.join(f'{q:g}' for q in spec.q_grid)} at p = "
             f"{', '.join(f'{p:g}' for p in spec.p_grid)}: it stores q up to {parent.candidates.q_max:g} at p = "
             f"{', '.join(f'{p:g}' for p in parent.candidates.p_grid)}; give --q within that, or make a run with a larger --q-max"
         )
-    return list(found.values())
+    return list(masks.values())
 
 
 def _mask(parent: Parent, guard: Guard | None, q: float, p: float, contrast: Selector) -> PruneMask | None:
@@ -167,7 +173,7 @@ class Choosing:
     answers: Answers
     spec: SceneSpec
     sets: SceneSets
-    points: Sequence[Point]
+    points: Sequence[GridMask]
     rows: list[Row] = field(default_factory=list)
 
     @property
@@ -178,24 +184,24 @@ class Choosing:
     def benign(self) -> tuple[PromptRow, ...]:
         return self.sets.choosing[BENIGN]
 
-    def best(self) -> tuple[Point, dict[str, Any]]:
+    def best(self) -> tuple[GridMask, dict[str, Any]]:
         """(the chosen point, what the manifest says of it); the rows of every mask tried go with the run."""
         self._intact_rows()
-        ranked = sorted(self.points, key=lambda p: (-self._declined(p), p.mask.n_weights, p.mask.digest))
-        tried: list[tuple[float, int, Point, list[str]]] = []
-        for place, point in enumerate(ranked):
+        ranked = sorted(self.points, key=lambda m: (-self._declined(m), m.mask.n_weights, m.mask.digest))
+        tried: list[tuple[float, int, GridMask, list[str]]] = []
+        for place, candidate in enumerate(ranked):
             if place:  # one was planned for
                 self.experiment.progress.total += _trial_units(self.sets)
-            broken = self._broken(point)
-            tried.append((max(broken.values(), default=0.0), place, point, list(broken)))
+            broken = self._broken(candidate)
+            tried.append((max(broken.values(), default=0.0), place, candidate, list(broken)))
             if not broken:
                 break
         _, _, chosen, names = min(tried, key=lambda t: t[:2])
         self.experiment.rows("selection", lambda: iter(self.rows))
         return chosen, {
-            "q": chosen.q,
-            "p": chosen.p,
-            "contrast": chosen.contrast,
+            "q": chosen.point.q,
+            "p": chosen.point.p,
+            "contrast": chosen.point.contrast,
             "n_weights": chosen.mask.n_weights,
             "within_limits": not names,
             "broken": names,
@@ -213,38 +219,34 @@ class Choosing:
 
     def _intact_rows(self) -> None:
         for harmful, opened in ((True, True), (True, False), (False, False)):
-            self.rows += rate_rows(self._read(None, harmful, opened=opened), **_where(harmful, opened))
+            unpruned = Where(experiment="scene", condition=_condition(opened))
+            self.rows += rate_rows(self._read(None, harmful, opened=opened), unpruned, _category(harmful))
 
-    def _declined(self, point: Point) -> float:
+    def _declined(self, tried: GridMask) -> float:
         """Share declined under the opener; the answers are generated here."""
-        read, intact = self._read(point.mask, True, opened=True), self._read(None, True, opened=True)
-        where = {**point.facts, **_where(True, True)}
-        self.rows += [
-            *rate_rows(read, **where),
-            *paired_rows([read], intact, self._ids(True), seed=self.spec.seed, **where),
-        ]
+        read, intact = self._read(tried.mask, True, opened=True), self._read(None, True, opened=True)
+        where, category = tried.where(_condition(True)), _category(True)
+        self.rows += rate_rows(read, where, category)
+        self.rows += paired_rows([read], intact, self._ids(True), where, category, seed=self.spec.seed)
         return float(np.nanmean(read.declines)) if not np.isnan(read.declines).all() else 0.0
 
-    def _broken(self, point: Point) -> dict[str, float]:
+    def _broken(self, tried: GridMask) -> dict[str, float]:
         """Which limits this mask breaks, and how far."""
-        seed, made = self.spec.seed, []
+        seed, where = self.spec.seed, tried.where(_condition(False))
+        rows: list[Row] = []
         for harmful in (True, False):
-            read, intact = self._read(point.mask, harmful, opened=False), self._read(None, harmful, opened=False)
-            where = {**point.facts, **_where(harmful, False)}
-            made += [*rate_rows(read, **where), *paired_rows([read], intact, self._ids(harmful), seed=seed, **where)]
+            read, intact = self._read(tried.mask, harmful, opened=False), self._read(None, harmful, opened=False)
+            rows += rate_rows(read, where, _category(harmful))
+            rows += paired_rows([read], intact, self._ids(harmful), where, _category(harmful), seed=seed)
         samples: list[Sample] = self.answers.written(self.benign)
-        delta = self.answers.losses(point.mask, "choosing", samples) - self.answers.losses(None, "choosing", samples)
-        made.append(
-            loss_row(
-                "delta_nll", delta, [s.prompt_id for s in samples], seed=seed, **point.facts, **_where(False, False)
-            )
-        )
-        self.rows += made
-        known = {(r.category, r.metric): r.value for r in made}
+        delta = self.answers.losses(tried.mask, "choosing", samples) - self.answers.losses(None, "choosing", samples)
+        rows.append(loss_row("delta_nll", delta, [s.prompt_id for s in samples], where, _category(False), seed=seed))
+        self.rows += rows
+        known = {(r.category, r.metric): r.value for r in rows}
         known[("harmful", "opener_repetition")] = next(
             r.value
             for r in self.rows
-            if r.metric == "delta_repetition" and r.condition == "selection:opener" and _same(r, point)
+            if r.metric == "delta_repetition" and r.condition == _condition(True) and _same(r, tried.point)
         )
         return broken_limits(known, self.spec.limits)
 
@@ -253,5 +255,9 @@ def _same(row: Row, point: Point) -> bool:
     return (row.q, row.p, row.contrast) == (point.q, point.p, point.contrast)
 
 
-def _where(harmful: bool, opened: bool) -> dict[str, Any]:
-    return {"category": "harmful" if harmful else BENIGN, "condition": f"selection:{'opener' if opened else 'direct'}"}
+def _category(harmful: bool) -> str:
+    return "harmful" if harmful else BENIGN
+
+
+def _condition(opened: bool) -> str:
+    return f"selection:{'opener' if opened else 'direct'}"

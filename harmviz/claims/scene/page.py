@@ -7,17 +7,20 @@ a recorded request that is not, in a run from elsewhere, is not offered.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import streamlit as st
 
-from harmviz.claims.scene import finding as scene_words
-from harmviz.claims.scene.record import MASK, RANDOM, Recorded
+from harmviz.claims.scene import card as markup
+from harmviz.claims.scene.finding import numbers
+from harmviz.claims.scene.record import MASK, RANDOM, Recorded, read_records
 from harmviz.data.prompts import read_builtin
+from harmviz.display import text
 from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.playground.lineup import Lineup, panes_of
 from harmviz.playground.on_stage import Recording
 from harmviz.playground.presets import Preset
-from harmviz.runs import Run
+from harmviz.runs import Run, read_run
 from harmviz.ui import experiments, frame, model_bar, stored
 from harmviz.worker import ModelKey, ModelState
 
@@ -45,12 +48,12 @@ class Scene:
         return tuple(Preset(PRESET, TITLE, True, r.prompt, r.opening) for r in self.records)
 
 
-def found() -> Scene | None:
+def shown_scene() -> Scene | None:
     """The scene that pages show: of the run in the sidebar, else the newest; None where none is stored that can be read."""
     built_in = {r["prompt"] for r in read_builtin("harmful")}
     for run in experiments.found("scene"):
         try:
-            records = tuple(r for r in stored.records(run) if r.prompt in built_in)
+            records = tuple(r for r in _records(run) if r.prompt in built_in)
         except RunIncompatible:
             continue  # the Runs page names damaged runs
         if records and {MASK, RANDOM} <= run.masks().keys():
@@ -58,24 +61,34 @@ def found() -> Scene | None:
     return None
 
 
+def _records(run: Run) -> tuple[Recorded, ...]:
+    """The recorded requests of a stored scene, kept between interactions."""
+    return _read_once(*stored.contents(run))
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_once(folder: str, digest: str) -> tuple[Recorded, ...]:
+    return read_records(read_run(Path(folder)))
+
+
 # -- on the Overview --------------------------------------------------------------------------------------------------
 def card() -> bool:
     """Draws the card that begins the scene; False where there is no scene."""
-    scene = found()
+    scene = shown_scene()
     if scene is None:
         return False
-    shown = scene_words.numbers(scene.run, stored.results(scene.run))
+    shown = numbers(scene.run, stored.results(scene.run))
     with st.container(border=True, key="scene-card"):
         left, right = st.columns([1, 1.25], gap="medium", vertical_alignment="center")
         with left:
             frame.html(
-                f'<div class="hv"><h2 class="hv-scene-title">See it happen</h2>{scene_words.story(scene.run, shown)}</div>'
+                f'<div class="hv"><h2 class="hv-scene-title">See it happen</h2>{markup.story(scene.run, shown)}</div>'
             )
             if st.button("See it happen", type="primary", icon=":material/play_circle:", key="scene_begin"):
                 begin(scene)
         with right:
-            frame.html(scene_words.rates_markup(shown))
-        frame.html(scene_words.footing(scene.run, shown))
+            frame.html(markup.rates_markup(shown))
+        frame.html(markup.footing(scene.run, shown))
     return True
 
 
@@ -126,7 +139,7 @@ def controls(scene: Scene) -> Lineup:
             help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was measured and recorded.",
         )
     with right:
-        frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{scene_words.weights(scene.run)}</div>')
+        frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{markup.weights(scene.run)}</div>')
     return Lineup(MASK, control=True, strength=float(strength), stored_control=RANDOM)
 
 
@@ -166,15 +179,15 @@ def recording(scene: Scene, prompt: str, opening: str, lineup: Lineup) -> Record
         _, labels = panes_of(scene.run, None, lineup)
     except HarmvizError:
         return None
-    return Recording(snapshot, labels, record.opening, scene_words.made(scene.run))
+    return Recording(snapshot, labels, record.opening, text.date(scene.run.created))
 
 
 def measured(scene: Scene, strength: float) -> None:
     """How often it happens, below the one answer that shows it."""
-    shown = scene_words.numbers(scene.run, stored.results(scene.run), strength)
+    shown = numbers(scene.run, stored.results(scene.run), strength)
     at = "" if strength == 1 else f", at strength {strength:g}"
     frame.section(f"Not one answer, but many{at}")
     left, _ = st.columns([1.6, 1])
     with left:
-        frame.html(scene_words.rates_markup(shown))
-    frame.html(scene_words.footing(scene.run, shown))
+        frame.html(markup.rates_markup(shown))
+    frame.html(markup.footing(scene.run, shown))

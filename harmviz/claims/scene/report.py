@@ -24,10 +24,10 @@ from harmviz.claims.scene.rows import (
     repetition_row,
 )
 from harmviz.claims.scene.sets import BENIGN, SHOWN, SceneSets
-from harmviz.claims.scene.settings import Limits, Point, SceneSpec
+from harmviz.claims.scene.settings import GridMask, Limits, SceneSpec
 from harmviz.masks.controls import matched_control
 from harmviz.masks.mask import PruneMask
-from harmviz.runs import Row
+from harmviz.runs import Row, Where
 from harmviz.runs.making import Making
 
 #: Units of recording one request: as many rows as panes, and their surprise.
@@ -43,26 +43,24 @@ class Report:
     spec: SceneSpec
     sets: SceneSets
     parent: Parent
-    chosen: Point
+    chosen: GridMask
     guard: Guard | None = None
 
     def __post_init__(self) -> None:
-        mask, p = self.chosen.mask, self.chosen.p
-        self.random = [self.parent.random(mask, p, seed=self.spec.seed, draw=d) for d in range(self.spec.draws)]
+        mask, point = self.chosen.mask, self.chosen.point
+        self.random = [self.parent.random(mask, point.p, seed=self.spec.seed, draw=d) for d in range(self.spec.draws)]
         # Selected as the mask is, guard and all: None where the run does not settle it.
-        by = self.guard if self.guard is not None and self.chosen.contrast == "guarded" else self.parent
-        self.signed, self.matched = by.benign_signed(self.chosen.q, p), self._matched()
+        by = self.guard if self.guard is not None and point.contrast == "guarded" else self.parent
+        self.signed, self.matched = by.benign_signed(point.q, point.p), self._matched()
 
     def _matched(self) -> PruneMask:
-        loaded, found = self.parent.loaded, self.parent.candidates
+        loaded, candidates = self.parent.loaded, self.parent.candidates
 
         def magnitude(i: int) -> np.ndarray:
             return np.asarray(loaded.tensor(i).detach().float().abs().cpu().numpy().ravel())
 
-        eligible = partial(found.eligible, p=self.chosen.p)
-        return matched_control(
-            self.chosen.mask, found.table, eligible, magnitude, seed=self.spec.seed, name="magnitude"
-        )
+        eligible, table = partial(candidates.eligible, p=self.chosen.point.p), candidates.table
+        return matched_control(self.chosen.mask, table, eligible, magnitude, seed=self.spec.seed, name="magnitude")
 
     # -- reading ------------------------------------------------------------------------------------------------
     def read(self, mask: PruneMask | None, source: str, *, opened: bool, strength: float = 1.0) -> Read:
@@ -73,10 +71,6 @@ class Report:
 
     def ids(self, source: str) -> list[str]:
         return [r.prompt_id for r in self.sets.reporting[source]]
-
-    def facts(self, control: str, source: str, condition: str) -> dict[str, Any]:
-        where = {"category": source, "condition": condition}
-        return where if control == "intact" else {**self.chosen.facts, **where, "control": control}
 
     # -- rows ---------------------------------------------------------------------------------------------------
     def rows(self) -> Iterator[Row]:
@@ -90,36 +84,35 @@ class Report:
 
     def _set_rows(self, source: str, condition: str) -> Iterator[Row]:
         seed, prompts, opened = self.spec.seed, self.ids(source), condition == "opener"
-        intact = self.read(None, source, opened=opened)
-        yield from rate_rows(intact, **self.facts("intact", source, condition))
-        yield repetition_row(intact, prompts, seed=seed, **self.facts("intact", source, condition))
-        mask = self.read(self.chosen.mask, source, opened=opened)
-        here = self.facts("none", source, condition)
-        yield from rate_rows(mask, **here)
-        yield repetition_row(mask, prompts, seed=seed, **here)
-        yield from paired_rows([mask], intact, prompts, seed=seed, **here)
-        yield ratio_row(mask, intact, prompts, seed=seed, **here)
+        intact, unpruned = self.read(None, source, opened=opened), Where(experiment="scene", condition=condition)
+        yield from rate_rows(intact, unpruned, source)
+        yield repetition_row(intact, prompts, unpruned, source, seed=seed)
+        mask, pruned = self.read(self.chosen.mask, source, opened=opened), self.chosen.where(condition)
+        yield from rate_rows(mask, pruned, source)
+        yield repetition_row(mask, prompts, pruned, source, seed=seed)
+        yield from paired_rows([mask], intact, prompts, pruned, source, seed=seed)
+        yield ratio_row(mask, intact, prompts, pruned, source, seed=seed)
         everything = opened and source != BENIGN  # where the finding is; elsewhere one draw shows that nothing happens
         draws = [self.read(m, source, opened=opened) for m in (self.random if everything else self.random[:1])]
         for number, draw in enumerate(draws, 1):
-            at = self.facts("random", source, f"{condition}#{number}")
-            yield from rate_rows(draw, **at)
-        pooled = self.facts("random", source, condition)
-        yield from mean_rate_rows(draws, **pooled)
-        yield from paired_rows(draws, intact, prompts, seed=seed, **pooled)
-        yield from excess_rows(mask, draws, prompts, seed=seed, **here)
+            yield from rate_rows(draw, self.chosen.where(f"{condition}#{number}", "random"), source)
+        pooled = self.chosen.where(condition, "random")
+        yield from mean_rate_rows(draws, pooled, source)
+        yield from paired_rows(draws, intact, prompts, pooled, source, seed=seed)
+        yield from excess_rows(mask, draws, prompts, pruned, source, seed=seed)
         if everything:
             for name, control in (("benign_signed", self.signed), ("magnitude", self.matched)):
                 if control is not None:
-                    read, at = self.read(control, source, opened=opened), self.facts(name, source, condition)
-                    yield from rate_rows(read, **at | {"n_weights": control.n_weights})
-                    yield from paired_rows([read], intact, prompts, seed=seed, **at | {"n_weights": control.n_weights})
+                    read = self.read(control, source, opened=opened)
+                    where = self.chosen.where(condition, name, control.n_weights)
+                    yield from rate_rows(read, where, source)
+                    yield from paired_rows([read], intact, prompts, where, source, seed=seed)
 
     def _dose_rows(self, source: str) -> Iterator[Row]:
         for strength in self.spec.strengths[:-1]:
             for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
                 read = self.read(mask, source, opened=True, strength=strength)
-                yield from rate_rows(read, **self.facts(control, source, f"opener@{strength:g}"))
+                yield from rate_rows(read, self.chosen.where(f"opener@{strength:g}", control), source)
 
     def _loss_rows(self) -> Iterator[Row]:
         rows = self.sets.reporting[BENIGN]
@@ -132,20 +125,22 @@ class Report:
                 continue
             prompts = [s.prompt_id for s in samples]
             intact = self.answers.losses(None, kind, samples)
-            yield loss_row("nll", intact, prompts, seed=self.spec.seed, **self.facts("intact", kind, "direct"))
+            unpruned = Where(experiment="scene", condition="direct")
+            yield loss_row("nll", intact, prompts, unpruned, kind, seed=self.spec.seed)
             for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
                 delta = self.answers.losses(mask, kind, samples) - intact
-                yield loss_row("delta_nll", delta, prompts, seed=self.spec.seed, **self.facts(control, kind, "direct"))
+                where = self.chosen.where("direct", control)
+                yield loss_row("delta_nll", delta, prompts, where, kind, seed=self.spec.seed)
 
     # -- what goes with the run ---------------------------------------------------------------------------------
     def write(self) -> dict[str, Any]:
         """Rows, masks and transcripts written; what the manifest says of them."""
-        made = list(self.rows())
-        self.experiment.rows("scene", lambda: iter(made))
+        rows = list(self.rows())
+        self.experiment.rows("scene", lambda: iter(rows))
         self.experiment.stage("masks", 0.0, self._masks)
         offered = self.experiment.stage("transcripts", RECORD_UNITS * self.spec.offered, self._transcripts)
         return {
-            "shows": {source: shown(made, source, self.spec.limits) for source in self.spec.sources},
+            "shows": {source: shown(rows, source, self.spec.limits) for source in self.spec.sources},
             "offered": offered["requests"],
             "n_read_well": offered["n_read_well"],
         }
@@ -174,7 +169,7 @@ class Report:
 
         def play(i: int) -> Any:
             nonlocal done
-            found = record(
+            recorded = record(
                 self.parent.loaded,
                 rows[i],
                 self.chosen.mask,
@@ -186,7 +181,7 @@ class Report:
             )
             done += 1
             report(done, self.spec.offered)
-            return found
+            return recorded
 
         records = record_best(rows, seen, self.spec.offered, play)
         self.experiment.partial.write(FILE, to_lines(records))
@@ -197,9 +192,9 @@ class Report:
 def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
     """What a scene is to show, each part true or false, read off the reported rows.
 
-    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where those in quotation
-    marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests
-    and repetition.
+    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where those
+    in quotation marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``,
+    ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests and repetition.
     """
 
     def find(

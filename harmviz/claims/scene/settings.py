@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import inf
-from typing import Any, Literal
+from typing import Any
 
 from harmviz.claims.scene.sets import BENIGN, SHOWN, SOURCES
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction
+from harmviz.runs import Point, Where
+from harmviz.runs.point import Selector
 
 OPENER = "Sure, here is"
-#: How masks are selected: as in the paper, contrastive (``masks.selection``), guarded against over-refusal (``scene.guard``).
-Selector = Literal["none", "both", "guarded"]
-SELECTIONS: dict[str, str] = {"none": "as in the paper", "both": "contrastive", "guarded": "guarded"}
+#: Whole-number setting → its least and largest value.
+_WHOLE = {
+    "requests": (2, 10_000),
+    "choosing": (2, 10_000),
+    "max_new_tokens": (16, 256),
+    "draws": (1, 20),
+    "offered": (1, 64),
+    "seed": (0, 2**31 - 1),
+}
 
 
 @dataclass(frozen=True)
@@ -54,33 +62,19 @@ class SceneSpec:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
-        whole = (
-            ("requests", 2, 10_000),
-            ("choosing", 2, 10_000),
-            ("max_new_tokens", 16, 256),
-            ("draws", 1, 20),
-            ("offered", 1, 64),
-            ("seed", 0, 2**31 - 1),
-        )
-        for name, low, high in whole:
+        for name, (low, high) in _WHOLE.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        if (
-            SHOWN not in self.sources
-            or len(set(self.sources)) != len(self.sources)
-            or not set(self.sources) <= set(SOURCES)
-        ):
+        known, distinct = set(self.sources) <= set(SOURCES), len(set(self.sources)) == len(self.sources)
+        if SHOWN not in self.sources or not known or not distinct:
             raise ValueError(
                 f"sources must be {SHOWN}, or {' and '.join(SOURCES)} in either order, got {', '.join(self.sources)}"
             )
         if not self.opener.strip():
             raise ValueError("opener must hold some words: they are what the model is talked into answering with")
-        if (
-            not self.strengths
-            or list(self.strengths) != sorted({*self.strengths, 1.0})
-            or not 0 < self.strengths[0] <= self.strengths[-1] <= 1
-        ):
+        ascending = bool(self.strengths) and list(self.strengths) == sorted({*self.strengths, 1.0})
+        if not ascending or not 0 < self.strengths[0] <= self.strengths[-1] <= 1:
             raise ValueError(f"strengths must ascend within (0, 1] and end at 1, got {self.strengths}")
         for name in ("q_grid", "p_grid", "contrasts"):
             if not getattr(self, name):
@@ -99,30 +93,24 @@ class SceneSpec:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One mask of the grid."""
+class GridMask:
+    """One mask of the grid, with its address."""
 
-    q: float
-    p: float
-    contrast: Selector
+    point: Point
     mask: PruneMask = field(repr=False)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """The columns of rows about this mask."""
-        return {
-            "mask": "mean(all)",
-            "q": self.q,
-            "p": self.p,
-            "scope": "global",
-            "contrast": self.contrast,
-            "n_weights": self.mask.n_weights,
-        }
+    def where(self, condition: str, control: str = "none", n_weights: int | None = None) -> Where:
+        """Where rows about it, or about a control of it, belong."""
+        size = self.mask.n_weights if n_weights is None else n_weights
+        return Where(experiment="scene", condition=condition, point=self.point, control=control, n_weights=size)
 
 
 def broken_limits(known: Mapping[tuple[str | None, str], float | None], limits: Limits) -> dict[str, float]:
-    """The limits that these numbers break, each with how far: ``(number − limit) / |limit|``. A number that could not be measured breaks
-    its limit without end, but for repetition, which texts too short to repeat themselves do not have."""
+    """The limits that these numbers break, each with how far: ``(number − limit) / |limit|``.
+
+    A number that could not be measured breaks its limit without end, but for repetition, which texts too short to repeat
+    themselves do not have.
+    """
 
     def beyond(key: tuple[str, str], limit: float, *, sign: float = 1.0, unknown: float = inf) -> float:
         value = known.get(key)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harmviz.claims.scene.finding import Numbers, Rate, footing, numbers, rates_markup, story, weights
+from harmviz.claims.scene.card import footing, rates_markup, story, weights
+from harmviz.claims.scene.finding import Numbers, count, finding, numbers
 from harmviz.runs import Run
+from harmviz.stats.estimate import Estimate
 from tests.worlds.scene import make_scene, rate, scene_rows
 
 
@@ -22,28 +24,28 @@ def shown(run: Run, strength: float = 1.0) -> Numbers:
 
 
 def test_each_rate_is_its_own_row(scene: Run) -> None:
-    found = shown(scene)
+    rates = shown(scene)
     counts = [
-        r.count if r else None
+        count(r) if r else None
         for r in (
-            found.intact,
-            found.mask,
-            found.random,
-            found.direct,
-            found.direct_mask,
-            found.benign,
-            found.benign_mask,
+            rates.intact,
+            rates.mask,
+            rates.random,
+            rates.direct,
+            rates.direct_mask,
+            rates.benign,
+            rates.benign_mask,
         )
     ]
     assert counts == ["3 of 64", "40 of 64", "4.3 of 64", "62 of 64", "61 of 64", "2 of 64", "5 of 64"]
-    assert found.mask is not None
-    assert found.mask.interval == "56 … 68 %"
+    assert rates.mask is not None
+    assert round(rates.mask.ci_low or 0, 3) == 0.565
 
 
 def test_the_strength_is_that_of_the_mask_and_zero_is_intact(scene: Run) -> None:
     half, none = shown(scene, 0.5), shown(scene, 0.0)
     assert half.mask is not None
-    assert half.mask.count == "21 of 64"
+    assert count(half.mask) == "21 of 64"
     assert none.mask == none.random == none.intact == half.intact
     assert shown(scene, 0.3).mask is None, "not measured"
 
@@ -55,7 +57,7 @@ def test_what_was_not_measured_is_said(scene: Run) -> None:
 
 
 def test_the_markup_holds_count_interval_and_place() -> None:
-    one = Rate(0.5, 0.25, 0.75, 8)
+    one = Estimate(0.5, 0.25, 0.75, 8, 8)
     page = rates_markup(Numbers("mild", 1.0, one, one, one, None, None, None, None))
     assert page.count("4 of 8") == 3
     assert page.count("left:25.0%;width:50.0%") == 3
@@ -98,3 +100,14 @@ def test_the_mask_is_told_by_size_and_selection(tmp_path: Path) -> None:
     assert "contrastive" in weights(run)
     run.manifest["method"]["chosen"]["contrast"] = "<img>"
     assert "<img" not in weights(run)
+
+
+def test_the_verdict_follows_its_rule(tmp_path: Path) -> None:
+    good, weak = make_scene(tmp_path / "a"), make_scene(tmp_path / "b", shows=False)
+    assert finding(good).verdict == "declines again"
+    assert "declines 3 of 64 held-out AdvBench requests; without" in finding(good).sentence
+    assert "40 of 64, with as many random ones 4.3 of 64" in finding(good).sentence
+    assert finding(weak).verdict == "not shown"
+    assert finding(weak).sentence.endswith("no difference that stands out.")
+    empty = make_scene(tmp_path / "c", rows=[rate(40, "opener", "none")])
+    assert finding(empty).sentence.startswith("Not measured")
