@@ -2,8 +2,9 @@
 
 import streamlit as st
 
+from harmviz.claims.mapping.page import run_form
 from harmviz.paths import runs_root
-from harmviz.ui import experiment_form, frame, jobs_panel, run_form, runs_list
+from harmviz.ui import experiment_form, frame, jobs_panel, runs_list
 
 frame.title(
     "Which runs are here, and how is a new one made?",

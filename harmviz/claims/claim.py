@@ -85,7 +85,8 @@ class Claim:
         options: its arguments on the command line.
         pages: its entries in the menu; none where others show it.
         offer: how the Runs page offers it, or None.
-        stage_words: a stage's name → what a reader is told of it while it runs; None: the usual words.
+        stage_words: a stage's name → what a reader is told of it while it runs; None: as it is.
+        phases: the parts of a long computation, in order, and the stages (up to the first dot) that belong to each.
     """
 
     name: str
@@ -99,6 +100,12 @@ class Claim:
     pages: tuple[Page, ...] = ()
     offer: Offer | None = None
     stage_words: Callable[[str], str] | None = None
+    phases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def phase_of(self, stage: str) -> int | None:
+        """The place of the stage's phase in ``phases``; None before the first."""
+        head = stage.partition(".")[0]
+        return next((i for i, heads in enumerate(self.phases.values()) if head in heads), None)
 
     def face(self, module: str) -> ModuleType:
         """One of its modules, imported now.

@@ -1,19 +1,18 @@
-"""Start an experiment: which claim, on what; what it will need here; the command that does the same."""
+"""Start an experiment: which claim, on what; what it will need here; the command that does the same.
+
+A claim whose offer has a form of its own draws it with ``settings()`` in its ``page``; all others work on a map run.
+"""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.claims.compression.presets import PRESETS
-from harmviz.claims.emergent.data import DOMAINS
+from harmviz.claims import experiments
 from harmviz.display import text
-from harmviz.models.assets import EMBEDDED
-from harmviz.models.names import ladders
 from harmviz.runs import Run
 from harmviz.ui import frame, jobs_panel, stored
 from harmviz.ui.model_bar import name_of_run, shown_name
@@ -29,30 +28,34 @@ class Setting:
     model: str
 
 
-@dataclass(frozen=True)
-class Offer:
-    """One experiment: how the form calls it, the question it answers, and what draws its settings (None until usable)."""
-
-    title: str
-    question: str
-    settings: Callable[[], Setting | None]
-
-
 def draw() -> None:
     """The whole form."""
+    offers = {name: claim.offer for name, claim in experiments().items() if claim.offer is not None}
     left, right = st.columns([1, 1.15], gap="large")
     with left:
-        name = st.selectbox("Experiment", list(OFFERS), format_func=lambda n: OFFERS[n].title, key="runs_experiment")
-        st.caption(OFFERS[name].question)
+        name = st.selectbox(
+            "Experiment", list(offers), format_func=lambda n: experiments()[n].title, key="runs_experiment"
+        )
+        st.caption(offers[name].question)
         setting: Setting | None = None
         with frame.shown_errors():
-            setting = OFFERS[name].settings()
+            setting = settings_of(name)
     with right:
         _summary(name, setting)
 
 
+def settings_of(name: str) -> Setting | None:
+    """Draws the form of this claim; its settings, or None until they can be used."""
+    claim = experiments()[name]
+    if claim.offer is None or not claim.offer.own_form:
+        return _of_a_run()
+    setting = claim.face("page").settings()
+    assert setting is None or isinstance(setting, Setting)
+    return setting
+
+
 # -- choices ----------------------------------------------------------------------------------------------------------
-def _map_run(*, optional: bool = False) -> Run | None:
+def map_run(*, optional: bool = False) -> Run | None:
     """A stored map run; None where there is none, or none is wanted."""
     maps = {r.id: r for r in stored.runs() if r.kind == "map"}
     if not maps and not optional:
@@ -79,7 +82,7 @@ def _map_run(*, optional: bool = False) -> Run | None:
     return maps.get(chosen) if chosen else None
 
 
-def _on(run: Run) -> Setting:
+def on_run(run: Run) -> Setting:
     """A map run and its model, whose folder is named where it is a local one.
 
     Raises:
@@ -90,83 +93,8 @@ def _on(run: Run) -> Setting:
 
 
 def _of_a_run() -> Setting | None:
-    run = _map_run()
-    return None if run is None else _on(run)
-
-
-def _compression() -> Setting | None:
-    made = list(ladders())
-    sources = {"models": "Models here", **({"ladders": "Ladders"} if made else {}), "published": "Published series"}
-    source = st.segmented_control(
-        "Checkpoints",
-        list(sources),
-        format_func=sources.__getitem__,
-        default="models",
-        required=True,
-        key="runs_series",
-    )
-    if source == "published":
-        name = st.selectbox(
-            "Series",
-            list(PRESETS),
-            key="runs_preset",
-            help="Fetched from huggingface.co: billions of parameters a checkpoint.",
-        )
-        return Setting((f"--preset={name}",), PRESETS[name][0].model)
-    if source == "ladders":
-        chosen = st.multiselect("Ladders, one per tuning seed", made, default=made[:3], key="runs_ladders")
-        return Setting(("--ladder", *chosen), EMBEDDED) if chosen else None
-    names = [EMBEDDED, *preflight.tuned_models()]
-    chosen = st.multiselect(
-        "First to last in training",
-        names,
-        default=names[:2],
-        format_func=shown_name,
-        key="runs_checkpoints",
-        help="All are compared with the first.",
-    )
-    return Setting(tuple(chosen), EMBEDDED) if len(chosen) > 1 else None
-
-
-def _emergent() -> Setting | None:
-    domain = st.selectbox(
-        "Narrow domain",
-        DOMAINS,
-        key="runs_domain",
-        help="Tuned on its bad advice; the command line takes a file of your own.",
-    )
-    one, two = st.columns(2)
-    seeds = one.number_input(
-        "Seeds", 1, 20, 3, key="runs_repetitions", help="Whole repetitions: split, masks, order of rows, adapter."
-    )
-    epochs = two.number_input("Epochs", 1, 100, 1, key="runs_epochs", help="Passes over the tuning rows.")
-    dose = st.toggle(
-        "Several doses of pruning", key="runs_dose", help="Also 0.0005 % and 0.01 % of the weights: a third more time."
-    )
-    run = _map_run(optional=True)
-    on = Setting((), EMBEDDED) if run is None else _on(run)
-    changed = {
-        "domain": (domain, DOMAINS[0]),
-        "seeds": (int(seeds), 3),
-        "epochs": (int(epochs), 1),
-        "dose": ("5e-6,1e-4" if dose else None, None),
-    }
-    return Setting((*on.words, *(f"--{k}={v}" for k, (v, default) in changed.items() if v != default)), on.model)
-
-
-OFFERS = {
-    "compression": Offer(
-        "Compression", "Does alignment make harm weights more separable? Needs two checkpoints or more.", _compression
-    ),
-    "dissociation": Offer("Dissociation", "Does the pruned model still recognise, explain and refuse?", _of_a_run),
-    "jailbreak": Offer("Jailbreaks", "What gets through, attack by attack, with and without the masks?", _of_a_run),
-    "scene": Offer(
-        "Stage scene", "Finds the mask under which an aligned model talked into answering declines again.", _of_a_run
-    ),
-    "emergent": Offer(
-        "Emergent misalignment", "Does narrow tuning misalign broadly, and does pruning first prevent it?", _emergent
-    ),
-}
+    run = map_run()
+    return None if run is None else on_run(run)
 
 
 # -- what follows from them -------------------------------------------------------------------------------------------

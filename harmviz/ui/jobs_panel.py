@@ -7,11 +7,11 @@ from html import escape
 import streamlit as st
 
 from harmviz import jobs
-from harmviz.claims.emergent import training_curve as training
+from harmviz.claims import CLAIMS, MAPPING
+from harmviz.claims.claim import Claim
 from harmviz.display import text
 from harmviz.jobs import Job
 from harmviz.ui import frame
-from harmviz.ui.stages import PHASES, phase_of, stage_words
 
 _EVERY = 1.0
 _SHOWN = 5
@@ -68,23 +68,37 @@ def running_markup(job: Job) -> str:
         else f'<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * at.fraction:.0f}">'
         f'<i style="width:{100 * at.fraction:.1f}%"></i></div>'
     )
-    says = training.stage_words if job.arguments[:2] == ("experiment", "emergent") else stage_words
     return (
-        f'<div class="hv"><div class="hv-job"><b>{escape(says(at.stage))}</b><span class="quiet">{inside}</span>'
+        f'<div class="hv"><div class="hv-job"><b>{escape(_words(job, at.stage))}</b><span class="quiet">{inside}</span>'
         f'<span class="right quiet">{share}</span></div>{bar}{_phases(job, at.stage)}'
         f'<div class="quiet small">running for {text.duration(at.elapsed_s)}{left} · keeps running when this page is closed<br>'
         f"<code>{escape(job.command)}</code></div></div>"
     )
 
 
+def _claim(job: Job) -> Claim | None:
+    """The claim that a job computes; None where it does something else."""
+    name = (
+        MAPPING if job.arguments[:1] == ("run",) else job.arguments[1] if job.arguments[:1] == ("experiment",) else ""
+    )
+    return CLAIMS.get(name)
+
+
+def _words(job: Job, stage: str) -> str:
+    """The stage in a reader's words, where its claim has some."""
+    claim = _claim(job)
+    return stage if claim is None or claim.stage_words is None else claim.stage_words(stage)
+
+
 def _phases(job: Job, stage: str) -> str:
-    """The four parts of a map run, the present one marked; an experiment has stages of its own and shows none."""
-    if job.arguments[:1] != ("run",):
+    """The parts of a long computation, the present one marked; a claim without such parts shows none."""
+    claim = _claim(job)
+    if claim is None or not claim.phases:
         return ""
-    now = phase_of(stage)
+    now = claim.phase_of(stage)
     spans = (
         f'<span class="{"" if now is None or i > now else "now" if i == now else "past"}">{name}</span>'
-        for i, name in enumerate(PHASES)
+        for i, name in enumerate(claim.phases)
     )
     return f'<div class="hv-phases small">{"".join(spans)}</div>'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Page, option
+from harmviz.claims.mapping.stage_words import PHASES, stage_words
 from harmviz.claims.options import MODEL_OPTIONS, RUN_OPTIONS
 
 CLAIM = Claim(
@@ -35,4 +36,6 @@ CLAIM = Claim(
         Page("overlap", "Overlap & transfer", ":material/join_inner:", "Explore"),
         Page("compare", "Compare runs", ":material/compare:", "Explore"),
     ),
+    stage_words=stage_words,
+    phases=PHASES,
 )

@@ -18,7 +18,6 @@ from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.stats.estimate import Estimate
 
-
 #: What a set of requests is called.
 SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests"}
 

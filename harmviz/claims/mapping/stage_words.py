@@ -1,4 +1,4 @@
-"""What a running job is doing, in plain words. Pure functions."""
+"""What a map run at work is doing, in plain words. Pure functions."""
 
 from __future__ import annotations
 
@@ -41,9 +41,3 @@ def stage_words(stage: str) -> str:
     if head == "comparison" and rest:
         return f"Another score for comparison: {rest[0]}"
     return stage
-
-
-def phase_of(stage: str) -> int | None:
-    """The place of the stage's phase in ``PHASES``; None before the first."""
-    head = stage.partition(".")[0]
-    return next((i for i, heads in enumerate(PHASES.values()) if head in heads), None)
