@@ -35,7 +35,7 @@ from harmviz.judges import refusing
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel, load_model
-from harmviz.runs import Row, Run, open_run, result_digest, verify_run
+from harmviz.runs import Point, Row, Run, Where, open_run, result_digest, verify_run
 
 SPEC = SceneSpec(
     sources=("mild",),
@@ -49,6 +49,9 @@ SPEC = SceneSpec(
     strengths=(0.5, 1.0),
     limits=Limits(over_refusal=0.5, repetition=1.0, direct_lost=1.0, benign_nll=50.0),
 )
+
+#: Where rows about answers with words put into their mouths belong.
+OPENED = Where(experiment="scene", condition="opener")
 
 
 def declines(text: str) -> bool:
@@ -210,7 +213,8 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     assert {name: mask.kind for name, mask in masks.items()} == {"scene": "harm", "scene.random": "control"}
     chosen = made.manifest["method"]["chosen"]
     points = grid_of(open_parent(parent, loaded), SPEC, guard_of(parent, loaded))
-    (expected,) = [x.mask for x in points if (x.q, x.p, x.contrast) == (chosen["q"], chosen["p"], chosen["contrast"])]
+    chosen_point = Point("mean(all)", chosen["q"], chosen["p"], contrast=chosen["contrast"])
+    (expected,) = [x.mask for x in points if x.point == chosen_point]
     assert masks["scene"] == expected
     chosen_by = {r.prompt_id for rows in sets(parent).choosing.values() for r in rows}
     for mask in masks.values():
@@ -392,7 +396,7 @@ def read(*bits: float, repetition: float = 0.0, quoted: tuple[float, ...] | None
 
 def test_a_control_of_several_draws_is_their_mean() -> None:
     row, quoted = mean_rate_rows(
-        [read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], condition="opener", control="random"
+        [read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], replace(OPENED, control="random"), "mild"
     )
     assert (row.metric, row.value, row.n) == ("refusal_rate", 0.375, 4)
     assert (quoted.metric, quoted.value, quoted.n) == ("refusal_quoted", 0.625, 4)
@@ -404,11 +408,11 @@ def test_a_control_of_several_draws_is_their_mean() -> None:
 def test_excess_and_ratio_by_hand() -> None:
     mask, intact, ids = read(1, 1, 1, np.nan), read(1, 0, 0, 0), list("abcd")
     draws = [read(0, 1, 0, 0), read(0, 0, 0, 0, quoted=(1, 0, 0, 0))]
-    excess, quoted = excess_rows(mask, draws, ids, seed=0)
+    excess, quoted = excess_rows(mask, draws, ids, OPENED, "mild", seed=0)
     assert (excess.metric, excess.value, excess.n) == ("refusal_excess", pytest.approx(2.5 / 3), 3)
     assert (quoted.metric, quoted.value, quoted.n) == ("quoted_excess", pytest.approx(2 / 3), 3)
-    assert ratio_row(mask, intact, ids, seed=0).value == pytest.approx(3.0)
-    assert ratio_row(mask, read(0, 0, 0, 0), ids, seed=0).value is None
+    assert ratio_row(mask, intact, ids, OPENED, "mild", seed=0).value == pytest.approx(3.0)
+    assert ratio_row(mask, read(0, 0, 0, 0), ids, OPENED, "mild", seed=0).value is None
 
 
 def test_a_doubling_that_rests_on_what_the_list_leaves_out_is_told_apart() -> None:
