@@ -48,8 +48,10 @@ def _runs_actions(runs: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
     p.add_argument("--out", default=None, metavar="F.zip", help="where to write it (default: RUN.zip here)")
     _json_option(p)
-    p = actions.add_parser("import", help="take in an exported run; everything in it is checked first")
-    p.add_argument("archive", metavar="F.zip")
+    p = actions.add_parser(
+        "import", help="take in an exported run, or the folder of an older ladder; all of it is checked"
+    )
+    p.add_argument("archive", metavar="F.zip", help="an archive of `runs export`, or a folder with a ladder.json")
     _json_option(p)
     p = actions.add_parser("delete", help="delete a run, a damaged folder or unfinished work")
     p.add_argument("run", metavar="RUN", help="the whole id")
@@ -125,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for further seeds: keep the ends of the stages alone, and measure each on 24 requests a set",
     )
-    p.add_argument("--out", default=None, metavar="DIR", help="folder of ladders (default: the cache's)")
+    p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")
     p.add_argument("--resume", action="store_true", help="go on where an interrupted ladder of these settings stopped")
     _json_option(p)
 

@@ -9,11 +9,8 @@ PACKAGE = Path(__file__).resolve().parent
 BUILTIN_DATA = PACKAGE / "data" / "builtin"
 #: The ids of the runs that are kept in git: a JSON list.
 SHIPPED_RUNS = PACKAGE / "runs" / "shipped_runs.json"
-#: What makes the embedded model the aligned one: a checkpoint's adapter of the ladder made by ``python -m harmviz align``.
+#: What makes the embedded model the aligned one: a checkpoint's adapter, of a ladder of ``python -m harmviz align``.
 ALIGNED_ADAPTER = PACKAGE / "data" / "align" / "aligned.safetensors"
-
-#: The ladders that the committed compression result was made from, one folder each.
-SHIPPED_LADDERS = PACKAGE / "data" / "ladders"
 
 
 def cache_root() -> Path:
@@ -29,11 +26,6 @@ def runs_root() -> Path:
 def shipped_runs_root() -> Path:
     """Where the runs kept in git lie, wherever ``HARMVIZ_CACHE`` points."""
     return PACKAGE.parent / "cache" / "runs"
-
-
-def ladders_root() -> Path:
-    """Ladders of tuned checkpoints made here, one folder each."""
-    return cache_root() / "ladders"
 
 
 def assets_root() -> Path:

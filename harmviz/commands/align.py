@@ -12,6 +12,7 @@ from harmviz.commands.output import duration, number, print_json, print_table, p
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
 from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
+from harmviz.tuning.stored import Ladder
 
 COLUMNS = (
     ("refusal/harmful", "refuses: held out"),
@@ -34,7 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     spec = AlignSpec(seed=arguments.seed, steps=arguments.steps, brief=arguments.brief)
     root = Path(arguments.out).expanduser() if arguments.out else None
     if root is not None and root.exists() and not root.is_dir():
-        raise HarmvizError(f"--out {root} is a file; give a folder for ladders")
+        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
     # The trainers look for updates and caches on a hub; nothing here needs one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.tuning.data import load_align_data
@@ -45,33 +46,36 @@ def run(arguments: argparse.Namespace) -> None:
 
     loaded = load_model(arguments.model or EMBEDDED, dtype="float32", device=arguments.device, say=say)
     begun = time.monotonic()
-    made = run_align(loaded, data, spec, arms, root=root, resume=arguments.resume, listener=progress_printer())
+    ladder = run_align(loaded, data, spec, arms, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
     if arguments.json:
-        print_json({"path": str(made.path), **made.manifest})
+        print_json({"path": str(ladder.path), **ladder.document()})
         return
-    print(made.path)
-    print_ladder(made.manifest)
+    print(ladder.path)
+    print_ladder(ladder)
 
 
-def print_ladder(manifest: dict[str, Any]) -> None:
+def print_ladder(ladder: Ladder) -> None:
     """The table: a line per checkpoint, every number that was measured with its interval and n."""
-    lines = [{"name": "start", **manifest["start"]}, *manifest["checkpoints"]]
+    lines = [{"name": "start", **ladder.start}, *ladder.checkpoints]
     columns = [(key, title) for key, title in COLUMNS if any(key in line["numbers"] for line in lines)]
     rows = [[line["name"], *(_cell(line["numbers"].get(key)) for key, _ in columns)] for line in lines]
     print_table(["checkpoint", *(title for _, title in columns)], rows)
     print(
-        "refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; [95 % interval], n requests"
+        "refusals by keyword (a lower bound), share of answers; loss in nats/token against the start; "
+        "[95 % interval], n requests"
     )
     if any(key.startswith("judged/") for key, _ in columns):
         print(
-            "judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; at the start and at the end"
+            "judged: by keyword or, on answers of 40 words and more, by the offline refusal judge; "
+            "at the start and at the end"
         )
 
 
-def _cell(found: dict[str, Any] | None) -> str:
-    if found is None:
+def _cell(measured: dict[str, Any] | None) -> str:
+    if measured is None:
         return ""
-    if found["unit"] == "share":
-        return f"{found['value']:.0%} [{found['ci_low']:.0%}, {found['ci_high']:.0%}] n={found['n']}"
-    return f"{number(found['value'], sign=True)} [{number(found['ci_low'], sign=True)}, {number(found['ci_high'], sign=True)}] n={found['n']}"
+    value, low, high = (measured[key] for key in ("value", "ci_low", "ci_high"))
+    if measured["unit"] == "share":
+        return f"{value:.0%} [{low:.0%}, {high:.0%}] n={measured['n']}"
+    return f"{number(value, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}] n={measured['n']}"

@@ -1,4 +1,4 @@
-"""``runs import``: an exported run into the stored ones, checked before anything is kept."""
+"""``runs import``: an exported run, or a ladder of an older harmviz, into the stored runs, checked before anything is kept."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from pathlib import Path
 
 from harmviz.commands.output import print_json
 from harmviz.runs import import_run
+from harmviz.tuning.old_ladders import is_old_ladder, take_in
 
 
 def run(arguments: argparse.Namespace) -> None:
-    made = import_run(Path(arguments.archive).expanduser())
+    source = Path(arguments.archive).expanduser()
+    run = take_in(source) if is_old_ladder(source) else import_run(source)
     if arguments.json:
-        print_json({"run_id": made.id, "path": str(made.path)})
+        print_json({"run_id": run.id, "path": str(run.path)})
         return
-    print(made.path)
+    print(run.path)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 
 from harmviz.claims import claim_of
+from harmviz.commands.align import print_ladder
 from harmviz.commands.output import print_header, print_json
 from harmviz.display import text
 from harmviz.runs import frame_to_records, open_run
+from harmviz.tuning.stored import Ladder, is_ladder
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -35,7 +37,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
         return
     print_header(stored, finding)
-    if command is None:
+    if is_ladder(stored):
+        print_ladder(Ladder(stored))
+    elif command is None:
         print(f"experiment {method.get('experiment')!r} is not known to this version; see its rows with --json")
     else:
         (getattr(command, "print_result", None) or command.print_found)(stored)

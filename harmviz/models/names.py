@@ -7,17 +7,15 @@ from pathlib import Path
 
 from harmviz.files import sha256_of_file
 from harmviz.models.assets import ALIGNED
-from harmviz.paths import ALIGNED_ADAPTER, SHIPPED_LADDERS, assets_root, ladders_root
+from harmviz.paths import ALIGNED_ADAPTER, assets_root, runs_root, shipped_runs_root
 
 #: Written last into the folder of a merged model: where it is, the folder is complete.
 MARKER = "harmviz.json"
-#: The same of a ladder.
-LADDER_MANIFEST = "ladder.json"
 
 
 def find_adapter(name: str) -> Path | None:
     """The adapter file that a model's name means, or None: the embedded aligned model, ``<ladder>/<checkpoint>``, or an
-    adapter file."""
+    adapter file. A ladder here comes before a shipped one of its id."""
     if name == ALIGNED:
         return ALIGNED_ADAPTER
     path = Path(name).expanduser()
@@ -25,24 +23,11 @@ def find_adapter(name: str) -> Path | None:
         return path
     ladder, _, checkpoint = name.partition("/")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
-        paths = (root / ladder / "adapters" / f"{checkpoint}.safetensors" for root in _roots())
+        paths = (
+            root / ladder / "adapters" / f"{checkpoint}.safetensors" for root in (runs_root(), shipped_runs_root())
+        )
         return next((path for path in paths if path.is_file()), None)
     return None
-
-
-def _roots() -> tuple[Path, ...]:
-    return (ladders_root(), SHIPPED_LADDERS)
-
-
-def checkpoints() -> list[str]:
-    """``<ladder>/<checkpoint>`` of every checkpoint of the ladders made here, by name."""
-    return sorted(f"{path.parent.parent.name}/{path.stem}" for path in ladders_root().glob("*/adapters/*.safetensors"))
-
-
-def ladders() -> dict[str, Path]:
-    """Id → folder of every complete ladder, made here or shipped, by id; one made here comes before a shipped one of its id."""
-    found = {path.parent.name: path.parent for root in reversed(_roots()) for path in root.glob(f"*/{LADDER_MANIFEST}")}
-    return dict(sorted(found.items()))
 
 
 def merged_dir(adapter: Path) -> Path:

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from harmviz.errors import HarmvizError, ModelUnavailable
 from harmviz.models.assets import ALIGNED, EMBEDDED, MODEL_WHEEL, at_hand
-from harmviz.models.names import MARKER, checkpoints, find_adapter, merged_dir
+from harmviz.models.names import MARKER, find_adapter, merged_dir
 from harmviz.paths import assets_root, model_roots, shipped_runs_root
 from harmviz.preflight.tensors import Tensors, read_gguf, read_safetensors
 from harmviz.runs import list_runs
+from harmviz.tuning.stored import checkpoints
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
 _DEPTH, _MOST = 3, 200
@@ -107,7 +108,7 @@ def _embedded() -> ModelEstimate:
 
 
 def tuned_models() -> list[str]:
-    """Names of the tuned models that pages offer: the embedded aligned one, then the checkpoints of the cache's ladders."""
+    """Names of the tuned models that pages offer: the embedded aligned one, then the checkpoints of ladders made here."""
     return [ALIGNED, *checkpoints()]
 
 

@@ -18,6 +18,7 @@ gives the run its id, skips the stages that an earlier process finished, tells t
 from __future__ import annotations
 
 import io
+import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from harmviz.files import canonical_json
 from harmviz.runs.manifest import run_id
 from harmviz.runs.partial import PartialRun, begin
 from harmviz.runs.progress import Listener, Progress
@@ -150,6 +152,15 @@ class Making:
             self.progress.done = before + units
         return self.partial.info(name)
 
+    def json(self, name: str, units: float, work: Callable[[], Any]) -> Any:
+        """The JSON that ``work`` returns (answers, texts), computed once and kept in scratch until the run is complete."""
+        target = f"scratch/{name}.json"
+        self.stage(name, units, lambda: self._keep(target, canonical_json(work()).encode()))
+        return json.loads(self.partial.path(target).read_bytes())
+
+    def _keep(self, target: str, content: bytes) -> None:
+        self.partial.write(target, content)
+
     def array(self, name: str, units: float, work: Callable[[], np.ndarray]) -> np.ndarray:
         """The array that ``work`` returns, computed once and kept in scratch until the run is complete."""
         target = f"scratch/{name}.npy"
@@ -157,7 +168,7 @@ class Making:
         def keep() -> None:
             sink = io.BytesIO()
             np.save(sink, work(), allow_pickle=False)
-            self.partial.write(target, sink.getvalue())
+            self._keep(target, sink.getvalue())
 
         self.stage(name, units, keep)
         array: np.ndarray = np.load(self.partial.path(target), allow_pickle=False)
@@ -168,7 +179,7 @@ class Making:
         target = f"scratch/{name}.safetensors"
 
         def keep() -> None:
-            self.partial.write(target, save({key: np.ascontiguousarray(value) for key, value in work().items()}))
+            self._keep(target, save({key: np.ascontiguousarray(value) for key, value in work().items()}))
 
         self.stage(name, units, keep)
         return dict(load_file(self.partial.path(target)))

@@ -1,4 +1,4 @@
-"""The start model's own answers, kept in the scratch folder (never in git) until the ladder is done with them.
+"""The start model's own answers: what a ladder teaches with, and keeps in scratch (never in git) while it is made.
 
 Helpful answers are *sampled* at temperature 1, not greedy: under its own distribution a model's expected gradient is
 zero, so they hold it where it is, while greedy answers would sharpen it and raise the loss of texts by others.
@@ -6,15 +6,11 @@ zero, so they hold it where it is, while greedy answers would sharpen it and rai
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from harmviz.data.encoding import encode_prompt
-from harmviz.files import json_bytes, write_atomic
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.sampling import end_tokens
 from harmviz.models.load import LoadedModel
@@ -31,49 +27,44 @@ class Answer:
     ended: bool
 
 
-def sampled(
-    loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, folder: Path, tick: Tick
-) -> list[Answer]:
-    """One answer of at most ``limit`` tokens a prompt, drawn at temperature 1."""
+def answers_of(token_ids: Sequence[Sequence[int]], limit: int) -> list[Answer]:
+    """The answers of at most ``limit`` tokens that these token ids are."""
+    return [Answer(tuple(ids), len(ids) < limit) for ids in token_ids]
 
+
+def sampled(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: int, tick: Tick) -> list[list[int]]:
+    """Token ids of one answer of at most ``limit`` tokens a prompt, drawn at temperature 1."""
     import torch
 
     def draw(part: Sequence[list[int]], start: int) -> list[list[int]]:
         torch.manual_seed(seed * 100_003 + start)
         return _sample(loaded, part, limit)
 
-    return _kept(loaded, prompts, limit, f"sampled {seed}", draw, folder, tick)
+    return _in_batches(loaded, prompts, draw, tick)
 
 
-def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, folder: Path, tick: Tick) -> list[Answer]:
-    """The greedy answer of at most ``limit`` tokens to each prompt."""
+def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, tick: Tick) -> list[list[int]]:
+    """Token ids of the greedy answer of at most ``limit`` tokens to each prompt."""
 
     def decode(part: Sequence[list[int]], _start: int) -> list[list[int]]:
         return generate_batch(loaded, part, limit, batch_size=BATCH)
 
-    return _kept(loaded, prompts, limit, "greedy", decode, folder, tick)
+    return _in_batches(loaded, prompts, decode, tick)
 
 
-def _kept(
+def _in_batches(
     loaded: LoadedModel,
     prompts: Sequence[str],
-    limit: int,
-    how: str,
     answer: Callable[[Sequence[list[int]], int], list[list[int]]],
-    folder: Path,
     tick: Tick,
-) -> list[Answer]:
-    """The answers, from the file of an earlier process as far as it came; the file grows batch by batch."""
-    what = json.dumps([loaded.weight_hash, limit, how, list(prompts)])
-    path = folder / f"answers-{hashlib.sha256(what.encode()).hexdigest()[:16]}.json"
-    answers: list[list[int]] = json.loads(path.read_bytes()) if path.is_file() else []
+) -> list[list[int]]:
+    answers: list[list[int]] = []
     while len(answers) < len(prompts):
         tick(len(answers), len(prompts))
         part = [encode_prompt(loaded.tokenizer, p) for p in prompts[len(answers) : len(answers) + BATCH]]
         answers += answer(part, len(answers))
-        write_atomic(path, json_bytes(answers))
     tick(len(prompts), len(prompts))
-    return [Answer(tuple(ids), len(ids) < limit) for ids in answers]
+    return answers
 
 
 def _sample(loaded: LoadedModel, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:

@@ -11,23 +11,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from harmviz.errors import ModelUnavailable
-from harmviz.models import names
-from harmviz.models.adapters import Adapter, load_adapter, merge_adapter, merged, save_adapter
+from harmviz.models.adapters import load_adapter, merge_adapter, merged, save_adapter
 from harmviz.models.assets import ALIGNED
-from harmviz.models.load import LoadedModel, hash_parameters, load_model
+from harmviz.models.load import hash_parameters, load_model
 from harmviz.models.names import find_adapter
-from harmviz.paths import ALIGNED_ADAPTER
-from harmviz.tuning.training import adapted_modules
+from harmviz.paths import ALIGNED_ADAPTER, shipped_runs_root
+from harmviz.runs import shipped_runs
 from tests.worlds.tiny import tiny_model
-
-
-def make_adapter(loaded: LoadedModel, rank: int = 2) -> Adapter:
-    torch.manual_seed(5)
-    factors = {}
-    for name in adapted_modules(loaded):
-        rows, cols = loaded.model.get_parameter(f"{name}.weight").shape
-        factors[name] = (torch.randn(rank, cols).half(), torch.randn(rows, rank).half())
-    return Adapter(factors, 2.0, loaded.weight_hash, "safety", "dpo", 7)
+from tests.worlds.tuning import make_adapter
 
 
 def test_merged_weights_equal_those_of_peft() -> None:
@@ -135,7 +126,7 @@ def test_damaged_adapters_are_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_found_by_ladder_and_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    path = tmp_path / "ladders" / "x-align-1" / "adapters" / "safety-sft-4.safetensors"
+    path = tmp_path / "runs" / "x-align-1" / "adapters" / "safety-sft-4.safetensors"
     save_adapter(path, make_adapter(tiny_model()))
     assert find_adapter("x-align-1/safety-sft-4") == path
     assert find_adapter(str(path)) == path
@@ -144,24 +135,16 @@ def test_a_checkpoint_is_found_by_ladder_and_name(tmp_path: Path, monkeypatch: p
         assert find_adapter(other) is None
 
 
-def test_ladders_that_ship_stand_beside_those_made_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_ships_is_found_wherever_the_cache_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(names, "SHIPPED_LADDERS", tmp_path / "shipped")
-    for root, ladder in (
-        ("cache/ladders", "a-1"),
-        ("cache/ladders", "both"),
-        ("shipped", "both"),
-        ("shipped", "b-2"),
-        ("cache/ladders", "unfinished"),
-    ):
-        folder = tmp_path / root / ladder
-        save_adapter(folder / "adapters" / "safety-dpo-2.safetensors", make_adapter(tiny_model()))
-        if ladder != "unfinished":
-            (folder / "ladder.json").write_text("{}")
-    here, shipped = tmp_path / "cache" / "ladders", tmp_path / "shipped"
-    assert list(names.ladders().items()) == [("a-1", here / "a-1"), ("b-2", shipped / "b-2"), ("both", here / "both")]
-    assert find_adapter("b-2/safety-dpo-2") == shipped / "b-2" / "adapters" / "safety-dpo-2.safetensors"
-    assert names.checkpoints() == [f"{ladder}/safety-dpo-2" for ladder in ("a-1", "both", "unfinished")]
+    (ladder, *_) = sorted(name for name in shipped_runs() if "-align-" in name)
+    shipped = shipped_runs_root() / ladder / "adapters" / "safety-dpo-10.safetensors"
+    assert find_adapter(f"{ladder}/safety-dpo-10") == shipped
+    here = tmp_path / "cache" / "runs" / ladder / "adapters" / "safety-dpo-10.safetensors"
+    save_adapter(here, make_adapter(tiny_model()))
+    assert find_adapter(f"{ladder}/safety-dpo-10") == here
 
 
 @pytest.mark.slow

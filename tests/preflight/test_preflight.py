@@ -22,7 +22,7 @@ from harmviz.errors import DataInvalid, HarmvizError, ModelUnavailable
 from harmviz.preflight import DataPlan, ModelEstimate, machine
 from harmviz.preflight.tensors import read_gguf
 from harmviz.runs import open_run
-from tests.worlds.fabricated import TABLE, make_run
+from tests.worlds.fabricated import TABLE, make_ladder, make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ModelEstimate("m", 1_000_000, 800_000, 4_000_000, at_hand=True, vocabulary=1000, activations_per_token=2000)
@@ -94,9 +94,7 @@ def test_the_aligned_model_is_known_before_and_after_it_is_made(tmp_path):
 
 def test_checkpoints_of_the_caches_ladders_are_offered(cache):
     assert preflight.tuned_models() == ["smollm2-135m-aligned"]
-    adapters = cache / "ladders" / "x-align-1" / "adapters"
-    adapters.mkdir(parents=True)
-    (adapters / "safety-sft-4.safetensors").write_bytes(b"adapter")
+    make_ladder(cache / "runs", "x-align-1")
     assert preflight.tuned_models() == ["smollm2-135m-aligned", "x-align-1/safety-sft-4"]
     assert preflight.model_estimate("x-align-1/safety-sft-4").n_parameters == 134_515_008
 

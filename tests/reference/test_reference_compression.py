@@ -6,9 +6,9 @@ import pytest
 
 from harmviz.claims.compression.checkpoints import ladder_checkpoints
 from harmviz.claims.compression.finding import compression, finding
-from harmviz.paths import SHIPPED_LADDERS
-from harmviz.tuning.ladder import open_ladder
+from harmviz.paths import shipped_runs_root
 from harmviz.tuning.settings import ARMS, STAGES
+from harmviz.tuning.stored import open_ladder
 
 EXPERIMENT = "compression"
 
@@ -16,7 +16,7 @@ EXPERIMENT = "compression"
 @pytest.fixture(scope="module")
 def ladders(result):
     """The ladders it was made from, every adapter checked against its sha256."""
-    return [open_ladder(SHIPPED_LADDERS / source["ladder"]) for source in result.manifest["method"]["sources"]]
+    return [open_ladder(shipped_runs_root() / source["ladder"]) for source in result.manifest["method"]["sources"]]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def row(result):
 
 def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
     assert (
-        len({ladder.manifest["settings"]["seed"] for ladder in ladders})
+        len({ladder.settings["seed"] for ladder in ladders})
         == len(ladders)
         == len(result.manifest["method"]["split_seeds"])
         == 3
@@ -44,7 +44,7 @@ def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
         assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10,safety-sft-80")] == result.manifest["method"][
             "checkpoints"
         ]
-        assert {(e["arm"], e["stage"]) for e in ladder.manifest["checkpoints"]} == {
+        assert {(e["arm"], e["stage"]) for e in ladder.checkpoints} == {
             (arm, stage) for arm in ARMS for stage in STAGES
         }
         assert sum(p.stat().st_size for p in ladder.path.rglob("*") if p.is_file()) <= 25e6
@@ -53,15 +53,11 @@ def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
 def test_both_refusal_arms_decline_and_helpful_only_does_not(ladders):
     for ladder in ladders:
         declines = {
-            e["arm"]: e["numbers"]["refusal/harmful"]["value"]
-            for e in ladder.manifest["checkpoints"]
-            if e["stage"] == "dpo"
+            e["arm"]: e["numbers"]["refusal/harmful"]["value"] for e in ladder.checkpoints if e["stage"] == "dpo"
         }
         assert min(declines["safety"], declines["refusal-style"]) > 0.5 > 0.1 > declines["helpful-only"]
         harmless = {
-            e["arm"]: e["numbers"]["refusal/benign"]["value"]
-            for e in ladder.manifest["checkpoints"]
-            if e["stage"] == "dpo"
+            e["arm"]: e["numbers"]["refusal/benign"]["value"] for e in ladder.checkpoints if e["stage"] == "dpo"
         }
         assert harmless["refusal-style"] > harmless["safety"] >= harmless["helpful-only"]
 

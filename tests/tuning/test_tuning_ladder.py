@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +16,13 @@ from harmviz.cli import main
 from harmviz.commands.align import COLUMNS, print_ladder
 from harmviz.errors import RunIncompatible
 from harmviz.models.adapters import load_adapter
-from harmviz.runs.lock import try_lock
+from harmviz.paths import shipped_runs_root
+from harmviz.runs import begin, list_partials, list_runs, result_digest, verify_run
 from harmviz.tuning import ladder as ladder_module
 from harmviz.tuning.evaluate import ALONG, JUDGED
-from harmviz.tuning.ladder import Ladder, open_ladder, run_align
+from harmviz.tuning.ladder import run_align
 from harmviz.tuning.settings import ARMS, AlignSpec
+from harmviz.tuning.stored import Ladder, is_ladder, ladders, open_ladder
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_data
 
@@ -40,29 +43,36 @@ def adapter_bytes(ladder: Ladder) -> dict[str, bytes]:
 
 def test_a_ladder_holds_measured_checkpoints_and_its_whole_history(cache: Path) -> None:
     states: list[dict[str, Any]] = []
-    found = made(ARMS, listener=states.append)
-    manifest = found.manifest
-    assert found.path.parent == cache / "ladders"
-    assert [e["name"] for e in manifest["checkpoints"]] == [
+    ladder = made(ARMS, listener=states.append)
+    manifest = ladder.run.manifest
+    assert ladder.path.parent == cache / "runs"
+    assert verify_run(ladder.run) == []
+    assert (ladder.run.kind, manifest["method"]["experiment"]) == ("experiment", "align")
+    assert re.fullmatch(r"tiny-llama-align-[0-9a-f]{10}", ladder.id)
+    assert [e["name"] for e in ladder.checkpoints] == [
         f"{arm}-{stage}-{step}" for arm in ARMS for stage, steps in (("sft", (1, 4)), ("dpo", (2,))) for step in steps
     ]
     assert manifest["model"]["weight_hash"] == tiny_model().weight_hash
-    assert manifest["data"]["counts"]["harmful"] == 12
+    assert manifest["data"]["counts"]["harmful"] == {"rows": 12}
     assert {"torch", "peft", "trl"} <= manifest["software"].keys()
-    for entry in (manifest["start"], *manifest["checkpoints"]):
+    for entry in (ladder.start, *ladder.checkpoints):
         is_judged = entry.get("stage", "dpo") == "dpo"  # the start, and what each arm comes to
         assert {f"judged/{name}" in entry["numbers"] for name in JUDGED} == {is_judged}
         for key in [key for key, _ in COLUMNS if is_judged or not key.startswith("judged/")]:
             numbers = entry["numbers"][key]
             assert numbers["n"] == 3
             assert numbers["ci_low"] <= numbers["value"] <= numbers["ci_high"]
-    assert manifest["start"]["numbers"]["loss/written"]["value"] == 0
-    assert manifest["checkpoints"][-1]["numbers"]["loss/written"]["value"] != 0
-    adapter = load_adapter(found.adapter_path("safety-dpo-2"))
+    assert ladder.start["numbers"]["loss/written"]["value"] == 0
+    assert ladder.checkpoints[-1]["numbers"]["loss/written"]["value"] != 0
+    adapter = load_adapter(ladder.adapter_path("safety-dpo-2"))
     assert (adapter.arm, adapter.stage, adapter.step) == ("safety", "dpo", 2)
     assert states[-1]["fraction"] <= 1
-    assert not [p for p in found.path.rglob("*") if "answers" in p.name]  # model text stays out of the ladder
-    assert made(ARMS).manifest == manifest  # there already
+    assert not [p for p in ladder.path.rglob("*") if "answers" in p.name]  # model text stays out of the ladder
+    assert [p.name for p in (cache / "runs").iterdir()] == [ladder.id]  # and is gone with the scratch work
+    document = ladder.document()
+    assert document["id"] == document["run_id"] == ladder.id
+    assert document["checkpoints"][0]["sha256"] == manifest["files"]["adapters/safety-sft-1.safetensors"]
+    assert made(ARMS).run.manifest == manifest  # there already
 
 
 def test_an_interrupted_ladder_resumes_to_the_same_files(
@@ -85,76 +95,105 @@ def test_an_interrupted_ladder_resumes_to_the_same_files(
     root = tmp_path / "resumed"
     with pytest.raises(KeyboardInterrupt):
         made(root=root)
-    assert not root.exists() or not list(root.iterdir())
+    assert not list_runs(root)
+    (partial,) = list_partials(root)
+    assert partial.stages[-1] == "train.safety.sft"
     monkeypatch.setattr(ladder_module, "train_stage", lambda *a, **k: (calls.append(k["stage"]), real(*a, **k))[1])
     again = made(root=root, resume=True)
     assert calls == ["sft", "dpo", "dpo"]  # SFT was finished and is not repeated
     assert adapter_bytes(again) == adapter_bytes(whole)
-    assert again.manifest["checkpoints"] == whole.manifest["checkpoints"]
+    assert again.checkpoints == whole.checkpoints
+    assert result_digest(again.run) == result_digest(whole.run)
 
 
 def test_a_brief_ladder_trains_the_same_and_keeps_and_measures_less(
     cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, brief = made(), made(spec=replace(SPEC, brief=True))
-    assert [e["name"] for e in brief.manifest["checkpoints"]] == ["safety-sft-4", "safety-dpo-2"]
+    assert [e["name"] for e in brief.checkpoints] == ["safety-sft-4", "safety-dpo-2"]
     assert adapter_bytes(brief) == {name: data for name, data in adapter_bytes(whole).items() if "sft-1." not in name}
-    for entry in (brief.manifest["start"], *brief.manifest["checkpoints"]):
+    for entry in (brief.start, *brief.checkpoints):
         assert entry["depth"] == "along"
         assert not any(key.startswith("judged/") for key in entry["numbers"])
-    assert (
-        max(brief.manifest["evaluation"]["requests"].values())
-        == ALONG
-        < max(whole.manifest["evaluation"]["requests"].values())
-    )
-    assert brief.manifest["settings"]["brief"]
-    print_ladder(brief.manifest)
+    most = [max(ladder.run.manifest["method"]["evaluation"]["requests"].values()) for ladder in (brief, whole)]
+    assert most[0] == ALONG < most[1]
+    assert brief.settings["brief"]
+    print_ladder(brief)
     assert "judged" not in capsys.readouterr().out
 
 
-def test_an_arm_added_later_finds_the_others_done(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(("safety",))
-    real, trained = ladder_module.train_stage, []
-    monkeypatch.setattr(ladder_module, "train_stage", lambda *a, **k: (trained.append(k["arm"]), real(*a, **k))[1])
-    found = made(("safety", "helpful-only"), resume=True)
-    assert set(trained) == {"helpful-only"}
-    assert found.manifest["arms"] == ["safety", "helpful-only"]
-
-
 def test_without_resume_earlier_work_is_done_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(("safety",))
     real, trained = ladder_module.train_stage, []
-    monkeypatch.setattr(ladder_module, "train_stage", lambda *a, **k: (trained.append(k["arm"]), real(*a, **k))[1])
-    made(("safety", "helpful-only"))
-    assert set(trained) == {"safety", "helpful-only"}
 
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
 
-def test_two_processes_do_not_make_one_ladder(cache: Path) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ladder_module, "measure", stop)
+        with pytest.raises(KeyboardInterrupt):
+            made()
+    monkeypatch.setattr(ladder_module, "train_stage", lambda *a, **k: (trained.append(k["stage"]), real(*a, **k))[1])
     made()
-    (folder,) = [p for p in (cache / "scratch" / "align").iterdir() if p.is_dir()]
-    lock = try_lock(folder.with_suffix(".lock"))
-    assert lock is not None
-    with lock, pytest.raises(RunIncompatible, match="another process"):
-        made(("helpful-only",))
+    assert trained == ["sft", "dpo"]
+
+
+def test_other_arms_are_another_ladder(cache: Path) -> None:
+    alone, both = made(("safety",)), made(("safety", "helpful-only"))
+    assert alone.id != both.id
+    assert both.run.manifest["method"]["arms"] == ["safety", "helpful-only"]
+    name = "safety-dpo-2.safetensors"
+    assert adapter_bytes(alone)[name] == adapter_bytes(both)[name]
+
+
+def test_two_processes_do_not_make_one_ladder(cache: Path, tmp_path: Path) -> None:
+    ladder = made(root=tmp_path / "elsewhere")
+    with begin(ladder.id), pytest.raises(RunIncompatible, match="another process"):
+        made()
 
 
 def test_damage_is_named(cache: Path, tmp_path: Path) -> None:
     with pytest.raises(RunIncompatible, match="no complete ladder"):
         open_ladder(tmp_path)
-    found = made()
+    ladder = made()
     with pytest.raises(RunIncompatible, match="has no checkpoint 'other'"):
-        found.adapter_path("other")
-    file = found.adapter_path("safety-sft-4")
-    file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(RunIncompatible, match=r"safety-sft-4\.safetensors is missing or damaged"):
+        ladder.adapter_path("other")
+    file = ladder.adapter_path("safety-sft-4")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(RunIncompatible, match=r"safety-sft-4\.safetensors was changed"):
         made()
-    (found.path / "ladder.json").write_text(json.dumps({"schema": 99}))
-    with pytest.raises(RunIncompatible, match="not of schema"):
-        open_ladder(found.path)
+    file.unlink()
+    with pytest.raises(RunIncompatible, match=r"safety-sft-4\.safetensors is missing"):
+        open_ladder(ladder.path)
+    file.write_bytes(whole)
+    (ladder.path / "manifest.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(RunIncompatible, match="schema 99 cannot be read"):
+        open_ladder(ladder.path)
+
+
+def test_a_run_that_is_no_ladder_is_not_opened_as_one(tiny_run: Path) -> None:
+    with pytest.raises(RunIncompatible, match="is no ladder"):
+        open_ladder(tiny_run)
+
+
+def test_a_ladder_is_listed_shown_verified_and_exported_like_every_run(
+    cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ladder = made()
+    for command in (["runs"], ["show", ladder.id], ["verify", ladder.id]):
+        assert main(command) == 0
+        assert ladder.id in capsys.readouterr().out
+    assert main(["show", ladder.id]) == 0
+    assert "refuses: held out" in capsys.readouterr().out
+    assert main(["runs", "export", ladder.id, "--out", str(tmp_path / "l.zip")]) == 0
+    assert main(["runs", "delete", ladder.id, "--yes"]) == 0
+    assert ladders().keys() == {run.id for run in list_runs(shipped_runs_root()) if is_ladder(run)}
+    assert main(["runs", "import", str(tmp_path / "l.zip")]) == 0
+    assert open_ladder(ladders()[ladder.id]) == ladder
 
 
 def test_the_table_shows_n_and_interval_of_every_number(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    print_ladder(made().manifest)
+    print_ladder(made())
     lines = capsys.readouterr().out.splitlines()[1:-2]
     assert [line.split()[0] for line in lines] == ["start", "safety-sft-1", "safety-sft-4", "safety-dpo-2"]
     not_judged = len(COLUMNS) - len(JUDGED)
@@ -184,7 +223,8 @@ def test_out_must_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_command_line_s_help_needs_no_trainer() -> None:
-    code = "import sys; import harmviz.commands.align; print(*{m.partition('.')[0] for m in sys.modules} & {'torch', 'peft', 'trl'})"
+    loaded = "{m.partition('.')[0] for m in sys.modules} & {'torch', 'peft', 'trl'}"
+    code = f"import sys; import harmviz.commands.align; print(*{loaded})"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

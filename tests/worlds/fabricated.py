@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,23 @@ def make_run(
         write_rows(partial.path("results/effect.parquet"), effect_rows(scale=scale) if rows is None else rows)
         partial.finish("effect")
         return partial.commit(manifest(**changes))
+
+
+def make_ladder(root: Path, run_id: str, *, checkpoints: Sequence[str] = ("safety-sft-4",)) -> Run:
+    """Writes a complete ladder below ``root`` whose adapters hold nothing to speak of."""
+    entries = []
+    with begin(run_id, root) as partial:
+        for name in checkpoints:
+            arm, stage, step = name.rsplit("-", 2)
+            file = f"adapters/{name}.safetensors"
+            partial.write(file, save({"x": np.arange(3, dtype=np.float16)}))
+            entries.append(
+                {"name": name, "arm": arm, "stage": stage, "step": int(step), "file": file, "depth": "end"}
+                | {"numbers": {}}
+            )
+        start = {"depth": "end", "numbers": {}}
+        method = {"experiment": "align", "version": 1, "arms": ["safety"], "start": start, "checkpoints": entries}
+        return partial.commit(manifest(kind="experiment", weights=[], method=method))
 
 
 def die() -> None:

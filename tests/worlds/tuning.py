@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
+from harmviz.models.adapters import Adapter
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
 from harmviz.tuning.schedule import OwnAnswers, Schedule
 from harmviz.tuning.settings import AlignSpec
+from harmviz.tuning.training import adapted_modules
 
 SPEC = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4)
 HELD_OUT = (
@@ -45,3 +49,13 @@ def make_own(data: AlignData) -> OwnAnswers:
 def make_schedule(loaded: LoadedModel, spec: AlignSpec = SPEC) -> Schedule:
     data = make_data()
     return Schedule(data, make_own(data), spec, loaded.tokenizer)
+
+
+def make_adapter(loaded: LoadedModel, rank: int = 2) -> Adapter:
+    """An adapter of random factors for every layer that takes one."""
+    torch.manual_seed(5)
+    factors = {}
+    for name in adapted_modules(loaded):
+        rows, cols = loaded.model.get_parameter(f"{name}.weight").shape
+        factors[name] = (torch.randn(rank, cols).half(), torch.randn(rows, rank).half())
+    return Adapter(factors, 2.0, loaded.weight_hash, "safety", "dpo", 7)

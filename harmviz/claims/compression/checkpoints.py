@@ -20,11 +20,10 @@ from harmviz.errors import HarmvizError, ModelUnavailable, RunIncompatible
 from harmviz.models.adapters import load_adapter, merged
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel, load_model
-from harmviz.models.names import ladders
 from harmviz.models.weights import WeightTable
 from harmviz.runs.making import model_facts
-from harmviz.tuning.ladder import Ladder, open_ladder
 from harmviz.tuning.settings import ARMS, STAGES
+from harmviz.tuning.stored import Ladder, ladders, open_ladder
 
 START = "start"
 #: Numbers of a ladder's manifest that say how aligned a checkpoint is, and what it cost.
@@ -125,7 +124,7 @@ def ladder_checkpoints(ladder: Ladder, at: str = "ends") -> tuple[Checkpoint, ..
     """
     listed = [
         Checkpoint(str(e["name"]), _label(e), str(e["arm"]), str(e["stage"]), int(e["step"]))
-        for e in ladder.manifest["checkpoints"]
+        for e in ladder.checkpoints
     ]
     last = {(c.arm, c.stage): max(o.step for o in listed if (o.arm, o.stage) == (c.arm, c.stage)) for c in listed}
     if at == "all":
@@ -167,9 +166,7 @@ class LadderSeries:
 
     @property
     def sources(self) -> list[dict[str, Any]]:
-        return [
-            {"ladder": ladder.id, "tuning_seed": ladder.manifest["settings"].get("seed")} for ladder in self.ladders
-        ]
+        return [{"ladder": ladder.id, "tuning_seed": ladder.settings.get("seed")} for ladder in self.ladders]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -181,14 +178,8 @@ class LadderSeries:
     def _ladder(self, split: int) -> Ladder:
         return self.ladders[split % len(self.ladders)]
 
-    def _entry(self, split: int, checkpoint: Checkpoint) -> dict[str, Any]:
-        found: dict[str, Any] = next(
-            e for e in self._ladder(split).manifest["checkpoints"] if e["name"] == checkpoint.name
-        )
-        return found
-
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
-        return self.loaded.weight_hash if checkpoint.arm is None else str(self._entry(split, checkpoint)["sha256"])
+        return self.loaded.weight_hash if checkpoint.arm is None else self._ladder(split).sha256(checkpoint.name)
 
     @contextmanager
     def opened(self, split: int, checkpoint: Checkpoint) -> Iterator[LoadedModel]:
@@ -198,7 +189,7 @@ class LadderSeries:
 
     def behaviour(self, split: int, checkpoint: Checkpoint) -> Mapping[str, Mapping[str, Any]]:
         ladder = self._ladder(split)
-        entry = ladder.manifest["start"] if checkpoint.arm is None else self._entry(split, checkpoint)
+        entry = ladder.start if checkpoint.arm is None else ladder.checkpoint(checkpoint.name)
         return {key: entry["numbers"][key] for key in BEHAVIOUR if key in entry["numbers"]}
 
 
@@ -235,13 +226,13 @@ def open_ladders(
         _check_alike(first, ladder)
         for checkpoint in checkpoints[1:]:
             ladder.adapter_path(checkpoint.name)
-    digests = [tuple(sorted(e["sha256"] for e in ladder.manifest["checkpoints"])) for ladder in ladders]
+    digests = [tuple(sorted(ladder.sha256(e["name"]) for e in ladder.checkpoints)) for ladder in ladders]
     if twice := [ladder.id for i, ladder in enumerate(ladders) if digests[i] in digests[:i]]:
         raise RunIncompatible(f"ladder {twice[0]} is given twice; give one ladder per tuning seed")
     for ladder in ladders:
         for checkpoint in checkpoints[1:]:
             load_adapter(ladder.adapter_path(checkpoint.name))
-    wanted = first.manifest["model"]
+    wanted = first.model
     loaded = load_model(model or str(wanted["name"]), dtype=dtype, device=device, say=say)
     if loaded.weight_hash != wanted["weight_hash"]:
         raise ModelUnavailable(
@@ -253,8 +244,8 @@ def open_ladders(
 
 def _check_alike(first: Ladder, other: Ladder) -> None:
     """Raises RunIncompatible where two ladders differ in more than their seed."""
-    a, b = ({**ladder.manifest["settings"], "seed": None} for ladder in (first, other))
-    if first.manifest["model"]["weight_hash"] != other.manifest["model"]["weight_hash"]:
+    a, b = ({**ladder.settings, "seed": None} for ladder in (first, other))
+    if first.model["weight_hash"] != other.model["weight_hash"]:
         raise RunIncompatible(
             f"ladders {first.id} and {other.id} were tuned on different models; one series has one start"
         )

@@ -6,7 +6,6 @@ bytes as an unbroken run: every stage depends on the spec and on files of earlie
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -65,19 +64,16 @@ class MapWork:
             split: [r for r in group if len(encode_prompt(tokenizer, r.prompt)) <= limit]
             for split, group in own_prompts(self.data, self.spec).items()
         }
-        target = "scratch/own_answers.json"
 
-        def work() -> None:
+        def texts() -> list[str]:
             flat = [r for split in rows.values() for r in split]
-            prompts = [encode_prompt(self.loaded.tokenizer, r.prompt) for r in flat]
+            prompts = [encode_prompt(tokenizer, r.prompt) for r in flat]
             answers = generate_batch(self.loaded, prompts, self.spec.max_response_tokens)
-            texts = [str(self.loaded.tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
-            self.making.partial.write(target, json.dumps(texts).encode())
+            return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
-        self.stage("answers", ANSWER_UNITS, work)
-        texts = iter(json.loads(self.making.partial.path(target).read_text()))
+        answers = iter(self.making.json("answers", ANSWER_UNITS, texts))
         return {
-            split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, texts, strict=False) if t.strip()]
+            split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, answers, strict=False) if t.strip()]
             for split, group in rows.items()
         }
 

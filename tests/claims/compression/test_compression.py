@@ -27,8 +27,9 @@ from harmviz.masks.ranking import count_of, selection_order
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import Run, verify_run
 from harmviz.scoring.signed import score_signed
-from harmviz.tuning.ladder import Ladder, run_align
+from harmviz.tuning.ladder import run_align
 from harmviz.tuning.settings import ARMS, AlignSpec
+from harmviz.tuning.stored import Ladder
 from tests.worlds.compression import ladder
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import make_data
@@ -307,7 +308,7 @@ def test_which_checkpoints_of_a_ladder(ladders: list[Ladder]) -> None:
         return [c.name for c in ladder_checkpoints(ladders[0], at)]
 
     assert names("ends") == ["start", *(f"{arm}-{end}" for arm in ARMS for end in ("sft-4", "dpo-2"))]
-    assert sorted(names("all")) == sorted(["start", *(e["name"] for e in ladders[0].manifest["checkpoints"])])
+    assert sorted(names("all")) == sorted(["start", *(e["name"] for e in ladders[0].checkpoints)])
     assert names("sft-1,safety-dpo-2") == [
         "start",
         "safety-sft-1",
@@ -352,22 +353,22 @@ def test_what_is_wrong_with_ladders_is_said_before_a_model_is_loaded(
         folder = tmp_path / "changed"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(second, folder)
-        manifest = json.loads((folder / "ladder.json").read_text())
+        manifest = json.loads((folder / "manifest.json").read_text())
         change(manifest)
-        (folder / "ladder.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
         return str(folder)
 
     with pytest.raises(RunIncompatible, match=r"different settings \(beta\)"):
-        open_ladders([first, changed(lambda m: m["settings"].update(beta=0.5))])
+        open_ladders([first, changed(lambda m: m["parameters"].update(beta=0.5))])
     with pytest.raises(RunIncompatible, match="different models"):
         open_ladders([first, changed(lambda m: m["model"].update(weight_hash="0" * 64))])
+
+    def without_one(manifest: dict[str, Any]) -> None:
+        method = manifest["method"]
+        method["checkpoints"] = [e for e in method["checkpoints"] if e["name"] != "safety-sft-4"]
+
     with pytest.raises(RunIncompatible, match="has no checkpoint 'safety-sft-4'"):
-        open_ladders(
-            [
-                first,
-                changed(lambda m: m.update(checkpoints=[e for e in m["checkpoints"] if e["name"] != "safety-sft-4"])),
-            ]
-        )
+        open_ladders([first, changed(without_one)])
 
 
 def test_the_wrong_start_model_is_refused(ladders: list[Ladder], tmp_path: Path) -> None:
