@@ -1,44 +1,5 @@
-"""Overview: what is this, and what did this run find? Reads the stored run only."""
+"""Overview: what is this, and what did this run find?"""
 
-import streamlit as st
+from harmviz.claims.mapping.page import overview
 
-from harmviz.claims.mapping.views import overview
-from harmviz.claims.scene import page as scene
-from harmviz.display.effects import effect_dots
-from harmviz.ui import chart, frame, picker, stored, theme
-
-run = picker.current_or_stop()
-frame.title(
-    "What do a few weights do for harmful text?",
-    "harmviz finds the harm-generation weights of a language model, sets them to zero, and measures what that does to "
-    "harmful and to harmless text, always beside a control.",
-)
-with frame.shown_errors():
-    results = stored.results(run)
-    has_scene = scene.card()
-    frame.html(overview.tiles(run, results))
-    with st.container(horizontal=True, key="overview-links"):
-        if st.button("Play it live", type="secondary" if has_scene else "primary", icon=":material/play_circle:"):
-            st.switch_page("pages/playground.py")
-        st.page_link("pages/harm_map.py", label="Where do these weights sit?", icon=":material/grid_on:")
-        st.page_link("pages/overlap.py", label="One mechanism or many?", icon=":material/join_inner:")
-        st.page_link("pages/learn.py", label="What does all this mean?", icon=":material/school:")
-
-    frame.section(
-        "What zeroing them does to each kind of text",
-        "Two ways of choosing the weights, side by side. Both were settled on validation prompts and are shown on held-out ones.",
-    )
-    tables = overview.effect_tables(run, results)
-    limits = overview.shared_range(list(tables.values()))
-    for column, (contrast, table) in zip(st.columns(max(1, len(tables)), gap="medium"), tables.items(), strict=False):
-        with column:
-            words = overview.effect_words(run, table, contrast)
-            figure = effect_dots(table, theme.current(), title=words.title, subtitle=words.subtitle, x_range=limits)
-            chart.draw(figure, key=f"effect-{contrast}", table=table, how_to_read=words.reading, alt=words.alt)
-    if not tables:
-        frame.html('<div class="hv quiet">No effect has been measured in this run yet.</div>')
-
-    frame.section("How it works")
-    frame.html(overview.STEPS)
-    frame.section("What it does not show")
-    frame.html(overview.limits(run, results))
+overview.show()

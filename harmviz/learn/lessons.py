@@ -16,7 +16,7 @@ import pandas as pd
 
 from harmviz.claims.mapping.headline import UNCHOSEN, chosen_point
 from harmviz.claims.mapping.reported import Reported, first_contrast, reads, value
-from harmviz.claims.mapping.views import compare, overlap
+from harmviz.claims.mapping.views import compare, overlap, overlap_words
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.errors import SelectionInexact
@@ -290,7 +290,7 @@ def sharing(run: Run, results: pd.DataFrame) -> Lesson:
         "If all harm hung on one set, the masks of two types would hold the same weights. Jaccard is the weights in both masks "
         f"divided by the weights in either. Two harm types reach {_share(mean.get('harm'))} on average, {_share(mean.get('chance'))} by chance. "
         f"But a type reaches only {_share(mean.get('ceiling'))} with itself on other prompts, the ceiling, and a harm type reaches {others}. "
-        f"{overlap.finding(found)}."
+        f"{overlap_words.sentence(found)}."
     )
     return Lesson(
         heading,

@@ -14,13 +14,14 @@ from typing import Any
 import pandas as pd
 
 from harmviz.display.text import is_harm
+from harmviz.masks.lists import Contrast
 from harmviz.runs import Run
 from harmviz.runs.point import MEAN_OF_ALL, Point
 
 #: The point closest to the claim, chosen by nobody.
 UNCHOSEN = Point(MEAN_OF_ALL, q=1e-5, p=0.01)
 #: The selections a run may choose a point for, the one that is shown first in front.
-CHOSEN = ("both", "none")
+CHOSEN: tuple[Contrast, ...] = ("both", "none")
 #: The columns of a row that say under which mask it was measured.
 _SETTINGS = ("mask", "q", "p", "scope", "contrast", "skip_tokens", "condition")
 _LAST = ("safe", "benign", "benign_own")

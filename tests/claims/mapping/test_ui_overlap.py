@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harmviz.claims.mapping.views import intersections, overlap, transfer
+from harmviz.claims.mapping.views import concentration, intersections, overlap, overlap_words, transfer
 from harmviz.masks.candidates import Candidates, build_candidates
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import Row, rows_to_frame
@@ -81,20 +81,20 @@ def test_pairs_stand_beside_their_ceilings_and_the_headline_masks_ceiling_is_not
 def test_selected_as_in_the_paper_the_finding_measures_harm_against_other_text(harm: float, words: str) -> None:
     # The mean overlap with safe answers is (0.02 + 0.03) / 2 = 0.025.
     assert (
-        overlap.finding(found(HALF | {("hate", "privacy"): harm}))
+        overlap_words.sentence(found(HALF | {("hate", "privacy"): harm}))
         == f"Harm types share {words} with same-topic safe answers"
     )
 
 
 def test_the_contrastive_finding_measures_against_chance_and_ceiling_and_says_what_is_built_in() -> None:
     got = found(contrast="both")
-    assert overlap.finding(got) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
-    assert any("built in and is no finding" in line for line in overlap.notes(got))
-    assert not any("built in" in line for line in overlap.notes(found()))
+    assert overlap_words.sentence(got) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
+    assert any("built in and is no finding" in line for line in overlap_words.notes(got))
+    assert not any("built in" in line for line in overlap_words.notes(found()))
 
 
 def test_notes_carry_the_means_the_types_that_lead_and_the_ceiling() -> None:
-    lines = overlap.notes(found())
+    lines = overlap_words.notes(found())
     assert lines[0] == (
         "Mean Jaccard of half-sample masks, harm types with: each other 1.0 %; same-topic safe answers 2.5 %; benign answers 0.45 %; "
         "a type with itself (the ceiling) 2.5 %."
@@ -103,7 +103,7 @@ def test_notes_carry_the_means_the_types_that_lead_and_the_ceiling() -> None:
     assert "n = 64–155 harmless answers against 17–24 a harm type" in lines[2]
     assert "each other 50 %; same-topic safe answers 50 %" in lines[2]
     assert "agree on only 2.5 % of their weights" in lines[3]
-    assert overlap.notes(found(HALF | {("hate", "privacy"): 0.025}))[1].startswith("1 of 2 types")
+    assert overlap_words.notes(found(HALF | {("hate", "privacy"): 0.025}))[1].startswith("1 of 2 types")
 
 
 def test_the_grid_is_symmetric_and_its_diagonal_is_the_ceiling() -> None:
@@ -128,18 +128,18 @@ def test_like_is_compared_with_like() -> None:
         "chance: harm types shuffled": 0.0004,
     }
     assert table["mean_text"].iloc[0] == "mean 1.0 % · 1 pair"
-    assert overlap.comparison_words(found()).title == "Two harm types share 50 % of what each shares with itself"
+    assert overlap_words.comparison_words(found()).title == "Two harm types share 50 % of what each shares with itself"
 
 
 def test_one_type_no_chance_and_no_baselines() -> None:
     alone = found({("hate", "safe"): 0.02, ("hate", "benign"): 0.01})
-    assert overlap.finding(alone).startswith("Only one harm type")
+    assert overlap_words.sentence(alone).startswith("Only one harm type")
     assert overlap.grid_cells(alone)["column"].tolist() == ["hate", "same topic, no harm", "benign, by others"]
     assert not overlap.comparison(alone).empty
     assert overlap.times(None) == "–"
     bare = found({("hate", "privacy"): 0.01})
-    assert overlap.finding(bare) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
-    assert not any("safe" in line for line in overlap.notes(bare))
+    assert overlap_words.sentence(bare) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
+    assert not any("safe" in line for line in overlap_words.notes(bare))
 
 
 # -- exact intersections and the core -------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ def test_the_means_of_the_grid() -> None:
     )
     # 0.08 / 0.3 = 27 %, 0.04 / 0.3 = 13 %, 0.03 / 0.3 = 10 %
     assert (
-        transfer.finding(got)
+        transfer.sentence(got)
         == "Of a mask's effect on its own type, 27 % reaches other types, 13 % safe text, 10 % benign text"
     )
     assert "2 of 2 cells have" in transfer.tiles(got)
@@ -279,10 +279,10 @@ def test_one_colour_scale_for_both_selections_without_the_columns_not_shown() ->
 
 
 def test_no_effect_and_one_type_are_said() -> None:
-    assert "no effect that could transfer" in transfer.finding(
+    assert "no effect that could transfer" in transfer.sentence(
         transfer.summary(shifts({"hate": {"hate": -0.1, "safe": 0.0}}))
     )
-    assert "Only one harm type" in transfer.finding(transfer.summary(shifts({"hate": {"hate": 0.1, "safe": 0.0}})))
+    assert "Only one harm type" in transfer.sentence(transfer.summary(shifts({"hate": {"hate": 0.1, "safe": 0.0}})))
 
 
 def test_masks_whose_harm_specific_interval_lies_above_zero_are_counted() -> None:
@@ -293,7 +293,7 @@ def test_masks_whose_harm_specific_interval_lies_above_zero_are_counted() -> Non
 
 # -- concentration --------------------------------------------------------------------------------------------------
 def test_only_sets_with_the_commonest_n_are_comparable() -> None:
-    points = transfer.concentration(
+    points = concentration.concentration(
         rows_to_frame(concentration_rows({"hate": 24, "privacy": 17, "violence": 24, "safe": 155}))
     )
     assert points.drop_duplicates("category").set_index("category")["comparable"].to_dict() == {
@@ -302,15 +302,15 @@ def test_only_sets_with_the_commonest_n_are_comparable() -> None:
         "violence": True,
         "safe": False,
     }
-    words = transfer.concentration_words(points)
+    words = concentration.concentration_words(points)
     assert words.title == "The top 1 % of weights hold 20–22 % of a type's harm score"
     assert "Solid: 2 sets with n = 24 scoring answers each. Dotted: 2 sets with another n." in words.subtitle
-    page = transfer.concentration_table(points)
+    page = concentration.concentration_table(points)
     assert page.count("<tr") == 1 + 4
     assert page.count("no, other n") == 2
 
 
 def test_names_from_files_are_escaped() -> None:
     evil = "<img src=x>"
-    points = transfer.concentration(rows_to_frame(concentration_rows({evil: 24})))
-    assert "<img" not in transfer.concentration_table(points)
+    points = concentration.concentration(rows_to_frame(concentration_rows({evil: 24})))
+    assert "<img" not in concentration.concentration_table(points)

@@ -1,4 +1,4 @@
-"""The numbers and words of *Compare runs*: which runs may be compared, and what stands side by side. Pure; nothing draws.
+"""The numbers of *Compare runs*: which runs may be compared, and what stands side by side. Pure; nothing draws.
 
 Runs are comparable where they were measured on the same data (equal hash) and score the same weights (equal table). Of
 two such runs every measured number may stand side by side. The *difference* of two loss shifts has no interval here:
@@ -34,6 +34,16 @@ DEFAULT_RUNS = 3
 #: The sets of the curves, one panel each.
 CURVE_SETS = ("harm", "safe", "benign")
 ALL_TYPES = "all"
+
+
+_MEASURED = ["q", "p", "value", "ci_low", "ci_high", "n", "n_weights"]
+_CHOSEN = (
+    ("delta_nll", "harm", "harm, mean of all types"),
+    ("harm_specific", "harm", "harm-specific: harm minus safe"),
+    ("delta_nll", "safe", "same topics, no harm"),
+    ("delta_nll", "benign", "benign, by others"),
+    ("delta_nll", "benign_own", "benign, own answers"),
+)
 
 
 # -- which runs -----------------------------------------------------------------------------------------------------
@@ -84,38 +94,25 @@ def measured_p(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast: s
 
 
 def curve_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast: str, p: float) -> pd.DataFrame:
-    """One line per run, set and measured q: ``run, set, label, harm, q, p, value, ci_low, ci_high, n, n_weights, unit``."""
+    """One line per run, set and measured q: what was measured on validation prompts, harm first."""
     parts = []
     for run, name, rows in zip(runs, labels(runs), results, strict=True):
-        here = _validation(run, rows, contrast)
-        here = here[here["p"] == p].sort_values("q")
-        parts.append(
-            pd.DataFrame(
-                {
-                    "run": name,
-                    "run_id": run.id,
-                    "set": here["category"],
-                    "label": here["category"].map(text.set_name),
-                    "harm": here["category"].map(text.is_harm),
-                    **{
-                        c: here[c]
-                        for c in ("q", "p", "value", "ci_low", "ci_high", "n", "n_weights", "contrast", "unit")
-                    },
-                    "prompts": "validation",
-                }
-            )
-        )
+        measured = _validation(run, rows, contrast)
+        measured = measured[measured["p"] == p].sort_values("q")
+        columns = {
+            "run": name,
+            "run_id": run.id,
+            "set": measured["category"],
+            "label": measured["category"].map(text.set_name),
+            "harm": measured["category"].map(text.is_harm),
+            **{c: measured[c] for c in _MEASURED},
+            "contrast": measured["contrast"],
+            "unit": measured["unit"],
+            "prompts": "validation",
+        }
+        parts.append(pd.DataFrame(columns))
     table = pd.concat(parts, ignore_index=True)
     return table.sort_values("set", key=lambda s: s.map(CURVE_SETS.index), kind="stable").reset_index(drop=True)
-
-
-_CHOSEN = (
-    ("delta_nll", "harm", "harm, mean of all types"),
-    ("harm_specific", "harm", "harm-specific: harm minus safe"),
-    ("delta_nll", "safe", "same topics, no harm"),
-    ("delta_nll", "benign", "benign, by others"),
-    ("delta_nll", "benign_own", "benign, own answers"),
-)
 
 
 def chosen_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast: str) -> pd.DataFrame:
@@ -123,12 +120,12 @@ def chosen_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast:
     lines: list[dict[str, Any]] = []
     for metric, category, label in _CHOSEN:
         for run, name, rows in zip(runs, labels(runs), results, strict=True):
-            here = rows_at_chosen(run, report_rows(rows, metric), contrast)
-            here = here[here["category"] == category]
-            found = here[here["control"] == "none"]
-            if found.empty or pd.isna(found.iloc[0]["value"]):
+            measured = rows_at_chosen(run, report_rows(rows, metric), contrast)
+            measured = measured[(measured["category"] == category) & measured["value"].notna()]
+            own = measured[measured["control"] == "none"]
+            if own.empty:
                 continue
-            row, drawn = found.iloc[0], here[(here["control"] == "random") & here["value"].notna()]["value"]
+            drawn = measured[measured["control"] == "random"]["value"]
             lines.append(
                 {
                     "run": name,
@@ -137,15 +134,8 @@ def chosen_table(runs: Sequence[Run], results: Sequence[pd.DataFrame], contrast:
                     "metric": metric,
                     "set": category,
                     "harm": text.is_harm(category),
-                    "value": row["value"],
-                    "ci_low": row["ci_low"],
-                    "ci_high": row["ci_high"],
-                    "n": row["n"],
                     "control": float(drawn.mean()) if len(drawn) else np.nan,
-                    "unit": row["unit"],
-                    "q": row["q"],
-                    "p": row["p"],
-                    "n_weights": row["n_weights"],
+                    **own.iloc[0][[*_MEASURED, "unit"]].to_dict(),
                     "contrast": contrast,
                     "prompts": "report",
                 }
@@ -210,7 +200,7 @@ def map_panels(table: WeightTable, masks: Mapping[str, np.ndarray]) -> list[Pane
     """One map a run (label → global indices of its mask), and the first two's difference where there are two or more."""
     cells = harm_map.grid(table)
     maps = {name: harm_map.mapped(cells, counts_by_matrix(index, table.offsets)) for name, index in masks.items()}
-    panels = [Panel(name, found) for name, found in maps.items()]
+    panels = [Panel(name, map_cells) for name, map_cells in maps.items()]
     if len(panels) > 1:
         first, second = panels[:2]
         change = harm_map.difference(second.cells, first.cells)
@@ -240,8 +230,8 @@ def eligible_counts(a: Candidates, b: Candidates, p: float) -> np.ndarray:
     """int64[3, matrices]: weights that may be pruned in run a, in run b, and in both."""
     counts = np.empty((3, len(a.table)), dtype=np.int64)
     for i in range(len(a.table)):
-        here, there = a.eligible(i, p), b.eligible(i, p)
-        counts[:, i] = here.sum(), there.sum(), (here & there).sum()
+        in_a, in_b = a.eligible(i, p), b.eligible(i, p)
+        counts[:, i] = in_a.sum(), in_b.sum(), (in_a & in_b).sum()
     return counts
 
 

@@ -118,7 +118,10 @@ class Reference:
 
 @lru_cache(maxsize=256)
 def reference(sizes: tuple[int, ...], n: int, other: int = 0) -> Reference:
-    """``Reference`` of n weights, from 200 seeded multinomial draws (n is a tiny part, so that drawing with replacement is exact enough)."""
+    """``Reference`` of n weights, from 200 seeded multinomial draws.
+
+    With replacement, which is exact enough: n is a tiny part of all weights.
+    """
     size = np.array(sizes, dtype=np.float64)
     share = size / size.sum()
     rng = np.random.default_rng(0)
@@ -126,9 +129,9 @@ def reference(sizes: tuple[int, ...], n: int, other: int = 0) -> Reference:
     peaks = (draws / size).max(axis=1) * size.sum() / max(1, n)
     half = np.median([cells_holding_half(d) for d in draws])
     again = rng.multinomial(other, share, size=DRAWS) if other else None
-    alike = (
-        float("nan") if again is None else float(np.median(np.minimum(draws / max(1, n), again / other).sum(axis=1)))
-    )
+    alike = float("nan")
+    if again is not None:
+        alike = float(np.median(np.minimum(draws / max(1, n), again / other).sum(axis=1)))
     return Reference(float(np.median(peaks)), float(np.quantile(peaks, 0.95)), int(half), alike)
 
 
@@ -165,7 +168,7 @@ def pair_label(selection: Selection, known: Sequence[str]) -> str:
 
 
 def lines(sentences: Sequence[str], scale: float, width: int = 126) -> str:
-    """Sentences as a subtitle, escaped, each broken where a chart of full width ends, never between a number and its sign."""
+    """Sentences as a subtitle, escaped, broken where a chart of full width ends, never between a number and its sign."""
     kept = [re.sub(r"(?<=\d) (?=[%×·])|(?<=n) (?==)|(?<==) (?=\d)", "\u00a0", s) for s in sentences]
     return "<br>".join(escape(line, quote=False) for s in kept for line in wrap(s, round(width / scale)))
 
@@ -198,18 +201,16 @@ def mask_words(
     """Words of the map of one mask: how concentrated it is, beside a random mask of equal size."""
     n = int(cells["count"].sum())
     prompts = scoring_prompts(manifest["data"]["counts"], selection.categories)
-    made = (
-        f"{size_of_mask(n, manifest['model'])} · {mask_label(selection, known)}, {selector_words(selection.contrast).short}, "
-        f"p {text.percent(selection.p)} · n = {prompts} prompts"
-    )
+    settings = f"{size_of_mask(n, manifest['model'])} · {pair_label(selection, known)}, p {text.percent(selection.p)} · n = {prompts} prompts"
     if n == 0:
         return Words(
-            "This mask is empty", lines([made], scale), "No weight is selected with these settings.", "An empty map"
+            "This mask is empty", lines([settings], scale), "No weight is selected with these settings.", "An empty map"
         )
     top, half = densest(cells), cells_holding_half(cells["count"].to_numpy())
     chance = reference(tuple(map(int, cells["size"])), n)
     by_module = cells.groupby("module", sort=False)["count"].sum()
-    title = f"Half of them lie in {half} of {len(cells)} {grid.noun}, {100 * by_module.max() / n:.0f} % in {by_module.idxmax()}"
+    in_module = f"{100 * by_module.max() / n:.0f} % in {by_module.idxmax()}"
+    title = f"Half of them lie in {half} of {len(cells)} {grid.noun}, {in_module}"
     if selection.scope == "matrix":
         title = f"Every matrix gives the same fraction: a map that is level by design ({len(cells)} {grid.noun})"
     against = (
@@ -218,7 +219,7 @@ def mask_words(
     )
     return Words(
         escape(title, quote=False),
-        lines([made, against], scale),
+        lines([settings, against], scale),
         _READ + "Believe a cell that is well above what random draws reach; small modules vary most by chance.",
         f"Heatmap of density by layer and module. {title}. Densest: {where(top)}.",
     )
@@ -247,14 +248,18 @@ def type_words(
     total = int(next(iter(maps.values()))["size"].sum())
     first = next(iter(maps.values()))
     chance = reference(tuple(map(int, first["size"])), sizes[-1])
-    made = (
-        f"each type's own mask, {text.percent(sizes[-1] / total)} · {counted} weights · {selector_words(selection.contrast).short}, "
-        f"p {text.percent(selection.p)} · n = {prompts} prompts a type · per million, one scale"
+    settings = (
+        f"each type's own mask, {text.percent(sizes[-1] / total)} · {counted} weights · "
+        f"{selector_words(selection.contrast).short}, p {text.percent(selection.p)} · n = {prompts} prompts a type · "
+        "per million, one scale"
     )
-    against = f"controls: masks of harmless and of safe text, as in the paper; as many weights drawn at random: densest {1e6 * chance.peak * sizes[-1] / total:.0f} per million"
+    against = (
+        "controls: masks of harmless and of safe text, as in the paper; as many weights drawn at random: densest "
+        f"{1e6 * chance.peak * sizes[-1] / total:.0f} per million"
+    )
     return Words(
         escape(title, quote=False),
-        lines([made, against], scale),
+        lines([settings, against], scale),
         _READ
         + "Equal colour means equal density in every map. The same matrix does not mean the same weights: see Overlap.",
         f"One heatmap of density by layer and module for each of {len(maps)} harm types. {title}.",
@@ -280,8 +285,10 @@ def pair_words(
         if all(sizes)
         else "One of the two masks is empty"
     )
-    made = f"{text.count(sizes[0])} and {text.count(sizes[1])} weights · p {text.percent(selections[0].p)} · n = {prompts[0]} and {prompts[1]} prompts · per million, one scale"
-    sentences = [made]
+    sentences = [
+        f"{text.count(sizes[0])} and {text.count(sizes[1])} weights · p {text.percent(selections[0].p)} · "
+        f"n = {prompts[0]} and {prompts[1]} prompts · per million, one scale"
+    ]
     if all(sizes):
         chance = reference(tuple(map(int, a["size"])), sizes[0], sizes[1]).same_place
         sentences.append(f"control, two random masks of these sizes: {100 * chance:.0f} %")

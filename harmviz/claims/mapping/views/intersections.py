@@ -65,86 +65,84 @@ def intersections(candidates: Candidates, contrast: Contrast, q: float, p: float
     return Intersections(groups, {c: len(s) for c, s in sets.items()}, by_degree, in_text, left_out, q, p)
 
 
-def bars(found: Intersections) -> pd.DataFrame:
+def bars(groups: Intersections) -> pd.DataFrame:
     """The largest groups, as ``figures.intersections.upset_plot`` takes them."""
-    top = found.groups.head(MAX_BARS)
+    top = groups.groups.head(MAX_BARS)
     named = [tuple(text.set_name(c) for c in members) for members in top["members"]]
     notes = [
         f"{' + '.join(m)}\n{text.count(int(s))} weights in exactly {_types(len(m))}"
         for m, s in zip(named, top["size"], strict=True)
     ]
-    return pd.DataFrame({"members": named, "size": top["size"], "note": notes, "q": found.q, "p": found.p}).reset_index(
-        drop=True
-    )
+    columns = {"members": named, "size": top["size"], "note": notes, "q": groups.q, "p": groups.p}
+    return pd.DataFrame(columns).reset_index(drop=True)
 
 
 def _types(n: int) -> str:
     return "this type" if n == 1 else f"these {n} types"
 
 
-def upset_words(found: Intersections, log: bool) -> Words:
+def upset_words(groups: Intersections, log: bool) -> Words:
     """Title, subtitle and reading of the UpSet plot."""
-    every, alone = found.at_least(1), found.by_degree.get(1, 0)
+    every, alone = groups.at_least(1), groups.by_degree.get(1, 0)
     share = f"{100 * alone / every:.0f} %" if every else "–"
-    title = (
-        f"{text.count(alone)} of {text.count(every)} weights belong to one harm type alone ({share})"
-        if len(found.sizes) > 1
-        else f"One harm type, {text.count(every)} weights: nothing to intersect"
-    )
-    n_shown = min(len(found.groups), MAX_BARS)
-    rest = (
-        f"the largest {n_shown} of {len(found.groups)} exact intersections"
-        if n_shown < len(found.groups)
-        else "all exact intersections"
-    )
+    title = f"{text.count(alone)} of {text.count(every)} weights belong to one harm type alone ({share})"
+    if len(groups.sizes) < 2:
+        title = f"One harm type, {text.count(every)} weights: nothing to intersect"
+    n_groups, n_types = len(groups.groups), len(groups.sizes)
+    shown = "All exact intersections."
+    if n_groups > MAX_BARS:
+        shown = f"The largest {MAX_BARS} of {n_groups} exact intersections."
+    if groups.left_out:
+        shown += f" Shown: the first {n_types} types of {n_types + len(groups.left_out)}."
+    scale = "Shared sets are small beside single ones: switch to the log scale to see them."
+    if log:
+        scale = "The scale is logarithmic: read the counts, bar lengths do not compare."
     return Words(
         title,
-        f"Each type's own mask at {text.percent(found.q)} of the scored weights, {text.percent(found.p)} protected.\n{rest[0].upper()}{rest[1:]}."
-        + (
-            f" Shown: the first {len(found.sizes)} types of {len(found.sizes) + len(found.left_out)}."
-            if found.left_out
-            else ""
-        ),
-        "A column is one exact combination of types: the dots below say which, the bar above how many weights are in all of these masks and in no other. Beside "
-        "each name: the size of that mask. Pale: one type alone. "
-        + (
-            "The scale is logarithmic: read the counts, bar lengths do not compare."
-            if log
-            else "Shared sets are small beside single ones: switch to the log scale to see them."
-        ),
-        f"UpSet plot of the masks of {len(found.sizes)} harm types. {title}.",
+        f"Each type's own mask at {text.percent(groups.q)} of the scored weights, {text.percent(groups.p)} protected.\n"
+        f"{shown}",
+        "A column is one exact combination of types: the dots below say which, the bar above how many weights are in "
+        "all of these masks and in no other. Beside each name: the size of that mask. Pale: one type alone. "
+        f"{scale}",
+        f"UpSet plot of the masks of {n_types} harm types. {title}.",
     )
 
 
-def shared_line(found: Intersections) -> str:
+def shared_line(groups: Intersections) -> str:
     """How many weights are shared, and how many of those are needed by harmless text too."""
-    if len(found.sizes) < 2:
+    if len(groups.sizes) < 2:
         return ""
-    shared = found.at_least(2)
-    line = f"{text.count(shared)} {'weight is' if shared == 1 else 'weights are'} in two types or more, {text.count(found.at_least(3))} in three or more."
-    if found.in_text is not None and shared:
-        line += f" Of those in two or more, {text.count(found.in_text)} ({100 * found.in_text / shared:.0f} %) are also in the mask of benign or of same-topic safe answers."
-    return line
+    shared = groups.at_least(2)
+    weights = "weight is" if shared == 1 else "weights are"
+    line = f"{text.count(shared)} {weights} in two types or more, {text.count(groups.at_least(3))} in three or more."
+    if groups.in_text is None or not shared:
+        return line
+    return (
+        f"{line} Of those in two or more, {text.count(groups.in_text)} ({100 * groups.in_text / shared:.0f} %) are also "
+        "in the mask of benign or of same-topic safe answers."
+    )
 
 
-def core_words(found: Overlap, size: str) -> Words:
+def core_words(shared: Overlap, size: str) -> Words:
     """Title, subtitle and reading of the core chart."""
-    core = found.core
+    core = shared.core
     beyond = core[(core["observed"] > core["high"]) & (core["k"] >= 2)]
     if beyond.empty:
         title = "No core: types share no more weights than their shuffles do"
     else:
-        top = beyond.iloc[-1]
-        title = f"{text.count(int(top['observed']))} weights are shared by {int(top['k'])} types or more; in shuffles {_few(float(top['shuffled']))}"
-    three = core[core["k"] == 3]
-    if not three.empty and float(three["observed"].iloc[0]) > float(three["high"].iloc[0]):
-        row = three.iloc[0]
-        title = f"{text.count(int(row['observed']))} weights are shared by three types or more; in shuffles {_few(float(row['shuffled']))}"
+        row = next((r for _, r in beyond.iterrows() if r["k"] == 3), beyond.iloc[-1])
+        k = "three" if row["k"] == 3 else str(int(row["k"]))
+        title = (
+            f"{text.count(int(row['observed']))} weights are shared by {k} types or more; in shuffles "
+            f"{_few(float(row['shuffled']))}"
+        )
     return Words(
         title,
-        f"Size of the core by how many types share it. {size}, {text.percent(found.p)} protected, n = {len(found.categories)} types. Log scale.",
-        "Vermilion: weights in at least so many masks. Grey: the same after shuffling every mask within its matrices among weights that may be zeroed, mean and 95 % range. "
-        "Hollow marks below the dotted line are 0. At ≥ 1 the shuffles lie above: masks that overlap cover fewer weights together.",
+        f"Size of the core by how many types share it. {size}, {text.percent(shared.p)} protected, "
+        f"n = {len(shared.categories)} types. Log scale.",
+        "Vermilion: weights in at least so many masks. Grey: the same after shuffling every mask within its matrices "
+        "among weights that may be zeroed, mean and 95 % range. Hollow marks below the dotted line are 0. At ≥ 1 the "
+        "shuffles lie above: masks that overlap cover fewer weights together.",
         f"Core size against shuffles, log scale. {title}.",
     )
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from html import escape
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
 
-from harmviz.claims.mapping.views.harm_map import lines, mask_label, scoring_prompts, set_label, where
+from harmviz.claims.mapping.views.harm_map import lines, pair_label, scoring_prompts, set_label, where
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.words import Words
@@ -23,9 +23,10 @@ from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
 from harmviz.models.weights import WeightMatrix
-from harmviz.runs.point import selector_words
 
 Pooling = Literal["peak", "mean"]
+Side = Literal["output", "input"]
+SIDES: tuple[Side, ...] = get_args(Side)
 #: As many points as a browser draws and answers for without delay; counts, sides and tables hold all.
 DRAWN = 4000
 DRAWS = 100
@@ -107,19 +108,20 @@ def view(
     kind = "tile_max" if pooling == "peak" else "tile_mean"
     tiles = np.stack([_entry(maps, name, kind, index) for name in selection.categories]).astype(np.float64)
     pooled = tiles.max(axis=0) if pooling == "peak" else tiles.mean(axis=0)
-    found = points(candidates, selection, index, selected)
+    inside = points(candidates, selection, index, selected)
     bins = pooled.shape[0], pooled.shape[1]
+    out_mass, in_mass = (
+        [_entry(maps, name, entry, index) for name in selection.categories] for entry in ("out_mass", "in_mass")
+    )
     return MatrixView(
         matrix,
         pooling,
         pooled[: min(bins[0], n_out), : min(bins[1], n_in)] * MICRO,
         edges(n_out, bins[0]),
         edges(n_in, bins[1]),
-        found,
-        _side(
-            found["output"].to_numpy(), n_out, [_entry(maps, name, "out_mass", index) for name in selection.categories]
-        ),
-        _side(found["input"].to_numpy(), n_in, [_entry(maps, name, "in_mass", index) for name in selection.categories]),
+        inside,
+        _side(inside["output"].to_numpy(), n_out, out_mass),
+        _side(inside["input"].to_numpy(), n_in, in_mass),
         (*candidates.categories, *candidates.baselines),
     )
 
@@ -149,18 +151,17 @@ def _side(units: np.ndarray, size: int, masses: Sequence[np.ndarray]) -> pd.Data
     )
 
 
-def top_units(found: pd.DataFrame, side: Literal["output", "input"], n: int = 5) -> pd.DataFrame:
-    """The units with most selected weights: ``unit``, ``count``, ``share``, ``score`` (sum of the ranking score), most first."""
-    grouped = found.groupby(side)["rank_score"].agg(count="count", score="sum").reset_index(names="unit")
+def top_units(points: pd.DataFrame, side: Side, n: int = 5) -> pd.DataFrame:
+    """The units with most selected weights, most first: ``unit, count, share, score`` (sum of the ranking score)."""
+    grouped = points.groupby(side)["rank_score"].agg(count="count", score="sum").reset_index(names="unit")
     ordered = grouped.sort_values(["count", "score", "unit"], ascending=[False, False, True]).head(n)
-    return ordered.assign(share=ordered["count"] / max(1, len(found)))[["unit", "count", "share", "score"]].reset_index(
-        drop=True
-    )
+    shares = ordered.assign(share=ordered["count"] / max(1, len(points)))
+    return shares[["unit", "count", "share", "score"]].reset_index(drop=True)
 
 
 @lru_cache(maxsize=256)
 def fullest_by_chance(n: int, size: int) -> int:
-    """The count of the fullest of ``size`` units that 95 % of 100 seeded random placements of n weights stay at or below."""
+    """The count of the fullest of ``size`` units when n weights are placed at random: the 95th percentile of 100 draws."""
     if n == 0:
         return 0
     rng = np.random.default_rng(0)
@@ -169,7 +170,11 @@ def fullest_by_chance(n: int, size: int) -> int:
 
 
 def matrix_words(
-    shown: MatrixView, selection: Selection, known: Sequence[str], counts: Mapping[str, Mapping[str, int]], scale: float
+    shown: MatrixView,
+    selection: Selection,
+    known: Sequence[str],
+    counts: Mapping[str, Mapping[str, int]],
+    scale: float,
 ) -> Words:
     """Words of the picture of one matrix."""
     n = len(shown.points)
@@ -183,23 +188,25 @@ def matrix_words(
     guard = "before the contrast, " if selection.contrast == "both" else ""
     prompts = scoring_prompts(counts, selection.categories)
     sentences = [
-        f"{shown.matrix.name} · points: selected weights · {mask_label(selection, known)}, {selector_words(selection.contrast).short} · n = {prompts} prompts",
-        f"blocks: {pooled}, {guard}protected weights too · sides: share of the selected weights (bars) and of all positive harm score (line, control)",
+        f"{shown.matrix.name} · points: selected weights · {pair_label(selection, known)} · n = {prompts} prompts",
+        f"blocks: {pooled}, {guard}protected weights too · sides: share of the selected weights (bars) and of all "
+        "positive harm score (line, control)",
     ]
     if len(shown.drawn) < n:
-        sentences.append(
-            f"the {text.count(len(shown.drawn))} points of highest score are drawn; sides and tables count all {text.count(n)}"
-        )
+        drawn = text.count(len(shown.drawn))
+        sentences.append(f"the {drawn} points of highest score are drawn; sides and tables count all {text.count(n)}")
     return Words(
         escape(title, quote=False),
         lines(sentences, scale),
-        "A row is an output unit, a column an input unit. Points in a line share a unit. Bars above the line: the selected weights "
-        "gather there more than positive harm score does in general. Blocks are pooled from the whole matrix.",
-        f"Pooled harm scores of {shown.matrix.name} with {n} selected weights as points and their share by input and output unit.",
+        "A row is an output unit, a column an input unit. Points in a line share a unit. Bars above the line: the "
+        "selected weights gather there more than positive harm score does in general. Blocks are pooled from the whole "
+        "matrix.",
+        f"Pooled harm scores of {shown.matrix.name} with {n} selected weights as points and their share by input and "
+        "output unit.",
     )
 
 
-def units_table(shown: MatrixView, side: Literal["output", "input"]) -> str:
+def units_table(shown: MatrixView, side: Side) -> str:
     """The units with most selected weights as HTML, beside what random placement reaches."""
     size = sides(shown.matrix)[0 if side == "output" else 1]
     top, n = top_units(shown.points, side), len(shown.points)
@@ -207,14 +214,18 @@ def units_table(shown: MatrixView, side: Literal["output", "input"]) -> str:
         return ""
     chance = fullest_by_chance(n, size)
     body = "".join(
-        f'<tr><td>{text.count(int(r["unit"]))}</td><td class="value">{text.count(int(r["count"]))}</td><td>{100 * r["share"]:.0f} %</td>'
-        f"<td>{text.signed(float(r['score']), 1)}</td></tr>"
+        f'<tr><td>{text.count(int(r["unit"]))}</td><td class="value">{text.count(int(r["count"]))}</td>'
+        f"<td>{100 * r['share']:.0f} %</td><td>{text.signed(float(r['score']), 1)}</td></tr>"
         for _, r in top.iterrows()
     )
-    note = f"control: in random placements the fullest of the {text.count(size)} {side} units holds at most {text.count(chance)} (95 % of {DRAWS} draws)"
+    head = "".join(f"<th>{h}</th>" for h in (f"{side} unit", "selected", "share", "Σ score, 10⁻⁶ nats"))
+    note = (
+        f"control: in random placements the fullest of the {text.count(size)} {side} units holds at most "
+        f"{text.count(chance)} (95 % of {DRAWS} draws)"
+    )
     return (
         f'<div class="hv hv-scroll"><b>{side.capitalize()} units with most selected weights</b>'
-        f'<table class="hv-rows"><tr><th>{side} unit</th><th>selected</th><th>share</th><th>Σ score, 10⁻⁶ nats</th></tr>{body}</table>'
+        f'<table class="hv-rows"><tr>{head}</tr>{body}</table>'
         f'<div class="quiet small">{explained(note)}</div></div>'
     )
 

@@ -28,7 +28,9 @@ def effect_tables(run: Run, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
     A run that chose none is shown at its unchosen point.
     """
-    shown = {c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None}
+    shown: dict[str, Headline] = {
+        c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None
+    }
     if not shown and (only := headline(results)) is not None:
         shown = {str(only.first["contrast"]): only}
     return {contrast: _effect_table(mask) for contrast, mask in shown.items()}
