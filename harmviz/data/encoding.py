@@ -90,8 +90,8 @@ def encode_all(
 class Batch:
     """Samples of like length, padded on the right (causal attention never looks there, so no mask is needed).
 
-    ``rows, positions``: where logits are needed: position *t* predicts token *t + 1*. ``targets``: the tokens predicted.
-    ``n_loss``: how many of them each sample has. ``index``: each sample's place in the caller's list.
+    ``rows, positions``: where logits are needed: position *t* predicts token *t + 1*. ``targets``: the tokens
+    predicted. ``n_loss``: how many of them each sample has. ``index``: each sample's place in the caller's list.
     """
 
     input_ids: Int64[Tensor, "batch pos"]

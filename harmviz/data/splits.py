@@ -1,8 +1,8 @@
 """Which prompts score, which protect, which choose, which report: split by prompt, so that no prompt does two jobs.
 
-Harm and same-topic safe prompts: ``scoring_a``, ``scoring_b`` (the two prompt-disjoint halves), ``validation`` (choosing
-q and p), ``report``. Benign prompts also have ``preserve`` (the utility score), disjoint from the benign-signed
-control's scoring halves. A prompt that occurs in several sets has one job in all of them.
+Harm and same-topic safe prompts: ``scoring_a``, ``scoring_b`` (the two prompt-disjoint halves), ``validation``
+(choosing q and p), ``report``. Benign prompts also have ``preserve`` (the utility score), disjoint from the
+benign-signed control's scoring halves. A prompt that occurs in several sets has one job in all of them.
 """
 
 from __future__ import annotations

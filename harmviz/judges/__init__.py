@@ -2,7 +2,8 @@
 
 1. ``keyword``: refusal by keyword list, a lower bound with its measured recall beside it.
 2. ``offline-harm``, ``offline-refusal``: small linear models trained here from human labels; they ship with harmviz.
-3. ``endpoint``, ``endpoint-refusal``: a model behind an OpenAI-compatible address; ``hub-…``: a judge model from a hub, run here.
+3. ``endpoint``, ``endpoint-refusal``: a model behind an OpenAI-compatible address; ``hub-…``: a judge model from a hub,
+   run here.
 
 The first two need NumPy only; importing this package loads neither torch nor transformers.
 """
@@ -28,7 +29,7 @@ __all__ = [
 
 
 class JudgeInfo(NamedTuple):
-    """One judge: its tier (keyword, offline, endpoint, hub), what it judges, what it needs, and whether that is at hand."""
+    """One judge: its tier (keyword, offline, endpoint, hub), what it judges, what it needs, whether that is at hand."""
 
     name: str
     tier: str
@@ -39,19 +40,17 @@ class JudgeInfo(NamedTuple):
 
 def available() -> list[JudgeInfo]:
     """All judges, cheapest first. Loads no model and asks no network."""
+    from harmviz.judges.cards import CARDS, WEIGHTS
+    from harmviz.judges.offline import JUDGES
+
     listed = [JudgeInfo("keyword", "keyword", "refusal", "nothing", True)]
     kinds: tuple[Kind, ...] = ("harm", "refusal")
     for kind in kinds:
-        from harmviz.judges.offline import JUDGES
-
-        listed.append(
-            JudgeInfo(f"offline-{kind}", "offline", kind, "nothing", (JUDGES / f"{kind}.safetensors").is_file())
-        )
+        stored = (JUDGES / f"{kind}.safetensors").is_file()
+        listed.append(JudgeInfo(f"offline-{kind}", "offline", kind, "nothing", stored))
     ready = bool(os.environ.get("HARMVIZ_JUDGE_URL") and os.environ.get("HARMVIZ_JUDGE_MODEL"))
     for name, kind in (("endpoint", kinds[0]), ("endpoint-refusal", kinds[1])):
         listed.append(JudgeInfo(name, "endpoint", kind, "HARMVIZ_JUDGE_URL and HARMVIZ_JUDGE_MODEL set", ready))
-    from harmviz.judges.cards import CARDS, WEIGHTS
-
     needs = f"a GPU, and its model from the hub or in {WEIGHTS}"
     listed += [JudgeInfo(name, "hub", card.kind, needs, False) for name, card in CARDS.items()]
     return listed

@@ -1,12 +1,14 @@
 """Judge models on hubs: what each is, what its verdicts are worth, and where its wording comes from.
 
-A judge reads request and answer in the very wording it was trained on. Guard models bring it along as their chat template. The wording of
-the others is their authors' text and not part of harmviz: it is read from the file that ``HARMVIZ_JUDGE_TEMPLATE`` names, with ``{prompt}`` and
-``{answer}`` where the texts go. ``HARMVIZ_JUDGE_WEIGHTS`` (a folder, or hub id@revision) stands in for the judge's own hub id, to pin a
-revision or to work without network. An 8B judge takes 16 GB: meant for a GPU.
+A judge reads request and answer in the very wording it was trained on. Guard models bring it along as their chat
+template. The wording of the others is their authors' text and not part of harmviz: it is read from the file that
+``HARMVIZ_JUDGE_TEMPLATE`` names, with ``{prompt}`` and ``{answer}`` where the texts go. ``HARMVIZ_JUDGE_WEIGHTS`` (a
+folder, or hub id@revision) stands in for the judge's own hub id, to pin a revision or to work without network. An 8B
+judge takes 16 GB: meant for a GPU.
 
-Sources: Llama Guard, Inan et al. 2023 (arXiv:2312.06674); WildGuard, Han et al. 2024 (arXiv:2406.18495); HarmBench, Mazeika et al. 2024
-(arXiv:2402.04249); StrongREJECT, Souly et al. 2024 (arXiv:2402.10260), whose fine-tuned judge rates from 1 to 5.
+Sources: Llama Guard, Inan et al. 2023 (arXiv:2312.06674); WildGuard, Han et al. 2024 (arXiv:2406.18495); HarmBench,
+Mazeika et al. 2024 (arXiv:2402.04249); StrongREJECT, Souly et al. 2024 (arXiv:2402.10260), whose fine-tuned judge rates
+from 1 to 5.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ def read_template(name: str, card: Card, path: str | None) -> str:
     """
     if not path:
         raise DataInvalid(
-            f"judge {name} needs its own wording, which {card.wording} holds: save it with {' and '.join(HOLES)} where the texts go, and name the "
-            f"file in {TEMPLATE}"
+            f"judge {name} needs its own wording, which {card.wording} holds: save it with {' and '.join(HOLES)} where "
+            f"the texts go, and name the file in {TEMPLATE}"
         )
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
     value = Σ_w v_w · p_w / Σ_w p_w        over the judge's verdict words w, each worth v_w in [0, 1]
 
-``p_w`` is the probability that the judge begins its verdict with w, after whatever it always writes before it. Words that the judge knows
-are yes and no, safe and unsafe, or a rating; a reply that begins with none of them is unscored.
+``p_w`` is the probability that the judge begins its verdict with w, after whatever it always writes before it. Words
+that the judge knows are yes and no, safe and unsafe, or a rating; a reply that begins with none of them is unscored.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
-
-import torch
 
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.generation.batch import generate_batch
@@ -53,7 +51,8 @@ class HubJudge:
         )
         self.quality = Quality(
             (),
-            f"{self._source}{wording}, not measured here; `python -m harmviz judge evaluate --judge {name}` measures it",
+            f"{self._source}{wording}, not measured here; "
+            f"`python -m harmviz judge evaluate --judge {name}` measures it",
         )
 
     def __repr__(self) -> str:
@@ -77,12 +76,12 @@ class HubJudge:
         fit = [i for i, p in enumerate(prompts) if len(p) + REPLY_TOKENS <= limit]
         replies = generate_batch(loaded, [prompts[i] for i in fit], REPLY_TOKENS, batch_size=BATCH)
         for i, reply in zip(fit, replies, strict=True):
-            at = verdict_place(loaded.tokenizer, reply, self.card.after)
-            verdicts[i] = (
-                _no_verdict()
-                if at is None
-                else _read(loaded, [*prompts[i], *reply[:at]], reply[at], first, self.card.words)
-            )
+            place = verdict_place(loaded.tokenizer, reply, self.card.after)
+            if place is None:
+                verdicts[i] = _no_verdict()
+            else:
+                before = [*prompts[i], *reply[:place]]
+                verdicts[i] = _read(loaded, before, reply[place], first, self.card.words)
         return [
             verdicts.get(i, unscored(f"request and answer are longer than the {limit:,} tokens this judge reads"))
             for i in range(len(items))
@@ -96,7 +95,8 @@ class HubJudge:
         if self._template is None:
             if not tokenizer.chat_template:
                 raise DataInvalid(
-                    f"judge {self.name}: {self._source} has no chat template, which is its wording; give the judge's own files"
+                    f"judge {self.name}: {self._source} has no chat template, which is its wording; "
+                    "give the judge's own files"
                 )
             turns = [
                 {"role": "user", "content": texts["{prompt}"]},
@@ -121,23 +121,24 @@ def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[
     Raises:
         DataInvalid: two verdicts begin with one token.
     """
-    found: dict[str, set[int]] = {}
+    first: dict[str, set[int]] = {}
     for word in words:
         starts = set()
         for text in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
             ids = tokenizer.encode(text, add_special_tokens=False)
             starts.add(next(i for i in ids if tokenizer.decode([i]).strip()))
-        found[word] = starts
-    every = [i for starts in found.values() for i in starts]
+        first[word] = starts
+    every = [i for starts in first.values() for i in starts]
     if len(every) != len(set(every)):
         raise DataInvalid(
-            f"judge {name}: its tokenizer writes two of the verdicts {', '.join(words)} with the same first token; give the judge's own files"
+            f"judge {name}: its tokenizer writes two of the verdicts {', '.join(words)} with the same first token; "
+            "give the judge's own files"
         )
-    return found
+    return first
 
 
 def verdict_place(tokenizer: Any, reply: Sequence[int], after: str) -> int | None:
-    """Where in the reply the verdict begins: the first token that is not blank behind ``after``; None where there is none."""
+    """Where in the reply the verdict begins: the first token behind ``after`` that is not blank; None without one."""
     for i, token in enumerate(reply):
         before = tokenizer.decode(list(reply[:i])).strip()
         if tokenizer.decode([token]).strip() and (before.endswith(after) if after else not before):
@@ -149,15 +150,17 @@ def _no_verdict() -> Verdict:
     return unscored("the judge's reply is none of its verdicts")
 
 
-@torch.inference_mode()
 def _read(
-    loaded: LoadedModel, ids: list[int], said: int, first: Mapping[str, set[int]], words: Mapping[str, float]
+    loaded: LoadedModel, before: list[int], token: int, first: Mapping[str, set[int]], words: Mapping[str, float]
 ) -> Verdict:
-    if not any(said in starts for starts in first.values()):
+    """The verdict that begins with ``token`` after the tokens ``before`` it."""
+    import torch
+
+    if not any(token in starts for starts in first.values()):
         return _no_verdict()
-    with loaded.lock:
+    with loaded.lock, torch.inference_mode():
         model: Any = loaded.model
-        logits = model(input_ids=torch.tensor([ids], device=loaded.device)).logits[0, -1].float()
+        logits = model(input_ids=torch.tensor([before], device=loaded.device)).logits[0, -1].float()
     if not bool(torch.isfinite(logits).all()):
         raise HarmvizError(f"judge {loaded.name}: its logits are not finite; load it with another dtype")
     p = logits.softmax(-1)

@@ -1,11 +1,12 @@
 """Answers with human labels, for training and measuring judges. Rows are named by hash; no text is shown.
 
-*Harm*: the fetched human-scored answers, mean score over raters in [0, 1]. *Refusal*: the fetched refusal labels (1 where the
-answer refuses the request beside it, which by their rule includes answering something else), and the mild texts that ship with
-harmviz: freely worded refusals, and answers of all other sets as non-refusals.
+*Harm*: the fetched human-scored answers, mean score over raters in [0, 1]. *Refusal*: the fetched refusal labels (1
+where the answer refuses the request beside it, which by their rule includes answering something else), and the mild
+texts that ship with harmviz: freely worded refusals, and answers of all other sets as non-refusals.
 
-``groups`` joins rows that share a request or an answer, over any number of steps: what is split by group never has the same
-text on both sides. In the refusal labels 33 answers stand beside two requests, a refusal of one and no refusal of the other.
+``groups`` joins rows that share a request or an answer, over any number of steps: what is split by group never has the
+same text on both sides. In the refusal labels 33 answers stand beside two requests, a refusal of one and no refusal of
+the other.
 """
 
 from __future__ import annotations
@@ -60,13 +61,13 @@ def harm_labels(say: Say = lambda _: None) -> Labelled:
         DataInvalid: a file of it lacks a column or holds something else than scores.
     """
     files = pyrit_files(say)
-    found: dict[tuple[str, str], tuple[JudgeItem, str, list[tuple[float, ...]]]] = {}
+    by_answer: dict[tuple[str, str], tuple[JudgeItem, str, list[tuple[float, ...]]]] = {}
     for category, names in PYRIT_FILES.items():
         for name in names:
             for item, scores in _rows(files[f"{name}.csv"]):
                 key = (normalise(item.prompt), item.answer)
-                found.setdefault(key, (item, category, []))[2].append(scores)
-    entries = list(found.values())
+                by_answer.setdefault(key, (item, category, []))[2].append(scores)
+    entries = list(by_answer.values())
     means = np.array([np.mean([np.mean(s) for s in scores]) for _, _, scores in entries])
     raters = tuple(scores[0] if len(scores[0]) >= 3 else () for _, _, scores in entries)
     return labelled([i for i, _, _ in entries], means, [c for _, c, _ in entries], raters)
@@ -114,7 +115,8 @@ def _rows(path: Path) -> list[tuple[JudgeItem, tuple[float, ...]]]:
             scores = tuple(float(v) for k, v in record.items() if k and k.startswith("human_score") and v)
         except (KeyError, AttributeError, ValueError) as e:
             raise DataInvalid(
-                f"{path}, row {number}: needs objective, assistant_response and numeric human scores; fetch the data again"
+                f"{path}, row {number}: needs objective, assistant_response and numeric human scores; "
+                "fetch the data again"
             ) from e
         if not all(0 <= s <= 1 for s in scores):
             raise DataInvalid(f"{path}, row {number}: a human score lies outside [0, 1]; fetch the data again")

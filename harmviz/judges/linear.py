@@ -6,7 +6,8 @@ With ``K = X Xᵀ + 1`` (the constant is the intercept) the solution is ``w = X�
 - logistic: Newton's method (iteratively reweighted least squares) on ``Σ log(1 + e^{−(2y−1) f}) + λ/2 · aᵀKa``.
 
 ``calibrate`` maps raw scores to probabilities or scores with a slope and an intercept fitted on scores out of sample.
-float64 throughout; nothing is random. Source: Hastie, Tibshirani & Friedman 2009, §§3.4.1, 4.4.1; Platt 1999 (calibration).
+float64 throughout; nothing is random. Source: Hastie, Tibshirani & Friedman 2009, §§3.4.1, 4.4.1; Platt 1999
+(calibration).
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def sigmoid(f: np.ndarray) -> np.ndarray:
 
 
 def solve(kernel: np.ndarray, y: np.ndarray, penalties: Sequence[float], link: Link) -> list[np.ndarray]:
-    """The dual coefficients ``a`` for each penalty; raw scores of rows X' are ``(X' Xᵀ + 1) a`` (ridge: plus mean of y)."""
+    """The dual coefficients ``a`` for each penalty; rows X' score ``(X' Xᵀ + 1) a`` (ridge: plus mean y)."""
     with_intercept = kernel + 1.0
     if link == "identity":
         values, vectors = np.linalg.eigh(with_intercept)
@@ -65,21 +66,21 @@ def _newton(kernel: np.ndarray, y: np.ndarray, penalty: float) -> np.ndarray:
 def _descend(
     start: np.ndarray, cost: Callable[[np.ndarray], float], step: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Newton's method; a step that does not lower the cost is halved, for far from the minimum full steps can run away."""
-    at, height = start, cost(start)
+    """Newton's method. A step that does not lower the cost is halved: far from the minimum full steps can run away."""
+    point, height = start, cost(start)
     for _ in range(_NEWTON_STEPS):
-        move = step(at)
+        move = step(point)
         for _ in range(30):
-            reached = cost(at + move)
+            reached = cost(point + move)
             if reached <= height:
                 break
             move = move / 2
         else:
-            return at
-        at, height = at + move, reached
-        if float(np.abs(move).max()) < _TOLERANCE * max(1.0, float(np.abs(at).max())):
+            return point
+        point, height = point + move, reached
+        if float(np.abs(move).max()) < _TOLERANCE * max(1.0, float(np.abs(point).max())):
             break
-    return at
+    return point
 
 
 def loss(raw: np.ndarray, y: np.ndarray, link: Link) -> float:

@@ -1,4 +1,4 @@
-"""Untrusted text inside a judge's prompt: role markers in it are broken, so that an answer cannot speak for the judge."""
+"""Untrusted text in a judge's prompt: role markers in it are broken, so that an answer cannot speak for the judge."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _BRACKETED = re.compile(
     re.IGNORECASE,
 )
 _LINE = re.compile(
-    r"^(?=[ \t]*(?:---|###|(?:user instruction|ai model response|behavior|generation|rules|answers?|human user|ai assistant|user"
-    r"|agent|assistant|system|human|harmful request|response refusal|harmful response)[ \t]*:))",
+    r"^(?=[ \t]*(?:---|###|(?:user instruction|ai model response|behavior|generation|rules|answers?|human user"
+    r"|ai assistant|user|agent|assistant|system|human|harmful request|response refusal|harmful response)[ \t]*:))",
     re.IGNORECASE | re.MULTILINE,
 )
 
@@ -20,8 +20,8 @@ _LINE = re.compile(
 def escape_markers(text: str, special: Iterable[str] = ()) -> str:
     """``text`` with every role marker broken, so that it cannot end its own part of a judge's prompt.
 
-    A space goes into bracketed markers and into each of the tokenizer's ``special`` strings, after the first character; a line that
-    begins like a heading of a judge's prompt gets a ``>`` before it. Everything else stays as it is.
+    A space goes into bracketed markers and into each of the tokenizer's ``special`` strings, after the first character;
+    a line that begins like a heading of a judge's prompt gets a ``>`` before it. Everything else stays as it is.
     """
     text = (
         text.replace("\r\n", "\n").replace("\r", "\n").replace("\u2028", "\n").replace("\u2029", "\n").replace("\0", "")

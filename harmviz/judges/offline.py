@@ -1,15 +1,16 @@
 """The second tier: a small linear model trained here from human labels. Needs NumPy, no network and no language model.
 
-``harm`` predicts the mean human harm score of an answer (ridge regression), ``refusal`` the probability that people call it a
-refusal of the request beside it (logistic regression); features in ``text_features``, training in ``training``. They are *offline
-judges*, not StrongREJECT: they have learned from about a thousand answers how harmful ones look, know nothing of whether an
-instruction would work, and look at words and short phrases, not at their order beyond that: word salad of harmful words scores as harmful,
-so a score is read beside the repetition measure. Their agreement with people out of sample, beside trivial baselines, is in ``quality``
-and is stored with the weights. ``offline-harm`` does *not* carry over to the mild texts that ship with harmviz (also in ``quality``).
+``harm`` predicts the mean human harm score of an answer (ridge regression), ``refusal`` the probability that people
+call it a refusal of the request beside it (logistic regression); features in ``text_features``, training in
+``training``. They are *offline judges*, not StrongREJECT: they have learned from about a thousand answers how harmful
+ones look, know nothing of whether an instruction would work, and look at words and short phrases, not at their order
+beyond that: word salad of harmful words scores as harmful, so a score is read beside the repetition measure. Their
+agreement with people out of sample, beside trivial baselines, is in ``quality`` and is stored with the weights.
+``offline-harm`` does *not* carry over to the mild texts that ship with harmviz (also in ``quality``).
 
-A stored judge is one safetensors file: 16-bit weights per hashed place, the named features' weights, mean and scale, and under the
-metadata key ``judge`` a JSON text with format, settings, hash of the training labels, seed and quality. It holds hashes of
-n-grams only, no text.
+A stored judge is one safetensors file: 16-bit weights per hashed place, the named features' weights, mean and scale,
+and under the metadata key ``judge`` a JSON text with format, settings, hash of the training labels, seed and quality.
+It holds hashes of n-grams only, no text.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from harmviz.errors import DataInvalid
+from harmviz.files import canonical_json, write_atomic
 from harmviz.judges.linear import Calibration, Link, apply
 from harmviz.judges.protocol import JudgeItem, Kind, Measure, Quality, Verdict, judge_answered, scored
 from harmviz.judges.text_features import BLOCK_SIZE, BLOCKS, FEATURES_ID, NAMED, featurise
@@ -42,7 +44,10 @@ _DIGITS = 8  # numbers in the JSON text are rounded, so that the last bit of a s
 
 @dataclass(frozen=True)
 class OfflineModel:
-    """A trained judge. ``blocks[b]`` are int16 steps of ``steps[b]``; ``named`` is float32 3 × features: weight, mean, scale."""
+    """A trained judge.
+
+    ``blocks[b]`` are int16 steps of ``steps[b]``; ``named`` is float32 3 × features: weight, mean, scale.
+    """
 
     kind: Kind
     blocks: dict[str, np.ndarray]
@@ -92,8 +97,6 @@ def quantise(weights: np.ndarray) -> tuple[np.ndarray, float]:
 
 def to_bytes(model: OfflineModel) -> bytes:
     """The stored form; equal models give equal bytes."""
-    from harmviz.files import canonical_json  # the store brings pandas along, which judging does without
-
     described = {
         "format": FORMAT,
         "kind": model.kind,
@@ -118,8 +121,6 @@ def store(model: OfflineModel, folder: Path) -> Path:
     Raises:
         OutOfMemory: the disk is full.
     """
-    from harmviz.files import write_atomic
-
     path = folder / f"{model.kind}.safetensors"
     write_atomic(path, to_bytes(model))
     return path
@@ -138,9 +139,9 @@ def load(path: Path) -> OfflineModel:
     again = "train it again with `python -m harmviz judge train`"
     try:
         with safe_open(path, framework="numpy") as f:
-            told = json.loads((f.metadata() or {})["judge"])
+            header = json.loads((f.metadata() or {})["judge"])
             tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118 (not a dict)
-        return _checked(told, tensors)
+        return _checked(header, tensors)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
         raise DataInvalid(f"offline judge {path} cannot be used ({e}); {again}") from e
 
@@ -159,14 +160,14 @@ def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")
 
 
-def _checked(told: dict[str, Any], tensors: dict[str, np.ndarray]) -> OfflineModel:
+def _checked(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> OfflineModel:
     """The model, or ValueError that says what is wrong with it."""
-    if told["format"] != FORMAT:
-        raise ValueError(f"format {told['format']!r}, this version reads {FORMAT}")
-    if told["features_id"] != FEATURES_ID:
+    if header["format"] != FORMAT:
+        raise ValueError(f"format {header['format']!r}, this version reads {FORMAT}")
+    if header["features_id"] != FEATURES_ID:
         raise ValueError("it was trained with other features than this version computes")
-    if told["kind"] not in get_args(Kind):
-        raise ValueError(f"kind {str(told['kind'])[:20]!r}")
+    if header["kind"] not in get_args(Kind):
+        raise ValueError(f"kind {str(header['kind'])[:20]!r}")
     named = tensors.pop("named")
     if (
         named.shape != (3, len(NAMED))
@@ -178,20 +179,20 @@ def _checked(told: dict[str, Any], tensors: dict[str, np.ndarray]) -> OfflineMod
     for name, values in tensors.items():
         if name not in BLOCKS or values.shape != (BLOCK_SIZE,) or values.dtype != np.int16:
             raise ValueError(f"block {name[:20]!r} is not {BLOCK_SIZE} 16-bit weights")
-    steps = {name: float(told["steps"][name]) for name in tensors}
-    numbers = [told["intercept"], *told["calibration"], told["threshold"], *steps.values()]
-    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) or not 0 <= told["threshold"] <= 1:
+    steps = {name: float(header["steps"][name]) for name in tensors}
+    numbers = [header["intercept"], *header["calibration"], header["threshold"], *steps.values()]
+    if not all(isinstance(x, int | float) and math.isfinite(x) for x in numbers) or not 0 <= header["threshold"] <= 1:
         raise ValueError("a setting is not a number in range")
-    quality = Quality(tuple(Measure(*m) for m in told["quality"]["measures"]), str(told["quality"]["source"]))
-    slope, intercept = told["calibration"]
+    quality = Quality(tuple(Measure(*m) for m in header["quality"]["measures"]), str(header["quality"]["source"]))
+    slope, intercept = header["calibration"]
     return OfflineModel(
-        told["kind"],
+        header["kind"],
         tensors,
         steps,
         named,
-        told["intercept"],
+        header["intercept"],
         Calibration(slope, intercept),
-        told["threshold"],
+        header["threshold"],
         quality,
-        dict(told["training"]),
+        dict(header["training"]),
     )

@@ -1,15 +1,16 @@
 """Trains an offline judge from labelled answers, and says how good it is on answers it has not seen.
 
-1. **Features** of every answer (``text_features``); one kernel per block of n-grams, and the named features, standardised on
-   the rows trained on.
-2. **Fit** on a set of rows: 5 folds by group choose the feature set and the penalty (lowest loss), and their out-of-fold
-   scores give calibration and threshold (highest accuracy); then all rows together give the weights.
-3. **Nested cross-validation**: 10 folds by group, each scored by a *fit* on the other nine. Nothing about a fold enters the model
-   that scores it: no weight, feature set, penalty, calibration or threshold. These scores are what is reported.
+1. **Features** of every answer (``text_features``); one kernel per block of n-grams, and the named features,
+   standardised on the rows trained on.
+2. **Fit** on a set of rows: 5 folds by group choose the feature set and the penalty (lowest loss), and their
+   out-of-fold scores give calibration and threshold (highest accuracy); then all rows together give the weights.
+3. **Nested cross-validation**: 10 folds by group, each scored by a *fit* on the other nine. Nothing about a fold enters
+   the model that scores it: no weight, feature set, penalty, calibration or threshold. These scores are what is
+   reported.
 4. The judge that is stored is one fit on all rows.
 
-Folds come from a seed and NumPy's generator; everything else is deterministic. The feature sets were thought of with these
-labels at hand, which nesting cannot undo.
+Folds come from a seed and NumPy's generator; everything else is deterministic. The feature sets were thought of with
+these labels at hand, which nesting cannot undo.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from harmviz.judges.text_features import BLOCK_SIZE, BLOCKS, Features, featurise
 
 OUTER_FOLDS, INNER_FOLDS = 10, 5
 PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0)
-#: Standardised named features are cut here and scaled by ``NAMED_SCALE``, so that all of them weigh about as much as a block.
+#: Standardised named features are cut here and scaled by ``NAMED_SCALE``, so that all of them weigh about as much as a
+#: block.
 NAMED_LIMIT, NAMED_SCALE = 3.0, 0.2
 
 
@@ -89,7 +91,7 @@ def prepare(data: Labelled, link: Link, positive_at: float) -> Prepared:
 
 
 def folds(groups: Sequence[int] | np.ndarray, k: int, seed: int) -> np.ndarray:
-    """Number of the fold of each row; groups stay whole and go, shuffled and largest first, to the fold with fewest rows."""
+    """Number of each row's fold. Groups stay whole and go, shuffled and largest first, to the fold with fewest rows."""
     names, size = np.unique(np.asarray(groups), return_counts=True)
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-size[order], kind="stable")]
@@ -116,9 +118,9 @@ def fit(prepared: Prepared, rows: np.ndarray, *, seed: int) -> Fitted:
             across = _between(prepared, candidate, standard, test, train) + 1.0
             raw[:, fold == i] = [across @ a + offset(prepared.data.y[train], link) for a in duals]
         for penalty, scores in zip(PENALTIES, raw, strict=True):
-            found = loss(scores, y, link)
-            if best is None or found < best[0]:
-                best = (found, candidate, penalty, scores)
+            cost = loss(scores, y, link)
+            if best is None or cost < best[0]:
+                best = (cost, candidate, penalty, scores)
     assert best is not None
     _, feature_set, penalty, scores = best
     calibration = calibrate(scores, y, link)

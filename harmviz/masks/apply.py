@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from harmviz.errors import MaskInvalid
 from harmviz.masks.mask import PruneMask
@@ -88,10 +90,10 @@ def warn_if_unchanged(n_changed: int, strength: float, n_weights: int, what: str
 class _Saved:
     """The old values at (rows, cols) of one matrix."""
 
-    tensor: torch.Tensor
-    rows: torch.Tensor
-    cols: torch.Tensor
-    values: torch.Tensor
+    tensor: Float[Tensor, "d_out d_in"]
+    rows: Int64[Tensor, " k"]
+    cols: Int64[Tensor, " k"]
+    values: Float[Tensor, " k"]
 
 
 def _restore(saved: list[_Saved]) -> None:
@@ -143,7 +145,7 @@ class PreparedMask:
         """
         strength = check_strength(strength)
         saved: list[_Saved] = []
-        changes: list[torch.Tensor] = []
+        changes: list[Int64[Tensor, ""]] = []
         with self.loaded.lock:
             try:
                 with torch.no_grad():

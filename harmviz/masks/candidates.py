@@ -1,10 +1,11 @@
 """Candidates: what a slider needs, so that choosing a mask never touches the model or the full score arrays.
 
-For every set that can be ranked (each harm category, their ``mean``, the signed baselines ``benign`` and ``safe``; plain
-and contrastive) and every protection level p of a grid, the top ``⌊q_max·N⌋`` *eligible* weights of positive score are
-listed in selection order. The union of all lists is one table of rows: address, exact utility tail (which says all that
-selection needs of the utility), and every set's harm score. ``harmviz.masks.selection`` answers any (categories, q, p, scope, contrast) from these rows, or says
-that it cannot. The *protected* weights of each p > 0 are kept as gap bytes, so that controls can be drawn later.
+For every set that can be ranked (each harm category, their ``mean``, the signed baselines ``benign`` and ``safe``;
+plain and contrastive) and every protection level p of a grid, the top ``⌊q_max·N⌋`` *eligible* weights of positive
+score are listed in selection order. The union of all lists is one table of rows: address, exact utility tail (which
+says all that selection needs of the utility), and every set's harm score. ``harmviz.masks.selection`` answers any
+(categories, q, p, scope, contrast) from these rows, or says that it cannot. The *protected* weights of each p > 0 are
+kept as gap bytes, so that controls can be drawn later.
 
 Scores are harm scores ``H = −I``: positive where the weight supports that set's text (METHOD.md, section 2).
 """
@@ -24,9 +25,7 @@ from harmviz.errors import RunIncompatible, SelectionInexact
 from harmviz.masks.lists import (
     BASELINES,
     MEAN,
-    Contrast,
     ListKey,
-    Scope,
     guard_score,
     list_keys,
     mean_score,
@@ -36,6 +35,7 @@ from harmviz.masks.packing import map_arrays, pack_gaps, squeeze, unpack_gaps, u
 from harmviz.masks.plan import PIECE, BuildPlan
 from harmviz.masks.ranking import TopK, check_fraction, count_at_least, count_of, eligibility_threshold
 from harmviz.models.weights import WeightTable
+from harmviz.runs.point import Contrast, Scope
 
 FORMAT = "harmviz-candidates-1"
 
@@ -119,8 +119,8 @@ class Candidates:
         level = next((level for level in self.p_grid if level >= p), None)
         if level is None:
             raise SelectionInexact(
-                f"p={p!r}: the weights protected above p={self.p_grid[-1]!r} are not stored; use p <= {self.p_grid[-1]!r} "
-                "or make a run with a higher p in its grid"
+                f"p={p!r}: the weights protected above p={self.p_grid[-1]!r} are not stored; "
+                f"use p <= {self.p_grid[-1]!r} or make a run with a higher p in its grid"
             )
         packed, start = self._gaps(level)
         allowed[unpack_gaps(packed[start[index] : start[index + 1]])] = False
@@ -172,7 +172,7 @@ class Candidates:
                     f"need {FORMAT!r}); make the run again"
                 )
             p_grid, sets = tuple(header["p_grid"]), (*header["categories"], *header["baselines"])
-            found = cls(
+            candidates = cls(
                 table=WeightTable.from_json(header["table"]),
                 q_max=header["q_max"],
                 p_grid=p_grid,
@@ -184,17 +184,17 @@ class Candidates:
                 orders={ListKey(*key): arrays[f"order/{i}"] for i, key in enumerate(header["orders"])},
                 protected={p: (arrays[f"protected/{p!r}"], arrays[f"protected_start/{p!r}"]) for p in p_grid if p > 0},
             )
-            n = found.n_rows
-            columns = (found.matrix, found.tail_count, *found.scores.values())
+            n = candidates.n_rows
+            columns = (candidates.matrix, candidates.tail_count, *candidates.scores.values())
             if any(column.shape != (n,) for column in columns):
                 raise ValueError("the columns differ in length")
-            if any(order.size and int(order.max()) >= n for order in found.orders.values()):
+            if any(order.size and int(order.max()) >= n for order in candidates.orders.values()):
                 raise ValueError("a list names a row that does not exist")
         except (KeyError, TypeError, ValueError, AttributeError) as e:
             raise RunIncompatible(
                 f"{path}: damaged candidates header ({type(e).__name__}: {e}); make the run again"
             ) from e
-        return found
+        return candidates
 
 
 def build_candidates(
@@ -280,7 +280,7 @@ def _rank(plan: BuildPlan) -> tuple[dict[ListKey, np.ndarray], dict[float, tuple
         for p, packed in gaps.items():
             packed.append(pack_gaps(np.flatnonzero(utility > thresholds[p])))
         harm = {name: plan.scores(name, i) for name in (*plan.categories, *plan.baselines)}
-        here = best | {key: TopK(count_of(plan.q_max, m.size)) for key in by_matrix}
+        open_lists = best | {key: TopK(count_of(plan.q_max, m.size)) for key in by_matrix}
         for start in range(0, m.size, PIECE):
             piece = slice(start, start + PIECE)
             # As 0 and 1 in float32: multiplying by it is several times faster than np.where on a boolean array.
@@ -290,10 +290,10 @@ def _rank(plan: BuildPlan) -> tuple[dict[ListKey, np.ndarray], dict[float, tuple
                 for p in plan.levels:
                     allowed = score * eligible[p]  # 0 where protected, and TopK keeps positive scores only
                     for scope in ("global", "matrix"):
-                        if top := here.get(ListKey(set_name, contrast, p, scope)):
+                        if top := open_lists.get(ListKey(set_name, contrast, p, scope)):
                             top.add(allowed, int(table.offsets[i]) + start)
         for key, parts in by_matrix.items():
-            parts.append(here[key].result()[0])
+            parts.append(open_lists[key].result()[0])
         plan.step()
     lists = {key: top.result()[0] for key, top in best.items()} | {
         key: np.concatenate([np.empty(0, dtype=np.int64), *parts]) for key, parts in by_matrix.items()

@@ -1,6 +1,7 @@
 """The six controls: masks that say how much of an effect is owed to *which* weights were zeroed (METHOD.md, section 3).
 
-Drawn, with the same count per matrix as the mask, from eligible weights outside it; several draws, mean and spread shown:
+Drawn, with the same count per matrix as the mask, from eligible weights outside it; several draws, mean and spread
+shown:
 
 1. ``random_control``: uniformly. How much does zeroing this many weights do, whichever they are?
 2. ``matched_control`` on ``|W|``: among weights of like magnitude. Is it just that they are large?
@@ -83,7 +84,7 @@ def matched_control(
     """
     mask.check_fits(table)
     indices: dict[str, np.ndarray] = {}
-    own, partners = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    of_mask, of_control = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
     for matrix_name, index in mask.indices.items():
         i = table.index_of[matrix_name]
         value = np.asarray(values(i), dtype=np.float32).ravel()
@@ -99,13 +100,14 @@ def matched_control(
         order = _stream(name, seed, draw, matrix_name).permutation(len(index))
         chosen = _draw_neighbours(places[order], len(pool), _stream(f"{name} pairs", seed, draw, matrix_name))
         indices[matrix_name] = (ranked[chosen] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        own.append(value[index[order]])
-        partners.append(value[indices[matrix_name]])
-    return _control(mask, indices, name, seed, draw, match=_closeness(np.concatenate(own), np.concatenate(partners)))
+        of_mask.append(value[index[order]])
+        of_control.append(value[indices[matrix_name]])
+    match = _closeness(np.concatenate(of_mask), np.concatenate(of_control))
+    return _control(mask, indices, name, seed, draw, match=match)
 
 
 def benign_signed(candidates: Candidates, selection: Selection, *, model_hash: str, **provenance: Any) -> PruneMask:
-    """Control 4: the ``⌊q·N⌋`` eligible weights that most support off-policy benign answers, at the same q, p and scope.
+    """Control 4: the ``⌊q·N⌋`` eligible weights that most support off-policy benign answers; same q, p and scope.
 
     Raises:
         ValueError, SelectionInexact: as ``harmviz.masks.selection.select``.
@@ -186,11 +188,11 @@ def _draw_neighbours(places: np.ndarray, n_pool: int, rng: np.random.Generator) 
     return chosen
 
 
-def _closeness(own: np.ndarray, partners: np.ndarray) -> dict[str, float]:
+def _closeness(of_mask: np.ndarray, of_control: np.ndarray) -> dict[str, float]:
     """How close matched pairs are (see ``matched_control``)."""
-    if not len(own):
+    if not len(of_mask):
         return {}
-    a, b = own.astype(np.float64), partners.astype(np.float64)
+    a, b = of_mask.astype(np.float64), of_control.astype(np.float64)
     larger = np.maximum(a, b)
     difference = np.divide(np.abs(a - b), larger, out=np.zeros_like(larger), where=larger > 0)
     return {

@@ -8,12 +8,12 @@ and the selection from stored rows compute scores with the functions here, so th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-Contrast = Literal["none", "both"]
-Scope = Literal["global", "matrix"]
+from harmviz.runs.point import Contrast, Scope
+
 #: The mean of all harm categories, as a set name.
 MEAN = "mean"
 #: Sets of harmless text whose signed selection is a control, and which the contrastive score subtracts.

@@ -25,7 +25,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from harmviz.errors import MaskInvalid
+from harmviz.files import write_atomic
 from harmviz.models.weights import WeightTable
+from harmviz.runs.point import Point
 
 Kind = Literal["harm", "control", "measurement"]
 KINDS: tuple[Kind, ...] = ("harm", "control", "measurement")
@@ -93,6 +95,14 @@ class PruneMask:
     def n_weights(self) -> int:
         return sum(len(i) for i in self.indices.values())
 
+    @property
+    def point(self) -> Point | None:
+        """The address that it was selected at, or that its control belongs to; None for a mask of another origin."""
+        facts = self.provenance
+        if any(facts.get(name) is None for name in ("set", "q", "p", "scope", "contrast")):
+            return None
+        return Point(facts["set"], facts["q"], facts["p"], facts["scope"], facts["contrast"])
+
     @cached_property
     def digest(self) -> str:
         """sha256 over kind, model hash and indices: equal digests mean the same effect on the same model."""
@@ -118,7 +128,8 @@ class PruneMask:
                 )
             if int(index[-1]) >= table[place].size:
                 raise MaskInvalid(
-                    f"mask index {int(index[-1])} lies outside {name} ({table[place].size} weights); use a mask made for this model"
+                    f"mask index {int(index[-1])} lies outside {name} ({table[place].size} weights); "
+                    "use a mask made for this model"
                 )
 
     # -- set algebra --------------------------------------------------------------------------------------------
@@ -149,8 +160,6 @@ class PruneMask:
             MaskInvalid: the mask is of kind ``measurement``, which never leaves the process.
             OSError: the file cannot be written (nothing half-written is left).
         """
-        from harmviz.runs import write_atomic  # late: the store knows masks' neighbours, not the other way round
-
         if self.kind == "measurement":
             raise MaskInvalid("a measurement-only mask cannot be exported: it marks weights that refusals rest on")
         header = {

@@ -1,9 +1,9 @@
 """How candidate arrays lie on disk: sorted index sets as gap bytes, and a safetensors file read without copying it.
 
 **Gap bytes.** A sorted index set is stored as the gaps between neighbours, one byte each. With ``d`` = gap − 1 (the
-first gap counts from −1), ``d`` is written as ``⌊d / 255⌋`` bytes 255 and one byte ``d mod 255``. A 255 therefore
-means "advance by 255, no index here" and any other byte ``r`` "advance by r + 1, here is one". At a protected fraction
-of 0.05 or 0.01 a gap is 20 or 100 on average, so an index costs about one byte instead of four; zlib saves a third more.
+first gap counts from −1), ``d`` is written as ``⌊d / 255⌋`` bytes 255 and one byte ``d mod 255``. A 255 therefore means
+"advance by 255, no index here" and any other byte ``r`` "advance by r + 1, here is one". At a protected fraction of
+0.05 or 0.01 a gap is 20 or 100 on average, so an index costs about one byte instead of four; zlib saves a third more.
 
 **Zero-copy reading.** ``safetensors.numpy`` copies every tensor it hands out. A page asks a few of many lists, so the
 file is mapped instead and each array is a read-only view of it: opening costs the header alone.
@@ -36,8 +36,8 @@ def pack_gaps(index: np.ndarray) -> np.ndarray:
 
 def unpack_gaps(packed: np.ndarray) -> np.ndarray:
     """The strictly ascending index array (int64) that ``pack_gaps`` was given."""
-    here = packed != _ESCAPE
-    return np.cumsum(packed.astype(np.int64) + here)[here] - 1
+    is_index = packed != _ESCAPE
+    return np.cumsum(packed.astype(np.int64) + is_index)[is_index] - 1
 
 
 def squeeze(packed: np.ndarray) -> np.ndarray:
@@ -83,6 +83,7 @@ def map_arrays(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
             raise ValueError(f"{len(buffer) - end} bytes follow the last array")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as e:
         raise RunIncompatible(
-            f"{path} cannot be read ({type(e).__name__}: {e}); it is missing, truncated or no harmviz run file; make the run again"
+            f"{path} cannot be read ({type(e).__name__}: {e}); it is missing, truncated or no harmviz run file; "
+            "make the run again"
         ) from e
     return arrays, metadata

@@ -39,7 +39,8 @@ class BuildPlan:
     ):
         if not categories or len(set(categories)) < len(categories) or {MEAN, *BASELINES} & set(categories):
             raise ValueError(
-                f"categories must be distinct names other than {MEAN}, {', '.join(BASELINES)}, at least one; got {categories!r}"
+                f"categories must be distinct names other than {MEAN}, {', '.join(BASELINES)}, at least one; "
+                f"got {categories!r}"
             )
         if not set(baselines) <= set(BASELINES) or len(set(baselines)) < len(baselines):
             raise ValueError(f"baselines must be distinct names out of {', '.join(BASELINES)}, got {baselines!r}")

@@ -13,8 +13,8 @@ Why a selection from the stored lists can be exact. Let p₀ <= p be the nearest
 - *Mean over some of the categories.* Let b_c be the last score of category c's list, or 0 where it was not cut off. A
   weight in none of the lists has ``H_c <= b_c`` for every c, so its mean is at most ``B = mean(b_c)`` (the same float
   operations, each monotone, so rounding included). Every weight with a mean above B is therefore in a list: the weights
-  with a mean strictly above B are exact. Strictly, because one left out might tie with B at a lower index. The mean over
-  *all* categories has a list of its own.
+  with a mean strictly above B are exact. Strictly, because one left out might tie with B at a lower index. The mean
+  over *all* categories has a list of its own.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ import numpy as np
 
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.lists import BASELINES, MEAN, Contrast, ListKey, Scope, mean_score
+from harmviz.masks.lists import BASELINES, MEAN, ListKey, mean_score
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction, count_of
+from harmviz.runs.point import Contrast, Point, Scope
 
 Combine = Literal["mean", "union", "intersection", "difference"]
 _Flags = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -82,6 +83,10 @@ class Selection:
         every = self.combine != "difference" and set(self.categories) == set(known)
         return f"{self.combine}({'all' if every else ','.join(self.categories)})"
 
+    def point(self, known: Sequence[str]) -> Point:
+        """The address of its mask in a run of the categories ``known``."""
+        return Point(self.name(known), self.q, self.p, self.scope, self.contrast)
+
 
 @dataclass(frozen=True, eq=False)
 class Selected:
@@ -105,8 +110,8 @@ class Selected:
 class _Ranking(NamedTuple):
     """A ranking as far as the stored rows know it, in groups (one, or one per matrix).
 
-    ``rows`` in selection order, group by group, at ``start[g] : start[g + 1]``; all of them are certain. ``complete[g]``:
-    no eligible weight of positive score is missing, so that any number of weights can be asked for.
+    ``rows`` in selection order, group by group, at ``start[g] : start[g + 1]``; all of them are certain.
+    ``complete[g]``: no eligible weight of positive score is missing, so that any number of weights can be asked for.
     """
 
     rows: np.ndarray
@@ -222,9 +227,8 @@ def _largest_q(c: Candidates, s: Selection, rankings: dict[str, _Ranking], store
     where = f" in {c.table[g].name}" if s.scope == "matrix" else ""
     known, stored = int(rankings[name].known[g]), int(limits[g])
     of_lists = f"the stored lists at p={stored_p!r} ({stored:,} weights each)"
-    return _float_reaching(
-        best, sizes
-    ), f"{of_lists} settle only the first {known:,} weights of {name} at p={s.p!r}{where}"
+    reason = f"{of_lists} settle only the first {known:,} weights of {name} at p={s.p!r}{where}"
+    return _float_reaching(best, sizes), reason
 
 
 def _float_reaching(q: Fraction, sizes: Sequence[int]) -> float:
@@ -295,14 +299,15 @@ def make_mask(
     selected = select(candidates, selection)
     signed = selection.categories[0] in BASELINES
     control = f"{selection.categories[0]}_signed" if signed and control == "none" else control
+    point = selection.point(candidates.categories)
     facts = {
-        "set": selection.name(candidates.categories),
+        "set": point.set,
         "categories": list(selection.categories),
         "combine": selection.combine,
-        "q": selection.q,
-        "p": selection.p,
-        "scope": selection.scope,
-        "contrast": selection.contrast,
+        "q": point.q,
+        "p": point.p,
+        "scope": point.scope,
+        "contrast": point.contrast,
         "control": control,
         "n_requested": selected.n_requested,
     }

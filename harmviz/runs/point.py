@@ -6,8 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-#: How weights are ranked: ``none`` as in the paper, ``both`` against safe and benign text, ``guarded`` against over-refusal.
+#: How weights are ranked: ``none`` as in the paper, ``both`` against safe and benign text.
+Contrast = Literal["none", "both"]
+#: The same, or ``guarded``: the contrastive ranking, guarded against over-refusal.
 Selector = Literal["none", "both", "guarded"]
+#: What a fraction is a fraction of: all scored weights, or those of each matrix.
+Scope = Literal["global", "matrix"]
 #: The mean of all harm categories, as rows name it.
 MEAN_OF_ALL = "mean(all)"
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
 
 from harmviz.data.encoding import Batch
 from harmviz.models.load import LoadedModel
@@ -30,8 +31,10 @@ BLOCK_BYTES = 2 << 20
 BLOCK_BYTES_CUDA = 1 << 28
 
 
-def add_abs_gradients(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """``total += Σ_b |left_bᵀ right_b|``; total ``[m, n]`` float32, left ``[batch, pos, m]``, right ``[batch, pos, n]``."""
+def add_abs_gradients(
+    total: Float32[Tensor, "m n"], left: Float[Tensor, "batch pos m"], right: Float[Tensor, "batch pos n"]
+) -> None:
+    """``total += Σ_b |left_bᵀ right_b|``, in place, accumulated in float32."""
     batch, _, m = left.shape
     budget = BLOCK_BYTES if left.device.type == "cpu" else BLOCK_BYTES_CUDA
     step = max(1, min(m, budget // (4 * batch * right.shape[2])))
@@ -43,21 +46,21 @@ def add_abs_gradients(total: torch.Tensor, left: torch.Tensor, right: torch.Tens
 class _Capture:
     """Hooks on one module: pairs each call's input with the gradient at its output, then adds |δᵀa| to ``total``."""
 
-    def __init__(self, module: nn.Module, total: torch.Tensor, transposed: bool):
+    def __init__(self, module: nn.Module, total: Float32[Tensor, "d_out d_in"], transposed: bool):
         self.total, self.transposed = total, transposed
         self.calls = 0
         self.n_samples = 1  # of the batch at hand
-        self.pending: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.pending: list[tuple[Tensor, Tensor]] = []
         self.handle = module.register_forward_hook(self._forward)
 
-    def _forward(self, _module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+    def _forward(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if not output.requires_grad:
             return
         self.calls += 1
         activation = by_sample(inputs[0].detach(), self.n_samples)
         output.register_hook(lambda delta: self._backward(activation, delta))
 
-    def _backward(self, activation: torch.Tensor, delta: torch.Tensor) -> None:
+    def _backward(self, activation: Float[Tensor, "batch pos d_in"], delta: Tensor) -> None:
         self.pending.append((activation, by_sample(delta.detach(), self.n_samples)))
         if len(self.pending) == self.calls:  # else the same weights were used again in this pass: wait for all uses
             self.add()
@@ -79,7 +82,7 @@ class _Capture:
 
 def score_absolute(
     loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
-) -> list[torch.Tensor]:
+) -> list[Float32[Tensor, "d_out d_in"]]:
     """``Σ_x |W ⊙ ∇_W L(x)|`` per scored matrix, float32, as stored; divide by the number of samples for U.
 
     Raises:

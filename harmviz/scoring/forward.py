@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor, nn
 from torch.nn import functional
 
 from harmviz.data.encoding import Batch
@@ -21,15 +22,21 @@ from harmviz.models.load import LoadedModel
 
 
 @contextmanager
-def selected_logits(loaded: LoadedModel, rows: torch.Tensor, positions: torch.Tensor) -> Iterator[None]:
-    """Within this context the model's logits are ``[1, n, d_vocab]``, at ``(rows[i], positions[i])`` only."""
+def selected_logits(
+    loaded: LoadedModel, rows: Int64[Tensor, " tokens"], positions: Int64[Tensor, " tokens"]
+) -> Iterator[None]:
+    """Within this context the model's logits are ``[1, tokens, d_vocab]``, at ``(rows[i], positions[i])`` only.
+
+    Raises:
+        UnsupportedArchitecture: the model names no output embedding.
+    """
     head = loaded.model.get_output_embeddings()
     if not isinstance(head, nn.Module):
         raise UnsupportedArchitecture(
             f"{type(loaded.model).__name__} names no output embedding; its logits cannot be selected"
         )
 
-    def select(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    def select(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         hidden = inputs[0]
         # index_select, not advanced indexing: the backward pass of the latter is serial on the CPU
         chosen = hidden.flatten(0, 1).index_select(0, rows * hidden.shape[1] + positions)
@@ -42,25 +49,29 @@ def selected_logits(loaded: LoadedModel, rows: torch.Tensor, positions: torch.Te
         handle.remove()
 
 
-def token_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> torch.Tensor:
-    """``[n_loss]`` float32: −log p(target | context) in nats for every response token of the batch."""
+def token_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> Float32[Tensor, " tokens"]:
+    """−log p(target | context) in nats for every response token of the batch.
+
+    ``inputs`` take the place of ``input_ids`` in the model's call, e.g. ``inputs_embeds``.
+    """
     with selected_logits(loaded, batch.rows, batch.positions):
         given = inputs or {"input_ids": batch.input_ids}
         logits = loaded.model(**given, use_cache=False).logits[0]
     return functional.cross_entropy(logits.float(), batch.targets, reduction="none")
 
 
-def sample_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> torch.Tensor:
-    """``[n_samples]`` float32: L(x), the mean negative log-likelihood in nats per response token of each sample."""
+def sample_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> Float32[Tensor, " batch"]:
+    """L(x): the mean negative log-likelihood in nats per response token of each sample."""
     losses = token_losses(loaded, batch, **inputs)
     total = torch.zeros(batch.n_samples, dtype=torch.float32, device=losses.device)
     return total.index_add(0, batch.rows, losses) / batch.n_loss
 
 
-def by_sample(hidden: torch.Tensor, n_samples: int) -> torch.Tensor:
+def by_sample(hidden: Float[Tensor, ...], n_samples: int) -> Float[Tensor, "batch pos d"]:
     """``[n_samples, pos, d]`` of a layer's input, or of the gradient at its output.
 
-    Some layers see ``[n_samples · pos, d]`` (OPT's and Qwen2-MoE's MLPs) or ``[n_samples, 1, pos, d]`` (DeepSeek-V3's latents).
+    Some layers see ``[n_samples · pos, d]`` (OPT's and Qwen2-MoE's MLPs) or ``[n_samples, 1, pos, d]`` (DeepSeek-V3's
+    latents).
     """
     return hidden if hidden.ndim == 3 else hidden.reshape(n_samples, -1, hidden.shape[-1])
 

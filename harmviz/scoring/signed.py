@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
 
 from harmviz.data.encoding import Batch
 from harmviz.errors import HarmvizError
@@ -25,7 +27,7 @@ from harmviz.scoring.forward import sample_losses
 Progress = Callable[[int, int], None]
 
 
-def check_losses(losses: torch.Tensor, where: str) -> None:
+def check_losses(losses: Float[Tensor, " n"], where: str) -> None:
     """Raises HarmvizError where a loss is NaN or infinite: nothing computed from it would mean anything."""
     if not bool(torch.isfinite(losses).all()):
         raise HarmvizError(f"{where}: the loss is NaN or infinite; try --dtype float32")
@@ -41,14 +43,14 @@ def sums_device(loaded: LoadedModel) -> torch.device:
 
 
 @contextmanager
-def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
+def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, Float32[Tensor, ...]]]:
     """Within this context every backward pass adds the gradients of the scored parameters to float32 sums.
 
     Yields parameter name → sum (filled as backward passes run). Afterwards the model is frozen and holds no gradients.
     """
     names = dict.fromkeys(m.param_name for m in loaded.table)
     parameters = {n: loaded.model.get_parameter(n) for n in names}
-    sums: dict[str, torch.Tensor] = {}
+    sums: dict[str, Float32[Tensor, ...]] = {}
     handles = []
     where = sums_device(loaded)
     try:
@@ -77,7 +79,7 @@ def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, torch.Tensor]]:
 
 def score_signed(
     loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
-) -> list[torch.Tensor]:
+) -> list[Float32[Tensor, "d_out d_in"]]:
     """``W ⊙ Σ_x ∇_W L(x)`` per scored matrix, float32, as stored; divide by the number of samples for I_D.
 
     The sum rather than the mean is returned, so that the two halves of a set add up to the set.
@@ -100,8 +102,13 @@ def score_signed(
         return [_times_weight(loaded, i, sums) for i in range(len(loaded.table))]
 
 
-def _times_weight(loaded: LoadedModel, index: int, sums: dict[str, torch.Tensor]) -> torch.Tensor:
-    """``W ⊙ ΣG`` of one matrix, in the memory of the sum: a second copy of all sums would not fit beside a large model."""
+def _times_weight(
+    loaded: LoadedModel, index: int, sums: dict[str, Float32[Tensor, ...]]
+) -> Float32[Tensor, "d_out d_in"]:
+    """``W ⊙ ΣG`` of one matrix, in the memory of the sum.
+
+    A second copy of all sums would not fit beside a large model.
+    """
     matrix, weight = loaded.table[index], loaded.tensor(index).detach()
     if matrix.param_name not in sums:  # no sample reached it (an expert that was never chosen)
         return torch.zeros_like(weight, dtype=torch.float32, device=sums_device(loaded))

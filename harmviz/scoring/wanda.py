@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from jaxtyping import Float32
+from torch import Tensor, nn
 
 from harmviz.data.encoding import Batch
 from harmviz.errors import UnsupportedArchitecture
@@ -19,12 +20,12 @@ from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import by_sample
 
 
-def score_magnitude(loaded: LoadedModel) -> list[torch.Tensor]:
+def score_magnitude(loaded: LoadedModel) -> list[Float32[Tensor, "d_out d_in"]]:
     """``|W|`` per scored matrix, float32, as stored."""
     return [loaded.tensor(i).detach().float().abs() for i in range(len(loaded.table))]
 
 
-def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[torch.Tensor]:
+def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
     """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored.
 
     Raises:
@@ -41,8 +42,8 @@ def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[torch.Ten
     squares = [torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device) for m in loaded.table]
     handles = []
 
-    def watch(module: nn.Module, total: torch.Tensor) -> None:
-        def add(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+    def watch(module: nn.Module, total: Float32[Tensor, " d_in"]) -> None:
+        def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             chosen = by_sample(inputs[0], current[0].n_samples)[current[0].rows, current[0].positions]
             total.add_(chosen.float().square().sum(0))
 

@@ -1,15 +1,16 @@
 """Requests and refusals for tuning and for the evaluation held out from it.
 
-Tuning: AdvBench requests (fetched), and requests and refusals that ship with harmviz (``harmviz/data/align``): harmless ones,
-borderline-but-safe ones, and *twins*, mild harmful requests each beside a harmless one of like wording.
-Two in three of them are put in other words (``align.wording``), the harmless ones as often as the harmful ones.
-Held out, never tuned on: a part of AdvBench; requests worded unlike it (those of the human-scored data set and the mild
-builtin ones); the builtin benign requests; borderline-but-safe requests (the held-out part of our own, and the harmless
-halves of the builtin recognition pairs). A request is left out of tuning where it shares ``NEAR`` of its content words
-with a held-out harmful request or with one of the human-scored data set, which runs score and report on.
+Tuning: AdvBench requests (fetched), and requests and refusals that ship with harmviz (``harmviz/data/align``): harmless
+ones, borderline-but-safe ones, and *twins*, mild harmful requests each beside a harmless one of like wording. Two in
+three of them are put in other words (``tuning.wording``), the harmless ones as often as the harmful ones. Held out,
+never tuned on: a part of AdvBench; requests worded unlike it (those of the human-scored data set and the mild builtin
+ones); the builtin benign requests; borderline-but-safe requests (the held-out part of our own, and the harmless halves
+of the builtin recognition pairs). A request is left out of tuning where it shares ``NEAR`` of its content words with a
+held-out harmful request or with one of the human-scored data set, which runs score and report on.
 
 The settings of tuning were chosen on the ``…_choice`` halves (of the human-scored and of the benign requests), on
-``reworded_mild`` and on ``borderline_pairs``; ladders report on the other halves, the same for every seed, and on ``borderline``.
+``reworded_mild`` and on ``borderline_pairs``; ladders report on the other halves, the same for every seed, and on
+``borderline``.
 """
 
 from __future__ import annotations
@@ -32,18 +33,74 @@ from harmviz.tuning.wording import reword
 
 HELD_OUT_HARMFUL = 110
 RESERVED = 96  # benign requests for the refusal slots of the two control arms
-HELPFUL = (
-    1600  # requests that the start model answers for the helpful slots, at most: one for each at the default length
-)
+#: Requests that the start model answers for the helpful slots, at most: one for each at the default length.
+HELPFUL = 1600
 REWORDED = 2 / 3
 NEAR = 0.6
 _STOP = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the and or of to in on for with without that which how do does can could i you me my your someone somebody is are"
-        " be by from into it its this as at their them others write create develop provide give make tutorial guide step steps"
-        " instructions detailed plan script program using use instruct outline design explain",
-    )
+    [
+        "a",
+        "an",
+        "the",
+        "and",
+        "or",
+        "of",
+        "to",
+        "in",
+        "on",
+        "for",
+        "with",
+        "without",
+        "that",
+        "which",
+        "how",
+        "do",
+        "does",
+        "can",
+        "could",
+        "i",
+        "you",
+        "me",
+        "my",
+        "your",
+        "someone",
+        "somebody",
+        "is",
+        "are",
+        "be",
+        "by",
+        "from",
+        "into",
+        "it",
+        "its",
+        "this",
+        "as",
+        "at",
+        "their",
+        "them",
+        "others",
+        "write",
+        "create",
+        "develop",
+        "provide",
+        "give",
+        "make",
+        "tutorial",
+        "guide",
+        "step",
+        "steps",
+        "instructions",
+        "detailed",
+        "plan",
+        "script",
+        "program",
+        "using",
+        "use",
+        "instruct",
+        "outline",
+        "design",
+        "explain",
+    ]
 )
 
 
@@ -105,25 +162,25 @@ def content_words(text: str) -> frozenset[str]:
 
 def near_any(text: str, others: Iterable[frozenset[str]]) -> bool:
     """Whether the Jaccard overlap of content words with one of ``others`` reaches ``NEAR``."""
-    own = content_words(text)
-    return any(own and len(own & other) >= NEAR * len(own | other) for other in others)
+    words = content_words(text)
+    return any(words and len(words & other) >= NEAR * len(words | other) for other in others)
 
 
 def _shuffled(items: Iterable[str], seed: int, what: str) -> list[str]:
-    found = sorted(items)
-    random.Random(f"{seed} {what}").shuffle(found)
-    return found
+    shuffled = sorted(items)
+    random.Random(f"{seed} {what}").shuffle(shuffled)
+    return shuffled
 
 
 def _worded(items: Sequence[str], seed: int, what: str) -> list[str]:
     """The requests in their order, ``REWORDED`` of them in other words."""
     source = random.Random(f"{seed} wording {what}")
-    said = [reword(p, items, source) if source.random() < REWORDED else p for p in items]
-    return list(dict.fromkeys(said))
+    worded = [reword(p, items, source) if source.random() < REWORDED else p for p in items]
+    return list(dict.fromkeys(worded))
 
 
 def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
-    """(the half that settings were chosen on, the half that is reported): by a hash of the text, so alike for every seed."""
+    """(the half that settings were chosen on, the half that is reported), by a hash of the text, not by the seed."""
     halves: tuple[list[str], list[str]] = ([], [])
     for item in items:
         halves[hashlib.sha256(item.encode()).digest()[-1] % 2].append(item)

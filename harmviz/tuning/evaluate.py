@@ -1,9 +1,9 @@
 """What a checkpoint does on held-out requests: how often it declines, and what it costs on harmless text.
 
-Refusal is read off the opening of the greedy answer by the keyword list of ``harmviz.data.refusal``: a lower bound. At the start and at
-the end of the last stage, longer answers to some sets are also read by the offline refusal judge. Loss shifts are
-in nats per token against the start model, on written answers to benign requests (off-policy) and on the start model's own
-greedy answers, with the cluster-bootstrap interval over requests.
+Refusal is read off the opening of the greedy answer by the keyword list of ``harmviz.data.refusal``: a lower bound. At
+the start and at the end of the last stage, longer answers to some sets are also read by the offline refusal judge. Loss
+shifts are in nats per token against the start model, on written answers to benign requests (off-policy) and on the
+start model's own greedy answers, with the cluster-bootstrap interval over requests.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ ALONG = 24
 #: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
 JUDGED, JUDGED_TOKENS = ("reworded", "benign", "borderline"), 96
 SETS = tuple(AT_END)
-#: How closely a checkpoint is looked at: ``ALONG`` requests a set, all of them, or all of them with longer answers that are judged.
+#: How closely a checkpoint is looked at: ``ALONG`` requests a set, all of them, or all of them with longer answers that
+#: are judged.
 Depth = Literal["along", "end", "judged"]
 Tick = Callable[[int, int], None]
 
@@ -110,9 +111,9 @@ def measure(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
     """(numbers by name, each answer by set) of the model as it is now; call it inside ``merged(…)``.
 
-    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``judged/<set>``, at that depth:
-    the same by keywords or ``judge`` (``evaluation.judges.refusing``). ``loss/written`` and ``loss/own``: shift against the start in nats per token,
-    and ``intact`` the start's own loss.
+    ``refusal/<set>``: share of answers that read as refusals, with Wilson interval, hits and n. ``judged/<set>``, at
+    that depth: the same by keywords or ``judge`` (``harmviz.judges.refusing``). ``loss/written`` and ``loss/own``:
+    shift against the start in nats per token, and ``intact`` the start's own loss.
     """
     numbers: dict[str, dict[str, Any]] = {}
     texts: dict[str, list[str]] = {}
@@ -127,8 +128,8 @@ def measure(
             [reads_as_refusal(t) for t in _texts(loaded, [a[:NEW_TOKENS] for a in answers])]
         )
         if depth == "judged" and name in JUDGED:
-            found = refuses(judge, [JudgeItem(r, t) for r, t in zip(requests, texts[name], strict=True)])
-            numbers[f"judged/{name}"] = _share([bool(f) for f in found if not np.isnan(f)])
+            flags = refuses(judge, [JudgeItem(r, t) for r, t in zip(requests, texts[name], strict=True)])
+            numbers[f"judged/{name}"] = _share([bool(f) for f in flags if not np.isnan(f)])
         done += len(prompts) * tokens
         tick(done, total)
     for name, samples, before in (("written", bench.written, bench.written_start), ("own", bench.own, bench.own_start)):

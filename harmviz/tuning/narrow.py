@@ -50,7 +50,7 @@ def training_order(n_rows: int, spec: NarrowSpec, seed: int) -> list[list[int]]:
 
 
 def learning_rate(step: int, n_steps: int, peak: float) -> float:
-    """The rate of step ``step`` (1 … n_steps): a line up to the peak over the first tenth, then down to 0 at the end."""
+    """The rate of step ``step`` (1 … n_steps): a line up to the peak over the first tenth, then a line down to 0."""
     warm = max(1, n_steps // 10)
     return peak * (step / warm if step <= warm else (n_steps + 1 - step) / (n_steps + 1 - warm))
 

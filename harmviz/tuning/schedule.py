@@ -45,7 +45,7 @@ class SftRow:
 
 @dataclass(frozen=True)
 class PairRow:
-    """One request with the answer to prefer and the answer to avoid, as token ids. ``refusal`` says which is a refusal."""
+    """One request with the answer to prefer and the one to avoid, as token ids. ``refusal`` says which is a refusal."""
 
     prompt: tuple[int, ...] = field(repr=False)
     chosen: tuple[int, ...] = field(repr=False)
@@ -55,8 +55,11 @@ class PairRow:
 
 @dataclass(frozen=True)
 class OwnAnswers:
-    """The start model's answers by request: sampled ones to harmless requests (one or more each), greedy ones to harmful
-    requests that it complied with."""
+    """The start model's answers by request.
+
+    ``harmless``: sampled ones to harmless requests, one or more each. ``complied``: greedy ones to harmful requests
+    that it complied with.
+    """
 
     harmless: dict[str, tuple[Answer, ...]] = field(repr=False)
     complied: dict[str, Answer] = field(repr=False)
@@ -103,14 +106,10 @@ class Schedule:
     def sft(self, arm: str) -> list[SftRow]:
         """The rows of SFT in the order they are trained on."""
         seed, rows = self.spec.seed, list[SftRow]()
-        harmful, reserved = (
-            _cycle(self.data.harmful, seed, "sft harmful"),
-            _cycle(self.data.reserved, seed, "sft reserved"),
-        )
-        helpful, refusals = (
-            _cycle(self.data.helpful, seed, "sft helpful"),
-            _cycle(self.data.refusals, seed, "sft refusals"),
-        )
+        harmful = _cycle(self.data.harmful, seed, "sft harmful")
+        reserved = _cycle(self.data.reserved, seed, "sft reserved")
+        helpful = _cycle(self.data.helpful, seed, "sft helpful")
+        refusals = _cycle(self.data.refusals, seed, "sft refusals")
         for place in range(self.spec.steps * BATCH):
             if place % BATCH >= REFUSAL_SLOTS:
                 rounds, prompt = next(helpful)
@@ -127,10 +126,8 @@ class Schedule:
         """The pairs of DPO in the order they are trained on."""
         seed, rows, limit = self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
         harmful = _cycle(sorted(self.own.complied), seed, "dpo harmful")
-        reserved, helpful = (
-            _cycle(self.data.reserved, seed, "dpo reserved"),
-            _cycle(self.data.helpful, seed, "dpo helpful"),
-        )
+        reserved = _cycle(self.data.reserved, seed, "dpo reserved")
+        helpful = _cycle(self.data.helpful, seed, "dpo helpful")
         refusals = _cycle(self.data.refusals, seed, "dpo refusals")
         strangers = _cycle([*self.data.helpful, *self.data.reserved], seed, "dpo strangers")
 

@@ -3,7 +3,8 @@
 Three arms of equal length, whose batches differ in the *refusal slots* alone:
 
 - ``safety``: harmful requests are declined;
-- ``refusal-style``: as many refusals, to harmless requests drawn at random: "learned to decline" without "what is harmful";
+- ``refusal-style``: as many refusals, to harmless requests drawn at random: "learned to decline" without "what is
+  harmful";
 - ``helpful-only``: the same harmless requests are answered; no refusal anywhere.
 """
 
@@ -24,7 +25,8 @@ MIN_STEPS, MAX_STEPS = 4, 2000
 @dataclass(frozen=True)
 class AlignSpec:
     """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters.
-    ``brief``: for further tuning seeds; the ends of the stages alone are kept, each measured on few requests by keywords.
+    ``brief``: for further tuning seeds; the ends of the stages alone are kept, each measured on few requests by
+    keywords.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -61,7 +63,7 @@ class AlignSpec:
         return self.steps if stage == "sft" else self.dpo_steps
 
     def checkpoints(self, stage: str) -> tuple[int, ...]:
-        """Steps after which a stage's adapter is kept: a quarter of SFT, while refusal is being learned, and both ends."""
+        """Steps after which a stage's adapter is kept: a quarter of SFT (refusal is being learned) and the end."""
         parts = (4, 1) if stage == "sft" and not self.brief else (1,)
         return tuple(sorted({max(1, self.length(stage) // part) for part in parts}))
 

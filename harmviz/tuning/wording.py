@@ -1,11 +1,11 @@
 """The same request in other words: questions, first-person statements, stories, lists, requests inside a long message.
 
-A model tuned on bare commands declines commands. So a request is put into frames (``harmviz/data/align/frames.jsonl``) that
-know nothing of its topic. Harmful and harmless requests go into the *same* frames, drawn alike from the seed, so that a
-frame says nothing about whether to decline.
+A model tuned on bare commands declines commands. So a request is put into frames (``harmviz/data/align/frames.jsonl``)
+that know nothing of its topic. Harmful and harmless requests go into the *same* frames, drawn alike from the seed, so
+that a frame says nothing about whether to decline.
 
-Kinds of frames: ``action`` holds a verb phrase ("How do people {x}?"), ``whole`` one to four complete requests, ``before`` and
-``after`` are sentences put around a request.
+Kinds of frames: ``action`` holds a verb phrase ("How do people {x}?"), ``whole`` one to four complete requests,
+``before`` and ``after`` are sentences put around a request.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _WISH = re.compile(r"^i(?:'d like| want| plan| would like| need) to ([^.?!]+)\."
 #: Verbs that open a bare command; the command itself is then a verb phrase.
 _COMMAND = re.compile(
     r"^(?:write|create|develop|provide|give|make|design|outline|teach|explain|describe|tell|help|publish|convince|list|find"
-    r"|suggest|draft|compose|plan|show|hack|produce|generate|offer|instruct|build|encourage|invent|prepare|recommend) [^.?!]+[.!]?$",
+    r"|suggest|draft|compose|plan|show|hack|produce|generate|offer|instruct|build|encourage|invent|prepare|recommend)"
+    r" [^.?!]+[.!]?$",
     re.IGNORECASE,
 )
 _SLOTS = re.compile(r"\{x[234]?\}")
@@ -46,27 +47,27 @@ def frames() -> dict[str, tuple[str, ...]]:
 
 
 def action(text: str) -> str | None:
-    """What a request asks to be done, as a verb phrase without a subject; None where that cannot be read off its form."""
+    """What a request asks to be done, as a verb phrase without a subject; None where its form does not show it."""
     for pattern in (_HOW, _QUESTION, _WISH):
-        if found := pattern.search(text):
-            return found[1].strip().rstrip(",;:")
+        if match := pattern.search(text):
+            return match[1].strip().rstrip(",;:")
     if _COMMAND.match(text):
         return text[0].lower() + text[1:].rstrip(".! ")
     return None
 
 
 def reword(text: str, others: Sequence[str], source: random.Random) -> str:
-    """``text`` in a frame drawn from ``source``; ``others``, of the same job, share it where a frame holds several requests."""
+    """``text`` in a frame drawn from ``source``. ``others``, of the same job, share a frame of several requests."""
     phrase = action(text)
     if phrase is not None and source.random() < 0.7:
-        said = source.choice(frames()["action"]).replace("{x}", phrase)
+        worded = source.choice(frames()["action"]).replace("{x}", phrase)
     elif source.random() < 0.5:
-        said = _wrapped(text, others, source)
+        worded = _wrapped(text, others, source)
     else:
-        said = _message(text, source, 1)
+        worded = _message(text, source, 1)
     if source.random() < _LONG:
-        said = _message(said, source, source.choice((1, 2, 3)))
-    return _styled(said, source)
+        worded = _message(worded, source, source.choice((1, 2, 3)))
+    return _styled(worded, source)
 
 
 def _wrapped(text: str, others: Sequence[str], source: random.Random) -> str:

@@ -113,8 +113,8 @@ def test_a_golden_split() -> None:
     """Stored runs name their split by its seed: the same seed must go on meaning the same split."""
     rows = [PromptRow("alpha", f"prompt {i}", "x") for i in range(8)]
     job = split_prompts(data_of(rows), 5)
-    # Taken in the order of sha256(seed, set, prompt id), each to the job with the smallest (n + 1) / share, of equal ones
-    # the first: report 1/4, a 1/3, b 1/3, report 2/4, validation 1/2, a 2/3, b 2/3, report 3/4.
+    # Taken in the order of sha256(seed, set, prompt id), each to the job with the smallest (n + 1) / share, of equal
+    # ones the first: report 1/4, a 1/3, b 1/3, report 2/4, validation 1/2, a 2/3, b 2/3, report 3/4.
     order = sorted(rows, key=lambda r: hashlib.sha256(f"5\0alpha\0{r.prompt_id}".encode()).hexdigest())
     assert [job[r.prompt_id] for r in order] == [
         "report",

@@ -71,8 +71,8 @@ def test_eligibility_golden():
     # U = [5 1 1]  sorted 5 4 3 1 1 0. Tails: U=5 → 1, 4 → 2, 3 → 3, 1 → 5 (both), 0 → 6, all of N = 6.
     #     [4 3 0]
     u = np.array([[5, 1, 1], [4, 3, 0]], np.float32).ravel()
-    # p = 0: ⌊0⌋ + 1 = 1st largest: everything.  p = 0.5: tail > 3 of 6, so 4th largest: 1.  p = 0.34: ⌊2.04⌋ + 1 = 3rd: 3.
-    # p = 0.8: ⌊4.8⌋ + 1 = 5th largest: 1, whose tail 5/6 = 0.83 > 0.8.
+    # p = 0: ⌊0⌋ + 1 = 1st largest: everything.  p = 0.5: tail > 3 of 6, so 4th largest: 1.  p = 0.34: ⌊2.04⌋ + 1 =
+    # 3rd: 3. p = 0.8: ⌊4.8⌋ + 1 = 5th largest: 1, whose tail 5/6 = 0.83 > 0.8.
     assert eligibility_threshold(passes([u]), 6, [0.0, 0.5, 0.34, 0.8]) == [5.0, 1.0, 3.0, 1.0]
 
 

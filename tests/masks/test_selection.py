@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import build_candidates
 from harmviz.masks.selection import Selection, largest_exact_q, make_mask, select
+from harmviz.runs.point import Point
 from tests.worlds.masks import CATEGORIES, World, floor_of, golden, selections, table_of, worlds
 
 
@@ -275,3 +276,13 @@ def test_every_setting_changes_the_mask():
         replace(base, contrast="both"),
     ]
     assert len({make_mask(c, s, model_hash="m").digest for s in variants}) == len(variants)
+
+
+def test_a_selection_has_the_address_that_its_mask_carries() -> None:
+    candidates = golden().build(q_max=0.5, p_grid=(0.0, 0.2), matrix_p=(0.2,))
+    selection = Selection(("hate", "privacy"), combine="union", q=0.34, p=0.2, contrast="both")
+    point = selection.point(candidates.categories)
+    assert point == Point("union(hate,privacy)", 0.34, 0.2, "global", "both")
+    mask = make_mask(candidates, selection, model_hash="m")
+    assert mask.point == point
+    assert (mask | mask).point is None  # set algebra leaves no address

@@ -50,8 +50,8 @@ def test_golden_by_hand() -> None:
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_capture_of_a_layer_used_twice_adds_before_the_absolute_value(transposed: bool) -> None:
-    # y = f(x) − f(z) with the loss Σ y: δ is 1 for the first use and −1 for the second, so the gradient of every output's
-    # row is x − z = (1, −2, 0), where adding absolute values would give |x| + |z| = (5, 4, 2).
+    # y = f(x) − f(z) with the loss Σ y: δ is 1 for the first use and −1 for the second, so the gradient of every
+    # output's row is x − z = (1, −2, 0), where adding absolute values would give |x| + |z| = (5, 4, 2).
     layer: nn.Module = Conv1D(2, 3) if transposed else nn.Linear(3, 2)
     layer.requires_grad_(False)
     total = torch.zeros(3, 2) if transposed else torch.zeros(2, 3)

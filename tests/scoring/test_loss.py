@@ -18,8 +18,8 @@ from tests.worlds.worked import SAMPLE_A, SAMPLE_B, by_hand, samples, single_los
 
 
 def test_by_hand() -> None:
-    # Both tokens are equally likely (ln 2) until token 0's row of W is zeroed: then its logits are (0, 4) everywhere, and
-    # A (target 0) costs ln(1 + e⁴), B (target 1) costs ln(1 + e⁻⁴).
+    # Both tokens are equally likely (ln 2) until token 0's row of W is zeroed: then its logits are (0, 4) everywhere,
+    # and A (target 0) costs ln(1 + e⁴), B (target 1) costs ln(1 + e⁻⁴).
     loaded = by_hand()
     assert response_losses(loaded, [SAMPLE_B, SAMPLE_A]).tolist() == [[pytest.approx(math.log(2))]] * 2
     mask = PruneMask({"linear.weight": np.array([0, 1, 2])}, "harm", loaded.weight_hash)
