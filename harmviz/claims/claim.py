@@ -35,7 +35,10 @@ def option(*names: str, **settings: Any) -> Option:
 
 @dataclass(frozen=True)
 class Page:
-    """A page in the menu. ``file``: its script below ``pages/``, without the suffix; ``section``: where it is listed."""
+    """A page in the menu.
+
+    ``file``: its script below ``pages/``, without the suffix; ``section``: where it is listed.
+    """
 
     file: str
     title: str
@@ -45,7 +48,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Offer:
-    """How the Runs page offers to compute it. ``own_form``: ``page.settings()`` draws its form; else a map run is asked for."""
+    """How the Runs page offers to compute it.
+
+    ``own_form``: ``page.settings()`` draws its form; else a map run is asked for.
+    """
 
     question: str
     own_form: bool = False

@@ -4,9 +4,9 @@
     anything that stood here is replaced
     <!-- end -->
 
-``RUN``: the id of a committed run, or an unambiguous beginning of it. ``PART``: ``finding`` (the verdict's sentence), ``provenance``
-(what the run is and how long it took), or a part of the run's claim (``PARTS`` in its ``document.py``). In place of a run stand
-``runs`` (all committed ones), ``ladders`` and ``judges``. No torch, no Streamlit.
+``RUN``: the id of a committed run, or an unambiguous beginning of it. ``PART``: ``finding`` (the verdict's sentence),
+``provenance`` (what the run is and how long it took), or a part of the run's claim (``PARTS`` in its ``document.py``).
+In place of a run stand ``runs`` (all committed ones), ``ladders`` and ``judges``. No torch, no Streamlit.
 """
 
 from __future__ import annotations

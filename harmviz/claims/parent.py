@@ -44,7 +44,10 @@ class Parent:
         }
 
     def benign_signed(self, q: float, p: float) -> PruneMask | None:
-        """What the same rule selects from harmless answers at this point; None where the run did not score them, or settles no weight there."""
+        """What the same rule selects from harmless answers at this point;
+
+        None where the run did not score them, or settles no weight there.
+        """
         if "benign" not in self.candidates.baselines:
             return None
         try:
@@ -75,7 +78,7 @@ def open_parent(run: Run, loaded: LoadedModel) -> Parent:
     theirs = run.manifest["model"]["weight_hash"]
     if theirs != loaded.weight_hash:
         raise RunIncompatible(
-            f"run {run.id} was made with other weights ({theirs[:12]}…) than {loaded.name} has ({loaded.weight_hash[:12]}…); "
-            "give the run of this very model, or the model of this run"
+            f"run {run.id} was made with other weights ({theirs[:12]}…) than {loaded.name} has "
+            f"({loaded.weight_hash[:12]}…); give the run of this very model, or the model of this run"
         )
     return Parent(run, loaded, Candidates.load(run.candidates_path))

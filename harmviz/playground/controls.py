@@ -1,6 +1,7 @@
 """The Playground's controls: one prompt, answered in step by the intact model and by masked variants.
 
-Everything the reader sets is in the URL, but never the prompt. What then happens stands in ``harmviz.playground.on_stage``.
+Everything the reader sets is in the URL, but never the prompt. What then happens stands in
+``harmviz.playground.on_stage``.
 """
 
 from __future__ import annotations
@@ -266,7 +267,8 @@ def other_weights(run: Run, model: ModelState) -> str | None:
     return (
         '<div class="hv hv-error" role="alert"><b>These masks belong to other weights.</b> '
         f"The run's masks were made for {escape(run.model_name)} (weights {escape(ours)}…); loaded is "
-        f"{escape(model.key.name)} (weights {escape(theirs)}…). A mask is a list of places in one model, so only the intact "
+        f"{escape(model.key.name)} (weights {escape(theirs)}…). A mask is a list of places in one model, so only the "
+        "intact "
         "model is played. Load the run's model, choose a run of the loaded model in the sidebar, or make one with "
         "<code>python -m harmviz run --model …</code>.</div>"
     )
@@ -283,5 +285,6 @@ def no_run() -> str:
 def measured_elsewhere() -> None:
     """What one prompt is, and where the measurements are."""
     frame.html(
-        '<div class="hv quiet small">One prompt is an illustration, no measurement: those are under <i>Overview</i>.</div>'
+        '<div class="hv quiet small">One prompt is an illustration, no measurement: those are under '
+        "<i>Overview</i>.</div>"
     )

@@ -1,6 +1,7 @@
 """What stands on the Playground's stage: a comparison in the making or made, or a recorded one; and how one is started.
 
-The job lives in the session; while it is unfinished, and only then, a fragment polls it. Nothing here waits for the model.
+The job lives in the session; while it is unfinished, and only then, a fragment polls it. Nothing here waits for the
+model.
 """
 
 from __future__ import annotations
@@ -83,7 +84,8 @@ def start(
 ) -> None:
     """Sends the comparison to the worker and puts it on stage, in place of the one before; does not wait.
 
-    A model that is not loaded yet is loaded when the comparison's turn comes. ``known``: further mild texts beside the presets.
+    A model that is not loaded yet is loaded when the comparison's turn comes. ``known``: further mild texts beside the
+    presets.
 
     Raises:
         HarmvizError: the prompt is empty, a mask cannot be made, or the worker takes no more requests.

@@ -1,4 +1,7 @@
-"""The Playground, from top to bottom: prompt, masks, buttons, answers. Where a stage scene is chosen, it brings its own masks."""
+"""The Playground, from top to bottom: prompt, masks, buttons, answers.
+
+Where a stage scene is chosen, it brings its own masks.
+"""
 
 from __future__ import annotations
 

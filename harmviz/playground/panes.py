@@ -1,8 +1,9 @@
-"""The answers of a comparison as HTML: one card a pane, token by token, with what was measured under it. Pure functions.
+"""The answers of a comparison as HTML: one card a pane, token by token, with what was measured under it. Pure
+functions.
 
 Every text that a model wrote is hostile until escaped: it may hold tags, quotes, style sheets, or the Unicode controls
-that reorder what stands around them. Escaping happens token by token, so that nothing can be put together across tokens;
-controls that cannot be seen are spelled out (``U+202E``).
+that reorder what stands around them. Escaping happens token by token, so that nothing can be put together across
+tokens; controls that cannot be seen are spelled out (``U+202E``).
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ COLLAPSED_SHARE = 0.5
 #: Surprise is drawn in steps of one nat up to here; more is drawn like this.
 DARKEST = 8
 #: Measured on human labels (see ``harmviz.data.refusal``), which has no number to import.
-DECLINES_HELP = "The opening of the answer is searched for phrases that decline. They miss about half of all refusals: no is no proof."
+DECLINES_HELP = (
+    "The opening of the answer is searched for phrases that decline. They miss about half of all "
+    "refusals: no is no proof."
+)
 #: Characters that reorder or hide text around them.
 _BIDI = frozenset(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u206a\u206b\u206c\u206d\u206e\u206f"
@@ -122,7 +126,8 @@ def _card(
     empty = '<span class="quiet">no words</span>' if ended and not pane.text else ""
     return (
         f'<article class="hv-pane {label.kind}"><header><h3>{escape(label.title)}</h3>'
-        f'<div class="quiet small">{escape(label.caption)}</div></header><div>{_collapsed(pane, intact, ended=ended)}</div>'
+        '<div class="quiet '
+        f'small">{escape(label.caption)}</div></header><div>{_collapsed(pane, intact, ended=ended)}</div>'
         f'<div class="answer{" veiled" if veiled else ""}" dir="auto"{hidden}>{lead}{shown}{empty}{caret}</div>'
         f"{_metrics(pane, label, n_scored, ended=ended)}</article>"
     )
@@ -135,7 +140,10 @@ def _collapsed(pane: PaneView, intact: PaneView, *, ended: bool) -> str:
     why = is_collapsed(None, intact.repetition, pane.repetition)
     if why is None:
         return ""
-    return f'<div class="fallen small"><b>collapsed: gibberish is not safety</b><br>{escape(why.removeprefix("collapsed: "))}</div>'
+    return (
+        '<div class="fallen small"><b>collapsed: gibberish is not '
+        f"safety</b><br>{escape(why.removeprefix('collapsed: '))}</div>"
+    )
 
 
 def _metrics(pane: PaneView, label: PaneLabel, n_scored: int, *, ended: bool) -> str:
@@ -209,7 +217,10 @@ def status_markup(snapshot: Snapshot, *, outdated: bool = False, recorded: str =
     stale = ' · <b class="stale">these answers belong to earlier settings</b>' if outdated else ""
     meanwhile = f"{_recorded(recorded)} · replaced as soon as the live model writes</span>" if recorded else ""
     busy = snapshot.state in {"queued", "loading", "running", "measuring"}
-    return f'<div class="hv hv-status small"><i class="lamp{" busy" if busy else ""}"></i>{escape(line)} · {seconds}{stale}{meanwhile}</div>'
+    return (
+        f'<div class="hv hv-status small"><i class="lamp{" busy" if busy else ""}"></i>{escape(line)} · '
+        f"{seconds}{stale}{meanwhile}</div>"
+    )
 
 
 def recorded_markup(made: str) -> str:

@@ -28,5 +28,8 @@ def presets() -> dict[str, Preset]:
 
 
 def preset_of(prompt: str, opening: str, more: Sequence[Preset] = ()) -> Preset | None:
-    """The preset with exactly these words, also among ``more``; None: a text of the reader's own, whose answers start veiled."""
+    """The preset with exactly these words, also among ``more``;
+
+    None: a text of the reader's own, whose answers start veiled.
+    """
     return next((p for p in (*presets().values(), *more) if (p.prompt, p.opening) == (prompt, opening)), None)

@@ -1,4 +1,5 @@
-"""A comparison to keep: prompt, template, settings, masks, answers and measures, as JSON or as plain text. Pure functions.
+"""A comparison to keep: prompt, template, settings, masks, answers and measures, as JSON or as plain text. Pure
+functions.
 
 The files hold what the models wrote, harmful or not; both say so in their first lines. Their names say nothing of it.
 """

@@ -60,7 +60,8 @@ def map_run(*, optional: bool = False) -> Run | None:
     maps = {r.id: r for r in stored.runs() if r.kind == "map"}
     if not maps and not optional:
         frame.html(
-            '<div class="hv hv-note"><div class="quiet small">It works with the masks of a map run: start one first.</div></div>'
+            '<div class="hv hv-note"><div class="quiet small">It works with the masks of a map run: start one '
+            "first.</div></div>"
         )
         return None
     ids: list[str | None] = [None, *maps] if optional else [*maps]
@@ -155,6 +156,7 @@ def _fits(setting: Setting) -> bool:
     blocking = [n for n in needs if n.verdict == "too much"]
     for need in blocking:
         frame.error(
-            f"It cannot start: {need.what} is too small for {shown_name(setting.model)}; choose a smaller model, or a machine with more"
+            f"It cannot start: {need.what} is too small for {shown_name(setting.model)}; choose a smaller model, or a "
+            "machine with more"
         )
     return not blocking

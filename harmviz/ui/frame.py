@@ -37,8 +37,8 @@ def set_up() -> None:
 def require() -> None:
     """Puts the frame around a page that Streamlit started without it.
 
-    Streamlit runs a script of a folder named ``pages`` by itself until ``st.navigation`` was called once in the process:
-    a link into a page would show it bare to the first visitor of a fresh server.
+    Streamlit runs a script of a folder named ``pages`` by itself until ``st.navigation`` was called once in the
+    process: a link into a page would show it bare to the first visitor of a fresh server.
     """
     if PagesManager.uses_pages_directory:
         runpy.run_path(str(PACKAGE.parent / "app.py"), run_name="__main__")
@@ -85,7 +85,7 @@ def view_url() -> str:
 
 
 def html(markup: str) -> None:
-    """Draws markup made by our own pure functions, which escape whatever came from a file; nothing where it is empty."""
+    """Draws markup made by our own pure functions, which escape whatever came from a file; nothing if it is empty."""
     if markup:
         st.html(markup)
 

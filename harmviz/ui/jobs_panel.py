@@ -57,22 +57,28 @@ def _running(job: Job) -> None:
 
 
 def running_markup(job: Job) -> str:
-    """The running job as HTML: what it is doing, how far it is, how long it will take. Pure but for reading its files."""
+    """The running job as HTML: what it is doing, how far it is, how long it will take.
+
+    Pure but for reading its files.
+    """
     at = job.progress
     inside = f" · {text.count(at.done)} of {text.count(at.total)}" if at.total else ""
     left = "" if at.eta_s is None else f" · about {text.duration(at.eta_s)} left"
     share = "" if at.fraction is None else f"{100 * at.fraction:.0f} %"
-    bar = (
-        '<div class="hv-track waiting" role="progressbar" aria-label="starting"><i></i></div>'
-        if at.fraction is None
-        else f'<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{100 * at.fraction:.0f}">'
-        f'<i style="width:{100 * at.fraction:.1f}%"></i></div>'
-    )
     return (
         f'<div class="hv"><div class="hv-job"><b>{escape(_words(job, at.stage))}</b><span class="quiet">{inside}</span>'
-        f'<span class="right quiet">{share}</span></div>{bar}{_phases(job, at.stage)}'
-        f'<div class="quiet small">running for {text.duration(at.elapsed_s)}{left} · keeps running when this page is closed<br>'
-        f"<code>{escape(job.command)}</code></div></div>"
+        f'<span class="right quiet">{share}</span></div>{_bar(at.fraction)}{_phases(job, at.stage)}'
+        f'<div class="quiet small">running for {text.duration(at.elapsed_s)}{left} · '
+        f"keeps running when this page is closed<br><code>{escape(job.command)}</code></div></div>"
+    )
+
+
+def _bar(fraction: float | None) -> str:
+    if fraction is None:
+        return '<div class="hv-track waiting" role="progressbar" aria-label="starting"><i></i></div>'
+    return (
+        '<div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{100 * fraction:.0f}"><i style="width:{100 * fraction:.1f}%"></i></div>'
     )
 
 
@@ -115,9 +121,10 @@ def _ended(job: Job) -> None:
         "cancelled": "finished stages are kept",
     }.get(state, job.error or "")
     frame.html(
-        f'<div class="hv"><div class="hv-job"><b>{_STATE[state]}</b>'
-        f'<span class="right quiet small">after {text.duration(job.elapsed_s)} · {escape(text.date(job.started))}</span></div>'
-        f'<div class="hv-job">{escape(detail)}</div><div class="quiet small"><code>{escape(job.command)}</code></div></div>'
+        f'<div class="hv"><div class="hv-job"><b>{_STATE[state]}</b><span class="right quiet small">'
+        f"after {text.duration(job.elapsed_s)} · {escape(text.date(job.started))}</span></div>"
+        f'<div class="hv-job">{escape(detail)}</div>'
+        f'<div class="quiet small"><code>{escape(job.command)}</code></div></div>'
     )
     with st.container(horizontal=True):
         again = "Resume" if job.run_id else "Try again"

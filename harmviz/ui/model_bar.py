@@ -1,7 +1,7 @@
 """The bar that loads and unloads the live model: which one, what that will take here, how far it is.
 
-Pages open the embedded model, what was tuned from it, models below the configured roots and hub ids, nothing else: no typed
-text opens a folder.
+Pages open the embedded model, what was tuned from it, models below the configured roots and hub ids, nothing else: no
+typed text opens a folder.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def shown_name(name: str) -> str:
 
 
 def name_of_run(run: Run | None) -> str:
-    """What to load to play this run's masks: an embedded or tuned name, a folder below the configured roots, or a hub id.
+    """What to load to play this run's masks: an embedded or tuned name, a folder below the configured roots, or a hub
+    id.
 
     Raises:
         ModelUnavailable: the run's model was a local one, and none of its name lies below the configured roots.
@@ -107,7 +108,10 @@ def outlook(key: ModelKey) -> Outlook:
 
 
 def outlook_words(found: Outlook) -> str:
-    """The pre-flight in one line: what is loaded, what it needs, what is free, how long, what is fetched first. Plain text."""
+    """The pre-flight in one line: what is loaded, what it needs, what is free, how long, what is fetched first.
+
+    Plain text.
+    """
     size, memory = found.size, found.memory
     parts = [] if size.n_parameters is None else [f"{size.n_parameters / 1e6:,.0f} million parameters"]
     if memory.needed is not None:

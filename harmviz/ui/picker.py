@@ -34,7 +34,8 @@ def choose() -> None:
         asked = st.query_params.get(PARAMETER, default)
         if asked not in found:
             frame.error(
-                f"There is no run {asked!r} here, so another one is shown; import it under Runs, or choose one in the sidebar"
+                f"There is no run {asked!r} here, so another one is shown; import it under Runs, or choose one in the "
+                "sidebar"
             )
         st.session_state[KEY] = asked if asked in found else default
     with st.sidebar:

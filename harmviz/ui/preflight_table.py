@@ -28,7 +28,10 @@ def preflight_table(model: ModelEstimate, data: DataPlan, estimate: RunEstimate)
     n = data.samples
     size = "size not known" if model.n_scored is None else f"{text.count(model.n_scored)} weights to score"
     device = "GPU" if estimate.device == "cuda" else "CPU"
-    facts = f"{size} · {n.categories} harm types · {text.count(n.scoring)} scored and {text.count(n.report)} report samples · {estimate.dtype} on the {device}"
+    facts = (
+        f"{size} · {n.categories} harm types · {text.count(n.scoring)} scored and {text.count(n.report)} report "
+        f"samples · {estimate.dtype} on the {device}"
+    )
     rows = [
         _row(
             need.what.capitalize() if need.what.islower() else need.what,
@@ -43,7 +46,8 @@ def preflight_table(model: ModelEstimate, data: DataPlan, estimate: RunEstimate)
     rows.append(_row("Time", took, "", "", estimate.basis))
     notes = "".join(f'<div class="quiet small">{escape(w)}</div>' for w in estimate.warnings)
     return (
-        f'<div class="hv"><div class="quiet small">{escape(facts)}</div><table class="hv-preflight"><thead><tr><th></th><th>needs</th>'
+        f'<div class="hv"><div class="quiet small">{escape(facts)}</div><table '
+        'class="hv-preflight"><thead><tr><th></th><th>needs</th>'
         f"<th>free here</th><th></th></tr></thead><tbody>{''.join(rows)}</tbody></table>{notes}</div>"
     )
 

@@ -95,7 +95,7 @@ def empty_state(where: str) -> str:
     """What a page says before there is anything to show."""
     return (
         '<div class="hv hv-empty"><h3>No runs here yet</h3>'
-        "<p>A run scores the weights of a model on harmful and harmless responses, and measures what zeroing the few that "
-        "matter does. Start one under Runs, or with <code>python -m harmviz run</code>.</p>"
+        "<p>A run scores the weights of a model on harmful and harmless responses, and measures what zeroing the few "
+        "that matter does. Start one under Runs, or with <code>python -m harmviz run</code>.</p>"
         f'<div class="quiet small">Looked in <code>{escape(where)}</code></div></div>'
     )

@@ -108,7 +108,7 @@ def _delete(name: str, *, disabled: bool = False, why: str, label: str = "Delete
                 st.rerun()
 
 
-# -- what is not a run (yet) ----------------------------------------------------------------------------------------------
+# -- what is not a run (yet) -------------------------------------------------------------------------------------------
 def draw_unfinished() -> None:
     """Partial runs that no job of this page stands for."""
     mine = {job.run_id for job in jobs.list_jobs() if job.state != "done"}
@@ -143,7 +143,8 @@ def draw_import() -> None:
         type=["zip"],
         max_upload_size=MAX_BYTES >> 20,
         key=f"runs_import_{nonce}",
-        help="Made by Export, or by `python -m harmviz runs export`. Names, sizes, formats and hashes are checked first; nothing in it is run.",
+        help="Made by Export, or by `python -m harmviz runs export`. Names, sizes, formats and hashes are checked "
+        "first; nothing in it is run.",
     )
     if not st.button("Import", key="runs_import_now", disabled=file is None, icon=":material/upload:") or file is None:
         return

@@ -26,11 +26,17 @@ _STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 CONTRASTS: dict[Contrast, str] = {"both": "contrastive", "none": "as in the paper"}
 SCOPES: dict[Scope, str] = {"global": "whole model", "matrix": "each matrix"}
 _P_HELP = "The top fraction by utility score, which is never pruned because harmless text needs it most."
-COMBINE_HELP = "mean: rank by the average score. union, intersection, difference: of the types' own masks, each made at this q (difference: first minus the rest)."
+COMBINE_HELP = (
+    "mean: rank by the average score. union, intersection, difference: of the types' own masks, each made "
+    "at this q (difference: first minus the rest)."
+)
 
 
 def q_steps(q_max: float) -> list[float]:
-    """The fractions a slider offers: ten a decade over the two decades below ``q_max``, which comes last. No two read alike."""
+    """The fractions a slider offers: ten a decade over the two decades below ``q_max``, which comes last.
+
+    No two read alike.
+    """
     low, decade = q_max / 100, math.floor(math.log10(q_max / 100))
     steps = [float(f"{s}e{e}") for e in range(decade, decade + 4) for s in _STEPS]
     within = [q for q in steps if low * 0.9999 <= q < q_max * 0.9999 and text.percent(q) != text.percent(q_max)]
@@ -38,7 +44,7 @@ def q_steps(q_max: float) -> list[float]:
 
 
 def p_steps(candidates: Candidates, contrast: Contrast, scope: Scope, sets: Sequence[str]) -> list[float]:
-    """The protection levels that are stored for all these sets, and two between neighbours, each exactly as it reads."""
+    """The protection levels stored for all these sets, and two between neighbours, each exactly as it reads."""
     levels = candidates.p_grid if scope == "global" else candidates.matrix_p
     stored = [p for p in levels if all(ListKey(s, contrast, p, scope) in candidates.orders for s in sets)]
     between = [float(f"{a + (b - a) * k / 3:.2g}") for a, b in pairwise(stored) if a > 0 for k in (1, 2)]
@@ -53,8 +59,8 @@ def scopes(candidates: Candidates) -> list[Scope]:
 def controls(candidates: Candidates, *, key: str, default: Selection) -> Selection:
     """The mask the reader describes; ``default`` is what the controls start from. Draws them where it is called.
 
-    ``key`` begins the name of every control, also in the URL: ``<key>_q``, ``<key>_types``…. Rows of controls wrap where
-    the page is narrow or drawn large.
+    ``key`` begins the name of every control, also in the URL: ``<key>_q``, ``<key>_types``…. Rows of controls wrap
+    where the page is narrow or drawn large.
     """
     with st.container(horizontal=True, gap="small", vertical_alignment="top"):
         types = st.pills(
@@ -90,7 +96,8 @@ def controls(candidates: Candidates, *, key: str, default: Selection) -> Selecti
                 format_func=lambda c: CONTRASTS[c],
                 key=f"{key}_contrast",
                 bind="query-params",
-                help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
+                help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for "
+                "safe or harmless text.",
             )
             or default.contrast
         )

@@ -53,7 +53,8 @@ def _candidates(folder: str, digest: str) -> Candidates:
 
 
 def maps(run: Run) -> dict[str, np.ndarray]:
-    """``<set>/<entry>`` → array with one place per scored matrix (see ``harmviz.claims.mapping.maps``). Shared, read only.
+    """``<set>/<entry>`` → array with one place per scored matrix (see ``harmviz.claims.mapping.maps``). Shared, read
+    only.
 
     Raises:
         RunIncompatible: the run has no maps.

@@ -33,6 +33,7 @@ def style() -> str:
         on_primary = Theme(dark=True).paper
         rules.append(f'[data-testid="stBaseButton-primary"]:not(:disabled) {{ color: {on_primary}; }}')
         rules.append(
-            f'[data-testid="stCheckbox"][data-selected="true"] label > div:first-of-type > div {{ background: {on_primary}; }}'
+            f'[data-testid="stCheckbox"][data-selected="true"] label > div:first-of-type > div {{ background: '
+            f"{on_primary}; }}"
         )
     return "\n".join(rules)

@@ -35,8 +35,8 @@ def separability(run: Run, contrast: str) -> str:
         )
     limit = run.manifest["parameters"]["benign_limit"][contrast]
     heading = (
-        f"Weights ranked {SELECTOR_WORDS[contrast].long}. Separability: the largest harm-specific ΔL over the grid with benign "
-        f"ΔL at most {limit:g}, nats per token [95 %]; p: swaps of prompts, corrected by Holm."
+        f"Weights ranked {SELECTOR_WORDS[contrast].long}. Separability: the largest harm-specific ΔL over the grid "
+        f"with benign ΔL at most {limit:g}, nats per token [95 %]; p: swaps of prompts, corrected by Holm."
     )
     header = ("checkpoint", "separability", "each seed", "against the start", "p", "declined: harmful · harmless")
     return f"{heading}\n\n{table(header, rows)}"

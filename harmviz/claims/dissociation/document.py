@@ -44,7 +44,10 @@ def intact(run: Run) -> str:
     auc = one(here, metric="auc", condition="recognition", category="all")
     recall = one(here, metric="keyword_recall")
     floor = here[(here["metric"] == "testable") & (here["value"] == 0)]["category"].tolist()
-    words = f"Intact: recognition AUC {number(auc, 3, sign=False, n=True)}; recall of the keyword list {number(recall, sign=False)}."
+    words = (
+        f"Intact: recognition AUC {number(auc, 3, sign=False, n=True)}; recall of the keyword list "
+        f"{number(recall, sign=False)}."
+    )
     return words + (f" Not testable on this model: {', '.join(c.replace('_', ' ') for c in floor)}." if floor else "")
 
 

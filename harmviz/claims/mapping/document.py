@@ -131,8 +131,8 @@ def causal(run: Run) -> str:
     if measured is None or predicted is None or error is None:
         return "Not checked in this run."
     return (
-        f"Causal check on the scoring samples (n = {int(error['n'])}): measured dL/dε {measured['value']:.4f} against ΣH "
-        f"{predicted['value']:.4f} nats per token, relative error {error['value']:.1e}."
+        f"Causal check on the scoring samples (n = {int(error['n'])}): measured dL/dε {measured['value']:.4f} against "
+        f"ΣH {predicted['value']:.4f} nats per token, relative error {error['value']:.1e}."
     )
 
 

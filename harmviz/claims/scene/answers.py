@@ -1,8 +1,9 @@
 """The answers of a stage scene under one mask after another, and what each answer shows. Text never leaves this module.
 
-An answer is read together with the words that were put into its mouth, as the panes of the Playground read it. ``declines``
-is the keyword list's verdict (a lower bound), ``quoted`` that of the list when words in quotation marks are read as well, which it
-leaves out, and ``judged`` that of list and offline refusal judge together (``evaluation.judges.refusing``); an empty answer is unscored (NaN).
+An answer is read together with the words that were put into its mouth, as the panes of the Playground read it.
+``declines`` is the keyword list's verdict (a lower bound), ``quoted`` that of the list when words in quotation marks
+are read as well, which it leaves out, and ``judged`` that of list and offline refusal judge together
+(``evaluation.judges.refusing``); an empty answer is unscored (NaN).
 """
 
 from __future__ import annotations

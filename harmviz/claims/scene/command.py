@@ -120,5 +120,6 @@ def print_result(made: Run) -> None:
         )
     print(f"\n{method['n_read_well']} mild requests read well; {len(method['offered'])} are recorded")
     print(
-        "refusal_rate: keywords, a lower bound; refusal_quoted: in quotation marks too; refusal_judged: keywords or, from 40 words on, the offline judge"
+        "refusal_rate: keywords, a lower bound; refusal_quoted: in quotation marks too; refusal_judged: keywords or, "
+        "from 40 words on, the offline judge"
     )

@@ -28,8 +28,8 @@ def mask(run: Run) -> str:
     )
     size = text.fraction_of(chosen["n_weights"], run.manifest["model"]["n_scored_weights"])
     return (
-        f"The mask: {size}, q {chosen['q']:g}, p {chosen['p']:g}, {selector_words(chosen['contrast']).long}; chosen on other requests "
-        f"among {chosen['n_points']} points: {kept}. Opener: “{run.manifest['parameters']['opener']}”."
+        f"The mask: {size}, q {chosen['q']:g}, p {chosen['p']:g}, {selector_words(chosen['contrast']).long}; chosen on "
+        f"other requests among {chosen['n_points']} points: {kept}. Opener: “{run.manifest['parameters']['opener']}”."
     )
 
 

@@ -1,15 +1,16 @@
 """The guard against over-refusal: weights on which *answering harmless requests* hangs stay, whatever they do for harm.
 
-Where a model is trained to decline, the loss of its own harmless answers says little about the choice it made before their first
-word: that choice is nearly certain, so its gradient is nearly zero. The loss of the answer it did *not* give says it. With
-refusals x put behind harmless requests,
+Where a model is trained to decline, the loss of its own harmless answers says little about the choice it made before
+their first
+word: that choice is nearly certain, so its gradient is nearly zero. The loss of the answer it did *not* give says it.
+With refusals x put behind harmless requests,
 
     D = W ⊙ E[∇_W L(x)]        zeroing weight ij lowers the loss of declining them, to first order, by D[ij]
     guarded score = H − max(0, D)
 
-ranked, protected and cut like the plain score H. It is the contrastive rule with another text that must not suffer, ours like
-that one. Weights that declining hangs on have D < 0 and score no higher for it: none is selected as such. D itself lives in memory
-only, like every score of refusals (METHOD.md, section 6).
+ranked, protected and cut like the plain score H. It is the contrastive rule with another text that must not suffer,
+ours like that one. Weights that declining hangs on have D < 0 and score no higher for it: none is selected as such. D
+itself lives in memory only, like every score of refusals (METHOD.md, section 6).
 """
 
 from __future__ import annotations
@@ -119,7 +120,10 @@ class Guard:
         return self._guarded(MEAN, self.parent.mask(q, p, "none"), p)
 
     def benign_signed(self, q: float, p: float) -> PruneMask | None:
-        """The control: what the same guarded rule selects from harmless answers; None where the run does not settle it."""
+        """The control: what the same guarded rule selects from harmless answers;
+
+        None where the run does not settle it.
+        """
         try:
             plain = self.parent.benign_signed(q, p)
             return None if plain is None else self._guarded("benign", plain, p)
@@ -129,8 +133,8 @@ class Guard:
     def _guarded(self, set_name: str, plain: PruneMask, p: float) -> PruneMask:
         """As many weights as were asked of ``plain``, by guarded score.
 
-        Exact: a weight that is not in the stored list has at most the list's last score b, and the guard only takes away,
-        so that every weight with a guarded score above b is in the list.
+        Exact: a weight that is not in the stored list has at most the list's last score b, and the guard only takes
+        away, so that every weight with a guarded score above b is in the list.
         """
         found, key, n = self.parent.candidates, ListKey(set_name, "none", p, "global"), plain.provenance["n_requested"]
         if key not in found.orders:
@@ -142,7 +146,8 @@ class Guard:
         certain = np.flatnonzero(guarded > (score[-1] if cut and len(rows) else 0))
         if cut and len(certain) < n:
             raise SelectionInexact(
-                f"at p={p!r} the stored list settles only the first {len(certain):,} guarded weights, {n:,} are asked for"
+                f"at p={p!r} the stored list settles only the first {len(certain):,} guarded weights, {n:,} are asked "
+                "for"
             )
         best = certain[np.lexsort((rows[certain], -guarded[certain]))][
             :n

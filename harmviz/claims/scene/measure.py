@@ -2,16 +2,17 @@
 
 On a map run of the model:
 
-1. every mask of a small grid, selected as in the paper, contrastive, and guarded against over-refusal (``guard``), answers the
-   *choosing* requests under the opener;
-2. of the masks that keep the limits (harmless requests are not declined, texts do not repeat themselves, direct refusals stay,
-   the benign loss stays) the one that declines most often under the opener is chosen; ties go to fewer weights;
-3. everything is measured on other requests, beside random draws, the benign-signed and the magnitude-matched control, with a
-   dose curve (``report``);
+1. every mask of a small grid, selected as in the paper, contrastive, and guarded against over-refusal (``guard``),
+   answers the *choosing* requests under the opener;
+2. of the masks that keep the limits (harmless requests are not declined, texts do not repeat themselves, direct
+   refusals stay, the benign loss stays) the one that declines most often under the opener is chosen; ties go to fewer
+   weights;
+3. everything is measured on other requests, beside random draws, the benign-signed and the magnitude-matched control,
+   with a dose curve (``report``);
 4. the mild requests that read best are recorded token by token (``play``, ``record``).
 
-Masks are tried in the order of (1) and only until one keeps the limits: that is the same mask as if all had been tried. Where
-none does, the one is taken that breaks them least.
+Masks are tried in the order of (1) and only until one keeps the limits: that is the same mask as if all had been tried.
+Where none does, the one is taken that breaks them least.
 """
 
 from __future__ import annotations
@@ -68,7 +69,8 @@ def grid_of(parent: Parent, spec: SceneSpec, guard: Guard | None = None) -> list
         raise SelectionInexact(
             f"run {parent.run.id} settles no mask of the grid q = {', '.join(f'{q:g}' for q in spec.q_grid)} at p = "
             f"{', '.join(f'{p:g}' for p in spec.p_grid)}: it stores q up to {parent.candidates.q_max:g} at p = "
-            f"{', '.join(f'{p:g}' for p in parent.candidates.p_grid)}; give --q within that, or make a run with a larger --q-max"
+            f"{', '.join(f'{p:g}' for p in parent.candidates.p_grid)}; give --q within that, or make a run with a "
+            "larger --q-max"
         )
     return list(masks.values())
 
@@ -104,7 +106,8 @@ def make_scene(
     )
     if all(r.set in OFF_STAGE for r in sets.reporting[SHOWN]):
         raise DataInvalid(
-            f"none of the {len(sets.reporting[SHOWN])} mild requests left to report on is one to show; ask for more of them"
+            f"none of the {len(sets.reporting[SHOWN])} mild requests left to report on is one to show; ask for more of "
+            "them"
         )
     grid_of(parent, spec, Guard.of_nothing(parent))  # raises before any work where nothing can be settled
     referee = usable_judge()
@@ -141,7 +144,9 @@ def make_scene(
 
 
 def _units(spec: SceneSpec, sets: SceneSets) -> float:
-    """The work in forward passes of one sample, where every point is settled and the first one tried against the limits keeps them."""
+    """The work in forward passes of one sample, where every point is settled and the first one tried against the limits
+    keeps them.
+    """
     points = len(spec.contrasts) * len(spec.p_grid) * len(spec.q_grid)
     chosen_by = sum(len(rows) for name, rows in sets.choosing.items() if name != BENIGN)
     choosing = (

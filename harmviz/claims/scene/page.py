@@ -1,7 +1,7 @@
 """The stage scene as pages show it: the card that begins it, its controls in the Playground, and what was recorded.
 
-A scene brings its own masks, so it is played on its own model whatever run the sidebar shows. Its requests are built-in ones:
-a recorded request that is not, in a run from elsewhere, is not offered.
+A scene brings its own masks, so it is played on its own model whatever run the sidebar shows. Its requests are built-in
+ones: a recorded request that is not, in a run from elsewhere, is not offered.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ class Scene:
 
 
 def shown_scene() -> Scene | None:
-    """The scene that pages show: of the run in the sidebar, else the newest; None where none is stored that can be read."""
+    """The scene that pages show: of the run in the sidebar, else the newest;
+
+    None where none is stored that can be read.
+    """
     built_in = {r["prompt"] for r in read_builtin("harmful")}
     for run in experiments.found("scene"):
         try:
@@ -136,7 +139,8 @@ def controls(scene: Scene) -> Lineup:
             key=_STRENGTH,
             bind="query-params",
             on_change=_replay,
-            help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was measured and recorded.",
+            help="How far the weights are turned down: 0 intact, 1 set to zero. It never amplifies. Each place was "
+            "measured and recorded.",
         )
     with right:
         frame.html(f'<div class="hv quiet small">The mask</div><div class="hv">{markup.weights(scene.run)}</div>')

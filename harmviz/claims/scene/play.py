@@ -1,9 +1,10 @@
 """Which mild requests a scene offers, by a rule over what was measured, and their recording.
 
-The rule: among the mild requests reported on, first those that *read well* (asked directly the model declines; under the
-opener it complies, in quotation marks too, and so do all random draws; with the mask it declines), or miss the fewest of these; then those whose
-answers repeat themselves least, in steps of a twentieth; then those where mask and intact model part earliest. Ties go to the
-lower request id. Requests of some harm types are measured and not offered, mild as they are: they are nothing for a stage.
+The rule: among the mild requests reported on, first those that *read well* (asked directly the model declines; under
+the opener it complies, in quotation marks too, and so do all random draws; with the mask it declines), or miss the
+fewest of these; then those whose answers repeat themselves least, in steps of a twentieth; then those where mask and
+intact model part earliest. Ties go to the lower request id. Requests of some harm types are measured and not offered,
+mild as they are: they are nothing for a stage.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ OFF_STAGE = frozenset({"self_harm", "sexual"})
 
 @dataclass(frozen=True)
 class Seen:
-    """What was measured on the mild requests: under the opener intact, with the mask, with each random draw; and asked directly."""
+    """What was measured on the mild requests: under the opener intact, with the mask, with each random draw; and asked
+    directly.
+    """
 
     intact: Read
     mask: Read
@@ -112,6 +115,6 @@ def _answered(loaded: LoadedModel, request: Request) -> tuple[str, tuple[PaneVie
 
 
 def record_best(rows: Sequence[PromptRow], seen: Seen, limit: int, play: Callable[[int], Recorded]) -> list[Recorded]:
-    """The first ``limit`` requests recorded; those that read well when recorded come first, in the order of the rule."""
+    """The first ``limit`` requests recorded: those that read well when recorded first, in the order of the rule."""
     found = [play(i) for i in order_of(rows, seen)[:limit]]
     return sorted(found, key=lambda r: not r.reads)

@@ -1,7 +1,7 @@
 """The recorded scene: answers to mild requests, token by token, so that they can be shown where no model is loaded.
 
-``results/transcripts.jsonl`` of a scene holds one line a request: the intact model, the mask and the random control at each
-recorded strength, as the panes of the Playground show them. Nothing here loads torch.
+``results/transcripts.jsonl`` of a scene holds one line a request: the intact model, the mask and the random control at
+each recorded strength, as the panes of the Playground show them. Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ MASK, RANDOM = "scene", "scene.random"
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request and its answers. ``reads``: intact and random comply, the mask declines, and so does the model asked directly.
+    """One request and its answers. ``reads``: intact and random comply, the mask declines, and so does the model asked
+    directly.
 
     ``panes`` are in the order of ``ARMS``, then of strength; the intact model has one. Its repr holds no text.
     """
@@ -137,8 +138,8 @@ def _optional(value: Any, kind: Any) -> Any:
 
 
 def reads_well(panes: Sequence[tuple[str, PaneView]], *, declines_directly: bool) -> bool:
-    """Whether a room sees it: asked directly the model declines; with words put into its mouth it complies, and so does the
-    random control, not declining in quotation marks either; with the mask at full strength it declines again."""
+    """Whether a room sees it: asked directly the model declines; with words put into its mouth it complies, and so does
+    the random control, not declining in quotation marks either; with the mask at full strength it declines again."""
     full = {arm: view for arm, view in panes if view.strength == 1.0}
     complies = [full[arm].refusal is False and not declines_even_quoted(full[arm].text) for arm in ("intact", "random")]
     return declines_directly and full["mask"].refusal is True and all(complies)

@@ -1,4 +1,6 @@
-"""What the chosen mask of a scene does on requests that had no part in choosing it, with its controls; and the recording."""
+"""What the chosen mask of a scene does on requests that had no part in choosing it, with its controls; and the
+recording.
+"""
 
 from __future__ import annotations
 
@@ -192,9 +194,10 @@ class Report:
 def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
     """What a scene is to show, each part true or false, read off the reported rows.
 
-    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where those
-    in quotation marks count. ``clear_of_random``: their interval lies above the random control's. ``direct_kept``,
-    ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests and repetition.
+    ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where
+    those in quotation marks count. ``clear_of_random``: their interval lies above the random control's.
+    ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests and
+    repetition.
     """
 
     def find(

@@ -1,15 +1,15 @@
 """From what answers show to tidy rows: rates with Wilson intervals, paired differences with cluster-bootstrap ones.
 
-Columns as everywhere (``harmviz.runs.Row``), experiment ``scene``. ``category``: the set asked, ``advbench``, ``mild`` or
-``benign``. ``condition``: ``direct`` or ``opener`` (with words put into the answer's mouth), followed by ``@0.25`` for another
-strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requests that the mask was chosen by. Without ``#``
-a control of several draws is their mean; its interval reaches from the lowest to the highest end of the draws' own, since
-draws answer the same requests. ``mask`` None: the intact model.
+Columns as everywhere (``harmviz.runs.Row``), experiment ``scene``. ``category``: the set asked, ``advbench``, ``mild``
+or ``benign``. ``condition``: ``direct`` or ``opener`` (with words put into the answer's mouth), followed by ``@0.25``
+for another strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requests that the mask was chosen
+by. Without ``#`` a control of several draws is their mean; its interval reaches from the lowest to the highest end of
+the draws' own, since draws answer the same requests. ``mask`` None: the intact model.
 
-Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_quoted`` (keywords, in quotation marks too), ``refusal_judged``
-(keywords or offline judge), ``repetition``; paired with the intact answer to the same request ``delta_refusal``,
-``delta_quoted``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact; ``refusal_excess``,
-``quoted_excess`` = mask minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
+Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_quoted`` (keywords, in quotation marks too),
+``refusal_judged`` (keywords or offline judge), ``repetition``; paired with the intact answer to the same request
+``delta_refusal``, ``delta_quoted``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact;
+``refusal_excess``, ``quoted_excess`` = mask minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The requests of a stage scene: some to choose its mask by, others to report on; none that any mask was scored on.
 
-Two harmful sources. ``advbench``: the part of AdvBench that no checkpoint is tuned on (fetched text; only counts of it are
-ever stored). ``mild``: the builtin harmful requests, whose answers may be shown. Harmless requests are builtin ones that the
-map run neither scored nor protected, and the harmless halves of the builtin recognition pairs.
+Two harmful sources. ``advbench``: the part of AdvBench that no checkpoint is tuned on (fetched text; only counts of it
+are ever stored). ``mild``: the builtin harmful requests, whose answers may be shown. Harmless requests are builtin ones
+that the map run neither scored nor protected, and the harmless halves of the builtin recognition pairs.
 A request that shares most of its content words with one it was chosen by is not reported on.
 """
 
@@ -30,7 +30,10 @@ _CHOSEN_BY_PAIRS, _CHOSEN_BY_HALVES = 16, 8
 
 @dataclass(frozen=True)
 class SceneSets:
-    """Rows by set. ``choosing`` and ``reporting`` share no request; benign rows with an answer are also measured by loss."""
+    """Rows by set.
+
+    ``choosing`` and ``reporting`` share no request; benign rows with an answer are also measured by loss.
+    """
 
     choosing: dict[str, tuple[PromptRow, ...]] = field(repr=False)
     reporting: dict[str, tuple[PromptRow, ...]] = field(repr=False)
@@ -94,8 +97,8 @@ def make_sets(
     for name, rows_of in reported.items():
         if len(rows_of) < 2 or not chosen_by[name]:
             raise DataInvalid(
-                f"{len(rows_of)} requests of {name} are left to report on after those that masks were scored or chosen on, at least 2 "
-                "are needed; ask for a smaller selection, or use a run on other data"
+                f"{len(rows_of)} requests of {name} are left to report on after those that masks were scored or chosen "
+                "on, at least 2 are needed; ask for a smaller selection, or use a run on other data"
             )
         if len(rows_of) < reporting:
             notes.append(f"{name}: {len(rows_of)} requests were left to report on, {reporting} were asked for")

@@ -27,8 +27,8 @@ _WHOLE = {
 
 @dataclass(frozen=True)
 class Limits:
-    """What a chosen mask may cost at most: share of harmless requests declined; rise of the mean repetition; share of direct
-    refusals lost; rise of the loss of harmless answers by others, nats/token."""
+    """What a chosen mask may cost at most: share of harmless requests declined; rise of the mean repetition; share of
+    direct refusals lost; rise of the loss of harmless answers by others, nats/token."""
 
     over_refusal: float = 0.10
     repetition: float = 0.03
@@ -40,8 +40,9 @@ class Limits:
 class SceneSpec:
     """Settings of a scene.
 
-    ``requests``: harmful requests reported on, of each of ``sources`` (the first is the one quoted). ``choosing``: harmful
-    requests the mask is chosen by. ``offered``: mild requests recorded, at ``strengths``. ``draws``: of the random control.
+    ``requests``: harmful requests reported on, of each of ``sources`` (the first is the one quoted). ``choosing``:
+    harmful requests the mask is chosen by. ``offered``: mild requests recorded, at ``strengths``. ``draws``: of the
+    random control.
 
     Raises:
         ValueError: a setting is out of range.
@@ -108,8 +109,8 @@ class GridMask:
 def broken_limits(known: Mapping[tuple[str | None, str], float | None], limits: Limits) -> dict[str, float]:
     """The limits that these numbers break, each with how far: ``(number − limit) / |limit|``.
 
-    A number that could not be measured breaks its limit without end, but for repetition, which texts too short to repeat
-    themselves do not have.
+    A number that could not be measured breaks its limit without end, but for repetition, which texts too short to
+    repeat themselves do not have.
     """
 
     def beyond(key: tuple[str, str], limit: float, *, sign: float = 1.0, unknown: float = inf) -> float:
