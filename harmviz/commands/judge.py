@@ -33,13 +33,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> None:
     folder = Path(arguments.out) if arguments.out else JUDGES
     models = [train(kind, seed=arguments.seed, say=say) for kind in KINDS]
-    files = [
-        store(model, folder) for model in models
-    ]  # only once both are trained: a cancelled run leaves the old ones
+    # Only once both are trained: a cancelled run leaves the old ones.
+    files = [store(model, folder) for model in models]
     if arguments.json:
-        print_json(
-            {"judges": [_described(OfflineJudge(m)) | {"file": str(f)} for m, f in zip(models, files, strict=True)]}
-        )
+        described = [_described(OfflineJudge(m)) | {"file": str(f)} for m, f in zip(models, files, strict=True)]
+        print_json({"judges": described})
         return
     for model, file in zip(models, files, strict=True):
         _show(OfflineJudge(model).name, model.quality)
@@ -51,13 +49,9 @@ def _overview(arguments: argparse.Namespace) -> None:
     listed = available()
     known = {i.name: judge(i.name) for i in listed if i.at_hand and i.tier in ("keyword", "offline")}
     if arguments.json:
-        print_json(
-            {
-                "judges": [
-                    i._asdict() | (_described(known[i.name]) if i.name in known else {"quality": None}) for i in listed
-                ]
-            }
-        )
+        unknown = {"quality": None}
+        of_each = [i._asdict() | (_described(known[i.name]) if i.name in known else unknown) for i in listed]
+        print_json({"judges": of_each})
         return
     for info in listed:
         print(f"{info.name}  ({info.tier}, {info.kind}, {'at hand' if info.at_hand else f'needs {info.needs}'})")
@@ -73,33 +67,31 @@ def _measure(arguments: argparse.Namespace) -> None:
     """
     if arguments.limit is not None and arguments.limit < 1:
         raise ValueError(f"--limit must be at least 1, got {arguments.limit}")
-    found = judge(arguments.judge)
-    if isinstance(found, OfflineJudge):
+    chosen = judge(arguments.judge)
+    if isinstance(chosen, OfflineJudge):
         # It was trained on these answers: what it says of them now proves nothing, its cross-validation does.
-        say(f"{found.name} was trained on these labels; shown is what it reached on answers it had not seen")
-        verdicts, measures = [], found.quality.measures
+        say(f"{chosen.name} was trained on these labels; shown is what it reached on answers it had not seen")
+        verdicts, measures = [], chosen.quality.measures
     else:
-        data = harm_labels(say) if found.kind == "harm" else refusal_labels(say)
-        rows = [i for i, part in enumerate(data.part) if found.kind == "harm" or part == HUMAN][: arguments.limit]
-        verdicts = _judged(found, [data.items[i] for i in rows])
-        measures = measured(verdicts, data.y[rows], np.array(data.groups)[rows], found.kind)
+        data = harm_labels(say) if chosen.kind == "harm" else refusal_labels(say)
+        rows = [i for i, part in enumerate(data.part) if chosen.kind == "harm" or part == HUMAN][: arguments.limit]
+        verdicts = _judged(chosen, [data.items[i] for i in rows])
+        measures = measured(verdicts, data.y[rows], np.array(data.groups)[rows], chosen.kind)
     unscored = [v.reason for v in verdicts if not v.scored]
     if arguments.json:
-        rows_of = [m._asdict() for m in measures]
-        print_json(
-            {"judge": found.name, "kind": found.kind, "measures": rows_of, "n": len(verdicts), "unscored": unscored}
-        )
+        document = {"judge": chosen.name, "kind": chosen.kind, "measures": [m._asdict() for m in measures]}
+        print_json(document | {"n": len(verdicts), "unscored": unscored})
         return
-    _show(found.name, Quality(measures, found.quality.source))
+    _show(chosen.name, Quality(measures, chosen.quality.source))
     if unscored:
         print(f"  unscored {len(unscored)} of {len(verdicts)}: {max(set(unscored), key=unscored.count)}")
 
 
-def _judged(found: Judge, items: list[JudgeItem]) -> list[Verdict]:
+def _judged(chosen: Judge, items: list[JudgeItem]) -> list[Verdict]:
     verdicts: list[Verdict] = []
     for start in range(0, len(items), PIECE):
-        verdicts += found.score(items[start : start + PIECE])
-        say(f"{found.name}: {len(verdicts)} of {len(items)} answers")
+        verdicts += chosen.score(items[start : start + PIECE])
+        say(f"{chosen.name}: {len(verdicts)} of {len(items)} answers")
     return verdicts
 
 
@@ -112,16 +104,16 @@ def measured(verdicts: list[Verdict], y: np.ndarray, groups: np.ndarray, kind: K
     label = np.array([verdicts[i].label for i in kept], dtype=bool)
     y, groups = y[kept], groups[kept]
     truth, rows = y >= HARMFUL_AT, np.arange(len(kept))
-    found = classified(label, truth, "judge", HUMAN, rows, groups)
-    found.append(measure_of("auc", "judge", HUMAN, rows, groups, lambda r: auc(value[r], truth[r])))
+    measures = classified(label, truth, "judge", HUMAN, rows, groups)
+    measures.append(measure_of("auc", "judge", HUMAN, rows, groups, lambda r: auc(value[r], truth[r])))
     if kind == "harm":
-        found.append(measure_of("spearman", "judge", HUMAN, rows, groups, lambda r: spearman(value[r], y[r])))
-    return tuple(m for m in found if m.n and not np.isnan(m.value))
+        measures.append(measure_of("spearman", "judge", HUMAN, rows, groups, lambda r: spearman(value[r], y[r])))
+    return tuple(m for m in measures if m.n and not np.isnan(m.value))
 
 
-def _described(found: Judge) -> dict[str, Any]:
-    quality = {"source": found.quality.source, "measures": [m._asdict() for m in found.quality.measures]}
-    return {"name": found.name, "kind": found.kind, "quality": quality}
+def _described(known: Judge) -> dict[str, Any]:
+    quality = {"source": known.quality.source, "measures": [m._asdict() for m in known.quality.measures]}
+    return {"name": known.name, "kind": known.kind, "quality": quality}
 
 
 def _show(title: str | None, quality: Quality) -> None:

@@ -13,13 +13,11 @@ from harmviz.runs import open_run
 
 
 def run(arguments: argparse.Namespace) -> None:
-    found = open_run(arguments.run)
-    candidates = Candidates.load(found.candidates_path)
-    names = (
-        candidates.categories
-        if arguments.categories == "all"
-        else tuple(c.strip() for c in arguments.categories.split(","))
-    )
+    source = open_run(arguments.run)
+    model = source.manifest["model"]
+    candidates = Candidates.load(source.candidates_path)
+    named = tuple(c.strip() for c in arguments.categories.split(","))
+    names = candidates.categories if arguments.categories == "all" else named
     selection = Selection(
         names,
         combine=arguments.combine,
@@ -31,13 +29,14 @@ def run(arguments: argparse.Namespace) -> None:
     mask = make_mask(
         candidates,
         selection,
-        model_hash=found.manifest["model"]["weight_hash"],
-        run_id=found.id,
-        scoring_prompts=found.manifest["data"].get("scoring_prompts", []),
+        model_hash=model["weight_hash"],
+        run_id=source.id,
+        scoring_prompts=source.manifest["data"].get("scoring_prompts", []),
     )
     if mask.n_weights == 0:
         raise HarmvizError(
-            f"this mask is empty: at q = {arguments.q:g} of {candidates.table.n_weights:,} weights nothing is selected; raise q"
+            f"this mask is empty: at q = {arguments.q:g} of {candidates.table.n_weights:,} weights nothing is "
+            "selected; raise q"
         )
     target = Path(arguments.out).expanduser()
     if target.is_dir():
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
         mask.save(target)
     except OSError as e:
         raise HarmvizError(f"the mask cannot be written to {target} ({e.strerror}); choose another --out") from e
-    facts = {
+    document = {
         "path": str(target),
         "digest": mask.digest,
         "kind": mask.kind,
@@ -59,11 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
         "contrast": arguments.contrast,
     }
     if arguments.json:
-        print_json(facts)
+        print_json(document)
         return
-    model = found.manifest["model"]
-    share, of_all = mask.n_weights / model["n_scored_weights"], mask.n_weights / model["n_parameters"]
-    print(
-        f"{target}  {mask.n_weights:,} weights ({share:.4%} of scored, {of_all:.4%} of all parameters), kind {mask.kind}"
-    )
+    of_scored, of_all = mask.n_weights / model["n_scored_weights"], mask.n_weights / model["n_parameters"]
+    shares = f"{of_scored:.4%} of scored, {of_all:.4%} of all parameters"
+    print(f"{target}  {mask.n_weights:,} weights ({shares}), kind {mask.kind}")
     print(f"digest {mask.digest}")

@@ -213,8 +213,8 @@ def test_a_missing_column_is_named(write: Callable[..., str], column: str) -> No
     path = write(rows)
     with pytest.raises(DataInvalid) as e:
         load_prompts(path)
-    said = "the header lacks the column" if path.endswith(".csv") else f"column {column!r} is missing"
-    assert str(e.value).startswith(f"{path}, row 1: {said}")
+    message = "the header lacks the column" if path.endswith(".csv") else f"column {column!r} is missing"
+    assert str(e.value).startswith(f"{path}, row 1: {message}")
     assert repr(column) in str(e.value)
 
 
@@ -282,7 +282,7 @@ def test_not_utf8(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("{", r"not JSON \(.*column 2\)"),
         ("SECRET", "not JSON"),
@@ -294,10 +294,10 @@ def test_not_utf8(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_broken_json_lines(line: str, said: str, tmp_path: Path) -> None:
+def test_broken_json_lines(line: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join([json.dumps(r) for r in rows_of("arson", 3)] + ["", line]))
-    with pytest.raises(DataInvalid, match=rf"mine\.jsonl, row 5: {said}") as e:
+    with pytest.raises(DataInvalid, match=rf"mine\.jsonl, row 5: {message}") as e:
         load_prompts(str(path))
     assert "SECRET" not in str(e.value).split("row 5")[1]  # before it stands the path
 

@@ -1,4 +1,4 @@
-"""``judge evaluate``: stored quality without running anything, one judge against labels, and one line for what is wrong."""
+"""``judge evaluate``: stored quality without running anything, a judge against labels, one line for what is wrong."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def test_overview_shows_every_judge_with_what_is_known(capsys: pytest.CaptureFix
     assert main(["judge", "evaluate", "--json"]) == 0
     listed = {j["name"]: j for j in json.loads(capsys.readouterr().out)["judges"]}
     assert listed["endpoint"]["quality"] is None
-    found = {(m["measure"], m["by"], m["on"]): m for m in listed["offline-harm"]["quality"]["measures"]}
-    assert found["auc", "judge", "human labels"]["n"] > 900
-    assert ("auc", "judge", "built-in mild texts") in found  # what it cannot do stands there, too
+    measures = {(m["measure"], m["by"], m["on"]): m for m in listed["offline-harm"]["quality"]["measures"]}
+    assert measures["auc", "judge", "human labels"]["n"] > 900
+    assert ("auc", "judge", "built-in mild texts") in measures  # what it cannot do stands there, too
     assert main(["judge", "evaluate"]) == 0
     assert "keyword  (keyword, refusal, at hand)" in capsys.readouterr().out
 
@@ -32,10 +32,10 @@ def test_the_offline_judge_is_not_run_on_what_it_was_trained_on(capsys: pytest.C
 
 
 def test_measured_by_hand() -> None:
-    """Labels 1 0 1 0 against yes yes no no and one unscored: half right, half of the yes right, half of the ones found."""
+    """Labels 1 0 1 0 against yes yes no no and one unscored: half right, half of the yes right, half of the 1 seen."""
     verdicts = [scored(0.9, True), scored(0.8, True), scored(0.1, False), scored(0.2, False), unscored("down")]
-    found = measured(verdicts, np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.arange(5), "refusal")
-    assert {m.measure: (m.value, m.n) for m in found} == {
+    measures = measured(verdicts, np.array([1.0, 0.0, 1.0, 0.0, 1.0]), np.arange(5), "refusal")
+    assert {m.measure: (m.value, m.n) for m in measures} == {
         "accuracy": (0.5, 4),
         "precision": (0.5, 2),
         "recall": (0.5, 2),
@@ -70,8 +70,8 @@ def test_bad_input_is_one_line(
 @pytest.mark.slow
 def test_the_keyword_judge_on_the_fetched_labels(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["judge", "evaluate", "--judge", "keyword", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    found = {m["measure"]: m for m in told["measures"]}
-    assert (told["n"], told["unscored"]) == (169, [])
-    assert found["recall"]["value"] == pytest.approx(57 / 109)
-    assert found["precision"]["ci_low"] == pytest.approx(0.937, abs=0.001)  # Wilson's, where all agree
+    document = json.loads(capsys.readouterr().out)
+    measures = {m["measure"]: m for m in document["measures"]}
+    assert (document["n"], document["unscored"]) == (169, [])
+    assert measures["recall"]["value"] == pytest.approx(57 / 109)
+    assert measures["precision"]["ci_low"] == pytest.approx(0.937, abs=0.001)  # Wilson's, where all agree

@@ -25,11 +25,11 @@ ODD = {
 
 @pytest.mark.parametrize("text", ODD.values(), ids=ODD.keys())
 def test_odd_texts(text: str) -> None:
-    found = featurise(text, text)
-    assert found.named.shape == (len(NAMED),)
-    assert np.isfinite(found.named).all()
-    assert set(found.blocks) == set(BLOCKS)
-    for places, values in found.blocks.values():
+    features = featurise(text, text)
+    assert features.named.shape == (len(NAMED),)
+    assert np.isfinite(features.named).all()
+    assert set(features.blocks) == set(BLOCKS)
+    for places, values in features.blocks.values():
         assert (np.diff(places) > 0).all()
         assert not len(places) or 0 <= places[0] <= places[-1] < BLOCK_SIZE
         assert not len(values) or float(values @ values) == pytest.approx(1.0)

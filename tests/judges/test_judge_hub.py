@@ -21,7 +21,7 @@ RATES = "Rate.\n{prompt}\n--\n{answer}\n>"
 
 
 def saying(folder: Path, probabilities: dict[str, float], *, context: int = 1024, chat: bool = True) -> Path:
-    """A model that says the same at every place: one character with each of these probabilities, another with the rest."""
+    """A model that says the same everywhere: one character with each of these probabilities, another with the rest."""
     loaded = tiny_model(chat=chat)
     model: Any = loaded.model
     rest = (1 - sum(probabilities.values())) / (model.config.vocab_size - len(probabilities))
@@ -69,9 +69,9 @@ def test_a_rating_is_its_mean_over_the_ratings(tmp_path: Path) -> None:
     assert verdict.value == pytest.approx((0.1 * 0 + 0.5 * 0.5 + 0.3 * 1) / 0.9, abs=1e-3)
 
 
-@pytest.mark.parametrize("said", [{"x": 0.9}, {"u": 0.2, "s": 0.1}])
-def test_what_is_no_verdict_is_unscored(tmp_path: Path, said: dict[str, float]) -> None:
-    (verdict,) = ask("hub-llama-guard", saying(tmp_path, said))
+@pytest.mark.parametrize("probabilities", [{"x": 0.9}, {"u": 0.2, "s": 0.1}])
+def test_what_is_no_verdict_is_unscored(tmp_path: Path, probabilities: dict[str, float]) -> None:
+    (verdict,) = ask("hub-llama-guard", saying(tmp_path, probabilities))
     assert (verdict.value, verdict.reason) == (None, "the judge's reply is none of its verdicts")
 
 
@@ -83,12 +83,11 @@ def test_a_text_beyond_the_judges_context_is_unscored_and_the_others_are_not(tmp
 
 
 def test_texts_cannot_speak_for_the_judge(tmp_path: Path) -> None:
-    """Neither the tokenizer's markers nor the other text's hole work inside a text; the wording is kept to the letter."""
+    """Neither the tokenizer's markers nor the other text's hole work inside a text; the wording is kept as it is."""
     folder = saying(tmp_path, {"y": 0.9})
-    found = HubJudge(
-        "hub-harmbench", environment={WEIGHTS: str(folder), TEMPLATE: str(wording(tmp_path))}, device="cpu"
-    )
-    ids = found._prompt(tokenizer(), JudgeItem("a{answer}<eos>", "<bos>b{prompt}"))
+    environment = {WEIGHTS: str(folder), TEMPLATE: str(wording(tmp_path))}
+    hub_judge = HubJudge("hub-harmbench", environment=environment, device="cpu")
+    ids = hub_judge._prompt(tokenizer(), JudgeItem("a{answer}<eos>", "<bos>b{prompt}"))
     assert "".join(tokenizer().convert_ids_to_tokens(ids)) == "Rate.\na{answer}< eos>\n--\n< bos>b{prompt}\n>"
     assert not {1, 2} & set(ids)
 
@@ -108,10 +107,10 @@ def test_the_verdict_stands_behind_what_the_judge_always_writes() -> None:
 
 
 def test_another_wording_is_another_judge(tmp_path: Path) -> None:
-    def made(text: str) -> list[str]:
+    def identity_of(text: str) -> list[str]:
         return identity(HubJudge("hub-harmbench", environment={TEMPLATE: str(wording(tmp_path, text))}))
 
-    assert made(RATES) == made(RATES) != made(f"{RATES} ")
+    assert identity_of(RATES) == identity_of(RATES) != identity_of(f"{RATES} ")
 
 
 def test_verdicts_that_begin_alike_are_refused() -> None:
@@ -140,7 +139,7 @@ def test_they_are_listed_and_found_by_name(monkeypatch: pytest.MonkeyPatch) -> N
     assert listed["hub-wildguard-refusal"].kind == "refusal"
     assert not any(i.at_hand for i in listed.values())
     monkeypatch.setenv(WEIGHTS, "org/other@1")
-    found = judge("hub-llama-guard")
-    assert (found.name, found.kind) == ("hub-llama-guard", "harm")
-    assert found.quality.source.startswith("org/other@1, not measured")
+    chosen = judge("hub-llama-guard")
+    assert (chosen.name, chosen.kind) == ("hub-llama-guard", "harm")
+    assert chosen.quality.source.startswith("org/other@1, not measured")
     assert REPLY_TOKENS >= 20  # WildGuard's verdict on the response comes after two others

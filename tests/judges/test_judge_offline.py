@@ -42,15 +42,15 @@ def test_refusal_judge_beats_the_best_keyword_list() -> None:
     assert gain is not None
     assert gain.ci_low is not None
     assert gain.ci_low > 0
-    found = {by: quality.find("accuracy", by=by) for by in ("judge", "keyword list", "substring list")}
-    assert all(m is not None and m.n == 169 for m in found.values())
+    accuracies = {by: quality.find("accuracy", by=by) for by in ("judge", "keyword list", "substring list")}
+    assert all(m is not None and m.n == 169 for m in accuracies.values())
 
 
 def test_refusal_judge_on_mild_texts() -> None:
     """In sample: a check that the stored weights are the ones that were measured, not a measure of quality."""
-    found = judge("offline-refusal")
-    refusals = found.score([JudgeItem(r["prompt"], r["response"]) for r in read_builtin("refusals")])
-    answers = found.score([JudgeItem(r["prompt"], r["response"]) for r in read_builtin("benign")])
+    offline = judge("offline-refusal")
+    refusals = offline.score([JudgeItem(r["prompt"], r["response"]) for r in read_builtin("refusals")])
+    answers = offline.score([JudgeItem(r["prompt"], r["response"]) for r in read_builtin("benign")])
     assert sum(bool(v.label) for v in refusals) > 0.8 * len(refusals)
     assert sum(bool(v.label) for v in answers) < 0.05 * len(answers)
 
@@ -76,9 +76,9 @@ def test_any_text_gets_a_verdict(kind: Kind) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_verdicts_do_not_depend_on_the_company(kind: Kind) -> None:
     items = [JudgeItem(r["prompt"], r["response"]) for r in read_builtin("safe")[:8]]
-    found = judge(f"offline-{kind}")
-    together = found.score(items)
-    assert together == [found.score([i])[0] for i in items]
+    offline = judge(f"offline-{kind}")
+    together = offline.score(items)
+    assert together == [offline.score([i])[0] for i in items]
     threshold = shipped(kind).threshold
     assert all(v.label == (v.value >= threshold) for v in together if v.value is not None)
 
@@ -96,8 +96,8 @@ def test_the_file_holds_no_text_of_the_labels(kind: Kind) -> None:
     assert len(raw) < 200_000
     size = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + size])
-    told = json.loads(header["__metadata__"]["judge"])
-    assert set(told) == {
+    stored = json.loads(header["__metadata__"]["judge"])
+    assert set(stored) == {
         "format",
         "kind",
         "features_id",
@@ -108,7 +108,7 @@ def test_the_file_holds_no_text_of_the_labels(kind: Kind) -> None:
         "training",
         "quality",
     }
-    assert set(header) == {"__metadata__", "named", *told["training"]["blocks"]}
+    assert set(header) == {"__metadata__", "named", *stored["training"]["blocks"]}
 
 
 def test_quantising_keeps_what_matters() -> None:
@@ -122,22 +122,22 @@ def test_quantising_keeps_what_matters() -> None:
 def damaged(what: str) -> bytes:
     raw = (JUDGES / "harm.safetensors").read_bytes()
     size = int.from_bytes(raw[:8], "little")
-    told = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["judge"])
+    stored = json.loads(json.loads(raw[8 : 8 + size])["__metadata__"]["judge"])
     tensors = load_tensors(raw)
     if what == "cut":
         return raw[: len(raw) // 2]
     if what == "empty":
         return b""
     if what == "another format":
-        told["format"] = 2
+        stored["format"] = 2
     if what == "other features":
-        told["features_id"] = "features-0"
+        stored["features_id"] = "features-0"
     if what == "unknown kind":
-        told["kind"] = "mood"
+        stored["kind"] = "mood"
     if what == "threshold":
-        told["threshold"] = 7
+        stored["threshold"] = 7
     if what == "no calibration":
-        del told["calibration"]
+        del stored["calibration"]
     if what == "infinite":
         tensors["named"][0, 0] = np.inf
     if what == "short":
@@ -148,7 +148,7 @@ def damaged(what: str) -> bytes:
         del tensors["named"]
     if what == "not a judge":
         return bytes(save(tensors))
-    return bytes(save(tensors, metadata={"judge": json.dumps(told)}))
+    return bytes(save(tensors, metadata={"judge": json.dumps(stored)}))
 
 
 @pytest.mark.parametrize(

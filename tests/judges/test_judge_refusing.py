@@ -24,13 +24,13 @@ def answers(n_words: int) -> list[JudgeItem]:
 
 
 def test_short_answers_are_left_to_the_keyword_list() -> None:
-    found = judge("offline-refusal")
-    assert all(v.label for v in found.score(answers(12)))  # what the judge would say of them
-    assert refuses(found, answers(12)).tolist() == [0.0] * 12
-    assert refuses(found, [JudgeItem("x", REFUSAL), JudgeItem("x", " ")]).tolist() == pytest.approx(
+    offline = judge("offline-refusal")
+    assert all(v.label for v in offline.score(answers(12)))  # what the judge would say of them
+    assert refuses(offline, answers(12)).tolist() == [0.0] * 12
+    assert refuses(offline, [JudgeItem("x", REFUSAL), JudgeItem("x", " ")]).tolist() == pytest.approx(
         [1.0, np.nan], nan_ok=True
     )
-    assert [too_short(found, "a " * n) for n in (MIN_WORDS - 1, MIN_WORDS)] == [True, False]
+    assert [too_short(offline, "a " * n) for n in (MIN_WORDS - 1, MIN_WORDS)] == [True, False]
     assert not too_short(judge("keyword"), "a")
 
 

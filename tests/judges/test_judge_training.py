@@ -84,9 +84,9 @@ def test_calibration_undoes_a_stretch() -> None:
     rng = np.random.default_rng(0)
     logit = rng.normal(size=20_000) * 2
     y = (rng.random(20_000) < sigmoid(logit)).astype(float)
-    found = calibrate(logit * 3 + 1, y, "logistic")
-    assert found.slope == pytest.approx(1 / 3, rel=0.05)
-    assert found.intercept == pytest.approx(-1 / 3, abs=0.05)
+    calibration = calibrate(logit * 3 + 1, y, "logistic")
+    assert calibration.slope == pytest.approx(1 / 3, rel=0.05)
+    assert calibration.intercept == pytest.approx(-1 / 3, abs=0.05)
     exact = calibrate(np.array([0.0, 1.0, 2.0]), np.array([0.1, 0.3, 0.5]), "identity")
     assert exact == (pytest.approx(0.2), pytest.approx(0.1))
     assert apply(Calibration(1.0, 0.0), np.array([-3.0, 0.25, 3.0]), "identity").tolist() == [0.0, 0.25, 1.0]
@@ -117,18 +117,18 @@ def test_groups_join_over_requests_and_answers() -> None:
 
 def test_folds_keep_groups_whole_and_are_even() -> None:
     groups = np.repeat(np.arange(30), [1, 2, 3] * 10)
-    found = folds(groups, 5, seed=1)
-    assert all(len(set(found[groups == g])) == 1 for g in range(30))
-    assert np.bincount(found).tolist() == [12] * 5
-    assert not np.array_equal(found, folds(groups, 5, seed=2))
+    fold_of = folds(groups, 5, seed=1)
+    assert all(len(set(fold_of[groups == g])) == 1 for g in range(30))
+    assert np.bincount(fold_of).tolist() == [12] * 5
+    assert not np.array_equal(fold_of, folds(groups, 5, seed=2))
 
 
 def test_cross_validation_finds_the_signal_and_nothing_where_there_is_none() -> None:
     items, y = corpus()
     prepared = prepare(labelled(items, y, ["x"] * len(items)), "identity", 0.5)
-    found = cross_validate(prepared, seed=0)
-    assert spearman(found.score, y) > 0.8
-    assert (found.label == prepared.positive).mean() > 0.8
+    scored = cross_validate(prepared, seed=0)
+    assert spearman(scored.score, y) > 0.8
+    assert (scored.label == prepared.positive).mean() > 0.8
     shuffled = prepare(labelled(items, np.random.default_rng(1).permutation(y), ["x"] * len(items)), "identity", 0.5)
     assert abs(spearman(cross_validate(shuffled, seed=0).score, shuffled.data.y)) < 0.3
 
@@ -137,10 +137,10 @@ def test_no_row_is_scored_by_a_model_that_saw_its_group() -> None:
     items, y = corpus(60)
     prepared = prepare(labelled(items, y, ["x"] * 60), "logistic", 0.5)
     prepared.data.y[:] = prepared.positive
-    found = cross_validate(prepared, seed=4)
+    scored = cross_validate(prepared, seed=4)
     groups = np.array(prepared.data.groups)
-    for fold, model in enumerate(found.chosen):
-        assert not set(groups[model.rows]) & set(groups[found.fold == fold])
+    for fold, model in enumerate(scored.chosen):
+        assert not set(groups[model.rows]) & set(groups[scored.fold == fold])
 
 
 def test_labels_of_a_fold_do_not_reach_its_scores() -> None:

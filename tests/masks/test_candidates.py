@@ -173,21 +173,21 @@ def test_scores_of_another_shape_are_named():
 @given(worlds())
 @settings(deadline=None, max_examples=15)
 def test_save_and_load_round_trip(tmp_path_factory, world):
-    made = world.build()
+    candidates = world.build()
     path = tmp_path_factory.mktemp("c") / "candidates.safetensors"
-    path.write_bytes(made.to_bytes())
+    path.write_bytes(candidates.to_bytes())
     read = Candidates.load(path)
-    assert read.to_bytes() == made.to_bytes()
-    assert read.table == made.table
+    assert read.to_bytes() == candidates.to_bytes()
+    assert read.table == candidates.table
     assert (read.q_max, read.p_grid, read.categories, read.baselines) == (
         0.2,
         (0.0, 0.1, 0.3),
         CATEGORIES,
         ("benign", "safe"),
     )
-    assert list(read.orders) == list(made.orders)
+    assert list(read.orders) == list(candidates.orders)
     for p in (0.1, 0.3):
-        assert all(np.array_equal(read.eligible(i, p), made.eligible(i, p)) for i in range(len(world.table)))
+        assert all(np.array_equal(read.eligible(i, p), candidates.eligible(i, p)) for i in range(len(world.table)))
 
 
 def test_a_missing_truncated_or_foreign_file_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""The six controls: as many weights in the same places, none of them the mask's or protected, and as like as claimed."""
+"""The six controls: as many weights in the same places, none the mask's or protected, and as like as claimed."""
 
 from functools import partial
 
@@ -118,15 +118,15 @@ def test_partners_are_drawn_from_both_sides_of_the_nearest_in_rank():
 def test_the_stated_match_is_the_match(mask, candidates, world):
     control = draw_control("utility", mask, candidates, world)
     match = control.provenance["match"]
-    own, partner = (world.utility[m.to_global(TABLE)].mean(dtype=np.float64) for m in (mask, control))
-    assert match["mean_mask"] == pytest.approx(own)
-    assert match["mean_control"] == pytest.approx(partner)
+    of_mask, of_control = (world.utility[m.to_global(TABLE)].mean(dtype=np.float64) for m in (mask, control))
+    assert match["mean_mask"] == pytest.approx(of_mask)
+    assert match["mean_control"] == pytest.approx(of_control)
     assert 0 <= match["median_relative_difference"] <= match["max_relative_difference"] <= 1
     # 50 … 600 weights a matrix, uniform utilities, at most 32 ranks and a few used ones away.
     random = world.utility[draw_control("random", mask, candidates, world).to_global(TABLE)].mean(dtype=np.float64)
-    assert abs(partner - own) < 0.03
+    assert abs(of_control - of_mask) < 0.03
     assert match["median_relative_difference"] < 0.1
-    assert abs(random - own) < 0.5
+    assert abs(random - of_mask) < 0.5
 
 
 def test_magnitude_partners_of_the_largest_weights_are_the_next_largest():

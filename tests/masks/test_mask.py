@@ -67,8 +67,8 @@ def test_the_digest_names_the_effect(a, b):
 
 @pytest.mark.parametrize("other", KINDS)
 def test_algebra_cannot_launder_a_measurement_mask(other):
-    for made in (mask_of({1}, "measurement") | mask_of({2}, other), mask_of({2}, other) - mask_of({1}, "measurement")):
-        assert made.kind == "measurement"
+    for mask in (mask_of({1}, "measurement") | mask_of({2}, other), mask_of({2}, other) - mask_of({1}, "measurement")):
+        assert mask.kind == "measurement"
 
 
 def test_masks_of_two_models_do_not_combine():

@@ -92,8 +92,8 @@ def test_high_harm_score_means_that_zeroing_raises_the_loss() -> None:
     flat = torch.cat([h.flatten() for h in harm])
     top = flat.topk(5)
     assert float(top.values[-1]) > 0
-    for value, at in zip(top.values.tolist(), top.indices.tolist(), strict=True):
-        place, local = (int(x) for x in loaded.table.locate(at))
+    for value, index in zip(top.values.tolist(), top.indices.tolist(), strict=True):
+        place, local = (int(x) for x in loaded.table.locate(index))
         weight = loaded.tensor(place)
         row, col = divmod(local, loaded.table[place].cols)
         old = float(weight[row, col])

@@ -1,4 +1,4 @@
-"""Held weights are the number 0: in every product, in every gradient, in every saved state; and nothing is left behind."""
+"""Held weights are the number 0: in every product, every gradient, every saved state; and nothing is left behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training: the same rows in the same order, held weights 0 at every saved step, and a state that carries everything."""
+"""Training: the same rows in the same order, held weights 0 at every saved step, a state that carries everything."""
 
 from __future__ import annotations
 

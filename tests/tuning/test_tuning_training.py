@@ -70,9 +70,9 @@ def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPat
     original = SFTTrainer.training_step
 
     def spy(self: SFTTrainer, *args: object, **kwargs: object) -> torch.Tensor:
-        found = original(self, *args, **kwargs)
-        seen.append(float(found))
-        return found
+        value = original(self, *args, **kwargs)
+        seen.append(float(value))
+        return value
 
     monkeypatch.setattr(SFTTrainer, "training_step", spy)
     loaded = tiny_model()

@@ -35,21 +35,21 @@ def test_the_action_is_read_off_the_form(text: str, phrase: str | None) -> None:
 
 
 def test_frames_are_many_and_have_their_slots() -> None:
-    found = frames()
-    assert len(found["action"]) >= 70
-    assert all("{x}" in f for kind in ("action", "whole") for f in found[kind])
-    assert not any("{" in f for kind in ("before", "after") for f in found[kind])
-    assert sum(map(len, found.values())) == len(read_rows(FOLDER / "frames.jsonl", ("text", "kind")))
+    by_kind = frames()
+    assert len(by_kind["action"]) >= 70
+    assert all("{x}" in f for kind in ("action", "whole") for f in by_kind[kind])
+    assert not any("{" in f for kind in ("before", "after") for f in by_kind[kind])
+    assert sum(map(len, by_kind.values())) == len(read_rows(FOLDER / "frames.jsonl", ("text", "kind")))
 
 
 def test_rewording_keeps_the_request_and_fills_every_slot() -> None:
     source = random.Random(3)
     for text in PLAIN * 60:
-        said = reword(text, PLAIN, source)
-        assert "{" not in said
+        worded = reword(text, PLAIN, source)
+        assert "{" not in worded
         core = action(text) or text
         words = set(re.findall(r"\w+", core.lower()))
-        assert words <= set(re.findall(r"\w+", said.lower()))
+        assert words <= set(re.findall(r"\w+", worded.lower()))
 
 
 def test_the_seed_decides_and_the_wordings_differ() -> None:
