@@ -14,13 +14,12 @@ from collections.abc import Iterable, Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
 
+from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
 from harmviz.claims.options import MODEL_OPTIONS
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
-
-BENCHES = ("scoring", "masks", "toggle", "decode", "ui")
 
 
 class _Parser(argparse.ArgumentParser):

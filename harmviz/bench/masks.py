@@ -21,18 +21,18 @@ def bench() -> dict[str, tuple[float, str]]:
     """Milliseconds per new mask over many settings (median and slowest), and for opening the candidates."""
     run = default_run()
     start = time.perf_counter()
-    found = Candidates.load(run.candidates_path)
+    candidates = Candidates.load(run.candidates_path)
     opened = time.perf_counter() - start
-    groups = [found.categories, found.categories[:1], found.categories[1:4], found.categories[-2:]]
+    groups = [candidates.categories, candidates.categories[:1], candidates.categories[1:4], candidates.categories[-2:]]
     seconds = []
     refused = 0
     for names, combine, q, p, contrast in itertools.product(
-        groups, COMBINES, (found.q_max / 30, found.q_max / 3), (0.01, 0.05), CONTRASTS
+        groups, COMBINES, (candidates.q_max / 30, candidates.q_max / 3), (0.01, 0.05), CONTRASTS
     ):
         selection = Selection(names, combine=combine, q=q, p=p, contrast=contrast)
         start = time.perf_counter()
         try:
-            make_mask(found, selection, model_hash="bench")
+            make_mask(candidates, selection, model_hash="bench")
         except SelectionInexact:
             refused += 1  # a refusal with its reason is an answer too, and must be as quick
         seconds.append(time.perf_counter() - start)
@@ -42,5 +42,5 @@ def bench() -> dict[str, tuple[float, str]]:
         "new mask, slowest": (1e3 * max(seconds), "ms"),
         "settings tried": (len(seconds), ""),
         "of these refused as inexact": (refused, ""),
-        "candidate rows": (found.n_rows, ""),
+        "candidate rows": (candidates.n_rows, ""),
     }

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-from torch.nn import functional
-
 from harmviz.bench.timing import medians, synchronised
 from harmviz.data.encoding import Batch, encode_all, make_batches
 from harmviz.data.prompts import load_prompts
@@ -37,6 +34,9 @@ def plain_pass(loaded: LoadedModel, batches: list[Batch]) -> None:
 
 def naive_loop(loaded: LoadedModel, batches: list[Batch]) -> None:
     """One sample at a time, all logits, gradients accumulated into signed and absolute sums by hand."""
+    import torch
+    from torch.nn import functional
+
     parameters = [loaded.model.get_parameter(m.param_name) for m in loaded.table]
     sums = [torch.zeros_like(p) for p in parameters]
     try:

@@ -65,17 +65,8 @@ def _free_port() -> int:
 def _server(limit: float = 60.0) -> Iterator[str]:
     """The address of a fresh dashboard server that is up."""
     port = _free_port()
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        str(PACKAGE.parent / "app.py"),
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
+    command = [sys.executable, "-m", "streamlit", "run", str(PACKAGE.parent / "app.py")]
+    command += ["--server.port", str(port), "--server.headless", "true"]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PACKAGE.parent)
     try:
         end = time.monotonic() + limit
@@ -184,15 +175,15 @@ def bench() -> dict[str, tuple[float, str]]:
         browser = p.chromium.launch(executable_path=executable, args=QUIET)
         first = [_first_page(browser, url) for _ in range(TRIALS + 1)]
         switches = _switches(browser, url)
-        found = {
-            "first page, first visit": (first[0], "s"),
-            "first page, later visits": (statistics.median(first[1:]), "s"),
-            "change of page": (statistics.median(switches), "s"),
-            "change of page, slowest": (max(switches), "s"),
+        seconds = {
+            "first page, first visit": first[0],
+            "first page, later visits": statistics.median(first[1:]),
+            "change of page": statistics.median(switches),
+            "change of page, slowest": max(switches),
         }
         for path, key in SLIDERS:
             server, drawn = _slider(browser, url, path, key)
-            found[f"slider {key}, server"] = (server, "s")
-            found[f"slider {key}, drawn"] = (drawn, "s")
+            seconds[f"slider {key}, server"] = server
+            seconds[f"slider {key}, drawn"] = drawn
         browser.close()
-    return found
+    return {what: (value, "s") for what, value in seconds.items()}

@@ -7,7 +7,7 @@ import importlib
 import platform
 from typing import Any
 
-from harmviz.cli import BENCHES
+from harmviz.bench import BENCHES
 from harmviz.commands.output import print_json, print_table
 
 

@@ -26,7 +26,8 @@ from torch import Tensor
 
 from harmviz.errors import MaskInvalid
 from harmviz.masks.mask import PruneMask
-from harmviz.models.load import LoadedModel, hash_parameters
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import LoadedModel
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Low-rank adapters as single safetensors files, and how they are merged into a model.
 
 An adapter holds, for each adapted linear layer, ``A [rank, d_in]`` and ``B [d_out, rank]`` in float16; merged,
-``W ← W + scale · B A`` in float32. The header says which base weights it belongs to, so that it is never merged into others.
+``W ← W + scale · B A`` in float32. The header says which base weights it belongs to, so that it is never merged into
+others.
 
 Source: Hu et al. 2021, LoRA, arXiv:2106.09685.
 """
@@ -17,54 +18,52 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save, save_file
 
 from harmviz.errors import ModelUnavailable
 from harmviz.files import TEMPORARY, disk_errors, json_bytes, move_folder, sha256_of_file, write_atomic
 from harmviz.models.assets import Say
+from harmviz.models.hashing import hash_parameters
 from harmviz.models.names import MARKER, merged_dir
 
 if TYPE_CHECKING:
+    from jaxtyping import Float16, Float32
+    from torch import Tensor
+
     from harmviz.models.load import LoadedModel
 
 FORMAT = 1
 _HEADER = "harmviz_adapter"
-_FACTS = ("format", "base_hash", "scale", "arm", "stage", "step")
+_FACTS = ("base_hash", "scale", "arm", "stage", "step")
 
 
 @dataclass(frozen=True)
 class Adapter:
     """``factors[module] = (A, B)`` in float16; ``base_hash`` is the ``weight_hash`` of the model it was tuned on."""
 
-    factors: dict[str, tuple[torch.Tensor, torch.Tensor]] = field(repr=False)
+    factors: dict[str, tuple[Float16[Tensor, "rank d_in"], Float16[Tensor, "d_out rank"]]] = field(repr=False)
     scale: float
     base_hash: str
     arm: str
     stage: str
     step: int
 
-    def delta(self, module: str) -> torch.Tensor:
-        """What merging adds to the module's weight, ``scale · B A``, float32 ``[d_out, d_in]``."""
+    def delta(self, module: str) -> Float32[Tensor, "d_out d_in"]:
+        """What merging adds to the module's weight, ``scale · B A``, multiplied in float32."""
         a, b = self.factors[module]
         return self.scale * (b.float() @ a.float())
 
     def to_bytes(self) -> bytes:
         """The adapter as one safetensors file; the same adapter gives the same bytes."""
-        facts = {
-            "format": FORMAT,
-            "base_hash": self.base_hash,
-            "scale": self.scale,
-            "arm": self.arm,
-            "stage": self.stage,
-            "step": self.step,
-        }
+        import torch
+        from safetensors.torch import save
+
+        header = {"format": FORMAT, **{name: getattr(self, name) for name in _FACTS}}
         tensors = {}
         for module, (a, b) in sorted(self.factors.items()):
             tensors[f"{module}.lora_A"] = a.to(torch.float16).contiguous()
             tensors[f"{module}.lora_B"] = b.to(torch.float16).contiguous()
-        return save(tensors, {_HEADER: json.dumps(facts, sort_keys=True)})
+        return save(tensors, {_HEADER: json.dumps(header, sort_keys=True)})
 
 
 def save_adapter(path: Path, adapter: Adapter) -> None:
@@ -78,17 +77,19 @@ def load_adapter(path: Path) -> Adapter:
     Raises:
         ModelUnavailable: no such file, not a harmviz adapter, or damaged.
     """
+    import torch
+
     if not path.is_file():
         raise ModelUnavailable(f"adapter {path} does not exist; `python -m harmviz align` makes one")
     try:
-        with safe_open(path, framework="pt") as f:
-            facts: dict[str, Any] = json.loads((f.metadata() or {}).get(_HEADER, "null")) or {}
-            tensors = {name: f.get_tensor(name) for name in f.keys()}  # noqa: SIM118  (not a dict)
+        with safe_open(path, framework="pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get(_HEADER, "null")) or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, ValueError, OSError) as e:
         raise ModelUnavailable(
             f"adapter {path} cannot be read ({e}); make it again with `python -m harmviz align`"
         ) from e
-    if not isinstance(facts, dict) or any(key not in facts for key in _FACTS) or facts["format"] != FORMAT:
+    if not isinstance(header, dict) or not {"format", *_FACTS} <= header.keys() or header["format"] != FORMAT:
         raise ModelUnavailable(
             f"{path} is no adapter of harmviz (format {FORMAT}); give a file of a ladder's adapters folder"
         )
@@ -105,11 +106,11 @@ def load_adapter(path: Path) -> Adapter:
         factors[module] = (a, b)
     return Adapter(
         factors,
-        float(facts["scale"]),
-        str(facts["base_hash"]),
-        str(facts["arm"]),
-        str(facts["stage"]),
-        int(facts["step"]),
+        scale=float(header["scale"]),
+        base_hash=str(header["base_hash"]),
+        arm=str(header["arm"]),
+        stage=str(header["stage"]),
+        step=int(header["step"]),
     )
 
 
@@ -129,7 +130,7 @@ def merged(loaded: LoadedModel, adapter: Adapter | None) -> Iterator[None]:
             f"the adapter {adapter.arm}-{adapter.stage}-{adapter.step} was tuned on another model than {loaded.name}"
         )
     with loaded.lock:
-        before: dict[str, torch.Tensor] = {}
+        before: dict[str, Tensor] = {}
         try:
             for module in adapter.factors:
                 weight = loaded.model.get_parameter(f"{module}.weight")
@@ -146,10 +147,11 @@ def merge_adapter(model_dir: Path, adapter_path: Path, out_dir: Path) -> Path:
     """``out_dir``, a complete model folder with the adapter merged in; made in one step, kept if it is there already.
 
     Raises:
-        ModelUnavailable: the adapter is damaged or belongs to another model, or the folder holds no safetensors weights.
+        ModelUnavailable: the adapter is damaged or belongs to another model, or the folder holds no safetensors
+            weights.
         OutOfMemory: the disk is full.
     """
-    from harmviz.models.load import hash_parameters
+    from safetensors.torch import load_file, save_file
 
     adapter = load_adapter(adapter_path)
     mark = {"adapter_sha256": sha256_of_file(adapter_path), "base_hash": adapter.base_hash}
@@ -158,10 +160,8 @@ def merge_adapter(model_dir: Path, adapter_path: Path, out_dir: Path) -> Path:
         return out_dir
     files = sorted(model_dir.glob("*.safetensors"))
     shards = {path: load_file(path) for path in files}
-    if (
-        not shards
-        or hash_parameters((n, t) for tensors in shards.values() for n, t in tensors.items()) != adapter.base_hash
-    ):
+    weights = ((name, tensor) for tensors in shards.values() for name, tensor in tensors.items())
+    if not shards or hash_parameters(weights) != adapter.base_hash:
         raise ModelUnavailable(
             f"the adapter {adapter_path} was not tuned on the weights in {model_dir}; give the model it belongs to"
         )

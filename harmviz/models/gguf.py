@@ -20,16 +20,16 @@ def convert_gguf(gguf: Path, target: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    loaded: Any  # (model, what was missing), which transformers' annotations do not know
+    answer: Any  # (model, what was missing), which transformers' annotations do not know
     try:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        loaded = AutoModelForCausalLM.from_pretrained(
+        answer = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32, output_loading_info=True
         )
     except Exception as e:  # a damaged file makes the reader fail in many ways, struct.error among them
         reason = (str(e).strip().splitlines() or [type(e).__name__])[0]
         raise ModelUnavailable(f"{gguf} cannot be read as GGUF ({reason}); give a safetensors folder instead") from e
-    model, info = loaded
+    model, info = answer
     if lacking := sorted(info["missing_keys"]):  # transformers would go on with random weights in their place
         raise ModelUnavailable(f"{gguf} lacks the weight {lacking[0]} ({len(lacking)} in all); the file is incomplete")
     for tag in ("hf_quantizer", "quantization_method"):

@@ -1,8 +1,8 @@
 """Memory, disk and time of a map run, each set against what this machine has.
 
-*Memory*: the weights in the dtype computed in, a float32 sum per scored weight, and what one batch of a training-like pass
-keeps. *Disk*: the score files (exact), the stored candidates (at most), downloads and conversions. *Time*: that of the
-stored run closest in size on the same kind of device, scaled by scored weights × samples × tokens. A rough estimate:
+*Memory*: the weights in the dtype computed in, a float32 sum per scored weight, and what one batch of a training-like
+pass keeps. *Disk*: the score files (exact), the stored candidates (at most), downloads and conversions. *Time*: that of
+the stored run closest in size on the same kind of device, scaled by scored weights × samples × tokens. A rough estimate:
 another machine, or other work beside it, changes it by a factor.
 """
 
@@ -25,7 +25,8 @@ Verdict = Literal["fits", "tight", "too much", "unknown"]
 _BYTES = {"float32": 4, "bfloat16": 2}
 #: A process with torch and transformers loaded, before any weight.
 _BASE_BYTES = 560 << 20
-#: Copies of a batch's activations, and of its logits, alive at the peak of scoring (measured: 3.9 GB for 135M parameters).
+#: Copies of a batch's activations, and of its logits, alive at the peak of scoring (measured: 3.9 GB for 135M
+#: parameters).
 _ACTIVATION_COPIES, _LOGIT_COPIES = 1.5, 3
 _CPU_BATCH, _GPU_BATCH = 1024, 16384
 _TIGHT = 0.8
@@ -169,7 +170,7 @@ def _disk(model: ModelEstimate, data: DataPlan, q_max: float | None) -> Need:
     return Need("disk", int(1.05 * scratch) + stored + model.disk_bytes, free, note)
 
 
-# -- time -----------------------------------------------------------------------------------------------------------------
+# -- time --------------------------------------------------------------------------------------------------------------
 def _samples_of(run: Run) -> Samples:
     """How many samples did which job in a stored run, from its manifest."""
     counts = run.manifest["data"]["counts"]

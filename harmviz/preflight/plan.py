@@ -1,6 +1,6 @@
 """Which samples a run would use, counted from the prompt data by the rules of the run itself, without a tokenizer.
 
-The run leaves out a few rows whose responses are too short; here they are counted, and a token is taken as four letters.
+The run leaves out a few rows whose responses are too short; they are counted here, and a token is taken as four letters.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LONGEST_PROMPT = 512
 
 @dataclass(frozen=True)
 class DataPlan:
-    """How many samples a run would use, and how long they are: (prompt, whole response) in tokens, one pair a sample."""
+    """How many samples a run would use, and how long they are: (prompt, whole response) in tokens, a pair a sample."""
 
     samples: Samples
     lengths: tuple[tuple[float, float], ...]
@@ -50,11 +50,14 @@ def plan_source(source: str, spec: RunSpec) -> DataPlan:
     """
     if source not in ("pyrit", "builtin"):
         raise DataInvalid(f"data {source!r} is neither 'pyrit' nor 'builtin'; upload a file, or use the command line")
-    here = source == "builtin" or at_hand(DATA_WHEEL)
-    plan = plan_data(_named(source if here else "builtin", here), spec)
-    if here:
+    fetched = source == "builtin" or at_hand(DATA_WHEEL)
+    plan = plan_data(_named(source if fetched else "builtin", fetched), spec)
+    if fetched:
         return plan
-    note = f"the data set is not fetched yet: the run downloads it first ({len(PYRIT_FILES)} harm types, a few MB); sizes are those of the built-in set"
+    note = (
+        f"the data set is not fetched yet: the run downloads it first ({len(PYRIT_FILES)} harm types, a few MB); "
+        "sizes are those of the built-in set"
+    )
     return replace(plan, notes=(note,))
 
 
@@ -70,11 +73,11 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     harm = [r for name in data.categories for h in SCORING for r in rows(name, h, half)]
     others = [r for name in safe for h in SCORING for r in rows(name, h, half)]
     benign = [r for h in SCORING for r in rows("benign", h, None)]
-    own = {
+    own_answers = {
         s: rows("benign", s, OWN_ANSWERS_PRESERVED if s == "preserve" else None, 1)
         for s in ("preserve", "validation", "report")
     }
-    preserve = [*rows("benign", "preserve", None), *own["preserve"]]
+    preserve = [*rows("benign", "preserve", None), *own_answers["preserve"]]
     held: dict[str, list[PromptRow]] = {}
     controls = 0
     for split in ("validation", "report"):
@@ -82,7 +85,7 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
             rows(n, split, REPORT_SAFE_PER_CATEGORY if n in safe else None, 1)
             for n in (*data.categories, *safe, "benign")
         ]
-        sets.append(own[split])
+        sets.append(own_answers[split])
         held[split] = [r for group in sets for r in group]
         if split == "report":
             controls = sum(-(-len(group) // 3) for group in sets)
@@ -106,13 +109,8 @@ def plan_of_run(run: Run) -> DataPlan | None:
     Raises:
         KeyError, TypeError, ValueError: its manifest does not say which settings it used.
     """
-    given = run.manifest["parameters"]
-    spec = RunSpec(
-        samples=given["samples"],
-        seed=given["seed"],
-        max_response_tokens=given["max_response_tokens"],
-        q_max=given["q_max"],
-    )
+    parameters = run.manifest["parameters"]
+    spec = RunSpec(**{name: parameters[name] for name in ("samples", "seed", "max_response_tokens", "q_max")})
     source = run.manifest["data"]["id"]
     if source == "builtin" or (source == "pyrit" and at_hand(DATA_WHEEL)):
         return plan_source(source, spec)

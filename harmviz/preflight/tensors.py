@@ -1,146 +1,142 @@
-"""Names, shapes and sizes of a model's tensors from the headers of its files. Reads kilobytes, whatever the model's size."""
+"""Names, shapes and sizes of a model's tensors from the headers of its files; no weight is read, whatever the model's size.
+
+Which of them a run scores is for ``harmviz.models.scored`` to say, the judge that loading asks too.
+"""
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from harmviz.errors import ModelUnavailable
+from safetensors import SafetensorError, safe_open
 
-_MAX_HEADER = 256 << 20
-_BLOCK = re.compile(r"(?:^|\.)(?:layers|h|blocks|block|blk)\.(\d+)\.")
-#: Weigh experts against each other; not scored.
-_ROUTER = re.compile(r"router|shared_expert_gate|ffn_gate_inp|(?:moe|mlp|ffn)\.gate\.weight$")
+from harmviz.errors import ModelUnavailable
+from harmviz.models.scored import Blocks, decoder_blocks
+
+#: GGUF's types of metadata: bytes of each number, and the codes of texts and arrays.
 _GGUF_SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _GGUF_STRING, _GGUF_ARRAY = 8, 9
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """Shape of every tensor of a model by name, and the bytes of all of them on disk."""
+    """Shape of every tensor of a model by name, and the bytes of the files that hold them.
+
+    ``n_layers``: the number of decoder blocks, where the config says it.
+    """
 
     shapes: Mapping[str, tuple[int, ...]]
     n_bytes: int
+    n_layers: int | None = None
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        # A checkpoint may hold more blocks than the config counts (heads that predict several tokens).
+        blocks = decoder_blocks(self.shapes, self.n_layers) or decoder_blocks(self.shapes)
+        return blocks or Blocks("", {}, {})
+
+    @property
+    def scored(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the linear maps inside the decoder blocks: what a run scores."""
+        return {name: self.shapes[name] for name in self._blocks.scored}
 
     @property
     def n_parameters(self) -> int:
-        return sum(math.prod(s) for s in self.shapes.values())
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
     @property
     def n_scored(self) -> int:
-        """Weights of the linear maps inside the decoder blocks: what a run scores."""
-        return sum(
-            math.prod(s) for n, s in self.shapes.items() if len(s) >= 2 and _BLOCK.search(n) and not _ROUTER.search(n)
-        )
-
-    @property
-    def n_layers(self) -> int:
-        return len({m[1] for n in self.shapes if (m := _BLOCK.search(n))})
+        """How many weights a run scores."""
+        return sum(math.prod(shape) for shape in self.scored.values())
 
     @property
     def vocabulary(self) -> int:
         """The longest side of the widest matrix outside the blocks."""
-        outside = [max(s) for n, s in self.shapes.items() if len(s) == 2 and not _BLOCK.search(n)]
+        outside = [max(s) for n, s in self.shapes.items() if len(s) == 2 and n not in self._blocks.layers]
         return max(outside, default=0)
 
     @property
     def activations_per_token(self) -> int:
         """Floats that one token of a training-like pass keeps, roughly: inputs and outputs of every linear map."""
-        return sum(
-            sum(s[-2:]) for n, s in self.shapes.items() if len(s) >= 2 and _BLOCK.search(n) and not _ROUTER.search(n)
-        )
+        return sum(sum(shape[-2:]) for shape in self.scored.values())
 
 
-def read_safetensors(paths: list[Path]) -> Tensors:
+def read_safetensors(paths: list[Path], n_layers: int | None = None) -> Tensors:
     """The tensors of a model saved in one or several safetensors files.
 
     Raises:
         ModelUnavailable: a file is truncated or no safetensors file.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    total = 0
     for path in paths:
         try:
-            with path.open("rb") as f:
-                (n,) = struct.unpack("<Q", f.read(8))
-                if n > _MAX_HEADER:
-                    raise ValueError("its header is too large")
-                header = json.loads(f.read(n))
-                size = os.fstat(f.fileno()).st_size - 8 - n
-            entries = {k: v for k, v in header.items() if k != "__metadata__"}
-            if any(e["data_offsets"][1] > size for e in entries.values()):
-                raise ValueError("it is cut off")
-            shapes |= {name: tuple(int(x) for x in e["shape"]) for name, e in entries.items()}
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            IndexError,
-            struct.error,
-            RecursionError,
-        ) as e:
-            raise ModelUnavailable(f"{path} cannot be read as safetensors ({e}); copy or download it again") from e
-        total += size
-    return Tensors(shapes, total)
+            with safe_open(path, framework="numpy") as file:
+                shapes |= {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        except (OSError, SafetensorError) as e:
+            raise ModelUnavailable(
+                f"{path} cannot be read as safetensors ({e}); it is damaged or cut off: copy or download it again"
+            ) from e
+    return Tensors(shapes, sum(path.stat().st_size for path in paths), n_layers)
 
 
+# -- GGUF -------------------------------------------------------------------------------------------------------------
 def read_gguf(path: Path) -> Tensors:
     """The tensors of a GGUF file.
+
+    Read by hand: ``gguf.GGUFReader`` makes an array of every token and merge before it comes to the tensors, which takes
+    11 s for a vocabulary of 49,152 and 37 s for one of 152,000; skipping them takes 0.2 s and 0.7 s.
 
     Raises:
         ModelUnavailable: the file is truncated or no GGUF file.
     """
     try:
-        with path.open("rb") as f:
-            magic, version, n_tensors, n_pairs = struct.unpack("<4sIQQ", f.read(24))
+        with path.open("rb") as file:
+            magic, version, n_tensors, n_pairs = struct.unpack("<4sIQQ", file.read(24))
             if magic != b"GGUF" or version not in (2, 3) or n_tensors > 1 << 20 or n_pairs > 1 << 16:
                 raise ValueError("not a GGUF file of version 2 or 3")
             for _ in range(n_pairs):
-                _text(f)
-                _skip_value(f, _number(f, "<I"))
+                _text(file)
+                _skip_value(file, _number(file, "<I"))
             shapes = {}
             for _ in range(n_tensors):
-                name = _text(f)
-                n_dims = _number(f, "<I")
+                name = _text(file)
+                n_dims = _number(file, "<I")
                 if n_dims > 4:
                     raise ValueError(f"{n_dims} dimensions")
-                shapes[name] = struct.unpack(f"<{n_dims}Q", f.read(8 * n_dims))
-                f.read(12)  # type and offset
-            return Tensors(shapes, os.fstat(f.fileno()).st_size)
+                shapes[name] = struct.unpack(f"<{n_dims}Q", file.read(8 * n_dims))
+                file.read(12)  # type and offset
+            return Tensors(shapes, os.fstat(file.fileno()).st_size)
     except (OSError, ValueError, KeyError, struct.error) as e:
         raise ModelUnavailable(f"{path} cannot be read as GGUF ({e}); copy or download it again") from e
 
 
-def _number(f: IO[bytes], form: str) -> int:
-    (value,) = struct.unpack(form, f.read(struct.calcsize(form)))
+def _number(file: IO[bytes], form: str) -> int:
+    (value,) = struct.unpack(form, file.read(struct.calcsize(form)))
     return int(value)
 
 
-def _text(f: IO[bytes]) -> str:
-    n = _number(f, "<Q")
-    if n > 1 << 20:
+def _text(file: IO[bytes]) -> str:
+    n_bytes = _number(file, "<Q")
+    if n_bytes > 1 << 20:
         raise ValueError("a text of unlikely length")
-    return f.read(n).decode(errors="replace")
+    return file.read(n_bytes).decode(errors="replace")
 
 
-def _skip_value(f: IO[bytes], kind: int) -> None:
+def _skip_value(file: IO[bytes], kind: int) -> None:
     if kind == _GGUF_STRING:
-        f.seek(_number(f, "<Q"), os.SEEK_CUR)
+        file.seek(_number(file, "<Q"), os.SEEK_CUR)
     elif kind == _GGUF_ARRAY:
-        of, n = _number(f, "<I"), _number(f, "<Q")
-        if of in _GGUF_SCALARS:
-            f.seek(_GGUF_SCALARS[of] * n, os.SEEK_CUR)
+        item_kind, length = _number(file, "<I"), _number(file, "<Q")
+        if item_kind in _GGUF_SCALARS:
+            file.seek(_GGUF_SCALARS[item_kind] * length, os.SEEK_CUR)
             return
-        for _ in range(min(n, 1 << 24)):
-            _skip_value(f, of)
+        for _ in range(min(length, 1 << 24)):
+            _skip_value(file, item_kind)
     else:
-        f.seek(_GGUF_SCALARS[kind], os.SEEK_CUR)
+        file.seek(_GGUF_SCALARS[kind], os.SEEK_CUR)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from harmviz.errors import ModelUnavailable
 from harmviz.models.adapters import load_adapter, merge_adapter, merged, save_adapter
 from harmviz.models.assets import ALIGNED
-from harmviz.models.load import hash_parameters, load_model
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import load_model
 from harmviz.models.names import find_adapter
 from harmviz.paths import ALIGNED_ADAPTER, shipped_runs_root
 from harmviz.runs import shipped_runs

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from harmviz.errors import AssetUnavailable
+from harmviz.files import sha256_of_file
 from harmviz.models import assets, gguf
 from harmviz.models.assets import Wheel, embedded_model_dir, ensure, pyrit_files
 
@@ -197,8 +198,8 @@ def test_a_cached_member_is_verified_and_fetched_again(world: World, damage: str
 def test_a_digest_is_remembered_until_the_file_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ensure(world.wheel)["second.bin"]
     read: list[str] = []
-    real = assets.sha256_of
-    monkeypatch.setattr(assets, "sha256_of", lambda p: read.append(p.name) or real(p))
+    real = assets.sha256_of_file
+    monkeypatch.setattr(assets, "sha256_of_file", lambda p: read.append(p.name) or real(p))
     ensure(world.wheel)
     assert read == []
     os.utime(path, ns=(5, 5))  # touched: read again, found to be the same, remembered again
@@ -318,5 +319,5 @@ def test_pins_are_complete() -> None:
 def test_the_fetched_files_are_the_pinned_ones() -> None:
     files = pyrit_files()
     for member, digest in assets.DATA_WHEEL.members.items():
-        assert assets.sha256_of(files[Path(member).name]) == digest
+        assert sha256_of_file(files[Path(member).name]) == digest
     assert (embedded_model_dir() / "model.safetensors").is_file()

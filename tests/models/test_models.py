@@ -17,8 +17,10 @@ from torch import nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GptOssConfig, OlmoeConfig, PretrainedConfig
 
 from harmviz.errors import ModelUnavailable, UnsupportedArchitecture
-from harmviz.models import load as models
-from harmviz.models.load import choose_device, choose_dtype, hash_parameters, load_model, wrap
+from harmviz.models import load, locating
+from harmviz.models.architecture import scored_matrices
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import choose_device, choose_dtype, load_model, wrap
 from harmviz.models.weights import WeightMatrix
 from tests.worlds.tiny import _GQA, DENSE_FAMILIES, FAMILIES, tiny_model, tokenizer
 
@@ -176,9 +178,9 @@ def test_a_model_without_linear_layers_or_blocks_is_refused() -> None:
     with pytest.raises(
         UnsupportedArchitecture, match="Bare has no linear weights in its decoder blocks; nothing to score"
     ):
-        models.scored_matrices(Bare())  # type: ignore[arg-type]
+        scored_matrices(Bare())  # type: ignore[arg-type]
     with pytest.raises(UnsupportedArchitecture, match="Bare has no list of 2 decoder blocks"):
-        models.scored_matrices(Bare(3))  # type: ignore[arg-type]
+        scored_matrices(Bare(3))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
@@ -217,7 +219,7 @@ def test_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("dtype", ["float16", "fp32", ""])
 def test_bad_dtype_fails_before_anything_is_read(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_locate", lambda *_: pytest.fail("nothing may be read"))
+    monkeypatch.setattr(load, "locate", lambda *_: pytest.fail("nothing may be read"))
     with pytest.raises(ValueError, match=f"dtype must be auto, float32 or bfloat16, got '{dtype}'"):
         load_model(dtype=dtype)
 
@@ -358,7 +360,7 @@ def test_damaged_folders_give_one_line(damage: str, folder: Callable[[str], Path
 def test_an_unknown_name_says_what_is_allowed(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ModelUnavailable, match="is neither 'smollm2-135m-instruct', an existing folder") as e:
-        models._locate(name, print)
+        locating.locate(name, print)
     assert "hub id like 'org/name@revision'" in str(e.value)
 
 
@@ -508,13 +510,13 @@ def test_a_gguf_file_that_lacks_a_weight_is_refused(cache: Path, tmp_path: Path)
 
 def test_an_interrupted_conversion_starts_again(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_gguf(tmp_path / "toy.gguf")
-    real = models.convert_gguf
+    real = locating.convert_gguf
 
     def interrupted(source: Path, target: Path) -> None:
         real(source, target)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(models, "convert_gguf", interrupted)
+    monkeypatch.setattr(locating, "convert_gguf", interrupted)
     with pytest.raises(KeyboardInterrupt):
         load_model(str(tmp_path / "toy.gguf"))
     assert list(cache.iterdir()) == []

@@ -1,4 +1,5 @@
-"""The pre-flight: sizes from headers, samples as the run itself counts them, needs that follow every setting, no network."""
+"""The pre-flight: sizes from headers, samples as the run itself counts them, needs that follow every setting, no
+network."""
 
 from __future__ import annotations
 
@@ -20,9 +21,10 @@ from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.mapping.work import scratch_bytes
 from harmviz.errors import DataInvalid, HarmvizError, ModelUnavailable
 from harmviz.preflight import DataPlan, ModelEstimate, machine
-from harmviz.preflight.tensors import read_gguf
+from harmviz.preflight.tensors import read_gguf, read_safetensors
 from harmviz.runs import open_run
 from tests.worlds.fabricated import TABLE, make_ladder, make_run
+from tests.worlds.tiny import FAMILIES, tiny_model
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ModelEstimate("m", 1_000_000, 800_000, 4_000_000, at_hand=True, vocabulary=1000, activations_per_token=2000)
@@ -50,14 +52,26 @@ def test_sizes_of_a_local_model_are_those_of_the_loaded_one(tiny_dir):
     assert found.disk_bytes == 0
 
 
-@pytest.mark.parametrize("family", ["qwen2", "gpt_neox", "gpt2", "olmo2", "gemma3", "mixtral"])
-def test_scored_weights_are_recognised_by_name_in_every_family(family, tmp_path):
-    from tests.worlds.tiny import tiny_model
-
+@pytest.mark.parametrize("family", FAMILIES)
+def test_headers_and_the_loaded_model_give_the_same_scored_weights(family, tmp_path):
     loaded = tiny_model(family)
-    loaded.model.save_pretrained(tmp_path / family)
-    found = preflight.model_estimate(str(tmp_path / family))
-    assert (found.n_parameters, found.n_scored) == (loaded.n_parameters, loaded.table.n_weights)
+    loaded.model.save_pretrained(tmp_path)
+    estimate = preflight.model_estimate(str(tmp_path))
+    assert (estimate.n_parameters, estimate.n_scored) == (loaded.n_parameters, loaded.table.n_weights)
+    scored = read_safetensors([tmp_path / "model.safetensors"], n_layers=2).scored
+    if family == "mixtral":  # saved one matrix per expert, loaded as one parameter for all: compared by their sizes
+        per_layer = [sum(math.prod(s) for n, s in scored.items() if f".layers.{layer}." in n) for layer in (0, 1)]
+        assert per_layer == [sum(m.size for m in loaded.table if m.layer == layer) for layer in (0, 1)]
+    else:
+        assert scored == {m.name: (m.rows, m.cols) for m in loaded.table}
+        assert list(scored) != [] == [n for n in scored if "embed" in n or "lm_head" in n]
+
+
+def test_a_checkpoint_of_more_blocks_than_the_config_counts_is_still_sized(tmp_path):
+    (tmp_path / "config.json").write_text('{"num_hidden_layers": 1}')
+    weights = {f"model.layers.{i}.mlp.up_proj.weight": np.zeros((4, 8), np.float32) for i in (0, 1)}
+    save_file(weights, tmp_path / "model.safetensors")
+    assert preflight.model_estimate(str(tmp_path)).n_scored == 64
 
 
 def test_the_embedded_model_is_known_before_it_is_fetched():

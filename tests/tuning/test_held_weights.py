@@ -10,7 +10,8 @@ from torch.nn import functional
 from harmviz.data.encoding import Sample, make_batches
 from harmviz.errors import HarmvizError
 from harmviz.masks.mask import PruneMask
-from harmviz.models.load import LoadedModel, hash_parameters
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import sample_losses
 from harmviz.tuning.held_weights import FullWeights, LowRank, LowRankWeights, held_indices, make_tuned, nonzero_held
 from harmviz.tuning.narrow_settings import NarrowSpec

@@ -9,7 +9,8 @@ import torch
 from harmviz.data.encoding import Sample
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models.adapters import Adapter, merged
-from harmviz.models.load import LoadedModel, hash_parameters
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.loss import response_losses
 from harmviz.tuning.schedule import PairRow, SftRow
 from harmviz.tuning.settings import AlignSpec

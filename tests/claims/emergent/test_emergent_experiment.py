@@ -19,7 +19,8 @@ from harmviz.claims.parent import open_parent
 from harmviz.cli import main
 from harmviz.errors import RunIncompatible
 from harmviz.masks.mask import PruneMask
-from harmviz.models.load import hash_parameters, load_model
+from harmviz.models.hashing import hash_parameters
+from harmviz.models.load import load_model
 from harmviz.runs import Run, list_partials, open_run, result_digest, verify_run
 from tests.worlds.emergent_parts import SPEC, domain, questions, rows, split
 from tests.worlds.tiny import tiny_model
