@@ -176,7 +176,10 @@ def _command(arguments: argparse.Namespace) -> ModuleType:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code."""
+    """Runs one command and returns its exit code.
+
+    What is raised by mistake goes on to Python, which shows where and ends with 1: a fault of harmviz.
+    """
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: locks released, finished stages kept
     try:
@@ -184,19 +187,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarmvizError as e:
         print(f"harmviz: {e}", file=sys.stderr)
         return e.exit_code
-    except ValueError as e:  # a setting out of range: the message names it, its value and what is allowed
-        print(f"harmviz: {e}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("harmviz: cancelled; finished stages are kept, --resume goes on from there", file=sys.stderr)
         return 130
     except (MemoryError, RuntimeError) as e:
         if not isinstance(e, MemoryError) and type(e).__name__ != "OutOfMemoryError":  # torch's, without loading torch
             raise
-        print(
-            "harmviz: memory ran out; use a smaller model, --dtype bfloat16 or --device cpu; finished stages are kept",
-            file=sys.stderr,
-        )
+        advice = "use a smaller model, --dtype bfloat16 or --device cpu; finished stages are kept"
+        print(f"harmviz: memory ran out; {advice}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         return 0

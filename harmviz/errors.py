@@ -1,7 +1,7 @@
 """The errors harmviz raises on purpose. Each message says what is wrong, where, and what the reader can do next.
 
 The command line turns them into one line on stderr and the exit code in ``exit_code``; pages show the same line.
-Anything else that surfaces is a fault of harmviz itself.
+Anything else that surfaces is a fault of harmviz itself: the command line ends with 1 and shows where.
 """
 
 from __future__ import annotations
@@ -11,6 +11,13 @@ class HarmvizError(Exception):
     """Base of every deliberate error. ``exit_code`` is what the command line ends with (2: the input was bad)."""
 
     exit_code = 2
+
+
+class BadSetting(HarmvizError, ValueError):
+    """A setting or an argument is out of its range; the message names it, its value and what is allowed.
+
+    Any other ValueError says that harmviz called one of its own functions wrongly.
+    """
 
 
 class ModelUnavailable(HarmvizError):

@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harmviz.cli import main
+from harmviz.errors import HarmvizError
 from harmviz.masks.mask import FORMAT, PruneMask
 from harmviz.runs import ROW_COLUMNS, open_run
 
@@ -344,6 +345,19 @@ def test_ctrl_c_ends_with_130_and_keeps_finished_stages(tiny_dir, out, capsys, m
     assert "--resume" in capsys.readouterr().err
     (stages,) = out.glob(".partial-*/stages")
     assert (stages / "score.utility.json").exists()
+
+
+def test_only_settings_are_bad_input_other_value_errors_are_faults(tiny_run, tmp_path, capsys, monkeypatch):
+    argv = ["mask", str(tiny_run), "--categories", "hate", "--q", "0.01", "--out", str(tmp_path / "m")]
+    fails(capsys, [*argv, "--p", "7"], 2, "p must satisfy")
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("k must be >= 0, got -1")
+
+    monkeypatch.setattr("harmviz.commands.mask.make_mask", broken)
+    with pytest.raises(ValueError, match="k must be") as fault:  # Python shows where, and ends with 1
+        main(argv)
+    assert not isinstance(fault.value, HarmvizError)
 
 
 def test_help_and_wrong_usage(capsys):

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from harmviz.commands.output import print_json, say
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.masks.mask import PruneMask
 from harmviz.models.assets import EMBEDDED
 
@@ -15,7 +15,7 @@ def run(arguments: argparse.Namespace) -> None:
     if not arguments.prompt.strip():
         raise DataInvalid("--prompt is empty; give some text")
     if arguments.max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be at least 1, got {arguments.max_new_tokens}")
+        raise BadSetting(f"max_new_tokens must be at least 1, got {arguments.max_new_tokens}")
     masks = [(Path(f).stem, PruneMask.load(f)) for f in arguments.mask]
     from harmviz.data.encoding import encode_prompt
     from harmviz.generation.decode import generate

@@ -10,6 +10,7 @@ import numpy as np
 
 from harmviz.commands.output import number, print_json, say
 from harmviz.data.prompts import HARMFUL_AT
+from harmviz.errors import BadSetting
 from harmviz.judges import Judge, JudgeItem, Kind, Measure, available, judge
 from harmviz.judges.agreement import auc, spearman
 from harmviz.judges.labels import HUMAN, harm_labels, refusal_labels
@@ -66,7 +67,7 @@ def _measure(arguments: argparse.Namespace) -> None:
         ValueError: a limit below 1, or no such judge.
     """
     if arguments.limit is not None and arguments.limit < 1:
-        raise ValueError(f"--limit must be at least 1, got {arguments.limit}")
+        raise BadSetting(f"--limit must be at least 1, got {arguments.limit}")
     chosen = judge(arguments.judge)
     if isinstance(chosen, OfflineJudge):
         # It was trained on these answers: what it says of them now proves nothing, its cross-validation does.

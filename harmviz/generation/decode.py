@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 import torch
 
+from harmviz.errors import BadSetting
 from harmviz.generation.passes import Passes, make_passes, runs_side_by_side
 from harmviz.generation.sampling import check_sampling, draw_tokens, end_tokens
 from harmviz.generation.text import StreamDecoder
@@ -78,12 +79,12 @@ def check_length(loaded: LoadedModel, n_prompt: int, max_new_tokens: int) -> int
         ValueError: the prompt is empty, max_new_tokens is below 1, or the prompt fills the context.
     """
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
-        raise ValueError(f"max_new_tokens must be a whole number ≥ 1, got {max_new_tokens!r}")
+        raise BadSetting(f"max_new_tokens must be a whole number ≥ 1, got {max_new_tokens!r}")
     if n_prompt < 1:
         raise ValueError("input_ids must hold at least one token, got none")
     context = context_length(loaded)
     if context is not None and n_prompt >= context:
-        raise ValueError(f"the prompt has {n_prompt} tokens and fills {loaded.name}'s context of {context}; shorten it")
+        raise BadSetting(f"the prompt has {n_prompt} tokens and fills {loaded.name}'s context of {context}; shorten it")
     return max_new_tokens if context is None else min(max_new_tokens, context - n_prompt)
 
 
@@ -120,7 +121,7 @@ def decode(
     check_sampling(temperature, top_p)
     check_variants(loaded, variants)
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ValueError(f"seed must be a whole number ≥ 0, got {seed!r}")
+        raise BadSetting(f"seed must be a whole number ≥ 0, got {seed!r}")
     ids = [*input_ids, *prefill_ids]
     limit = check_length(loaded, len(ids), max_new_tokens)
     draws = np.random.default_rng(seed)

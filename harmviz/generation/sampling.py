@@ -11,6 +11,7 @@ import math
 
 import torch
 
+from harmviz.errors import BadSetting
 from harmviz.models.load import LoadedModel
 
 #: Most draws fall among the likeliest tokens: these are ordered first, the whole vocabulary (20 × slower) only if need be.
@@ -20,9 +21,9 @@ _FIRST = 512
 def check_sampling(temperature: float, top_p: float) -> None:
     """Raises ValueError unless temperature is finite and ≥ 0 and top_p lies in (0, 1]."""
     if not (isinstance(temperature, int | float) and math.isfinite(temperature) and temperature >= 0):
-        raise ValueError(f"temperature must be a finite number ≥ 0 (0 = greedy), got {temperature!r}")
+        raise BadSetting(f"temperature must be a finite number ≥ 0 (0 = greedy), got {temperature!r}")
     if not (isinstance(top_p, int | float) and 0 < top_p <= 1):
-        raise ValueError(f"top_p must lie in (0, 1], got {top_p!r}")
+        raise BadSetting(f"top_p must lie in (0, 1], got {top_p!r}")
 
 
 def draw_tokens(logits: torch.Tensor, u: float, *, temperature: float, top_p: float = 1.0) -> torch.Tensor:

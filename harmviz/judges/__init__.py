@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from harmviz.errors import BadSetting
 from harmviz.judges.protocol import Judge, JudgeItem, Kind, Measure, Quality, Verdict
 
 __all__ = [
@@ -80,4 +81,4 @@ def judge(name: str) -> Judge:
         from harmviz.judges.hub import HubJudge
 
         return HubJudge(name)
-    raise ValueError(f"judge must be one of {', '.join(info.name for info in available())}, got {name!r}")
+    raise BadSetting(f"judge must be one of {', '.join(info.name for info in available())}, got {name!r}")

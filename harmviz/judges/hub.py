@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from harmviz.errors import DataInvalid, HarmvizError
+from harmviz.errors import BadSetting, DataInvalid, HarmvizError
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length
 from harmviz.judges.cards import CARDS, HOLES, TEMPLATE, WEIGHTS, read_template
@@ -40,7 +40,7 @@ class HubJudge:
 
     def __init__(self, name: str, *, environment: Mapping[str, str] | None = None, device: str = "auto"):
         if name not in CARDS:
-            raise ValueError(f"judge must be one of {', '.join(CARDS)}, got {name!r}")
+            raise BadSetting(f"judge must be one of {', '.join(CARDS)}, got {name!r}")
         given = os.environ if environment is None else environment
         self.name, self.card = name, CARDS[name]
         self.kind: Kind = self.card.kind

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from harmviz.errors import MaskInvalid
+from harmviz.errors import BadSetting, MaskInvalid
 from harmviz.masks.mask import PruneMask
 from harmviz.models.hashing import hash_parameters
 from harmviz.models.load import LoadedModel
@@ -48,9 +48,9 @@ def check_strength(strength: float) -> float:
         ValueError: not a finite number in [0, 1].
     """
     if isinstance(strength, bool) or not isinstance(strength, int | float | np.integer | np.floating):
-        raise ValueError(f"strength must be a number in [0, 1], got {strength!r}")
+        raise BadSetting(f"strength must be a number in [0, 1], got {strength!r}")
     if not math.isfinite(strength) or not 0 <= strength <= 1:
-        raise ValueError(f"strength must lie in [0, 1] (0 = intact, 1 = zeroed), got {strength!r}")
+        raise BadSetting(f"strength must lie in [0, 1] (0 = intact, 1 = zeroed), got {strength!r}")
     return float(strength)
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from harmviz.errors import BadSetting
+
 Chunks = Callable[[], Iterator[np.ndarray]]
 
 #: Largest bit pattern that is a non-negative float32 (+inf). Above it: NaN and everything with the sign bit.
@@ -38,11 +40,11 @@ def check_fraction(name: str, value: Any, *, below_one: bool = False) -> float:
     """
     allowed = "0 <= {0} < 1" if below_one else "0 <= {0} <= 1"
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise ValueError(f"{name} must be a number with {allowed.format(name)}, got {value!r}")
+        raise BadSetting(f"{name} must be a number with {allowed.format(name)}, got {value!r}")
     number = float(value)
     # Written so that NaN, which compares false with everything, is refused.
     if not (0.0 <= number < 1.0 or (number == 1.0 and not below_one)):
-        raise ValueError(f"{name} must satisfy {allowed.format(name)}, got {number!r}")
+        raise BadSetting(f"{name} must satisfy {allowed.format(name)}, got {number!r}")
     return number
 
 

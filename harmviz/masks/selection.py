@@ -28,7 +28,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
-from harmviz.errors import SelectionInexact
+from harmviz.errors import BadSetting, SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import BASELINES, MEAN, ListKey, mean_score
 from harmviz.masks.mask import PruneMask
@@ -63,15 +63,15 @@ class Selection:
 
     def __post_init__(self) -> None:
         if isinstance(self.categories, str) or not all(isinstance(c, str) for c in self.categories):
-            raise ValueError(f"categories must be a sequence of category ids, got {self.categories!r}")
+            raise BadSetting(f"categories must be a sequence of category ids, got {self.categories!r}")
         names = tuple(self.categories)
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"categories must be distinct and at least one, got {names!r}")
+            raise BadSetting(f"categories must be distinct and at least one, got {names!r}")
         for name, allowed in (("combine", Combine), ("scope", Scope), ("contrast", Contrast)):
             if getattr(self, name) not in get_args(allowed):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
+                raise BadSetting(f"{name} must be one of {', '.join(get_args(allowed))}, got {getattr(self, name)!r}")
         if set(names) & set(BASELINES) and (len(names) > 1 or self.contrast != "none"):
-            raise ValueError(f"{' and '.join(BASELINES)} are selected alone and without contrast, got {names!r}")
+            raise BadSetting(f"{' and '.join(BASELINES)} are selected alone and without contrast, got {names!r}")
         object.__setattr__(self, "categories", names)
         object.__setattr__(self, "q", check_fraction("q", self.q))
         object.__setattr__(self, "p", check_fraction("p", self.p, below_one=True))
@@ -194,9 +194,9 @@ def _rankings(c: Candidates, s: Selection) -> tuple[dict[str, _Ranking], float]:
     """
     known = (*c.categories, *c.baselines)
     if unknown := [name for name in s.categories if name not in known]:
-        raise ValueError(f"unknown category {unknown[0]!r}; this run has {', '.join(known)}")
+        raise BadSetting(f"unknown category {unknown[0]!r}; this run has {', '.join(known)}")
     if s.contrast == "both" and not c.has_contrast:
-        raise ValueError("contrast 'both' needs scores of benign and safe answers, which this run has not; use 'none'")
+        raise BadSetting("contrast 'both' needs scores of benign and safe answers, which this run has not; use 'none'")
     of_all = s.combine == "mean" and len(s.categories) > 1 and set(s.categories) == set(c.categories)
     stored_p = _stored_p(c, s, (MEAN,) if of_all else s.categories)
     if s.combine == "mean" and len(s.categories) > 1:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from harmviz.errors import HarmvizError, ModelUnavailable, OutOfMemory
+from harmviz.errors import BadSetting, HarmvizError, ModelUnavailable, OutOfMemory
 from harmviz.models.architecture import scored_matrices
 from harmviz.models.assets import EMBEDDED, Say
 from harmviz.models.hashing import hash_parameters
@@ -64,7 +64,7 @@ def choose_device(device: str) -> torch.device:
         ModelUnavailable: cuda asked for and none is there.
     """
     if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
+        raise BadSetting(f"device must be auto, cpu or cuda, got {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelUnavailable("device cuda was asked for, but no CUDA device is visible here; use --device cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
@@ -83,7 +83,7 @@ def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.d
         free, _ = torch.cuda.mem_get_info(device)
         return torch.float32 if 12 * n_parameters < 0.6 * free else torch.bfloat16
     if dtype not in DTYPES:
-        raise ValueError(f"dtype must be auto, {' or '.join(DTYPES)}, got {dtype!r}")
+        raise BadSetting(f"dtype must be auto, {' or '.join(DTYPES)}, got {dtype!r}")
     return DTYPES[dtype]
 
 

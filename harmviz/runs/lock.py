@@ -1,5 +1,10 @@
 """One writer per run, across processes. POSIX ``flock``: the kernel releases the lock of a process that died, however
-it died, so that no lock is ever stale. The pid inside is for people and progress displays; it decides nothing."""
+it died, so that no lock is ever stale. The pid inside is for people and progress displays; it decides nothing.
+
+Why not the library filelock: a job's lock is handed to its child by descriptor and must stay locked when the parent
+closes its own, while filelock keeps the descriptor private and unlocks (``LOCK_UN``) on release, which would unlock the
+child's too; and it cannot say who holds a lock without taking it.
+"""
 
 from __future__ import annotations
 

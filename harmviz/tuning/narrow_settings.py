@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from harmviz.errors import BadSetting
 from harmviz.tuning.step import BATCH
 
 Method = Literal["lora", "full"]
@@ -41,13 +42,13 @@ class NarrowSpec:
             if not (name == "steps" and self.steps is None):
                 check_whole(name, getattr(self, name), low, high)
         if self.method not in METHODS:
-            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
+            raise BadSetting(f"method must be one of {', '.join(METHODS)}, got {self.method!r}")
         if self.rate is None:
             object.__setattr__(self, "rate", RATES[self.method])
         for name, limit in (("rate", MAX_RATE), ("scale", 1000.0)):
             number = getattr(self, name)
             if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number <= limit:
-                raise ValueError(f"{name} must satisfy 0 < {name} <= {limit:g}, got {number!r}")
+                raise BadSetting(f"{name} must satisfy 0 < {name} <= {limit:g}, got {number!r}")
 
     @property
     def peak_rate(self) -> float:
@@ -63,4 +64,4 @@ class NarrowSpec:
 def check_whole(name: str, value: object, low: int, high: int) -> None:
     """Raises ValueError where ``value`` is no whole number from ``low`` to ``high``."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+        raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")

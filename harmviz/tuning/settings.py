@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harmviz.errors import BadSetting
 from harmviz.tuning.step import BATCH
 
 ARMS = ("safety", "helpful-only", "refusal-style")
@@ -45,9 +46,9 @@ class AlignSpec:
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**31:
-            raise ValueError(f"seed must be a whole number from 0 to {2**31 - 1}, got {self.seed}")
+            raise BadSetting(f"seed must be a whole number from 0 to {2**31 - 1}, got {self.seed}")
         if not MIN_STEPS <= self.steps <= MAX_STEPS:
-            raise ValueError(f"steps must lie between {MIN_STEPS} and {MAX_STEPS}, got {self.steps}")
+            raise BadSetting(f"steps must lie between {MIN_STEPS} and {MAX_STEPS}, got {self.steps}")
 
     @property
     def dpo_steps(self) -> int:
@@ -78,9 +79,9 @@ def check_arms(arms: Sequence[str]) -> tuple[str, ...]:
         ValueError: none given, an unknown one, or one given twice.
     """
     if unknown := [a for a in arms if a not in ARMS]:
-        raise ValueError(f"arms must be among {', '.join(ARMS)}, got {unknown[0]!r}")
+        raise BadSetting(f"arms must be among {', '.join(ARMS)}, got {unknown[0]!r}")
     if not arms or len(set(arms)) != len(arms):
-        raise ValueError(f"arms must name each of its arms once, got {', '.join(arms) or 'none'}")
+        raise BadSetting(f"arms must name each of its arms once, got {', '.join(arms) or 'none'}")
     return tuple(a for a in ARMS if a in arms)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harmviz.claims.compression.presets import Stage
-from harmviz.errors import HarmvizError, ModelUnavailable, RunIncompatible
+from harmviz.errors import BadSetting, HarmvizError, ModelUnavailable, RunIncompatible
 from harmviz.models.adapters import load_adapter, merged
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel, load_model
@@ -85,11 +85,11 @@ class Series(Protocol):
 def check_names(names: Sequence[str]) -> None:
     """Raises ValueError for fewer than two checkpoints, or one that is given twice."""
     if len(names) < 2:
-        raise ValueError(
+        raise BadSetting(
             f"checkpoints must be at least 2 of one model, got {', '.join(names) or 'none'}; a series compares them"
         )
     if twice := [n for i, n in enumerate(names) if n in names[:i]]:
-        raise ValueError(f"checkpoints must be different, got {twice[0]!r} twice")
+        raise BadSetting(f"checkpoints must be different, got {twice[0]!r} twice")
 
 
 # -- ladders ----------------------------------------------------------------------------------------------------------
@@ -219,7 +219,7 @@ def open_ladders(
     first, checkpoints = ladders[0], ladder_checkpoints(ladders[0], at)
     check_names([c.name for c in checkpoints])
     if len(ladders) > 1 and n_splits not in (None, len(ladders)):
-        raise ValueError(
+        raise BadSetting(
             f"splits must be {len(ladders)}, one a ladder, got {n_splits}; with one ladder any number can be asked for"
         )
     for ladder in ladders[1:]:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harmviz.commands.output import duration, estimate, number, print_json, print_table, progress_printer, say
-from harmviz.errors import HarmvizError
+from harmviz.errors import BadSetting, HarmvizError
 from harmviz.runs import Run, frame_to_records
 
 SELECTIONS = {"none": "plain, as in the paper", "both": "contrastive"}
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.model and not arguments.ladder:
         raise HarmvizError("--model names the start model of ladders; without --ladder give it as a checkpoint")
     if arguments.splits is not None and not 1 <= arguments.splits <= 100:
-        raise ValueError(f"splits must be a whole number from 1 to 100, got {arguments.splits}")
+        raise BadSetting(f"splits must be a whole number from 1 to 100, got {arguments.splits}")
     root = Path(arguments.out).expanduser() if arguments.out else None
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
@@ -90,7 +90,7 @@ def _fractions(text: str) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError as e:
-        raise ValueError(f"q must be fractions separated by commas, e.g. 5e-6,1e-5, got {text!r}") from e
+        raise BadSetting(f"q must be fractions separated by commas, e.g. 5e-6,1e-5, got {text!r}") from e
 
 
 def _short(name: str, names: list[str]) -> str:

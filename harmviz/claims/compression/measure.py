@@ -25,7 +25,7 @@ from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING, choose_rows, split_prompts
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction, count_of
@@ -82,13 +82,13 @@ class CompressionSpec:
         for name, low in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value < 2**31:
-                raise ValueError(f"{name} must be a whole number of at least {low}, got {value!r}")
+                raise BadSetting(f"{name} must be a whole number of at least {low}, got {value!r}")
         for q in (*self.q_plain, *self.q_contrastive, self.set_q):
             if not 0 < check_fraction("q", q) <= 0.1:
-                raise ValueError(f"q must lie in (0, 0.1], got {q!r}")
+                raise BadSetting(f"q must lie in (0, 0.1], got {q!r}")
         for grid in (self.q_plain, self.q_contrastive):
             if not grid or len(set(grid)) != len(grid):
-                raise ValueError(f"q must name different fractions, got {', '.join(map(str, grid)) or 'none'}")
+                raise BadSetting(f"q must name different fractions, got {', '.join(map(str, grid)) or 'none'}")
         check_fraction("p", self.p, below_one=True)
 
     @property

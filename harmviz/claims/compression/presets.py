@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from harmviz.errors import BadSetting
+
 _OLMO = "allenai/Olmo-3-1025-7B"
 
 
@@ -51,5 +53,5 @@ def preset(name: str) -> Sequence[Stage]:
         ValueError: no series of this name.
     """
     if name not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+        raise BadSetting(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
     return PRESETS[name]

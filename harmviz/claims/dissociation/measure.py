@@ -33,7 +33,7 @@ from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent, open_parent
 from harmviz.data.prompts import PromptData
 from harmviz.data.refusal import KEYWORD_LIST_ID
-from harmviz.errors import RunIncompatible, SelectionInexact
+from harmviz.errors import BadSetting, RunIncompatible, SelectionInexact
 from harmviz.judges.declining import COMPLY, DECLINE
 from harmviz.masks.apply import pruned
 from harmviz.masks.lists import Contrast
@@ -76,7 +76,7 @@ class Settings:
             if value is None and name in ("pairs", "prompts"):
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+                raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harmviz.claims.emergent.settings import ARMS, EmergentSpec
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.errors import HarmvizError
+from harmviz.errors import BadSetting, HarmvizError
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run, frame_to_records, open_run
 
@@ -112,4 +112,4 @@ def _fractions(text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in _names(text))
     except ValueError:
-        raise ValueError(f"dose must be fractions separated by commas, e.g. 5e-6,1e-5, got {text!r}") from None
+        raise BadSetting(f"dose must be fractions separated by commas, e.g. 5e-6,1e-5, got {text!r}") from None

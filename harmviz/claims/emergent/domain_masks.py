@@ -19,6 +19,7 @@ from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS
 from harmviz.data.encoding import encode, make_batches
 from harmviz.data.prompts import PromptRow
 from harmviz.data.splits import SCORING
+from harmviz.errors import BadSetting
 from harmviz.masks.candidates import Candidates, build_candidates
 from harmviz.masks.controls import benign_signed, random_control
 from harmviz.masks.mask import PruneMask
@@ -117,7 +118,7 @@ def narrow_masks(
 
     harm = make_mask(found, at(spec.q), **about)
     if not harm.n_weights:
-        raise ValueError(
+        raise BadSetting(
             f"q={spec.q!r}, p={spec.p!r}: no eligible weight supports the bad answers more than the good and the harmless ones; use a lower p"
         )
     masks = {

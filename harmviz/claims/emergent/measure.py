@@ -42,7 +42,7 @@ from harmviz.claims.emergent.report import GENERAL, Measured, Report, mask_name
 from harmviz.claims.emergent.settings import METHOD_VERSION, Arm, EmergentSpec, part_ends
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent
-from harmviz.errors import RunIncompatible
+from harmviz.errors import BadSetting, RunIncompatible
 from harmviz.masks.apply import Pruned, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
@@ -83,7 +83,7 @@ def run_emergent(
     if domain.name != spec.domain:
         raise ValueError(f"domain must be the spec's {spec.domain!r}, got {domain.name!r}")
     if not count_of(least := min(spec.fractions), loaded.table.n_weights):
-        raise ValueError(f"q={least!r} selects none of {loaded.table.n_weights:,} weights; use a larger q")
+        raise BadSetting(f"q={least!r} selects none of {loaded.table.n_weights:,} weights; use a larger q")
     the_judge(spec.judge)
     make_tuned(
         loaded, spec.tuning, spec.seed, {}

@@ -23,7 +23,7 @@ from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow, normalise, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.splits import rows_for, split_prompts
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.repetition import repeated_tokens
 from harmviz.generation.text import whole_text
@@ -247,7 +247,7 @@ def the_judge(name: str) -> Judge | None:
         return None
     found = judge(name)
     if found.kind != "harm":
-        raise ValueError(
+        raise BadSetting(
             f"judge must be one of harm (offline-harm, endpoint) or {NO_JUDGE}, got {name!r}, which judges refusals"
         )
     return found

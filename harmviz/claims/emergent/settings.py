@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
 from harmviz.tuning.narrow_settings import NarrowSpec, check_whole
 from harmviz.tuning.step import BATCH
@@ -71,9 +72,9 @@ def check_arms(names: Sequence[str]) -> tuple[str, ...]:
         ValueError: an unknown arm, or one given twice.
     """
     if unknown := [n for n in names if n not in ARMS]:
-        raise ValueError(f"arms must be among {', '.join(ARMS)}, got {unknown[0]!r}")
+        raise BadSetting(f"arms must be among {', '.join(ARMS)}, got {unknown[0]!r}")
     if len(set(names)) != len(names):
-        raise ValueError(f"arms must name each arm once, got {', '.join(names)}")
+        raise BadSetting(f"arms must name each arm once, got {', '.join(names)}")
     return tuple(n for n in ARMS if n in {*names, *NEEDED})
 
 
@@ -124,9 +125,9 @@ class EmergentSpec:
         object.__setattr__(self, "rate", self.tuning.rate)
         for q in (self.q, *self.dose):
             if not 0 < check_fraction("q", q) <= 0.1:
-                raise ValueError(f"q must satisfy 0 < q <= 0.1, got {q!r}")
+                raise BadSetting(f"q must satisfy 0 < q <= 0.1, got {q!r}")
         if len({self.q, *self.dose}) <= len(self.dose):
-            raise ValueError(
+            raise BadSetting(
                 f"dose must hold fractions that differ from each other and from q={self.q!r}, got {self.dose!r}"
             )
         check_fraction("p", self.p, below_one=True)

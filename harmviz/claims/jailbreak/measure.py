@@ -27,7 +27,7 @@ from harmviz.claims.jailbreak.rows import INTACT, RANDOM, STATES, Answers, Arm, 
 from harmviz.claims.parent import Parent
 from harmviz.claims.scene.record import MASK as SCENE_MASK
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
-from harmviz.errors import DataInvalid, RunIncompatible
+from harmviz.errors import BadSetting, DataInvalid, RunIncompatible
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length
 from harmviz.generation.text import whole_text
@@ -75,7 +75,7 @@ class JailbreakSpec:
 
     def __post_init__(self) -> None:
         if not self.attacks:
-            raise ValueError("attacks must hold at least one attack")
+            raise BadSetting("attacks must hold at least one attack")
         object.__setattr__(self, "requests", check_sources(self.requests))
         limits = {
             "harmful": (2, 10_000),
@@ -87,9 +87,9 @@ class JailbreakSpec:
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+                raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
         if (self.q is None) != (self.p is None):
-            raise ValueError("q and p belong together: give both, or neither for the run's own")
+            raise BadSetting("q and p belong together: give both, or neither for the run's own")
         if self.q is not None:
             check_fraction("q", self.q)
             check_fraction("p", self.p)

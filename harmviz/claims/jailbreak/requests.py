@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts, read_builtin
 from harmviz.data.splits import choose_rows, split_prompts
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.models.assets import Say
 from harmviz.runs import Run
 
@@ -66,11 +66,11 @@ def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
     """
     given = set(sources)
     if unknown := sorted(given - set(SOURCES)):
-        raise ValueError(
+        raise BadSetting(
             f"requests must come from {' or '.join(SOURCES)} (or both, comma-separated), got {unknown[0]!r}"
         )
     if not given:
-        raise ValueError(f"requests must name at least one of {', '.join(SOURCES)}")
+        raise BadSetting(f"requests must name at least one of {', '.join(SOURCES)}")
     return tuple(s for s in SOURCES if s in given)
 
 

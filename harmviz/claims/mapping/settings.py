@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_FLOOR, Context
 from typing import Any
 
+from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
 
 #: Raised whenever the same settings would give other numbers.
@@ -66,12 +67,12 @@ class RunSpec:
         for name, low, high in (("samples", 4, 100_000), ("seed", 0, 2**31 - 1), ("max_response_tokens", 16, 4096)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+                raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
         if self.skip_tokens not in SKIPS:
-            raise ValueError(f"skip_tokens must be one of {', '.join(map(str, SKIPS))}, got {self.skip_tokens!r}")
+            raise BadSetting(f"skip_tokens must be one of {', '.join(map(str, SKIPS))}, got {self.skip_tokens!r}")
         object.__setattr__(self, "q_max", check_fraction("q_max", self.q_max))
         if not 1e-6 <= self.q_max <= 0.1:
-            raise ValueError(f"q_max must lie in [1e-6, 0.1], got {self.q_max!r}")
+            raise BadSetting(f"q_max must lie in [1e-6, 0.1], got {self.q_max!r}")
 
     @property
     def q_grid(self) -> tuple[float, ...]:

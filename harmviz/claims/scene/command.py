@@ -11,7 +11,7 @@ from typing import Any
 from harmviz.claims.scene.finding import finding
 from harmviz.claims.scene.settings import SceneSpec
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.errors import HarmvizError
+from harmviz.errors import BadSetting, HarmvizError
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import selector_words
 
@@ -71,7 +71,7 @@ def _numbers(name: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(f"--{name} must be numbers separated by commas, got {text!r}") from None
+        raise BadSetting(f"--{name} must be numbers separated by commas, got {text!r}") from None
 
 
 def print_result(made: Run) -> None:

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 from harmviz.claims.scene.sets import BENIGN, SHOWN, SOURCES
+from harmviz.errors import BadSetting
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction
 from harmviz.runs import Point, Where
@@ -66,20 +67,20 @@ class SceneSpec:
         for name, (low, high) in _WHOLE.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+                raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
         known, distinct = set(self.sources) <= set(SOURCES), len(set(self.sources)) == len(self.sources)
         if SHOWN not in self.sources or not known or not distinct:
-            raise ValueError(
+            raise BadSetting(
                 f"sources must be {SHOWN}, or {' and '.join(SOURCES)} in either order, got {', '.join(self.sources)}"
             )
         if not self.opener.strip():
-            raise ValueError("opener must hold some words: they are what the model is talked into answering with")
+            raise BadSetting("opener must hold some words: they are what the model is talked into answering with")
         ascending = bool(self.strengths) and list(self.strengths) == sorted({*self.strengths, 1.0})
         if not ascending or not 0 < self.strengths[0] <= self.strengths[-1] <= 1:
-            raise ValueError(f"strengths must ascend within (0, 1] and end at 1, got {self.strengths}")
+            raise BadSetting(f"strengths must ascend within (0, 1] and end at 1, got {self.strengths}")
         for name in ("q_grid", "p_grid", "contrasts"):
             if not getattr(self, name):
-                raise ValueError(f"{name} must hold at least one value")
+                raise BadSetting(f"{name} must hold at least one value")
         for q in self.q_grid:
             check_fraction("q", q)
 
