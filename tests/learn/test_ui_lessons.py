@@ -10,7 +10,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from harmviz.claims.mapping.reported import Reported, first_contrast, reads, value
-from harmviz.learn import lessons
+from harmviz.learn import method, outcome
+from harmviz.learn.lesson import with_everything
+from harmviz.learn.questions import questions
 from harmviz.masks.candidates import Candidates
 from harmviz.runs import Row, read_run
 from tests.worlds.fabricated import make_run
@@ -52,12 +54,12 @@ def test_every_lesson_on_the_reference_run_is_short_and_has_its_picture() -> Non
     results = run.results()
     reported = Reported(run, results)
     steps = [
-        lessons.scores(run, results, load_file(run.maps_path)),
-        lessons.finding(run, reported, Candidates.load(run.candidates_path)),
-        lessons.controls(run, reported),
-        *(lessons.pruning(run, results, reported, c) for c in ("none", "both")),
-        lessons.sharing(run, results),
-        lessons.limits(reported),
+        method.scores(run, results, load_file(run.maps_path)),
+        method.selection(run, reported, Candidates.load(run.candidates_path)),
+        method.controls(run, reported),
+        *(outcome.pruning(run, results, reported, c) for c in ("none", "both")),
+        outcome.sharing(run, results),
+        outcome.limits(reported),
     ]
     for lesson in steps:
         assert not lesson.table.empty, lesson.heading
@@ -69,7 +71,7 @@ def test_every_lesson_on_the_reference_run_is_short_and_has_its_picture() -> Non
     assert steps[0].table["count"].sum() > 5e7
     assert "includes 0: it is not specific to harm here" in steps[6].body
     assert "clear of 0" in steps[6].body
-    assert len(lessons.questions(run, reported)) == 3
+    assert len(questions(run, reported)) == 3
 
 
 @pytest.mark.parametrize(("low", "high", "says"), [(-0.05, 0.15, "includes 0"), (0.01, 0.09, "clear of 0")])
@@ -77,8 +79,8 @@ def test_what_is_said_of_specificity_follows_the_interval(low: float, high: floa
     rows = [row(0.3, 0.2, 0.4), row(0.2, 0.1, 0.3, category="safe"), row(0.05, low, high, metric="harm_specific")]
     run = make_run(tmp_path, rows=rows, method=METHOD)
     reported = Reported(run, run.results())
-    assert says in lessons.limits(reported).body
-    assert says in lessons.questions(run, reported)[0][1]
+    assert says in outcome.limits(reported).body
+    assert says in questions(run, reported)[0][1]
 
 
 def test_numbers_come_with_interval_and_n_from_the_chosen_point_alone(tmp_path: Path) -> None:
@@ -101,14 +103,14 @@ def test_without_rows_every_lesson_keeps_its_words_and_has_no_picture(tmp_path: 
     reported = Reported(run, results)
     maps: dict[str, np.ndarray] = {}
     for lesson in (
-        lessons.scores(run, results, maps),
-        lessons.finding(run, reported, None),
-        lessons.controls(run, reported),
-        lessons.pruning(run, results, reported, "none"),
-        lessons.sharing(run, results),
-        lessons.limits(reported),
+        method.scores(run, results, maps),
+        method.selection(run, reported, None),
+        method.controls(run, reported),
+        outcome.pruning(run, results, reported, "none"),
+        outcome.sharing(run, results),
+        outcome.limits(reported),
     ):
         assert lesson.table.empty
         assert len(lesson.body) > 40
-    assert lessons.questions(run, reported) == []
-    assert not lessons.with_everything(run)
+    assert questions(run, reported) == []
+    assert not with_everything(run)
