@@ -1,4 +1,7 @@
-"""The stored answers of an experiment, ``results/transcripts.jsonl``, line by line. What the lines hold is the experiment's own affair."""
+"""The stored answers of an experiment, ``results/transcripts.jsonl``, line by line.
+
+What the lines hold is the experiment's own affair.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ def answer_lines(run: Run, parse: Callable[[Any], Answer]) -> list[Answer]:
     """
     if TRANSCRIPTS not in run.manifest["files"]:
         return []
-    found = []
+    answers = []
     for number, line in enumerate(run.file(TRANSCRIPTS).read_text(encoding="utf-8").split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found.append(parse(json.loads(line)))
+            answers.append(parse(json.loads(line)))
         except (ValueError, KeyError, TypeError) as e:
             raise RunIncompatible(
                 f"{run.path / TRANSCRIPTS}, line {number}: not an answer ({e}); compute the experiment again"
             ) from e
-    return found
+    return answers

@@ -13,9 +13,9 @@ from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 def effect_dots(
     rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, x_range: tuple[float, float] | None = None
 ) -> go.Figure:
-    """One line per measured set, top to bottom in the order given: dot = ΔL, bar = 95 % interval, ring = random control.
+    """One line per measured set, in the order given: dot = ΔL, bar = 95 % interval, ring = random control.
 
-    ``rows``: ``label``, ``harm`` (bool), ``value``, ``ci_low``, ``ci_high``, ``n``, ``control`` (NaN where there is none).
+    ``rows``: ``label, harm`` (bool), ``value, ci_low, ci_high, n, control`` (NaN where there is none).
     """
     figure = framed(theme, title, subtitle, height=110 + 34 * len(rows))
     labels = [escape(str(label)) for label in rows["label"]]
@@ -46,7 +46,8 @@ def effect_dots(
                 "width": 0,
             },
             customdata=part[["ci_low", "ci_high", "n"]].astype(object).to_numpy(),
-            hovertemplate="%{y}<br>%{x:+.3f} nats [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]<br>n = %{customdata[2]} prompts<extra></extra>",
+            hovertemplate="%{y}<br>%{x:+.3f} nats [%{customdata[0]:+.3f}, %{customdata[1]:+.3f}]<br>n = "
+            "%{customdata[2]} prompts<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": theme.quiet, "width": 1})
     figure.update_yaxes(

@@ -1,4 +1,4 @@
-"""Plain text as plotly shows it: escaped, since plotly reads some tags, and broken into lines, since it wraps nothing."""
+"""Plain text as plotly shows it: escaped, since it reads some tags, and broken into lines, since it wraps nothing."""
 
 from __future__ import annotations
 

@@ -79,13 +79,14 @@ def rgba(colour: str, alpha: float) -> str:
 
 def framed(theme: Theme, title: str, subtitle: str, *, height: int, legend: bool = False) -> go.Figure:
     """An empty figure with everything that is alike in all: type, colours, title (the finding or question), subtitle
-    (unit, n, control), quiet axes. ``height`` in pixels at scale 1. Plotly wraps nothing: break long lines with ``<br>``
-    (about 90 characters fit a full width, 52 half of it). What comes from a file must be escaped by the caller, since
-    plotly reads some tags.
+    (unit, n, control), quiet axes. ``height`` in pixels at scale 1.
+
+    Plotly wraps nothing: break long lines with ``<br>`` (about 90 characters fit a full width, 52 half of it). What
+    comes from a file must be escaped by the caller, since plotly reads some tags.
     """
     size = 15 * theme.scale
     lines = title.count("<br>"), subtitle.count("<br>") + 1 if subtitle else 0
-    # Measured: plotly sets a subtitle of one line as low as the second of two, and lifts a title of two lines out of view.
+    # Measured: plotly sets a subtitle of one line as low as the second of two, and lifts a title of two out of view.
     top = size * (2.6 + 1.7 * lines[0] + 0.8 * max(0, lines[0] - 1) + 1.35 * (max(2, lines[1]) if subtitle else 0)) + (
         22 * theme.scale if legend else 0
     )

@@ -1,4 +1,4 @@
-"""Pictures of the Learn page: how few weights are strong, what protection takes away, controls, and what pruning did."""
+"""Pictures of the Learn page: how few weights are strong, what protection takes away, controls, what pruning did."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def score_histogram(bins: pd.DataFrame, theme: Theme, *, title: str, subtitle: s
 def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float, title: str, subtitle: str) -> go.Figure:
     """A sample of weights: harm score over their rank by utility; left of the line they are protected.
 
-    ``points``: ``utility_rank`` (share of weights with at least this utility), ``harm_score``, ``fate`` (one of ``FATES``).
+    ``points``: ``utility_rank`` (share of weights with at least this utility), ``harm_score``, ``fate`` (of ``FATES``).
     """
     figure = framed(theme, title, subtitle, height=370, legend=True)
     for fate, colour in FATES.items():
@@ -90,7 +90,8 @@ def control_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
             customdata=part.assign(label=part["label"].map(escape))[["label", "ci_low", "ci_high", "n"]]
             .astype(object)
             .to_numpy(),
-            hovertemplate="%{customdata[0]}<br>%{x:+.3f} nats [%{customdata[1]:+.3f}, %{customdata[2]:+.3f}]<br>n = %{customdata[3]} prompts<extra></extra>",
+            hovertemplate="%{customdata[0]}<br>%{x:+.3f} nats [%{customdata[1]:+.3f}, %{customdata[2]:+.3f}]<br>n = "
+            "%{customdata[3]} prompts<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": theme.quiet, "width": 1})
     figure.update_xaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=False)
@@ -131,7 +132,8 @@ def pruning_curve(rows: pd.DataFrame, theme: Theme, *, chosen_q: float | None, t
             .astype(object)
             .to_numpy(),
             hovertemplate="q = %{customdata[0]:.4~g} % · %{customdata[1]:,} weights<br>%{y:+.3f} nats "
-            "[%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} prompts<extra>%{fullData.name}</extra>",
+            "[%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} "
+            "prompts<extra>%{fullData.name}</extra>",
         )
     if chosen_q is not None:
         figure.add_vline(x=chosen_q, line={"color": theme.quiet, "width": 1.2, "dash": "dash"})

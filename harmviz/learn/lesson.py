@@ -1,7 +1,7 @@
 """What a step of *Learn* is: a heading, at most 90 words with the run's own numbers, and a picture's rows.
 
-A number that a run did not measure is left out of the sentence; a picture without rows says so. The texts state what was
-measured and never assume which way it went.
+A number that a run did not measure is left out of the sentence; a picture without rows says so. The texts state what
+was measured and never assume which way it went.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The first three lessons: what a harm-generation weight is, how it is found, what a control is. Pure; nothing draws."""
+"""The first three lessons: what a harm-generation weight is, how it is found, what a control is. Nothing draws."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> L
     bins = _bins(counts, strongest=max(1, math.floor(UNCHOSEN.q * n_scored)))
     positive, name = int(counts.sum()), text.set_name(category)
     body = (
-        "Set one weight to zero, and the loss of an answer moves a little. A weight's harm score says by how much it "
-        f"rises for harmful answers. For type {name}, {text.percent(positive / n_scored)} of {text.count(n_scored)} "
-        f"scored weights have a positive score, and nearly all of it is tiny.{_held_by_the_strongest(results, category)} "
-        "Harm-generation weights are sought among the few on the far right. A high score alone is no proof: harmless "
-        "text may need the same weight."
+        "Set one weight to zero, and the loss of an answer moves a little. A weight's harm score says by how much "
+        f"it rises for harmful answers. For type {name}, {text.percent(positive / n_scored)} of "
+        f"{text.count(n_scored)} scored weights have a positive score, and nearly all of it is "
+        f"tiny.{_held_by_the_strongest(results, category)} Harm-generation weights are sought among the few on the "
+        "far right. A high score alone is no proof: harmless text may need the same weight."
     )
     return Lesson(
         "What is a harm-generation weight?",
         body,
         Words(
             "Nearly every harm score is tiny",
-            f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · vermilion: "
-            f"the strongest {text.percent(UNCHOSEN.q)}",
+            f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · "
+            f"vermilion: the strongest {text.percent(UNCHOSEN.q)}",
             "Each bar counts weights. Both axes are logarithmic: one line up is ten times as many weights. Vermilion "
             "bars lie wholly among the strongest. A histogram has no interval; what these weights do is measured in "
             "step 4.",
@@ -76,7 +76,7 @@ def _n_scoring(run: Run, category: str) -> int:
 
 
 def _bins(counts: np.ndarray, *, strongest: int) -> pd.DataFrame:
-    """``exponent, count, strong``: the bins from the lowest on; strong where all of a bin is among the ``strongest``."""
+    """``exponent, count, strong``: the bins from the lowest on; strong: all of a bin is among the ``strongest``."""
     bins = pd.DataFrame({"exponent": _LOWEST + _STEP * (np.arange(len(counts)) - 1), "count": counts})
     bins["strong"] = bins["count"][::-1].cumsum()[::-1] <= strongest
     return bins[bins["exponent"] >= _LOWEST].reset_index(drop=True)

@@ -33,8 +33,8 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
     body = (
         "The more weights are zeroed, the more the loss moves. Validation prompts chose how many: the dashed "
         f"line{size}. Held-out prompts then gave, in nats per token: harmful answers {reads(harm)}, same-topic safe "
-        f"answers {reads(safe)}, harmless answers by others {reads(benign)}. The first is the effect; how far it stands "
-        "above the other two says how much is about harm."
+        f"answers {reads(safe)}, harmless answers by others {reads(benign)}. The first is the effect; how far it "
+        "stands above the other two says how much is about harm."
     )
     subtitle = "validation prompts, 95 % intervals"
     if not table.empty:
@@ -47,8 +47,8 @@ def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) 
         Words(
             f"{selector_words(contrast).heading}: ΔL as more weights are zeroed",
             subtitle,
-            "Dots are measurements, thin lines only join them, bars are 95 % intervals. Dashed: the chosen share. These "
-            "prompts chose it, so the numbers that count are those of the held-out prompts in the text.",
+            "Dots are measurements, thin lines only join them, bars are 95 % intervals. Dashed: the chosen share. "
+            "These prompts chose it, so the numbers that count are those of the held-out prompts in the text.",
             "Line chart of loss shifts over the fraction pruned, for harmful, same-topic safe and benign answers",
         ),
         table,
@@ -83,8 +83,8 @@ def sharing(run: Run, results: pd.DataFrame) -> Lesson:
             "How much do two masks share?",
             f"top {text.percent(shared.q)} of each type, as in the paper\n"
             f"{text.percent(shared.p)} protected · masks from half the answers each",
-            "Each dot is a pair of masks; its line is the range over the pairings of halves, not an interval. Ink tick: "
-            "the mean. Vermilion right of blue would mean that harm shares what other text does not.",
+            "Each dot is a pair of masks; its line is the range over the pairings of halves, not an interval. Ink "
+            "tick: the mean. Vermilion right of blue would mean that harm shares what other text does not.",
             "Strip chart of overlaps: harm with harm, with harmless text, the ceiling and chance",
         ),
         table,
@@ -121,8 +121,8 @@ def limits(reported: Reported) -> Lesson:
             "How much is about harm, and what does it cost?",
             "ΔL in nats per token at the chosen points, 95 % intervals<br>"
             "report prompts · ring: random mask of equal size",
-            "Vermilion: the part of the effect that same-topic harmless text does not share; a bar that crosses the line "
-            "cannot be told from nothing. Blue: what the model's own harmless answers lose.",
+            "Vermilion: the part of the effect that same-topic harmless text does not share; a bar that crosses the "
+            "line cannot be told from nothing. Blue: what the model's own harmless answers lose.",
             "Dot plot of the harm-specific effect and of the cost on own answers, for both selections",
         ),
         _limit_table(reported),

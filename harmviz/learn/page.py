@@ -29,8 +29,8 @@ from harmviz.runs import Run
 from harmviz.ui import chart, frame, picker, stored, theme
 
 _ELSEWHERE = (
-    '<div class="hv hv-note quiet small">The run chosen in the sidebar lacks what these pictures need, so the reference '
-    "run is shown.</div>"
+    '<div class="hv hv-note quiet small">The run chosen in the sidebar lacks what these pictures need, so the '
+    "reference run is shown.</div>"
 )
 _NO_PICTURE = (
     '<div class="hv hv-note quiet">Not measured in this run. Choose another run in the sidebar to see this picture.'

@@ -23,8 +23,8 @@ def _about_size(run: Run, reported: Reported) -> tuple[str, str] | None:
     return (
         f"A random mask of {text.count(int(mask['n_weights']))} weights moves harmful answers by {value(random, 3)} "
         f"nats, the mask by {value(mask, 3)}. Is the effect about harm?",
-        "Not yet. It shows that it matters which weights are zeroed, and not only how many. Whether the effect is about "
-        "harm is asked by the same-topic safe answers: harm minus safe must be clear of 0.",
+        "Not yet. It shows that it matters which weights are zeroed, and not only how many. Whether the effect is "
+        "about harm is asked by the same-topic safe answers: harm minus safe must be clear of 0.",
     )
 
 
@@ -52,8 +52,8 @@ def _about_safety(run: Run, reported: Reported) -> tuple[str, str] | None:
         return None
     kept = math.exp(-float(harm["value"]))
     return (
-        f"The loss of harmful answers moved by {value(harm)} nats per token. How much less likely is each token, and is "
-        "the model safe now?",
+        f"The loss of harmful answers moved by {value(harm)} nats per token. How much less likely is each token, and "
+        "is the model safe now?",
         f"exp(−ΔL) = {kept:.2f}: on (geometric) average a token of those answers keeps {text.percent(kept)} of its "
         "probability. That is no proof of safety: other harmful answers may stay as likely as before, and nothing here "
         "made the model refuse.",

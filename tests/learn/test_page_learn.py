@@ -1,4 +1,4 @@
-"""Learn over a real small run: six pictures from its rows, a control that changes one, and what is said without rows."""
+"""Learn over a real small run: six pictures from its rows, a control that changes one, and what is said without."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def test_six_steps_each_with_a_picture_a_reading_and_a_way_on(tiny: Path) -> Non
 
 
 def test_the_pictures_hold_the_runs_own_numbers(tiny: Path) -> None:
-    scores, found, controls, *_, limits = figures(opened())
+    scores, protection, controls, *_, limits = figures(opened())
     run = read_run(tiny)
     rows = run.results()
     chosen = run.manifest["method"]["headline"]
-    n_taken = len(numbers(trace(found, "taken")["x"]))
+    n_taken = len(numbers(trace(protection, "taken")["x"]))
     assert n_taken == chosen["none"]["n_weights"]
     at = rows[
         (rows["experiment"] == "effect")

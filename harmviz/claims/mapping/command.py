@@ -1,5 +1,5 @@
-"""``run``: a complete map run of one model on one data set; and the tables that ``show`` ends with, plain and contrastive
-side by side, each number with its n, interval and controls."""
+"""``run``: a complete map run of one model on one data set; and the tables that ``show`` ends with, plain and
+contrastive side by side, each number with its n, interval and controls."""
 
 from __future__ import annotations
 
@@ -114,16 +114,16 @@ def _at(rows: pd.DataFrame, contrast: str, q: float, p: float) -> pd.DataFrame:
 
 def _print_point(rows: pd.DataFrame, types: list[str]) -> None:
     """The mask's own shifts, then those of the controls beside them."""
-    own = rows[rows["control"] == "none"]
-    shifts = _by_category(own[own["metric"] == "delta_nll"])
+    mask = rows[rows["control"] == "none"]
+    shifts = _by_category(mask[mask["metric"] == "delta_nll"])
     lines = [[name, estimate(row)] for name, row in _of(shifts, (*types, *_MEANS))]
     for metric, words in _DIFFERENCES.items():
-        lines += [[words, estimate(row)] for row in frame_to_records(own[own["metric"] == metric])]
+        lines += [[words, estimate(row)] for row in frame_to_records(mask[mask["metric"] == metric])]
     print_table(("set", "ΔL, nats/token [95 % interval] n prompts"), lines)
     if controls := list(_controls(rows)):
         print_table(("control", "harm · benign", "mask exceeds it by (harm)"), controls)
         print("* same count per matrix; mean of several draws on a fixed third of the report prompts")
-    collapsed = own[own["metric"] == "collapsed"]
+    collapsed = mask[mask["metric"] == "collapsed"]
     if len(collapsed) and collapsed["value"].iloc[0]:
         print("COLLAPSED: this mask breaks the model; what it no longer says proves nothing about safety")
 

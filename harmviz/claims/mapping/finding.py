@@ -11,8 +11,8 @@ intervals over prompts, and by this rule, in this order:
   finding about harm;
 - ``harm-specific``: otherwise.
 
-Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and move harmful
-answers more than the mask does. The pages show them beside it.
+Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and move
+harmful answers more than the mask does. The pages show them beside it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
 
 
 def finding(run: Run, results: pd.DataFrame | None = None) -> Finding:
-    """The verdict on the mask that the run is summed up by, and its sentence. ``results``: the run's rows, if at hand."""
+    """The verdict on the mask that the run is summed up by, and its sentence. ``results``: its rows, if at hand."""
     results = run.results() if results is None else results
     mask = first_headline(run, results)
     if mask is None:
@@ -127,9 +127,12 @@ def _size(run: Run, mask: Headline) -> str:
 
 
 def _specific(shown: Evidence) -> str:
+    if shown.specific is None:
+        return f"but same-topic safe answers were not measured beside them: {UNDECIDED}"
+    if pd.isna(shown.specific["ci_low"]):
+        return f"but harm minus same-topic safe has no interval: {UNDECIDED}"
     if shown.verdict == UNDECIDED:
-        missing = "same-topic safe answers were" if shown.specific is None else "a control of equal size was"
-        return f"but {missing} not measured beside them: {UNDECIDED}"
+        return f"but a control of equal size was not measured beside them: {UNDECIDED}"
     apart = f"{reads(shown.specific, 3)} beyond same-topic safe answers"
     if shown.verdict == SPECIFIC:
         return f"{apart}: {SPECIFIC}"

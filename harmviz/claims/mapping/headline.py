@@ -122,7 +122,7 @@ def _headline(shifts: pd.DataFrame, settings: Mapping[str, Any]) -> Headline | N
 
 
 def set_order(category: str) -> tuple[int, str]:
-    """A key that sorts measured sets: the mean of all harm types, the types, same-topic safe ones, safe, benign, own."""
+    """A key that sorts measured sets: mean of all harm types, the types, same-topic safe ones, safe, benign, own."""
     if is_harm(category):
         return 0, "" if category == "harm" else category
     return 1, str(_LAST.index(category)) if category in _LAST else "-" + category

@@ -21,7 +21,7 @@ def row(category: str, value: float | None = 0.1, **changes: Any) -> Row:
 
 
 def test_the_point_nearest_the_claim_is_shown_whatever_its_value() -> None:
-    found = headline(
+    mask = headline(
         rows_to_frame(
             [
                 row("hate", 9.0, q=1e-4),
@@ -37,12 +37,12 @@ def test_the_point_nearest_the_claim_is_shown_whatever_its_value() -> None:
             ]
         )
     )
-    assert found is not None
-    assert found.effect["value"].tolist() == [0.1]
+    assert mask is not None
+    assert mask.effect["value"].tolist() == [0.1]
 
 
 def test_harm_comes_first_and_controls_of_the_same_point_are_averaged() -> None:
-    found = headline(
+    mask = headline(
         rows_to_frame(
             [
                 *(row(c) for c in ("benign_own", "benign", "safe", "safe:hate", "violence", "hate")),
@@ -54,16 +54,16 @@ def test_harm_comes_first_and_controls_of_the_same_point_are_averaged() -> None:
             ]
         )
     )
-    assert found is not None
-    assert found.effect["category"].tolist() == ["hate", "violence", "safe:hate", "safe", "benign", "benign_own"]
-    assert found.random == {"hate": 0.02}
+    assert mask is not None
+    assert mask.effect["category"].tolist() == ["hate", "violence", "safe:hate", "safe", "benign", "benign_own"]
+    assert mask.random == {"hate": 0.02}
 
 
 def test_other_masks_where_there_is_no_mean_and_none_without_effects() -> None:
-    found = headline(
+    mask = headline(
         rows_to_frame([row("hate", mask="hate", q=None, p=None, scope=None, contrast=None, skip_tokens=None)])
     )
-    assert found is not None
-    assert found.first["mask"] == "hate"
+    assert mask is not None
+    assert mask.first["mask"] == "hate"
     assert headline(rows_to_frame([])) is None
     assert headline(rows_to_frame([row("hate", control="random")])) is None

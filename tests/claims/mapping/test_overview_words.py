@@ -23,10 +23,10 @@ def test_the_chosen_point_is_found_among_others(tmp_path: Path) -> None:
     ]
     run = make_run(tmp_path / "runs", rows=rows, method=CHOSEN)
     results = run.results()
-    found = chosen_headline(run, results, "both")
-    assert found is not None
-    assert found.effect.set_index("category").loc["hate", "value"] == pytest.approx(0.88)
-    assert found.random["hate"] == pytest.approx(0.004)
+    mask = chosen_headline(run, results, "both")
+    assert mask is not None
+    assert mask.effect.set_index("category").loc["hate", "value"] == pytest.approx(0.88)
+    assert mask.random["hate"] == pytest.approx(0.004)
     assert chosen_headline(run, results, "none") is None
     tables = effect_tables(run, results)
     assert list(tables) == ["both"]
@@ -46,9 +46,9 @@ def test_a_run_that_chose_nothing_shows_its_unchosen_point(tmp_path: Path) -> No
 def test_rows_that_chose_the_settings_are_never_reported() -> None:
     frame = rows_to_frame([*effect_rows(condition="validation", scale=5), *effect_rows()])
     assert report_rows(frame)["value"].max() == pytest.approx(0.52)
-    found = headline(frame)
-    assert found is not None
-    assert found.effect["value"].max() == pytest.approx(0.52)
+    mask = headline(frame)
+    assert mask is not None
+    assert mask.effect["value"].max() == pytest.approx(0.52)
     assert headline(rows_to_frame(effect_rows(condition="validation"))) is None
 
 

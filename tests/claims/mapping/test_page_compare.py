@@ -1,4 +1,4 @@
-"""Compare runs over real small runs: what is drawn, what changes with a control, and what is said where nothing compares."""
+"""Compare runs over real small runs: what is drawn, what a control changes, and what is said where nothing compares."""
 
 from __future__ import annotations
 

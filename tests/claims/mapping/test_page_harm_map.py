@@ -1,4 +1,4 @@
-"""The page *Harm map* over a small complete run: sliders change the map, a click opens a matrix, links reopen a view."""
+"""The page *Harm map* over a small complete run: sliders change the map, a click opens a matrix, links reopen it."""
 
 from __future__ import annotations
 

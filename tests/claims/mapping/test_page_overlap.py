@@ -40,9 +40,9 @@ def test_the_selection_changes_the_grid_and_a_link_reopens_it(tiny: Path) -> Non
     contrastive = numbers(figures(app)[0]["data"][0]["z"])
     assert plain.shape == contrastive.shape
     assert not np.array_equal(plain, contrastive, equal_nan=True)
-    found = words.overlap_at(read_run(tiny).results(), "both", words.points(read_run(tiny).results())["both"][-1])
-    assert np.nansum(contrastive[:, : len(found.categories)]) == pytest.approx(
-        2 * found.between("harm")["jaccard"].sum()
+    shared = words.overlap_at(read_run(tiny).results(), "both", words.points(read_run(tiny).results())["both"][-1])
+    assert np.nansum(contrastive[:, : len(shared.categories)]) == pytest.approx(
+        2 * shared.between("harm")["jaccard"].sum()
     )
     linked = opened(overlap_contrast="contrastive")
     assert np.array_equal(contrastive, numbers(figures(linked)[0]["data"][0]["z"]), equal_nan=True)

@@ -140,17 +140,17 @@ def test_the_difference_is_said_to_have_no_interval() -> None:
 def test_overlap_of_two_runs_beside_its_expectation() -> None:
     # Matrix of 10: 4 and 5 weights, eligible 8 and 10, 8 in both: 4 · 5 · 8 / (8 · 10) = 2. Matrix of 4: only one mask.
     offsets = np.array([0, 10, 14])
-    found = compare.shared(
+    pair = compare.shared(
         ("a", "b"),
         (np.array([0, 1, 2, 3]), np.array([2, 3, 4, 5, 6, 12])),
         offsets,
         np.array([[8, 4], [10, 4], [8, 4]]),
     )
-    assert (found.common, found.n_first, found.n_second) == (2, 4, 6)
-    assert found.expected_common == pytest.approx(2.0)
-    assert found.jaccard == pytest.approx(2 / 8)
-    assert found.expected_jaccard == pytest.approx(2 / 8)
-    html = compare_words.shared_markup([found])
+    assert (pair.common, pair.n_first, pair.n_second) == (2, 4, 6)
+    assert pair.expected_common == pytest.approx(2.0)
+    assert pair.jaccard == pytest.approx(2 / 8)
+    assert pair.expected_jaccard == pytest.approx(2 / 8)
+    html = compare_words.shared_markup([pair])
     assert "<td>2.0</td><td class='value'>0.25</td>" in html
     assert "a and b" in html
 

@@ -189,12 +189,12 @@ def test_points_lie_where_the_weights_are_in_either_storage_order(
     s = Selection(("hate",), q=0.2, p=0.0)
     chosen = select(candidates, s).global_index
     for i, matrix in enumerate(TABLE):
-        found = matrix_view.points(candidates, s, i, chosen)
+        points = matrix_view.points(candidates, s, i, chosen)
         grid = scores["hate"][TABLE.span(i)].reshape(matrix.rows, matrix.cols)
         grid = grid.T if matrix.transposed else grid
-        assert found["hate"].to_numpy() == pytest.approx(grid[found["output"], found["input"]] * 1e6)
-        assert found["rank_score"].to_numpy() == pytest.approx(found["hate"].to_numpy())
-        assert found["utility_top"].between(0, 1).all()
+        assert points["hate"].to_numpy() == pytest.approx(grid[points["output"], points["input"]] * 1e6)
+        assert points["rank_score"].to_numpy() == pytest.approx(points["hate"].to_numpy())
+        assert points["utility_top"].between(0, 1).all()
 
 
 @pytest.mark.parametrize("pooling", ["peak", "mean"])
@@ -222,10 +222,10 @@ def test_side_bins_are_the_stored_ones() -> None:
 
 
 def test_top_units_are_ordered_by_count_then_score() -> None:
-    found = pd.DataFrame(
+    points = pd.DataFrame(
         {"output": [7, 7, 2, 2, 5], "input": [0, 1, 2, 3, 4], "rank_score": [1.0, 1.0, 4.0, 4.0, 100.0]}
     )
-    top = matrix_view.top_units(found, "output")
+    top = matrix_view.top_units(points, "output")
     assert top["unit"].tolist() == [2, 7, 5]
     assert top["count"].tolist() == [2, 2, 1]
     assert top["score"].tolist() == [8.0, 2.0, 100.0]

@@ -23,7 +23,7 @@ HALF = {
 }
 
 
-def found(half: dict[tuple[str, str], float] = HALF, contrast: str = "none", **options: Any) -> overlap.Overlap:
+def overlap_of(half: dict[tuple[str, str], float] = HALF, contrast: str = "none", **options: Any) -> overlap.Overlap:
     return overlap.overlap_at(rows_to_frame(overlap_rows(half, contrast=contrast, **options)), contrast, 1e-4)
 
 
@@ -59,13 +59,13 @@ def test_pairs_stand_beside_their_ceilings_and_the_headline_masks_ceiling_is_not
             n=9,
         )
     )
-    got = overlap.overlap_at(rows_to_frame(rows), "none", 1e-4)
-    assert (got.categories, got.baselines) == (("hate", "privacy"), ("safe", "benign"))
-    assert got.mean_ceiling == pytest.approx((0.04 + 0.01) / 2)
-    pair = got.between("harm").iloc[0]
+    shared = overlap.overlap_at(rows_to_frame(rows), "none", 1e-4)
+    assert (shared.categories, shared.baselines) == (("hate", "privacy"), ("safe", "benign"))
+    assert shared.mean_ceiling == pytest.approx((0.04 + 0.01) / 2)
+    pair = shared.between("harm").iloc[0]
     assert (pair["jaccard"], pair["intersection"], pair["n_a"], pair["n_b"]) == (pytest.approx(0.02), 420, 24, 17)
     assert pair["relative"] == pytest.approx(0.01 / math.sqrt(0.04 * 0.01))
-    assert got.relative_mean("safe") == pytest.approx(
+    assert shared.relative_mean("safe") == pytest.approx(
         (0.02 / math.sqrt(0.04 * 0.16) + 0.03 / math.sqrt(0.01 * 0.16)) / 2
     )
 
@@ -81,33 +81,33 @@ def test_pairs_stand_beside_their_ceilings_and_the_headline_masks_ceiling_is_not
 def test_selected_as_in_the_paper_the_finding_measures_harm_against_other_text(harm: float, words: str) -> None:
     # The mean overlap with safe answers is (0.02 + 0.03) / 2 = 0.025.
     assert (
-        overlap_words.sentence(found(HALF | {("hate", "privacy"): harm}))
+        overlap_words.sentence(overlap_of(HALF | {("hate", "privacy"): harm}))
         == f"Harm types share {words} with same-topic safe answers"
     )
 
 
 def test_the_contrastive_finding_measures_against_chance_and_ceiling_and_says_what_is_built_in() -> None:
-    got = found(contrast="both")
-    assert overlap_words.sentence(got) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
-    assert any("built in and is no finding" in line for line in overlap_words.notes(got))
-    assert not any("built in" in line for line in overlap_words.notes(found()))
+    shared = overlap_of(contrast="both")
+    assert overlap_words.sentence(shared) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
+    assert any("built in and is no finding" in line for line in overlap_words.notes(shared))
+    assert not any("built in" in line for line in overlap_words.notes(overlap_of()))
 
 
 def test_notes_carry_the_means_the_types_that_lead_and_the_ceiling() -> None:
-    lines = overlap_words.notes(found())
+    lines = overlap_words.notes(overlap_of())
     assert lines[0] == (
-        "Mean Jaccard of half-sample masks, harm types with: each other 1.0 %; same-topic safe answers 2.5 %; benign answers 0.45 %; "
-        "a type with itself (the ceiling) 2.5 %."
+        "Mean Jaccard of half-sample masks, harm types with: each other 1.0 %; same-topic safe answers 2.5 %; "
+        "benign answers 0.45 %; a type with itself (the ceiling) 2.5 %."
     )
     assert lines[1] == "0 of 2 types share more with the other harm types than with same-topic safe answers."
     assert "n = 64–155 harmless answers against 17–24 a harm type" in lines[2]
     assert "each other 50 %; same-topic safe answers 50 %" in lines[2]
     assert "agree on only 2.5 % of their weights" in lines[3]
-    assert overlap_words.notes(found(HALF | {("hate", "privacy"): 0.025}))[1].startswith("1 of 2 types")
+    assert overlap_words.notes(overlap_of(HALF | {("hate", "privacy"): 0.025}))[1].startswith("1 of 2 types")
 
 
 def test_the_grid_is_symmetric_and_its_diagonal_is_the_ceiling() -> None:
-    cells = overlap.grid_cells(found()).set_index(["row", "column"])
+    cells = overlap.grid_cells(overlap_of()).set_index(["row", "column"])
     assert len(cells) == 2 * 4
     assert cells.loc[("hate", "privacy"), "text"] == cells.loc[("privacy", "hate"), "text"] == "2.0 %\n50 ×"
     assert cells.loc[("hate", "hate"), "text"] == "halves\n4.0 %"
@@ -119,7 +119,7 @@ def test_the_grid_is_symmetric_and_its_diagonal_is_the_ceiling() -> None:
 
 
 def test_like_is_compared_with_like() -> None:
-    table = overlap.comparison(found())
+    table = overlap.comparison(overlap_of())
     assert table.groupby("group", sort=False)["value"].mean().round(5).to_dict() == {
         "harm type with harm type": 0.01,
         "harm type with same-topic safe answers": 0.025,
@@ -128,16 +128,19 @@ def test_like_is_compared_with_like() -> None:
         "chance: harm types shuffled": 0.0004,
     }
     assert table["mean_text"].iloc[0] == "mean 1.0 % · 1 pair"
-    assert overlap_words.comparison_words(found()).title == "Two harm types share 50 % of what each shares with itself"
+    assert (
+        overlap_words.comparison_words(overlap_of()).title
+        == "Two harm types share 50 % of what each shares with itself"
+    )
 
 
 def test_one_type_no_chance_and_no_baselines() -> None:
-    alone = found({("hate", "safe"): 0.02, ("hate", "benign"): 0.01})
+    alone = overlap_of({("hate", "safe"): 0.02, ("hate", "benign"): 0.01})
     assert overlap_words.sentence(alone).startswith("Only one harm type")
     assert overlap.grid_cells(alone)["column"].tolist() == ["hate", "same topic, no harm", "benign, by others"]
     assert not overlap.comparison(alone).empty
     assert overlap.times(None) == "–"
-    bare = found({("hate", "privacy"): 0.01})
+    bare = overlap_of({("hate", "privacy"): 0.01})
     assert overlap_words.sentence(bare) == "Harm types overlap at 50 × chance: 50 % of what a type shares with itself"
     assert not any("safe" in line for line in overlap_words.notes(bare))
 
@@ -163,16 +166,22 @@ def small_candidates() -> Candidates:
 
 
 def test_exact_intersections_of_hand_made_masks() -> None:
-    got = intersections.intersections(small_candidates(), "none", 0.3, 0.0)
-    assert {frozenset(m): s for m, s in zip(got.groups["members"], got.groups["size"], strict=True)} == {
+    shared = intersections.intersections(small_candidates(), "none", 0.3, 0.0)
+    assert {frozenset(m): s for m, s in zip(shared.groups["members"], shared.groups["size"], strict=True)} == {
         frozenset({"hate"}): 2,
         frozenset({"privacy"}): 2,
         frozenset({"hate", "privacy"}): 1,
     }
-    assert (got.by_degree, got.at_least(1), got.sizes, got.in_text) == ({1: 4, 2: 1}, 5, {"hate": 3, "privacy": 3}, 1)
-    assert intersections.upset_words(got, True).title == "4 of 5 weights belong to one harm type alone (80 %)"
-    assert intersections.shared_line(got) == (
-        "1 weight is in two types or more, 0 in three or more. Of those in two or more, 1 (100 %) are also in the mask of benign or of same-topic safe answers."
+    assert (shared.by_degree, shared.at_least(1), shared.sizes, shared.in_text) == (
+        {1: 4, 2: 1},
+        5,
+        {"hate": 3, "privacy": 3},
+        1,
+    )
+    assert intersections.upset_words(shared, True).title == "4 of 5 weights belong to one harm type alone (80 %)"
+    assert intersections.shared_line(shared) == (
+        "1 weight is in two types or more, 0 in three or more. Of those in two or more, 1 (100 %) are also in the "
+        "mask of benign or of same-topic safe answers."
     )
     smaller = intersections.intersections(small_candidates(), "none", 0.2, 0.0)
     assert smaller.by_degree == {1: 4}
@@ -189,9 +198,9 @@ def test_exact_intersections_of_hand_made_masks() -> None:
 def test_the_core_is_named_only_where_it_exceeds_its_shuffles(
     core: tuple[tuple[float, float], ...], title: str
 ) -> None:
-    got = found(core=core)
-    assert got.core["observed"].tolist() == [o for o, _ in core]
-    assert intersections.core_words(got, "0.01 %").title == title
+    shared = overlap_of(core=core)
+    assert shared.core["observed"].tolist() == [o for o, _ in core]
+    assert intersections.core_words(shared, "0.01 %").title == title
 
 
 # -- transfer -------------------------------------------------------------------------------------------------------
@@ -222,14 +231,14 @@ def shifts(values: dict[str, dict[str, float]] = GRID, **options: Any) -> Any:
 
 
 def test_the_means_of_the_grid() -> None:
-    got = transfer.summary(shifts())
-    assert (got.own, got.others, got.safe, got.safe_own) == (
+    shared = transfer.summary(shifts())
+    assert (shared.own, shared.others, shared.safe, shared.safe_own) == (
         pytest.approx(0.3),
         pytest.approx(0.08),
         pytest.approx(0.04),
         pytest.approx(0.15),
     )
-    assert (got.benign, got.benign_own, got.clear, got.n_others, got.n_types, got.n) == (
+    assert (shared.benign, shared.benign_own, shared.clear, shared.n_others, shared.n_types, shared.n) == (
         pytest.approx(0.03),
         pytest.approx(0.02),
         2,
@@ -239,10 +248,10 @@ def test_the_means_of_the_grid() -> None:
     )
     # 0.08 / 0.3 = 27 %, 0.04 / 0.3 = 13 %, 0.03 / 0.3 = 10 %
     assert (
-        transfer.sentence(got)
+        transfer.sentence(shared)
         == "Of a mask's effect on its own type, 27 % reaches other types, 13 % safe text, 10 % benign text"
     )
-    assert "2 of 2 cells have" in transfer.tiles(got)
+    assert "2 of 2 cells have" in transfer.tiles(shared)
 
 
 def test_cells_absolute_and_relative() -> None:

@@ -85,34 +85,35 @@ def run_curves(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
     figure.update_yaxes(**axes[1])
     ticks = q_ticks(rows["q"].tolist())
     for (column, name), (k, run) in product(enumerate(sets, 1), enumerate(runs)):
-        here = rows[(rows["set"] == name) & (rows["run"] == run)]
-        if here.empty:
+        part = rows[(rows["set"] == name) & (rows["run"] == run)]
+        if part.empty:
             continue
-        colour, (symbol, dash) = HARM if here["harm"].iloc[0] else BENIGN, RUN_MARKS[k]
+        colour, (symbol, dash) = HARM if part["harm"].iloc[0] else BENIGN, RUN_MARKS[k]
         figure.add_scatter(
-            x=here["q"] * _APART ** (k - (len(runs) - 1) / 2),
-            y=here["value"],
+            x=part["q"] * _APART ** (k - (len(runs) - 1) / 2),
+            y=part["value"],
             row=1,
             col=column,
             mode="lines+markers",
-            name=f"{escape(run)}, {escape(str(here['label'].iloc[0]))}",
+            name=f"{escape(run)}, {escape(str(part['label'].iloc[0]))}",
             showlegend=False,
             marker={"symbol": symbol, "size": 9 * theme.scale, "color": colour, "line": {"width": 2, "color": colour}},
             line={"dash": dash, "width": 1.2 * theme.scale, "color": rgba(colour, 0.6)},
-            error_y=_bars(here, colour, theme),
-            customdata=here.assign(run=escape(run), percent=100 * here["q"])[
+            error_y=_bars(part, colour, theme),
+            customdata=part.assign(run=escape(run), percent=100 * part["q"])[
                 ["run", "percent", "ci_low", "ci_high", "n", "n_weights"]
             ]
             .astype(object)
             .to_numpy(),
-            hovertemplate="%{customdata[0]}<br>q = %{customdata[1]:.4~g} % · %{customdata[5]:,} weights<br>%{y:+.3f} nats "
-            "[%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} prompts<extra></extra>",
+            hovertemplate="%{customdata[0]}<br>q = %{customdata[1]:.4~g} % · %{customdata[5]:,} "
+            "weights<br>%{y:+.3f} nats [%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} "
+            "prompts<extra></extra>",
         )
     for column, name in enumerate(sets, 1):
-        here = rows[rows["set"] == name]
+        part = rows[rows["set"] == name]
         figure.update_xaxes(row=1, col=column, title_text="q, share of weights zeroed", **ticks)
         figure.add_annotation(
-            text=f"<b>{escape(str(here['label'].iloc[0]))}</b>",
+            text=f"<b>{escape(str(part['label'].iloc[0]))}</b>",
             x=0.03,
             y=1,
             xref="x domain",
@@ -120,7 +121,7 @@ def run_curves(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
             xanchor="left",
             yanchor="top",
             showarrow=False,
-            font={"color": HARM if here["harm"].iloc[0] else BENIGN, "size": 14 * theme.scale},
+            font={"color": HARM if part["harm"].iloc[0] else BENIGN, "size": 14 * theme.scale},
             row=1,
             col=column,
         )
@@ -155,21 +156,21 @@ def chosen_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) 
         hovertemplate="random mask of equal size<br>%{x:+.3f} nats<extra></extra>",
     )
     for (k, run), harm in product(enumerate(runs), (True, False)):
-        here, colour = spots[(spots["run"] == run) & (spots["harm"] == harm)], HARM if harm else BENIGN
+        part, colour = spots[(spots["run"] == run) & (spots["harm"] == harm)], HARM if harm else BENIGN
         figure.add_scatter(
-            x=here["value"],
-            y=here["y"],
+            x=part["value"],
+            y=part["y"],
             mode="markers",
             name=escape(run),
             showlegend=False,
-            error_x=_bars(here, colour, theme),
+            error_x=_bars(part, colour, theme),
             marker={
                 "symbol": RUN_MARKS[k][0],
                 "size": 10 * theme.scale,
                 "color": colour,
                 "line": {"width": 2, "color": colour},
             },
-            customdata=here.assign(run=escape(run), label=here["label"].map(escape))[
+            customdata=part.assign(run=escape(run), label=part["label"].map(escape))[
                 ["run", "label", "ci_low", "ci_high", "n", "n_weights"]
             ]
             .astype(object)

@@ -18,7 +18,7 @@ def upset_plot(
     """Exact intersections, largest first: bars = weights in exactly these types, dots below = which types, with the
     size of each type's mask beside its name. Vermilion: in two types or more; pale: in one alone.
 
-    ``groups``: ``members`` (tuple of labels), ``size``, ``note``. ``sizes``: label → weights of its mask, top to bottom.
+    ``groups``: ``members`` (tuple of labels), ``size``, ``note``. ``sizes``: label → weights of its mask, from the top.
     """
     names, n = list(sizes), len(groups)
     row_px, bar_px = 26, 210
@@ -55,7 +55,7 @@ def upset_plot(
     spans = [(i, [names.index(m) for m in members]) for i, members in enumerate(groups["members"]) if len(members) > 1]
     figure.add_scatter(
         x=[v for i, _ in spans for v in (i, i, None)],
-        y=[v for _, at in spans for v in (min(at), max(at), None)],
+        y=[v for _, places in spans for v in (min(places), max(places), None)],
         mode="lines",
         name="together",
         yaxis="y2",
@@ -144,7 +144,8 @@ def core_curve(core: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
             "width": 0,
         },
         customdata=core[["shuffled", "low", "high", "k"]].to_numpy(),
-        hovertemplate="shuffled, %{customdata[3]} types or more<br>%{customdata[0]:,.2f} weights [%{customdata[1]:,.2f}, %{customdata[2]:,.2f}]<extra></extra>",
+        hovertemplate="shuffled, %{customdata[3]} types or more<br>%{customdata[0]:,.2f} weights "
+        "[%{customdata[1]:,.2f}, %{customdata[2]:,.2f}]<extra></extra>",
     )
     figure.add_scatter(
         x=core["k"] - 0.14,

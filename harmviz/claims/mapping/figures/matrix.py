@@ -62,7 +62,8 @@ def matrix_map(
             "ypad": 0,
             **ticks,
         },
-        hovertemplate="block of input units around %{x}, output units around %{y}<br>%{customdata:.3~g} × 10⁻⁶ nats per token<extra></extra>",
+        hovertemplate="block of input units around %{x}, output units around %{y}<br>%{customdata:.3~g} × 10⁻⁶ nats "
+        "per token<extra></extra>",
         name="pooled",
     )
     _points(figure, points, theme, sets)
@@ -112,9 +113,12 @@ def _decades(tiles: np.ndarray, theme: Theme) -> tuple[dict[str, Any], dict[str,
     low = max(high - 4, float(np.log10(positive.min()))) if positive.size > 1 else high - 1
     low = low if low < high else high - 1
     logs = np.log10(np.maximum(tiles, 10.0**low))
-    at = list(range(int(np.ceil(low)), int(np.floor(high)) + 1))
+    exponents = list(range(int(np.ceil(low)), int(np.floor(high)) + 1))
     heat = {"z": _rounded(logs), "zmin": low, "zmax": high, "colorscale": theme.harm_scale}
-    return heat, {"tickvals": at, "ticktext": [f"{10.0**k:,g}" if k < 6 else f"10<sup>{k}</sup>" for k in at]}
+    return heat, {
+        "tickvals": exponents,
+        "ticktext": [f"{10.0**k:,g}" if k < 6 else f"10<sup>{k}</sup>" for k in exponents],
+    }
 
 
 def _share_axis(side: pd.DataFrame, font: dict[str, Any]) -> dict[str, Any]:
@@ -174,7 +178,8 @@ def _shares(figure: go.Figure, side: pd.DataFrame, letter: str, theme: Theme) ->
         name=f"selected, {units}",
         showlegend=False,
         **where,
-        hovertemplate=f"{units} units %{{customdata[0]}}–%{{customdata[1]}}<br>%{{customdata[2]}} selected, %{{{across}:.1%}}<extra></extra>",
+        hovertemplate=f"{units} units %{{customdata[0]}}–%{{customdata[1]}}<br>%{{customdata[2]}} selected, "
+        f"%{{{across}:.1%}}<extra></extra>",
     )
     # A line of steps: first and last bin reach to the picture's edges.
     limits = np.repeat(np.append(side["start"], side["stop"].iloc[-1] + 1), 2)[1:-1] - 0.5

@@ -15,10 +15,11 @@ from harmviz.display.style import Theme, framed
 def transfer_grid(
     cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, limit: float, unit: str
 ) -> go.Figure:
-    """Rows = type pruned, columns = text measured: blue below 0, vermilion above, at ``± limit`` and beyond full colour.
+    """Rows = type pruned, columns = text measured: blue below 0, vermilion above, full at ``± limit`` and beyond.
 
-    ``cells``: ``row``, ``column`` (labels, in order), ``value`` (NaN: not defined), ``text``, ``note``, ``own`` (bool: the
-    diagonal, outlined), ``harm`` (bool: the measured text is harmful). ``unit``: the colour bar's title; "%" for shares.
+    ``cells``: ``row``, ``column`` (labels, in order), ``value`` (NaN: not defined), ``text``, ``note``, ``own`` (bool:
+    the diagonal, outlined), ``harm`` (bool: the measured text is harmful). ``unit``: the colour bar's title; "%" for
+    shares.
     """
     rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=130 + column_label_px(columns) + 38 * len(rows))
@@ -70,10 +71,10 @@ def transfer_grid(
 def lorenz_curves(
     points: pd.DataFrame, colours: Mapping[str, str], theme: Theme, *, title: str, subtitle: str
 ) -> go.Figure:
-    """Share of a set's positive harm score held by its largest weights, against how many; solid where n is equal, and no two
-    alike: where two sets have one colour, the second is dashed.
+    """Share of a set's positive harm score held by its largest weights, against how many; solid where n is equal.
 
-    ``points``: ``set`` (label, in order), ``q``, ``share``, ``n``, ``n_weights``, ``comparable`` (bool). ``colours``: by label.
+    No two are alike: where two sets have one colour, the second is dashed. ``points``: ``set`` (label, in order),
+    ``q``, ``share``, ``n``, ``n_weights``, ``comparable`` (bool). ``colours``: by label.
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=470)
     drawn: set[str] = set()
@@ -92,7 +93,8 @@ def lorenz_curves(
             },
             opacity=1.0 if solid else 0.75,
             customdata=part[["n_weights"]].to_numpy(),
-            hovertemplate=f"{broken(str(name), 40)}<br>the largest %{{customdata[0]:,}} weights hold %{{y:.1%}}<extra></extra>",
+            hovertemplate=f"{broken(str(name), 40)}<br>the largest %{{customdata[0]:,}} weights hold "
+            f"%{{y:.1%}}<extra></extra>",
         )
         drawn.add(colour)
     figure.update_xaxes(

@@ -11,7 +11,10 @@ from streamlit.delta_generator import DeltaGenerator
 from harmviz.masks.lists import Contrast
 from harmviz.runs.point import selector_words
 
-_SELECTION_HELP = "as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text."
+_SELECTION_HELP = (
+    "as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless "
+    "text."
+)
 
 
 def selection_control(place: DeltaGenerator, offered: Sequence[Contrast], *, key: str) -> Contrast:

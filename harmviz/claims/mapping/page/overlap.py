@@ -29,8 +29,8 @@ def show() -> None:
     run = picker.current_or_stop()
     frame.title(
         "One mechanism or many?",
-        "Do the harm types hang on the same weights, and does pruning one type reach the others? Overlap is read beside "
-        "chance and a ceiling, transfer beside harmless text.",
+        "Do the harm types hang on the same weights, and does pruning one type reach the others? Overlap is read "
+        "beside chance and a ceiling, transfer beside harmless text.",
     )
     with frame.shown_errors():
         results = stored.results(run)
@@ -85,8 +85,8 @@ def _choices(results: pd.DataFrame) -> tuple[Contrast, Overlap | None]:
 def _empty(what: str) -> None:
     """What stands where a run has no rows of this kind, and what to do."""
     frame.html(
-        f'<div class="hv hv-empty"><h3>{escape(what)}</h3><div class="quiet">Choose another run in the sidebar, or make '
-        "this one again: <code>python -m harmviz run</code> measures it.</div></div>"
+        f'<div class="hv hv-empty"><h3>{escape(what)}</h3><div class="quiet">Choose another run in the sidebar, or '
+        "make this one again: <code>python -m harmviz run</code> measures it.</div></div>"
     )
 
 

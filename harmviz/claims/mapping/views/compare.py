@@ -197,7 +197,7 @@ def exact_limit(
 
 
 def map_panels(table: WeightTable, masks: Mapping[str, np.ndarray]) -> list[Panel]:
-    """One map a run (label → global indices of its mask), and the first two's difference where there are two or more."""
+    """One map a run (label → global indices of its mask); the first two's difference too where there are two."""
     cells = harm_map.grid(table)
     maps = {name: harm_map.mapped(cells, counts_by_matrix(index, table.offsets)) for name, index in masks.items()}
     panels = [Panel(name, map_cells) for name, map_cells in maps.items()]
@@ -241,8 +241,8 @@ def shared(
     """Jaccard of two masks of the same weights, beside chance.
 
     Chance: both masks re-drawn within each matrix among the weights that their own run may prune, so that
-    ``E|A ∩ B| = Σ_m a_m b_m · both_m / (eligible_a,m · eligible_b,m)``, the hypergeometric expectation where the two runs
-    protect the same weights. ``eligible`` as ``eligible_counts`` returns it.
+    ``E|A ∩ B| = Σ_m a_m b_m · both_m / (eligible_a,m · eligible_b,m)``, the hypergeometric expectation where the two
+    runs protect the same weights. ``eligible`` as ``eligible_counts`` returns it.
     """
     a, b = (counts_by_matrix(m, offsets) for m in masks)
     used = (a > 0) & (b > 0)

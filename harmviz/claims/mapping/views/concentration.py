@@ -1,4 +1,4 @@
-"""How few weights carry a set's harm score: the numbers and words of the Lorenz curves. Pure functions; nothing draws."""
+"""How few weights carry a set's harm score: numbers and words of the Lorenz curves. Pure; nothing draws."""
 
 from __future__ import annotations
 

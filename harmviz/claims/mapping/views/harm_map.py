@@ -30,7 +30,7 @@ BASELINE_NAMES = {"benign": "harmless text (control)", "safe": "same topics, saf
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """The cells of a model: ``cells`` has ``layer``, ``module``, ``size``, ``matrices``; ``of_matrix`` the cell of each matrix."""
+    """The cells of a model: ``cells`` has ``layer, module, size, matrices``; ``of_matrix`` the cell of each matrix."""
 
     cells: pd.DataFrame
     of_matrix: np.ndarray
@@ -157,7 +157,10 @@ def mask_label(selection: Selection, known: Sequence[str]) -> str:
 
 
 def own_mask(selection: Selection, name: str) -> Selection:
-    """The same q, p and scope for one set alone. A set of harmless text has no contrastive form: it is what is subtracted."""
+    """The same q, p and scope for one set alone.
+
+    A set of harmless text has no contrastive form: it is what is subtracted.
+    """
     contrast = "none" if name in BASELINE_NAMES else selection.contrast
     return Selection((name,), q=selection.q, p=selection.p, scope=selection.scope, contrast=contrast)
 
@@ -168,7 +171,7 @@ def pair_label(selection: Selection, known: Sequence[str]) -> str:
 
 
 def lines(sentences: Sequence[str], scale: float, width: int = 126) -> str:
-    """Sentences as a subtitle, escaped, broken where a chart of full width ends, never between a number and its sign."""
+    """Sentences as a subtitle, escaped, broken where a full chart ends, never between a number and its sign."""
     kept = [re.sub(r"(?<=\d) (?=[%×·])|(?<=n) (?==)|(?<==) (?=\d)", "\u00a0", s) for s in sentences]
     return "<br>".join(escape(line, quote=False) for s in kept for line in wrap(s, round(width / scale)))
 
@@ -201,7 +204,10 @@ def mask_words(
     """Words of the map of one mask: how concentrated it is, beside a random mask of equal size."""
     n = int(cells["count"].sum())
     prompts = scoring_prompts(manifest["data"]["counts"], selection.categories)
-    settings = f"{size_of_mask(n, manifest['model'])} · {pair_label(selection, known)}, p {text.percent(selection.p)} · n = {prompts} prompts"
+    settings = (
+        f"{size_of_mask(n, manifest['model'])} · {pair_label(selection, known)}, p {text.percent(selection.p)} · "
+        f"n = {prompts} prompts"
+    )
     if n == 0:
         return Words(
             "This mask is empty", lines([settings], scale), "No weight is selected with these settings.", "An empty map"

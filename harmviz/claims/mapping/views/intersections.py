@@ -118,8 +118,8 @@ def shared_line(groups: Intersections) -> str:
     if groups.in_text is None or not shared:
         return line
     return (
-        f"{line} Of those in two or more, {text.count(groups.in_text)} ({100 * groups.in_text / shared:.0f} %) are also "
-        "in the mask of benign or of same-topic safe answers."
+        f"{line} Of those in two or more, {text.count(groups.in_text)} ({100 * groups.in_text / shared:.0f} %) are "
+        "also in the mask of benign or of same-topic safe answers."
     )
 
 

@@ -38,9 +38,10 @@ MICRO = 1e6
 class MatrixView:
     """One matrix, ready to draw.
 
-    ``tiles``: pooled harm score, millionths of a nat, block by block; ``out_edges``, ``in_edges``: where blocks begin and
-    end. ``points``: ``output``, ``input``, ``utility_top`` (fraction), ``rank_score``, and one column a set of harm scores.
-    ``out_side``, ``in_side``: ``start``, ``stop``, ``count``, ``selected`` and ``mass`` (shares of this matrix).
+    ``tiles``: pooled harm score, millionths of a nat, block by block; ``out_edges``, ``in_edges``: where blocks begin
+    and end. ``points``: ``output``, ``input``, ``utility_top`` (fraction), ``rank_score``, and a column of harm scores
+    for each set. ``out_side``, ``in_side``: ``start``, ``stop``, ``count``, ``selected`` and ``mass`` (shares of this
+    matrix).
     """
 
     matrix: WeightMatrix
@@ -73,9 +74,9 @@ def sides(matrix: WeightMatrix) -> tuple[int, int]:
 def points(candidates: Candidates, selection: Selection, index: int, selected: np.ndarray) -> pd.DataFrame:
     """The selected weights (global indices) that lie in matrix ``index``, with every stored set's harm score."""
     span = candidates.table.span(index)
-    here = selected[(selected >= span.start) & (selected < span.stop)]
-    rows = np.searchsorted(candidates.global_index, here)
-    output, source = candidates.table[index].out_in(here - span.start)
+    inside = selected[(selected >= span.start) & (selected < span.stop)]
+    rows = np.searchsorted(candidates.global_index, inside)
+    output, source = candidates.table[index].out_in(inside - span.start)
     scores = {name: candidates.scores[name][rows] * MICRO for name in (*candidates.categories, *candidates.baselines)}
     parts = [candidates.score(c, selection.contrast, rows) for c in selection.categories]
     return pd.DataFrame(
@@ -97,8 +98,10 @@ def view(
     selected: np.ndarray,
     pooling: Pooling,
 ) -> MatrixView:
-    """Everything drawn of matrix ``index``. ``pooling``: the largest score of any chosen type in a block, or the mean of
-    the types' mean scores (exact, since means of means over equal blocks are).
+    """Everything drawn of matrix ``index``.
+
+    ``pooling``: the largest score of any chosen type in a block, or the mean of the types' mean scores (exact, since
+    means of means over equal blocks are).
 
     Raises:
         RunIncompatible: the run's maps lack a chosen set.
@@ -161,7 +164,7 @@ def top_units(points: pd.DataFrame, side: Side, n: int = 5) -> pd.DataFrame:
 
 @lru_cache(maxsize=256)
 def fullest_by_chance(n: int, size: int) -> int:
-    """The count of the fullest of ``size`` units when n weights are placed at random: the 95th percentile of 100 draws."""
+    """How many of n randomly placed weights the fullest of ``size`` units holds: 95th percentile of 100 draws."""
     if n == 0:
         return 0
     rng = np.random.default_rng(0)

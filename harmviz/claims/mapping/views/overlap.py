@@ -1,8 +1,8 @@
 """What the masks of two sets have in common, from a run's stored rows. Pure functions; nothing here draws.
 
-Two kinds of Jaccard stand in the rows. ``jaccard`` compares the full masks; it is the best estimate and has no interval.
-``jaccard_half`` compares masks that rest on half the scoring answers, four pairings of halves; it is what may be compared
-with the ceiling, the two halves of one set. Whatever sets are compared here are compared half with half.
+Two kinds of Jaccard stand in the rows. ``jaccard`` compares the full masks; it is the best estimate and has no
+interval. ``jaccard_half`` compares masks that rest on half the scoring answers, four pairings of halves; it is what may
+be compared with the ceiling, the two halves of one set. Whatever sets are compared here are compared half with half.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ _SHORT = {"safe": "same topic, no harm", "benign": "benign, by others"}
 class Overlap:
     """The overlap of one selection at one q.
 
-    ``pairs``: ``a``, ``b``, ``jaccard``, ``intersection``, ``times_chance``, ``chance``, ``chance_low``, ``chance_high``,
-    ``half``, ``half_low``, ``half_high``, ``relative`` (half over the geometric mean of both ceilings), ``n_a``, ``n_b``,
-    ``q``, ``p``. ``ceiling``: set → split-half Jaccard, ``n``: set → scoring answers. ``core``: ``k``, ``observed``,
-    ``shuffled``, ``low``, ``high``.
+    ``pairs``: ``a, b, jaccard, intersection, times_chance, chance, chance_low, chance_high, half, half_low, half_high,
+    relative`` (half over the geometric mean of both ceilings), ``n_a, n_b, q, p``. ``ceiling``: set → split-half
+    Jaccard, ``n``: set → scoring answers. ``core``: ``k, observed, shuffled, low, high``.
     """
 
     categories: tuple[str, ...]

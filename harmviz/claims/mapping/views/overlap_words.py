@@ -66,7 +66,8 @@ def comparison_words(shared: Overlap) -> Words:
         )
     return Words(
         title,
-        "Half-sample masks throughout; 100 % would be the geometric mean of the two ceilings. Ink tick: mean of the line.",
+        "Half-sample masks throughout; 100 % would be the geometric mean of the two ceilings. Ink tick: mean of the "
+        "line.",
         "Each dot is a pair; its line spans the lowest to the highest of the four pairings of halves. That is a range, "
         f"no confidence interval. {vermilion} Chance is that of the full masks, with its 95 % range over shuffles.",
         f"Strip chart of half-sample overlaps: harm with harm, with harmless text, the ceiling, and chance. {title}",
@@ -93,8 +94,8 @@ def notes(shared: Overlap) -> list[str]:
     lines = [_means(shared, kinds), _ahead(shared), _relative(shared, kinds)]
     if shared.contrast == "both" and shared.baselines:
         lines.append(
-            "The contrastive selection drops weights that support harmless text, so hardly any overlap with it is built "
-            "in and is no finding. What counts here is harm with harm, beside chance and ceiling."
+            "The contrastive selection drops weights that support harmless text, so hardly any overlap with it is "
+            "built in and is no finding. What counts here is harm with harm, beside chance and ceiling."
         )
     if 0 <= shared.mean_ceiling < _LOW_CEILING:
         lines.append(
@@ -139,7 +140,7 @@ def _relative(shared: Overlap, kinds: dict[str, str]) -> str:
         return ""
     shares = "; ".join(f"{kinds[k]} {100 * mean:.0f} %" for k, mean in known.items())
     return (
-        f"A mask from more text is steadier and overlaps more with anything (n = {between(n_baselines)} harmless answers "
-        f"against {n_types(shared)} a harm type). Relative to what the two sets share with themselves (geometric mean of "
-        f"their ceilings), harm types share with: {shares}."
+        f"A mask from more text is steadier and overlaps more with anything (n = {between(n_baselines)} harmless "
+        f"answers against {n_types(shared)} a harm type). Relative to what the two sets share with themselves "
+        f"(geometric mean of their ceilings), harm types share with: {shares}."
     )

@@ -24,9 +24,9 @@ from harmviz.runs.point import selector_words
 
 
 def effect_tables(run: Run, results: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Selection → one line per measured set, as ``display.effects`` takes it; at the point chosen for each, plain first.
+    """Selection → one line per measured set, as ``display.effects`` takes it; plain first.
 
-    A run that chose none is shown at its unchosen point.
+    At the point chosen for each. A run that chose none is shown at its unchosen point.
     """
     shown: dict[str, Headline] = {
         c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None
@@ -163,11 +163,11 @@ def limits(run: Run, results: pd.DataFrame) -> str:
             "weights for text the model would not have written.",
         )
     both = chosen_headline(run, results, "both")
-    own = pd.DataFrame() if both is None else both.effect[both.effect["category"] == "benign_own"]
-    if not own.empty:
+    costs = pd.DataFrame() if both is None else both.effect[both.effect["category"] == "benign_own"]
+    if not costs.empty:
         lines.append(
             "It has a cost: the contrastive mask moves the loss of the model's own harmless answers by "
-            f"{text.signed(float(own['value'].iloc[0]))} nats."
+            f"{text.signed(float(costs['value'].iloc[0]))} nats."
         )
     if left_out := run.manifest["data"]["left_out"]:
         sets = "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())

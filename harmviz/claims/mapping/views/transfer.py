@@ -1,7 +1,7 @@
 """The numbers and words of the transfer grid, from a run's stored rows. Pure functions; nothing here draws.
 
-Every harm type's own mask is measured on every set of held-out answers. The diagonal is the type's effect on itself; off
-the diagonal stands what it does to the others, and beside them to harmless text.
+Every harm type's own mask is measured on every set of held-out answers. The diagonal is the type's effect on itself;
+off the diagonal stands what it does to the others, and beside them to harmless text.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ def grid_words(rows: pd.DataFrame, n_scored: int, *, relative: bool) -> Words:
         title,
         f"Rows: type pruned, columns: text measured. {unit}.\n"
         f"Masks: {size} each, {text.percent(float(first['p']))} protected. Held-out prompts, n = {means.n} a type.",
-        "Row: the type whose mask was zeroed. Column: the text measured. Outlined: the type itself. One mechanism would "
-        "colour whole rows left of the line and leave the right of it pale; separate ones only the outlined cells. In "
-        f"brackets: the 95 % interval includes 0. {last}",
+        "Row: the type whose mask was zeroed. Column: the text measured. Outlined: the type itself. One mechanism "
+        "would colour whole rows left of the line and leave the right of it pale; separate ones only the outlined "
+        f"cells. In brackets: the 95 % interval includes 0. {last}",
         f"Transfer grid, {means.n_types} types pruned by text measured. {title}.",
     )
 
@@ -235,7 +235,8 @@ def specific_words(table: pd.DataFrame) -> Words:
     title = f"{clear} of {len(table)} masks move harmful answers more than safe ones"
     return Words(
         title,
-        "ΔL on answers of all harm types minus ΔL on same-topic safe answers,<br>nats per token, by the type that was pruned",
+        "ΔL on answers of all harm types minus ΔL on same-topic safe answers,<br>nats per token, by the type that "
+        "was pruned",
         "A dot right of the line: this type's mask makes harmful text of any type less likely than safe text on the "
         "same topics. Bars: 95 % intervals over prompts. One scale for both selections.",
         f"Dot plot of the harm-specific effect by type pruned. {title}.",

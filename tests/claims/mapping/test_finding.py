@@ -1,0 +1,102 @@
+"""The verdict on a map run follows its rule, and the sentence says with which numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harmviz.claims.mapping.finding import COLLAPSED, NOT_SPECIFIC, SPECIFIC, UNDECIDED, finding
+from harmviz.runs import Row, read_run
+from tests.worlds.fabricated import make_run
+
+RUNS = Path(__file__).resolve().parents[3] / "cache" / "runs"
+POINT: dict[str, Any] = {"q": 5e-5, "p": 0.01, "n_weights": 5308}
+METHOD = {"score": "signed", "headline": {"both": POINT, "none": POINT | {"q": 1e-5, "n_weights": 1061}}}
+
+
+def row(metric: str, value: float | None, low: float | None = None, high: float | None = None, **changes: Any) -> Row:
+    """A number of the contrastive mask's effect on harmful answers, unless ``changes`` say otherwise."""
+    settings: dict[str, Any] = dict(
+        experiment="effect",
+        mask="mean(all)",
+        category="harm",
+        contrast="both",
+        scope="global",
+        skip_tokens=0,
+        n=20,
+        unit="nats/token",
+        **POINT,
+    )
+    return Row(metric=metric, value=value, ci_low=low, ci_high=high, **(settings | changes))
+
+
+HARM = row("delta_nll", 0.3, 0.2, 0.4)
+CLEAR = row("harm_specific", 0.2, 0.1, 0.3)
+BEYOND = row("excess_over_control", 0.3, 0.2, 0.4, control="random")
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "says"),
+    [
+        ([HARM, CLEAR, BEYOND], SPECIFIC, "+0.200 (+0.100 … +0.300, n = 20) beyond same-topic safe answers"),
+        ([HARM, row("harm_specific", 0.05, -0.01, 0.1), BEYOND], NOT_SPECIFIC, "but only +0.050"),
+        ([HARM, row("harm_specific", -0.2, -0.3, -0.1), BEYOND], NOT_SPECIFIC, "but only −0.200"),
+        (
+            [HARM, CLEAR, BEYOND, row("excess_over_control", 0.01, -0.1, 0.1, control="utility")],
+            NOT_SPECIFIC,
+            "weights of like utility of equal number do as much",
+        ),
+        # Signed controls look at text: that they move it more is no part of the rule.
+        ([HARM, CLEAR, BEYOND, row("excess_over_control", -1.0, -2.0, -0.5, control="safe_signed")], SPECIFIC, "+0.30"),
+        ([HARM, CLEAR], UNDECIDED, "a control of equal size was not measured"),
+        ([HARM, BEYOND], UNDECIDED, "same-topic safe answers were not measured"),
+        ([HARM, row("harm_specific", 0.2), BEYOND], UNDECIDED, "has no interval"),
+        ([HARM, CLEAR, BEYOND, row("collapsed", 1.0, category="benign")], COLLAPSED, "breaks the model"),
+        (
+            [HARM, CLEAR, BEYOND, row("collapsed", 0.0, category="benign")],
+            SPECIFIC,
+            "5,308 weights (0.005 %, contrastive)",
+        ),
+        ([], UNDECIDED, "No effect has been measured"),
+    ],
+)
+def test_the_verdict_follows_the_rule(rows: list[Row], verdict: str, says: str, tmp_path: Path) -> None:
+    result = finding(make_run(tmp_path, rows=rows, method=METHOD, parameters={"skip_tokens": 0}))
+    assert result.verdict == verdict
+    assert says in result.sentence.replace("\N{NO-BREAK SPACE}", " ")
+    assert verdict in result.sentence
+    json.dumps(result.as_dict(), allow_nan=False)
+
+
+def test_the_plain_selection_is_told_beside_the_contrastive_one(tmp_path: Path) -> None:
+    plain: dict[str, Any] = {"contrast": "none", "q": 1e-5, "n_weights": 1061}
+    rows = [
+        HARM,
+        CLEAR,
+        BEYOND,
+        row("delta_nll", 0.2, 0.1, 0.3, **plain),
+        row("harm_specific", 0.002, -0.01, 0.01, **plain),
+        row("excess_over_control", 0.2, 0.1, 0.3, control="random", **plain),
+    ]
+    result = finding(make_run(tmp_path, rows=rows, method=METHOD, parameters={"skip_tokens": 0}))
+    assert result.verdict == SPECIFIC
+    assert "Selected as in the paper they are not: +0.002" in result.sentence
+    assert result.numbers["plain"]["verdict"] == NOT_SPECIFIC
+
+
+def test_rows_of_other_points_and_prompts_decide_nothing(tmp_path: Path) -> None:
+    rows = [HARM, CLEAR, BEYOND]
+    rows += [row("harm_specific", -0.2, -0.3, -0.1, **other) for other in ({"q": 1e-5}, {"skip_tokens": 8})]
+    rows.append(row("harm_specific", -0.2, -0.3, -0.1, condition="validation"))
+    run = make_run(tmp_path, rows=rows, method=METHOD, parameters={"skip_tokens": 0})
+    assert finding(run).verdict == SPECIFIC
+
+
+@pytest.mark.parametrize("name", ["smollm2-135m-instruct-pyrit-45d1fb9113", "smollm2-135m-aligned-pyrit-658e797e1c"])
+def test_committed_runs_are_told_as_their_pages_tell_them(name: str) -> None:
+    result = finding(read_run(RUNS / name))
+    assert result.verdict == SPECIFIC
+    assert result.numbers["plain"]["verdict"] == NOT_SPECIFIC, "selected as in the paper, the interval includes 0"
