@@ -8,7 +8,7 @@ The weights are taken as they are: call it inside ``pruned(…)`` for a pruned m
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from harmviz.errors import Cancelled
 from harmviz.generation.decode import check_length, context_length
 from harmviz.generation.passes import accepts, last_logits, pass_options
 from harmviz.generation.sampling import end_tokens
+from harmviz.generation.steps import Endings, Gatherer, Step
 from harmviz.models.load import LoadedModel
 
 #: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
@@ -50,21 +51,24 @@ def generate_batch(
     order = sorted(range(len(prompts_ids)), key=lambda i: len(prompts_ids[i]))
     for start in range(0, len(order), batch_size):
         batch = order[start : start + batch_size]
+        gatherer = Gatherer(len(batch))
         with loaded.lock:
-            found = _answer(loaded, [list(prompts_ids[i]) for i in batch], [limits[i] for i in batch], stop)
-        if found is None:
-            raise Cancelled(f"generation was stopped after {start} of {len(order)} prompts")
-        for i, answer in zip(batch, found, strict=True):
-            answers[i] = answer
+            for step in _steps(loaded, [list(prompts_ids[i]) for i in batch], [limits[i] for i in batch], stop):
+                gatherer.push(step)
+        for i, answer in zip(batch, gatherer.answers, strict=True):
+            if answer.finished is None:
+                raise Cancelled(f"generation was stopped after {start} of {len(order)} prompts")
+            answers[i] = answer.token_ids
     return answers
 
 
 @torch.inference_mode()
-def _answer(
+def _steps(
     loaded: LoadedModel, prompts: list[list[int]], limits: list[int], stop: threading.Event | None
-) -> list[list[int]] | None:
-    """The answers of one batch, or None if stopped."""
-    model, device, ends = loaded.model, loaded.device, end_tokens(loaded)
+) -> Iterator[Step]:
+    """One step after another of a batch, a row for each prompt, until all have ended or ``stop`` is set."""
+    model, device = loaded.model, loaded.device
+    endings = Endings(limits, end_tokens(loaded))
     longest = max(map(len, prompts))
     # Any id does for padding: nothing attends to it.
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
@@ -72,27 +76,21 @@ def _answer(
     positions = (seen.cumsum(-1) - 1).clamp(min=0)
     takes_positions, options = accepts(model, "position_ids"), pass_options(model)
     furthest = (context_length(loaded) or 1 << 62) - 1
-    answers: list[list[int]] = [[] for _ in prompts]
+    unmeasured = (None,) * len(prompts)
     rows = list(range(len(prompts)))  # rows[r] is the prompt in row r of the batch
     cache: Any = None
-    while True:
+    for index in range(max(limits)):
         if stop is not None and stop.is_set():
-            return None
+            return
         if takes_positions:
             options["position_ids"] = positions
         logits, cache = last_logits(model, ids, cache, attention_mask=seen, **options)
         chosen = logits.argmax(-1)
-        going = []
-        for r, (i, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
-            if limits[i] > 0 and token not in ends:
-                answers[i].append(token)
-                limits[i] -= 1
-                if limits[i] > 0:
-                    going.append(r)
-            else:
-                limits[i] = 0  # ended: fed along, and ignored
+        tokens = endings.take(rows, chosen.tolist())
+        yield Step(index, tokens, logprobs=unmeasured, divergence=unmeasured, finished=tuple(endings.finished))
+        going = [r for r, i in enumerate(rows) if endings.finished[i] is None]  # the rest is fed along, and ignored
         if not going:
-            return answers
+            return
         if len(going) <= _KEEP * len(rows) and hasattr(cache, "batch_select_indices"):
             kept = torch.tensor(going, device=device)
             cache.batch_select_indices(kept)

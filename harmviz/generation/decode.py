@@ -1,7 +1,8 @@
 """Decode K variants of one prompt in step: a stream of steps for the panes of a page, or the finished answers.
 
+    gatherer = Gatherer(len(variants), loaded.tokenizer)
     for step in decode(loaded, input_ids, variants, max_new_tokens=64, stop=event):
-        pieces = panes.push(step)              # new text of each pane
+        pieces = gatherer.push(step)           # new text of each pane
 
 Each step is one forward pass for all variants (``generation.passes``). All rows have the same prompt, so there is no
 padding; a row that has ended keeps being fed, and ignored, until all have. Panes share one uniform number per step
@@ -11,41 +12,20 @@ padding; a row that has ended keeps being fed, and ignored, until all have. Pane
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 import torch
+from jaxtyping import Int64
+from torch import Tensor
 
 from harmviz.errors import BadSetting
 from harmviz.generation.passes import Passes, make_passes, runs_side_by_side
 from harmviz.generation.sampling import check_sampling, draw_tokens, end_tokens
-from harmviz.generation.text import StreamDecoder
+from harmviz.generation.steps import Endings, Finished, Gatherer, Step
 from harmviz.generation.variants import Variant, check_variants
 from harmviz.models.load import LoadedModel
-
-#: Why an answer ended: an end token, the length limit (or the model's context), or the reader's stop.
-Finished = Literal["eos", "length", "stopped"]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of all K variants.
-
-    ``tokens[k]`` is the new token, or None from the step on at which variant k drew an end token (never shown).
-    ``logprobs[k]`` is its log-probability in nats under variant k itself at temperature 1, whatever the temperature of
-    the draw. ``divergence[k]`` is KL(variant 0 ‖ variant k) of the next-token distributions in nats, as long as both
-    have written the same tokens so far; None afterwards, when they answer different texts.
-    ``finished[k]`` is None while variant k goes on.
-    """
-
-    index: int
-    tokens: tuple[int | None, ...]
-    logprobs: tuple[float | None, ...]
-    divergence: tuple[float | None, ...]
-    finished: tuple[Finished | None, ...]
 
 
 @dataclass(frozen=True)
@@ -131,7 +111,7 @@ def decode(
 
 def _steps(
     loaded: LoadedModel,
-    ids: torch.Tensor,
+    ids: Int64[Tensor, "variant pos"],
     passes: Passes,
     limit: int,
     temperature: float,
@@ -139,8 +119,8 @@ def _steps(
     draws: np.random.Generator,
     stop: threading.Event | None,
 ) -> Iterator[Step]:
-    n, ends = len(ids), end_tokens(loaded)
-    finished: list[Finished | None] = [None] * n
+    n = len(ids)
+    endings = Endings([limit] * n, end_tokens(loaded))
     together = [True] * n  # has written the same tokens as variant 0 so far
     for index in range(limit):
         if stop is not None and stop.is_set():
@@ -151,77 +131,23 @@ def _steps(
             chosen = draw_tokens(logits, float(draws.random()), temperature=temperature, top_p=top_p)
             kl = (logp[:1].exp() * (logp[:1] - logp)).sum(-1).clamp(min=0).tolist()
             logprobs = logp.gather(-1, chosen[:, None])[:, 0].tolist()
-            tokens = chosen.tolist()
-        going = [reason is None for reason in finished]
-        divergence = tuple(kl[k] if going[k] and together[k] else None for k in range(n))
-        for k in range(n):
-            if going[k] and tokens[k] in ends:
-                finished[k] = "eos"
-            elif going[k] and index == limit - 1:
-                finished[k] = "length"
-            together[k] = together[k] and tokens[k] == tokens[0] and going[0]
-        shown = [finished[k] is None or (going[k] and finished[k] == "length") for k in range(n)]
+            drawn = chosen.tolist()
+        going = [reason is None for reason in endings.finished]
+        tokens = endings.take(range(n), drawn)
         yield Step(
             index,
-            tuple(t if s else None for t, s in zip(tokens, shown, strict=True)),
-            tuple(p if s else None for p, s in zip(logprobs, shown, strict=True)),
-            divergence,
-            tuple(finished),
+            tokens,
+            logprobs=tuple(p if t is not None else None for p, t in zip(logprobs, tokens, strict=True)),
+            divergence=tuple(kl[k] if going[k] and together[k] else None for k in range(n)),
+            finished=tuple(endings.finished),
         )
-        if all(finished):
+        if all(endings.finished):
             return
+        together = [together[k] and drawn[k] == drawn[0] and going[0] for k in range(n)]
         ids = chosen[:, None]
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------
-class Panes:
-    """Gathers the steps of a decode into each variant's text and tokens; make it just before the first step."""
-
-    def __init__(self, loaded: LoadedModel, variants: Sequence[Variant], prefill_ids: Sequence[int] = ()):
-        self._variants = tuple(variants)
-        self._side_by_side = runs_side_by_side(loaded, variants)
-        self._streams = [StreamDecoder(loaded.tokenizer, prefill_ids) for _ in variants]
-        self._tokens: list[list[int]] = [[] for _ in variants]
-        self._texts = [""] * len(variants)
-        self._finished: list[Finished | None] = [None] * len(variants)
-        self._start = time.perf_counter()
-        self._seconds = [0.0] * len(variants)
-
-    def push(self, step: Step) -> list[str]:
-        """The new text of each pane; whole characters only."""
-        pieces = []
-        for k, token in enumerate(step.tokens):
-            piece = ""
-            if token is not None:
-                self._tokens[k].append(token)
-                self._seconds[k] = time.perf_counter() - self._start
-                piece = self._streams[k].push(token)
-            if step.finished[k] is not None and self._finished[k] is None:
-                piece += self._streams[k].flush()
-            self._finished[k] = step.finished[k]
-            self._texts[k] += piece
-            pieces.append(piece)
-        return pieces
-
-    def results(self) -> list[Generation]:
-        """Each variant's answer so far; one that had not ended counts as stopped."""
-        return [
-            Generation(
-                name=variant.name,
-                mask_digest=None if variant.mask is None else variant.mask.digest,
-                strength=float(variant.strength),
-                token_ids=tuple(tokens),
-                text=text if reason is not None else text + stream.flush(),
-                tokens_per_s=len(tokens) / seconds if seconds else 0.0,
-                finished=reason or "stopped",
-                side_by_side=self._side_by_side,
-            )
-            for variant, tokens, text, stream, seconds, reason in zip(
-                self._variants, self._tokens, self._texts, self._streams, self._seconds, self._finished, strict=True
-            )
-        ]
-
-
 def generate(
     loaded: LoadedModel,
     input_ids: Sequence[int],
@@ -236,7 +162,7 @@ def generate(
 ) -> list[Generation]:
     """The finished answer of each variant; arguments and errors as for ``decode``."""
     check_variants(loaded, variants)
-    panes = Panes(loaded, variants, prefill_ids)
+    gatherer = Gatherer(len(variants), loaded.tokenizer, prefill_ids)
     steps = decode(
         loaded,
         input_ids,
@@ -249,5 +175,19 @@ def generate(
         stop=stop,
     )
     for step in steps:
-        panes.push(step)
-    return panes.results()
+        gatherer.push(step)
+    gatherer.close()
+    together = runs_side_by_side(loaded, variants)
+    return [
+        Generation(
+            name=variant.name,
+            mask_digest=None if variant.mask is None else variant.mask.digest,
+            strength=float(variant.strength),
+            token_ids=tuple(answer.token_ids),
+            text=answer.text,
+            tokens_per_s=answer.tokens_per_s,
+            finished=answer.finished or "stopped",
+            side_by_side=together,
+        )
+        for variant, answer in zip(variants, gatherer.answers, strict=True)
+    ]

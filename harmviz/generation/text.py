@@ -1,10 +1,17 @@
-"""Text from a stream of tokens: only whole characters leave, and the pieces join to exactly the text of all tokens."""
+"""Text from a stream of tokens: only whole characters leave, and the pieces join to exactly the text of all tokens.
+
+The steps are those of ``tokenizers.decoders.DecodeStream``, which does not serve here: it cannot give out what is still
+held back when a stream ends, writes a context that ends inside a character out as text, and fails on broken bytes where a
+vocabulary spells bytes (``<0xE2>``). Where both apply the pieces are the same, as a test holds.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: What a tokenizer writes for bytes that are not (yet) a whole character.
 _BROKEN = "�"
@@ -34,23 +41,21 @@ class StreamDecoder:
     def push(self, token: int) -> str:
         """The text that this token completes; may be empty."""
         self._window.append(token)
-        before, now = self._text(self._window[: self._known]), self._text(self._window)
-        if now == before:  # a special token: forgotten, so that the next window still starts with text
-            self._window.pop()
-            return ""
-        if now.endswith(_BROKEN) or len(now) < len(before):
-            return ""
-        # The next window starts at the tokens just written out, which are whole characters.
-        self._window = self._window[self._known :]
-        self._known = len(self._window)
-        return now[len(before) :]
+        before, after = self._text(self._window[: self._known]), self._text(self._window)
+        if len(after) <= len(before) or after.endswith(_BROKEN):
+            return ""  # a special token, a space that opens the text, or an unfinished character: held back
+        return self._write(after[len(before) :])
 
     def flush(self) -> str:
         """What is still held back, unfinished characters as U+FFFD; at the end of the stream."""
-        before, now = self._text(self._window[: self._known]), self._text(self._window)
+        before, after = self._text(self._window[: self._known]), self._text(self._window)
+        return self._write(after[len(before) :])
+
+    def _write(self, piece: str) -> str:
+        """The piece; the next window starts at the tokens that are now written out."""
         self._window = self._window[self._known :]
         self._known = len(self._window)
-        return now[len(before) :]
+        return piece
 
 
 def whole_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], context: Sequence[int] = ()) -> str:

@@ -1,6 +1,7 @@
 """One queue in front of one model, generation only: every browser session hands its requests to the same worker.
 
 - ``values``: what is asked and what is answered, as plain frozen values;
+- ``answering``: a request as a model takes it: what it reads, the steps, the surprise;
 - ``panes``: the answers of one request while they grow;
 - ``line``: the tickets of the queue: who is served, who waits, who left;
 - ``service``: the worker: one thread, one model at a time.

@@ -1,7 +1,7 @@
 """The line in front of the model, and the tickets in it: one is served, the rest wait in order of arrival.
 
-A ticket belongs to whoever holds it: the page keeps it to look at (``snapshot``) and to end it (``stop``); the line lets
-go of it when it is served. A job that nobody has looked at for a while (``patience_s``) is stopped, so that a closed
+A ticket belongs to whoever holds it: the page keeps it to look at (``snapshot``) and to end it (``stop``); the line
+lets go of it when it is served. A job that nobody has looked at for a while (``patience_s``) is stopped, so that a closed
 browser tab holds nobody up. All tickets of a line share the line's lock: a snapshot is one consistent moment.
 """
 
@@ -14,11 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harmviz.errors import HarmvizError
-from harmviz.worker.panes import Answers
+from harmviz.worker.answering import Reading
+from harmviz.worker.panes import Panes
 from harmviz.worker.values import ModelKey, PaneView, Request, Snapshot
 
 if TYPE_CHECKING:
-    from harmviz.generation.decode import Step
+    from transformers import PreTrainedTokenizerBase
+
+    from harmviz.generation.steps import Step
 
 
 class Ticket:
@@ -133,31 +136,32 @@ class Job(Ticket):
         super().__init__(line, request.model)
         self.request = request
         self._read: str | None = None
-        self._answers = Answers(request)
+        self._grown = Panes(request)
 
     def _template(self) -> str | None:
         return self._read
 
     def _panes(self) -> tuple[PaneView, ...]:
-        return self._answers.views(ended=self.finished)
+        return self._grown.views(ended=self.finished)
 
     # -- for the worker ---------------------------------------------------------------------------------------------
-    def reads(self, template: str) -> None:
-        """Notes the whole input as the model reads it."""
+    def begin(self, tokenizer: PreTrainedTokenizerBase, read: Reading) -> None:
+        """Notes the whole input as the model reads it; the first step is next."""
         with self._line.changed:
-            self._read = template
+            self._read = read.text
+            self._grown.begin(tokenizer, read.opening_ids)
 
-    def push(self, step: Step, pieces: Sequence[str], seconds: float) -> None:
+    def push(self, step: Step) -> None:
         """Takes in one step of all panes."""
         with self._line.changed:
-            self._answers.push(step, pieces, seconds)
+            self._grown.push(step)
             self._stage = "writing"
 
-    def begin_measuring(self, tails: Sequence[str]) -> list[tuple[int, ...]]:
+    def begin_measuring(self) -> list[tuple[int, ...]]:
         """Ends streaming; the texts, as token ids, whose surprise is to be measured; none if nobody looks."""
         with self._line.changed:
-            self._answers.close(tails)
-            texts = self._answers.unmeasured()
+            self._grown.close()
+            texts = self._grown.unmeasured()
             if not texts or self._line.has_forgotten(self) or not self.enter("measuring", "measuring surprise"):
                 return []
             return texts
@@ -166,12 +170,12 @@ class Job(Ticket):
         """Takes in the surprise of texts, unless the job has ended meanwhile."""
         with self._line.changed:
             if not self.finished:
-                self._answers.measure(surprise)
+                self._grown.measure(surprise)
 
     def complete(self) -> None:
         """Ends: "done" if every pane came to its own end, else "stopped"."""
         with self._line.changed:
-            self.finish("done" if self._answers.complete else "stopped")
+            self.finish("done" if self._grown.complete else "stopped")
 
 
 class Line:

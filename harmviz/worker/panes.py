@@ -1,122 +1,109 @@
-"""The answers of one request while they grow. Not thread-safe by itself: a job changes and reads it under one lock."""
+"""The panes of one request while their answers grow. Not thread-safe by itself: a job changes and reads it under one
+lock."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.generation.repetition import repeated_tokens
-from harmviz.worker.values import Pane, PaneView, Request
+from harmviz.generation.steps import Answer, Gatherer, Step
+from harmviz.worker.values import PaneView, Request
 
 if TYPE_CHECKING:
-    from harmviz.generation.decode import Step
+    from transformers import PreTrainedTokenizerBase
 
 
-class _Answer:
-    """One pane's tokens and what is known of them."""
-
-    def __init__(self, pane: Pane):
-        self.pane = pane
-        self.digest = None if pane.mask is None else pane.mask.digest  # hashed here, once, not at every view
-        self.ids: list[int] = []
-        self.pieces: list[str] = []
-        self.surprise: list[float] | None = None
-        self.first_difference: int | None = None
-        self.divergence: list[float] = []
-        self.seconds = 0.0
-        self.finished: str | None = None
-
-    def view(self, opening: str, *, ended: bool) -> PaneView:
-        finished = self.finished or ("stopped" if ended else None)
-        text, mask = "".join(self.pieces), self.pane.mask
-        repetition = repeated_tokens(self.ids).share
-        return PaneView(
-            name=self.pane.name,
-            n_weights=0 if mask is None else mask.n_weights,
-            strength=float(self.pane.strength),
-            mask_digest=self.digest,
-            tokens=tuple(self.pieces),
-            text=text,
-            surprise=None if self.surprise is None else tuple(self.surprise),
-            first_difference=self.first_difference,
-            divergence=tuple(self.divergence),
-            tokens_per_s=len(self.ids) / self.seconds if self.seconds else 0.0,
-            finished=finished,
-            perplexity=self._perplexity(),
-            repetition=None if math.isnan(repetition) else repetition,
-            refusal=reads_as_refusal(opening + text) if finished is not None and text.strip() else None,
-        )
-
-    def _perplexity(self) -> float | None:
-        if not self.surprise:
-            return None
-        from harmviz.generation.surprise import perplexity  # late: it brings torch, which is loaded by now
-
-        return perplexity(self.surprise)
-
-
-class Answers:
-    """All panes of a request, in step."""
+class Panes:
+    """All panes of a request, in step: begun, given every step, closed, then measured."""
 
     def __init__(self, request: Request):
-        self._opening = request.opening
-        self._all = [_Answer(pane) for pane in request.panes]
+        self._request = request
+        self._digests = [None if pane.mask is None else pane.mask.digest for pane in request.panes]  # hashed once
+        self._gatherer = Gatherer(len(request.panes))
+        self._closed = False
+        self._measured: dict[tuple[int, ...], tuple[float, ...]] = {}  # surprise of texts, by their tokens
         self._last: tuple[PaneView, ...] | None = None  # the views, once nothing changes any more
 
     @property
     def complete(self) -> bool:
         """Whether every pane came to its own end."""
-        return all(a.finished in ("eos", "length") for a in self._all)
+        return all(answer.finished in ("eos", "length") for answer in self._gatherer.answers)
 
-    def push(self, step: Step, pieces: Sequence[str], seconds: float) -> None:
-        """Takes in one decode step; ``pieces`` is the text that it completed in each pane."""
-        reference = self._all[0]
-        for k, (answer, piece) in enumerate(zip(self._all, pieces, strict=True)):
-            token, divergence = step.tokens[k], step.divergence[k]
-            if token is not None:
-                answer.ids.append(token)
-                answer.pieces.append("")
-                answer.seconds = seconds
-            if piece:
-                answer.pieces[-1] += piece
-            if divergence is not None:
-                answer.divergence.append(divergence)
-            if answer.first_difference is None and token != step.tokens[0]:
-                answer.first_difference = step.index
-            answer.finished = step.finished[k]
-        if (logprob := step.logprobs[0]) is not None:
-            reference.surprise = reference.surprise or []
-            reference.surprise.append(-logprob)
+    def begin(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        opening_ids: Sequence[int],
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """Starts the clock; just before the first step."""
+        self._gatherer = Gatherer(len(self._request.panes), tokenizer, opening_ids, clock)
 
-    def close(self, tails: Sequence[str]) -> None:
-        """Ends the stream: adds what the text decoders still held back; a pane that was still going was stopped."""
-        for answer, tail in zip(self._all, tails, strict=True):
-            if tail:
-                answer.pieces[-1] += tail
-            answer.finished = answer.finished or "stopped"
-        if self._all[0].surprise is None:
-            self._all[0].surprise = []
+    def push(self, step: Step) -> None:
+        """Takes in one decode step."""
+        self._gatherer.push(step)
+
+    def close(self) -> None:
+        """Ends the stream: a pane that was still going was stopped."""
+        self._gatherer.close()
+        self._closed = True
 
     def unmeasured(self) -> list[tuple[int, ...]]:
-        """The distinct texts, as token ids, whose surprise is not known; panes with a known text are given it."""
-        known = {tuple(a.ids): a.surprise for a in self._all if a.surprise is not None}
-        for answer in self._all:
-            answer.surprise = known.get(tuple(answer.ids))
-        return list(dict.fromkeys(tuple(a.ids) for a in self._all if a.surprise is None))
+        """The distinct texts, as token ids, whose surprise is not known: the intact pane's is, from its own stream."""
+        answers = self._gatherer.answers
+        self._measured[tuple(answers[0].token_ids)] = self._surprise(0) or ()
+        texts = dict.fromkeys(tuple(answer.token_ids) for answer in answers)
+        return [text for text in texts if text not in self._measured]
 
     def measure(self, surprise: Mapping[tuple[int, ...], Sequence[float]]) -> None:
         """Notes the surprise of texts, for every pane that wrote one of them."""
-        for answer in self._all:
-            if (found := surprise.get(tuple(answer.ids))) is not None:
-                answer.surprise = list(found)
+        self._measured |= {text: tuple(values) for text, values in surprise.items()}
 
     def views(self, *, ended: bool) -> tuple[PaneView, ...]:
         """Every pane as it stands; ``ended``: nothing will change any more, what did not finish was stopped."""
         if self._last is not None:
             return self._last
-        views = tuple(a.view(self._opening, ended=ended) for a in self._all)
+        views = tuple(self._view(k, answer, ended=ended) for k, answer in enumerate(self._gatherer.answers))
         if ended:
             self._last = views
         return views
+
+    def _surprise(self, k: int) -> tuple[float, ...] | None:
+        """−log p of each token under the intact model, which is pane 0; None where it is not known yet."""
+        answer = self._gatherer.answers[k]
+        if k > 0:
+            return self._measured.get(tuple(answer.token_ids))
+        return tuple(-p for p in answer.logprobs) if answer.logprobs or self._closed else None
+
+    def _view(self, k: int, answer: Answer, *, ended: bool) -> PaneView:
+        pane, text, surprise = self._request.panes[k], answer.text, self._surprise(k)
+        finished = answer.finished or ("stopped" if ended else None)
+        repetition = repeated_tokens(answer.token_ids).share
+        judged = finished is not None and text.strip()
+        return PaneView(
+            name=pane.name,
+            n_weights=0 if pane.mask is None else pane.mask.n_weights,
+            strength=float(pane.strength),
+            mask_digest=self._digests[k],
+            tokens=tuple(answer.pieces),
+            text=text,
+            surprise=surprise,
+            first_difference=answer.first_difference,
+            divergence=tuple(answer.divergence),
+            tokens_per_s=answer.tokens_per_s,
+            finished=finished,
+            perplexity=_perplexity(surprise),
+            repetition=None if math.isnan(repetition) else repetition,
+            refusal=reads_as_refusal(self._request.opening + text) if judged else None,
+        )
+
+
+def _perplexity(surprise: Sequence[float] | None) -> float | None:
+    if not surprise:
+        return None
+    from harmviz.generation.surprise import perplexity  # late: it brings torch, which is loaded by now
+
+    return perplexity(surprise)

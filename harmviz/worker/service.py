@@ -2,7 +2,8 @@
 
 Serving a request: load its model if another (or none) is there, stream all panes in step, then measure how surprising
 each pane's text is to the intact model. Weights are never left changed, whatever happens in between: masks act inside
-single decode steps only (``harmviz.generation.passes``). What goes wrong becomes the ticket's error; the worker lives on.
+single decode steps only (``harmviz.generation.passes``). What goes wrong becomes the ticket's error; the worker lives
+on.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from harmviz.errors import DataInvalid, HarmvizError
+from harmviz.worker import answering
 from harmviz.worker.line import Job, Line, LoadJob, Ticket
 from harmviz.worker.values import ModelKey, ModelState, Request, check_key, check_request
 
@@ -81,10 +83,8 @@ class Worker:
     def state(self) -> ModelState:
         """What the worker holds or loads at this moment, and how many are in line."""
         with self._line.changed:
-            elapsed = (
-                time.monotonic() - self._loading_since if self._model.state == "loading" else self._model.elapsed_s
-            )
-            return replace(self._model, elapsed_s=elapsed, queue=len(self._line))
+            model = replace(self._model, queue=len(self._line))
+            return replace(model, elapsed_s=self._loading_s()) if model.state == "loading" else model
 
     def close(self, timeout: float | None = 30.0) -> None:
         """Stops all jobs, ends the thread and frees the model; waits for that up to ``timeout`` seconds."""
@@ -138,19 +138,22 @@ class Worker:
 
             self._loaded, self._key = load_model(key.name, dtype=key.dtype, device=key.device, say=say), key
         except Exception as e:
-            self._set(ModelState("failed", key, error=error_line(e), elapsed_s=time.monotonic() - self._loading_since))
+            self._set(ModelState("failed", key, error=error_line(e), elapsed_s=self._loading_s()))
             raise
         self._set(
             ModelState(
                 "ready",
                 key,
-                elapsed_s=time.monotonic() - self._loading_since,
+                elapsed_s=self._loading_s(),
                 device=self._loaded.device.type,
                 dtype=str(self._loaded.dtype).removeprefix("torch."),
                 memory_bytes=_memory_bytes(self._loaded),
                 weight_hash=self._loaded.weight_hash,
             )
         )
+
+    def _loading_s(self) -> float:
+        return time.monotonic() - self._loading_since
 
     def _free(self) -> None:
         self._loaded = self._key = None
@@ -163,48 +166,21 @@ class Worker:
 
     # -- a request --------------------------------------------------------------------------------------------------
     def _answer(self, job: Job) -> None:
-        from harmviz.data.encoding import encode_prompt
-        from harmviz.generation.decode import decode
-        from harmviz.generation.surprise import surprises
-        from harmviz.generation.text import StreamDecoder
-        from harmviz.generation.variants import Variant
-
         loaded, request = self._loaded, job.request
         assert loaded is not None
         if not job.enter("running", "reading the prompt"):
             return  # stopped while its model was loading
-        tokenizer = loaded.tokenizer
-        prompt = encode_prompt(tokenizer, request.prompt)
-        opening = tokenizer.encode(request.opening, add_special_tokens=False) if request.opening else []
-        context = [*prompt, *opening]
+        read = answering.reading(loaded, request)
         try:
-            steps = decode(
-                loaded,
-                prompt,
-                [Variant(p.name, p.mask, p.strength) for p in request.panes],
-                prefill_ids=opening,
-                max_new_tokens=request.max_new_tokens,
-                temperature=request.temperature,
-                top_p=request.top_p,
-                seed=request.seed,
-                stop=job.halt,
-            )
+            steps = answering.steps(loaded, request, read, job.halt)
         except ValueError as e:  # raised before the first step: a setting that this model does not allow
             raise DataInvalid(str(e)) from e
-        job.reads(str(tokenizer.decode(context, skip_special_tokens=False, clean_up_tokenization_spaces=False)))
-        streams = [StreamDecoder(tokenizer, opening) for _ in request.panes]
-        start = time.perf_counter()
+        job.begin(loaded.tokenizer, read)
         for step in steps:
-            seconds, pieces = time.perf_counter() - start, []
-            for stream, token, reason in zip(streams, step.tokens, step.finished, strict=True):
-                piece = "" if token is None else stream.push(token)
-                pieces.append(piece + stream.flush() if reason is not None else piece)
-            job.push(step, pieces, seconds)
+            job.push(step)
             self._line.stop_forgotten()
-        texts = job.begin_measuring([stream.flush() for stream in streams])
-        found = surprises(loaded, context, texts, stop=job.ended) if texts else None
-        if found is not None:
-            job.measured(dict(zip(texts, found, strict=True)))
+        texts = job.begin_measuring()
+        job.measured(answering.surprise(loaded, read, texts, stop=job.ended))
         job.complete()
 
 

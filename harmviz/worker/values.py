@@ -72,8 +72,8 @@ class PaneView:
         finished: "eos", "length", "stopped", or None while it goes on.
         perplexity: exp(mean surprise); None while that is unknown, or where there is no token.
         repetition: share of repeated 3-grams of tokens (``harmviz.generation.repetition``); None below three tokens.
-        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``harmviz.data.refusal``); None
-            until finished, and for an empty answer.
+        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``harmviz.data.refusal``);
+            None until finished, and for an empty answer.
     """
 
     name: str
@@ -187,12 +187,8 @@ def check_request(request: Request) -> None:
 
 
 def _check_number(name: str, value: float, low: float, high: float) -> None:
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not math.isfinite(value)
-        or not low <= value <= high
-    ):
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or not low <= value <= high:
         raise ValueError(f"{name} must be a finite number in [{low:g}, {high:g}], got {value!r}")
 
 

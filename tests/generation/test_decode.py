@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from harmviz.errors import MaskInvalid
-from harmviz.generation.decode import Panes, context_length, decode, generate
+from harmviz.generation.decode import context_length, decode, generate
+from harmviz.generation.steps import Gatherer
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
@@ -234,11 +235,12 @@ def test_prefill_is_context_and_not_output() -> None:
 def test_streamed_text_is_the_result_text() -> None:
     loaded = without_end(tiny_model())
     variants = two(loaded)
-    panes, streamed = Panes(loaded, variants), ["", ""]
+    gatherer, streamed = Gatherer(len(variants), loaded.tokenizer), ["", ""]
     for step in decode(loaded, PROMPTS[0], variants, max_new_tokens=30, temperature=1.0):
-        streamed = [s + piece for s, piece in zip(streamed, panes.push(step), strict=True)]
-    results = panes.results()
-    assert [r.text for r in results] == streamed
+        streamed = [s + piece for s, piece in zip(streamed, gatherer.push(step), strict=True)]
+    gatherer.close()
+    results = generate(loaded, PROMPTS[0], variants, max_new_tokens=30, temperature=1.0)
+    assert [r.text for r in results] == streamed == [answer.text for answer in gatherer.answers]
     assert streamed[0] == loaded.tokenizer.decode(results[0].token_ids, skip_special_tokens=True)
     assert streamed[0] not in repr(results)
 

@@ -27,7 +27,16 @@ def spaced_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
 
 
-BYTES, SPACED = byte_tokenizer(), spaced_tokenizer()
+def spelled_tokenizer() -> PreTrainedTokenizerFast:
+    """Llama 2's way: bytes are spelled, and one leading space of the text is dropped."""
+    vocab = {f"<0x{i:02X}>": i for i in range(256)} | {"▁the": 256, "<unk>": 257, "</s>": 258}
+    core = Tokenizer(models.BPE(vocab=vocab, merges=[], byte_fallback=True, unk_token="<unk>"))
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    core.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="</s>")
+
+
+BYTES, SPACED, SPELLED = byte_tokenizer(), spaced_tokenizer(), spelled_tokenizer()
 
 
 @given(st.text(max_size=30))
@@ -43,6 +52,21 @@ def test_pieces_join_to_the_text_and_are_whole(text: str) -> None:
 def test_any_bytes_at_all(ids: list[int]) -> None:
     """Broken UTF-8 too: late rather than wrong, and never lost."""
     assert whole_text(BYTES, ids) == BYTES.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+
+
+@given(st.text(max_size=20), st.sampled_from(["", "so ", "é"]), st.sampled_from(["bytes", "spelled"]))
+def test_the_librarys_stream_gives_the_same_pieces_where_it_serves(text: str, opening: str, kind: str) -> None:
+    tokenizer = BYTES if kind == "bytes" else SPELLED
+    context, ids = (
+        BYTES.encode(t, add_special_tokens=False) if kind == "bytes" else list(t.encode()) for t in (opening, text)
+    )
+    ours, theirs = StreamDecoder(tokenizer, context), decoders.DecodeStream(context, skip_special_tokens=True)
+    assert [ours.push(t) for t in ids] == [theirs.step(tokenizer.backend_tokenizer, t) or "" for t in ids]
+
+
+def test_spaces_that_open_a_text_survive_but_for_the_one_that_is_no_text() -> None:
+    assert whole_text(SPELLED, list(b"   a")) == SPELLED.decode(list(b"   a")) == "  a"
+    assert whole_text(SPELLED, [258, 256, 258, 256]) == "the the"
 
 
 def test_an_emoji_arrives_at_its_last_byte() -> None:

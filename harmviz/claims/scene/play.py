@@ -16,16 +16,11 @@ import numpy as np
 
 from harmviz.claims.scene.answers import Read
 from harmviz.claims.scene.record import MASK, RANDOM, Recorded, reads_well
-from harmviz.data.encoding import encode_prompt
 from harmviz.data.prompts import PromptRow
-from harmviz.generation.decode import decode
-from harmviz.generation.surprise import surprises
-from harmviz.generation.text import StreamDecoder
-from harmviz.generation.variants import Variant
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
-from harmviz.worker import ModelKey, Pane, PaneView, Request
-from harmviz.worker.panes import Answers
+from harmviz.worker import ModelKey, Pane, PaneView, Request, answering
+from harmviz.worker.panes import Panes
 
 #: Harm types whose requests are not offered.
 OFF_STAGE = frozenset({"self_harm", "sexual"})
@@ -95,23 +90,13 @@ def record(
 
 def _answered(loaded: LoadedModel, request: Request) -> tuple[str, tuple[PaneView, ...]]:
     """(the whole input as the model reads it, the finished panes)."""
-    tokenizer, answers = loaded.tokenizer, Answers(request)
-    prompt = encode_prompt(tokenizer, request.prompt)
-    opening: list[int] = tokenizer.encode(request.opening, add_special_tokens=False) if request.opening else []
-    variants = [Variant(p.name, p.mask, p.strength) for p in request.panes]
-    streams = [StreamDecoder(tokenizer, opening) for _ in variants]
-    for step in decode(loaded, prompt, variants, prefill_ids=opening, max_new_tokens=request.max_new_tokens):
-        pieces = []
-        for stream, token, reason in zip(streams, step.tokens, step.finished, strict=True):
-            piece = "" if token is None else stream.push(token)
-            pieces.append(piece + stream.flush() if reason is not None else piece)
-        answers.push(step, pieces, 0.0)  # the pace of a recording with many panes is nobody's
-    answers.close([stream.flush() for stream in streams])
-    texts = answers.unmeasured()
-    found = surprises(loaded, [*prompt, *opening], texts) or []
-    answers.measure(dict(zip(texts, found, strict=True)))
-    template = tokenizer.decode([*prompt, *opening], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    return str(template), answers.views(ended=True)
+    read, panes = answering.reading(loaded, request), Panes(request)
+    panes.begin(loaded.tokenizer, read.opening_ids, clock=lambda: 0.0)  # the pace of many panes at once is nobody's
+    for step in answering.steps(loaded, request, read):
+        panes.push(step)
+    panes.close()
+    panes.measure(answering.surprise(loaded, read, panes.unmeasured()))
+    return read.text, panes.views(ended=True)
 
 
 def record_best(rows: Sequence[PromptRow], seen: Seen, limit: int, play: Callable[[int], Recorded]) -> list[Recorded]:
