@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from harmviz.masks.controls import matched_control, random_control
 from harmviz.masks.mask import PruneMask
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Row, Run, frame_to_records, open_run, rows_to_frame
+from harmviz.runs.rows import Where
 
 if TYPE_CHECKING:
     from harmviz.models.load import LoadedModel
@@ -97,18 +99,17 @@ def _rows(
         with pruned(loaded, applied):
             return response_losses(loaded, samples)[:, 0] - intact
 
-    common: dict[str, Any] = {"experiment": "effect", "skip_tokens": 0}
-    address: dict[str, Any] = {} if mask.point is None else mask.point.as_dict()
-    of_mask = {**common, **address, "n_weights": mask.n_weights}
-    effect = delta(mask)
     control = str(mask.provenance.get("control", "none"))
-    rows = [*effect_rows(measured, effect, data.categories, seed=SEED, control=control, **of_mask)]
-    rows += effect_rows(measured, intact, data.categories, seed=SEED, metric="nll", **common)
+    where = Where(experiment="effect", point=mask.point, control=control, n_weights=mask.n_weights, skip_tokens=0)
+    of_intact = Where(experiment="effect", skip_tokens=0)
+    effect = delta(mask)
+    rows = [*effect_rows(measured, effect, data.categories, where, seed=SEED)]
+    rows += effect_rows(measured, intact, data.categories, of_intact, seed=SEED, metric="nll")
     if source is not None and mask.kind == "harm":
         for control, draws in _controls(source, mask, loaded).items():
             say(f"control {control}: {len(draws)} draws")
             effects = [delta(draw) for draw in draws]
-            rows += control_rows(measured, effect, effects, data.categories, seed=SEED, control=control, **of_mask)
+            rows += control_rows(measured, effect, effects, data.categories, replace(where, control=control), seed=SEED)
     return rows
 
 

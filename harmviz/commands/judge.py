@@ -14,7 +14,7 @@ from harmviz.errors import BadSetting
 from harmviz.judges import Judge, JudgeItem, Kind, Measure, available, judge
 from harmviz.judges.agreement import auc, spearman
 from harmviz.judges.labels import HUMAN, harm_labels, refusal_labels
-from harmviz.judges.measuring import classified, measure_of, train
+from harmviz.judges.measuring import LabelledRows, train
 from harmviz.judges.offline import JUDGES, OfflineJudge, store
 from harmviz.judges.protocol import Quality, Verdict
 
@@ -104,11 +104,11 @@ def measured(verdicts: list[Verdict], y: np.ndarray, groups: np.ndarray, kind: K
     value = np.array([verdicts[i].value for i in kept], dtype=np.float64)
     label = np.array([verdicts[i].label for i in kept], dtype=bool)
     y, groups = y[kept], groups[kept]
-    truth, rows = y >= HARMFUL_AT, np.arange(len(kept))
-    measures = classified(label, truth, "judge", HUMAN, rows, groups)
-    measures.append(measure_of("auc", "judge", HUMAN, rows, groups, lambda r: auc(value[r], truth[r])))
+    truth, human = y >= HARMFUL_AT, LabelledRows(HUMAN, np.arange(len(kept)), groups)
+    measures = human.classified(label, truth)
+    measures.append(human.measure("auc", lambda r: auc(value[r], truth[r])))
     if kind == "harm":
-        measures.append(measure_of("spearman", "judge", HUMAN, rows, groups, lambda r: spearman(value[r], y[r])))
+        measures.append(human.measure("spearman", lambda r: spearman(value[r], y[r])))
     return tuple(m for m in measures if m.n and not np.isnan(m.value))
 
 

@@ -4,7 +4,7 @@
     d′  = (mean harmful − mean harmless) / √((var harmful + var harmless) / 2)             in standard deviations
 
 Every harmful request *i* has a harmless twin of like wording; both move together when pairs are resampled (``n − 1`` of
-``n``, as in ``harmviz.stats.bootstrap``), and the intact and the pruned model are resampled with the same draws. AUC
+``n``, as in ``harmviz.stats.resampling``), and the intact and the pruned model are resampled with the same draws. AUC
 is a mean over all n² comparisons, so with ``w_i`` the number of times a pair was drawn it is ``wᵀ C w / (Σ w)²``, where
 ``C_ij`` is 1, ½ or 0.
 
@@ -15,14 +15,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from harmviz.stats.bootstrap import Estimate, cluster_bootstrap, draw_weights
+from harmviz.stats.draws import check_draws, draw_weights
+from harmviz.stats.estimate import Estimate
+from harmviz.stats.resampling import cluster_bootstrap, estimate_of_draws
 
 #: Variances below this share of the mean square are rounding: the scores do not differ, and d′ has no value.
 _FLAT = 1e-12
 
 
 def wins(scores: np.ndarray) -> np.ndarray:
-    """``[n, n]``: 1 where harmful request i scores above harmless request j, ½ at a tie. ``scores [n, 2]``: harmful, harmless.
+    """``[n, n]``: 1 where harmful request i scores above harmless request j, ½ at a tie.
+
+    ``scores [n, 2]``: harmful, harmless.
 
     Raises:
         ValueError: another shape, or a score is not finite.
@@ -58,10 +62,9 @@ def _of_pairs(comparisons: np.ndarray, draws: int, seed: int) -> Estimate:
     if n < 2:
         value = float(comparisons.mean()) if n else float("nan")
         return Estimate(value, None, None, n, n, reason="fewer than two pairs: how pairs vary is not known")
-    weights = draw_weights(np.random.default_rng(seed), [np.arange(n)], n, draws)
-    found = np.einsum("dn,dn->d", weights @ comparisons, weights) / (n - 1) ** 2
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Estimate(float(comparisons.mean()), float(low), float(high), n, n)
+    weights = draw_weights(np.random.default_rng(seed), [np.arange(n)], n, check_draws(draws))
+    results = np.einsum("dn,dn->d", weights @ comparisons, weights) / (n - 1) ** 2
+    return estimate_of_draws(float(comparisons.mean()), results, n=n, n_clusters=n)
 
 
 def sensitivity(scores: np.ndarray, before: np.ndarray | None = None, *, draws: int = 2000, seed: int = 0) -> Estimate:
@@ -80,8 +83,8 @@ def sensitivity(scores: np.ndarray, before: np.ndarray | None = None, *, draws: 
     n = len(sides[0])
 
     def statistic(means: np.ndarray) -> np.ndarray:
-        found = [_d_prime(means[..., 4 * k : 4 * k + 4]) for k in range(len(sides))]
-        return found[0] - found[1] if before is not None else found[0]
+        of_side = [_d_prime(means[..., 4 * k : 4 * k + 4]) for k in range(len(sides))]
+        return of_side[0] - of_side[1] if before is not None else of_side[0]
 
     return cluster_bootstrap(
         np.concatenate(columns),

@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmviz.stats.draws import check_draws
+from harmviz.stats.estimate import Estimate
 from harmviz.stats.overlap import checked_set, intersection_size, jaccard_of_counts
 
 #: numpy's hypergeometric sampler takes fewer than 1e9 good and 1e9 bad items.
@@ -36,37 +38,32 @@ _DENSE = 0.25
 class Chance(NamedTuple):
     """Two sets' overlap beside what the per-matrix counts alone would give.
 
-    ``expected_intersection`` is exact; ``expected_jaccard`` is J at that intersection (it differs from the mean J by a
-    relative ``1/(|A| + |B|)`` at most, for rare overlaps). ``jaccard_low … jaccard_high`` is the 95 % range over draws.
-    ``times_chance = jaccard / expected_jaccard``, None where ``reason`` says why. ``p_value`` is one-sided (as much
-    overlap or more), ``(1 + #{draws ≥ observed}) / (1 + draws)``.
+    ``expected_intersection`` is exact; ``expected`` is J at that intersection (it differs from the mean J by a relative
+    ``1/(|A| + |B|)`` at most, for rare overlaps) with the 95 % range of J over the draws, n = draws.
+    ``times_chance = jaccard / expected``, None where ``reason`` says why. ``p_value`` is one-sided (as much overlap or
+    more), ``(1 + #{draws ≥ observed}) / (1 + draws)``.
     """
 
     jaccard: float
     intersection: int
     expected_intersection: float
-    expected_jaccard: float
-    jaccard_low: float
-    jaccard_high: float
+    expected: Estimate
     times_chance: float | None
     p_value: float
-    draws: int
     reason: str | None = None
 
 
 class CoreSize(NamedTuple):
     """Number of weights in at least ``k`` of the sets, beside the shuffles.
 
-    ``expected`` is the exact mean under the shuffles (meaningful where all shuffles show 0); ``shuffle_mean`` and
-    ``shuffle_low … shuffle_high`` (95 %) are over the draws; ``p_value`` as in ``Chance``.
+    ``expected`` is the exact mean under the shuffles (meaningful where all shuffles show 0); ``shuffled`` is the mean
+    over the draws with their 95 % range, n = draws; ``p_value`` as in ``Chance``.
     """
 
     k: int
     observed: int
     expected: float
-    shuffle_mean: float
-    shuffle_low: float
-    shuffle_high: float
+    shuffled: Estimate
     p_value: float
 
 
@@ -95,15 +92,15 @@ def chance_overlap(
     Raises:
         ValueError: as ``counts_by_matrix``, a matrix holds more selected than eligible weights, or ``draws < 1``.
     """
-    _check_draws(draws)
+    draws = check_draws(draws)
     n_common = intersection_size(a, b)
     counts = np.stack([counts_by_matrix(a, offsets), counts_by_matrix(b, offsets)])
     eligible = _checked_eligible(counts, eligible)
     size_a, size_b = len(a), len(b)
     observed = jaccard_of_counts(n_common, size_a, size_b)
     if not size_a + size_b:
-        nan = float("nan")
-        return Chance(nan, 0, 0.0, nan, nan, nan, None, nan, 0, "both sets are empty")
+        nan, why = float("nan"), "both sets are empty"
+        return Chance(nan, 0, 0.0, Estimate(nan, None, None, 0, 0, reason=why), None, nan, why)
 
     used = (counts > 0).all(axis=0)  # a matrix that one set does not touch adds nothing
     (in_a, in_b), of = counts[:, used], eligible[used]
@@ -116,12 +113,9 @@ def chance_overlap(
         jaccard=observed,
         intersection=n_common,
         expected_intersection=expected,
-        expected_jaccard=expected_jaccard,
-        jaccard_low=float(low),
-        jaccard_high=float(high),
+        expected=Estimate(expected_jaccard, float(low), float(high), draws, draws),
         times_chance=observed / expected_jaccard if expected > 0 else None,
         p_value=float((1 + np.count_nonzero(common >= n_common)) / (1 + draws)),
-        draws=draws,
         reason=reason,
     )
 
@@ -137,7 +131,7 @@ def core_sizes(
     Raises:
         ValueError: no set at all, or as ``chance_overlap``.
     """
-    _check_draws(draws)
+    draws = check_draws(draws)
     if not sets:
         raise ValueError("sets must name at least one set, got none")
     arrays = [checked_set(n, s) for n, s in sets.items()]
@@ -163,9 +157,7 @@ def core_sizes(
             k + 1,
             int(observed[k]),
             float(expected[k]),
-            float(shuffled[:, k].mean()),
-            float(low[k]),
-            float(high[k]),
+            Estimate(float(shuffled[:, k].mean()), float(low[k]), float(high[k]), draws, draws),
             float(p[k]),
         )
         for k in range(c)
@@ -243,11 +235,6 @@ def _expected_core(counts: np.ndarray, eligible: np.ndarray) -> np.ndarray:
         exactly[1:] = exactly[1:] * (1 - p) + exactly[:-1] * p
         exactly[0] *= 1 - p
     return (exactly[:0:-1].cumsum(axis=0)[::-1] * n).sum(axis=1)
-
-
-def _check_draws(draws: int) -> None:
-    if isinstance(draws, bool) or int(draws) != draws or draws < 1:
-        raise ValueError(f"draws must be a whole number >= 1, got {draws!r}")
 
 
 def _checked_eligible(counts: np.ndarray, eligible: Sequence[int] | np.ndarray) -> np.ndarray:

@@ -6,9 +6,12 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-    """A value with its percentile interval, in the unit of the samples.
+    """A value with its interval, in the unit of the samples: ``value`` lies in it but for rounding and bias of a statistic.
 
-    ``n`` samples in ``n_clusters`` clusters, both counted over all cells. ``n_dropped`` draws left a cell empty and were
+    Whoever makes it says which interval: the percentile interval of resampled clusters (``harmviz.stats.resampling``),
+    Wilson's (``harmviz.stats.wilson``), or the range of draws by chance (``harmviz.stats.chance``).
+
+    ``n`` samples in ``n_clusters`` clusters, both counted over all cells. ``n_dropped`` draws had no value and were
     dropped. Where the interval is None (or the value NaN), ``reason`` says why; else it is None.
     """
 

@@ -18,21 +18,15 @@ Source: UpSet: Lex et al. 2014, IEEE TVCG 20:1983.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
+from harmviz.stats.estimate import Estimate
+
 #: UpSet tables enumerate exact intersections; beyond this many sets nobody can read one.
 MAX_UPSET_SETS = 12
-
-
-class CrossHalf(NamedTuple):
-    """J(Aᵢ, Bⱼ) over the four pairings of half-sample sets: their mean, smallest and largest."""
-
-    mean: float
-    low: float
-    high: float
 
 
 # -- two sets -------------------------------------------------------------------------------------------------------
@@ -63,14 +57,19 @@ def containment(a: np.ndarray, b: np.ndarray) -> float:
     return _ratio(intersection_size(a, b), len(a))
 
 
-def cross_half(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> CrossHalf:
-    """J(A₁,B₁), J(A₁,B₂), J(A₂,B₁), J(A₂,B₂): mean, min and max; compare with ``split_half`` of A and of B.
+def cross_half(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Estimate:
+    """Mean of J(A₁,B₁), J(A₁,B₂), J(A₂,B₁), J(A₂,B₂), from the smallest to the largest of these n = 4.
+
+    Compare with ``split_half`` of A and of B.
 
     Raises:
         ValueError: as ``intersection_size``.
     """
     values = np.array([jaccard(x, y) for x in a for y in b])
-    return CrossHalf(float(values.mean()), float(values.min()), float(values.max()))
+    mean, n = float(values.mean()), len(values)
+    if math.isnan(mean):
+        return Estimate(mean, None, None, n, n, reason="two halves are both empty")
+    return Estimate(mean, float(values.min()), float(values.max()), n, n)
 
 
 def split_half(halves: tuple[np.ndarray, np.ndarray]) -> float:
@@ -172,9 +171,9 @@ def _count_common(a: np.ndarray, b: np.ndarray) -> int:
     small, large = (a, b) if len(a) <= len(b) else (b, a)
     if not len(small):
         return 0
-    at = np.searchsorted(large, small)
-    at[at == len(large)] = 0
-    return int(np.count_nonzero(large[at] == small))
+    place = np.searchsorted(large, small)
+    place[place == len(large)] = 0
+    return int(np.count_nonzero(large[place] == small))
 
 
 def _ratio(part: float, whole: float) -> float:

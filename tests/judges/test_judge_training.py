@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from harmviz.judges.agreement import auc, interval, ordered_pairs, ranks, spearman
+from harmviz.judges.agreement import auc, ordered_pairs, spearman
 from harmviz.judges.labels import labelled
 from harmviz.judges.linear import Calibration, apply, best_threshold, calibrate, loss, offset, sigmoid, solve
+from harmviz.judges.measuring import LabelledRows
 from harmviz.judges.protocol import JudgeItem
 from harmviz.judges.training import cross_validate, fit, folds, predict, prepare, primal, standardised
 
 
 # -- agreement --------------------------------------------------------------------------------------------------------
-def test_ranks_share_ties() -> None:
-    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [3.5, 1.0, 3.5, 2.0]
-
-
 def test_spearman_by_hand() -> None:
     # ranks 1 2 3 4 against 1 3 2 4: 1 − 6·(0+1+1+0)/(4·15) = 0.8
     assert spearman(np.array([1.0, 5.0, 6.0, 9.0]), np.array([0.1, 0.3, 0.2, 0.9])) == pytest.approx(0.8)
@@ -29,6 +27,17 @@ def test_auc_by_hand() -> None:
     assert np.isnan(auc(np.ones(2), np.array([True, True])))
 
 
+def test_from_ranks_they_are_what_scipy_says() -> None:
+    """To 1e-12: judges store what they reach in full, and people see three digits of it."""
+    rng = np.random.default_rng(0)
+    label = rng.normal(size=300).round(1)
+    score, positive = (label + rng.normal(size=300)).round(1), label > 0.5
+    assert len(set(score)) < 100, "with ties"
+    assert spearman(score, label) == pytest.approx(stats.spearmanr(score, label).statistic, rel=1e-12)
+    u = stats.mannwhitneyu(score[positive], score[~positive]).statistic
+    assert auc(score, positive) == pytest.approx(u / (positive.sum() * (~positive).sum()), rel=1e-12)
+
+
 def test_order_within_prompts_by_hand() -> None:
     score = np.array([0.9, 0.1, 0.5, 0.7, 0.7, 0.2])
     label = np.array([1.0, 0.0, 0.9, 0.0, 1.0, 0.5])
@@ -39,12 +48,20 @@ def test_order_within_prompts_by_hand() -> None:
     assert right.tolist() == [1, 0, 1, 0, 0.5, 0]
 
 
-def test_interval_resamples_whole_groups() -> None:
-    values = np.array([0.0, 0.0, 1.0, 1.0])
-    mean = interval(lambda r: float(values[r].mean()), [0, 0, 1, 1], draws=200)
-    assert mean == (0.5, 0.0, 1.0)  # one of two groups is drawn at a time: never anything between
-    assert interval(lambda r: 1.0, [7, 7]).ci_low is None
-    assert interval(lambda r: float("nan"), [0, 1]).ci_low is None
+def test_measures_of_labelled_rows() -> None:
+    flags, truth = np.array([True, True, False, False, True]), np.array([True, False, False, False, True])
+    rows = LabelledRows("some", np.array([0, 1, 2, 3]), np.arange(5))
+    accuracy, precision, recall = rows.classified(flags, truth, "a list")
+    assert accuracy[:4] == ("accuracy", "a list", "some", 0.75)
+    assert accuracy.ci_low is not None
+    assert accuracy.n == 4
+    assert (precision.value, precision.n) == (0.5, 2)
+    # every resampling of a share of 1 is 1: its interval is Wilson's, of one row
+    assert (recall.value, recall.n) == (1.0, 1)
+    assert recall.ci_low == pytest.approx(0.2065, abs=1e-4)
+    nothing = rows._replace(rows=np.array([], dtype=int)).share("share", flags)
+    assert np.isnan(nothing.value)
+    assert nothing.n == 0
 
 
 # -- linear models ----------------------------------------------------------------------------------------------------

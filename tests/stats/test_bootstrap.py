@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmviz.stats.bootstrap import (
-    Estimate,
-    cluster_bootstrap,
-    difference_of_means,
-    macro_difference,
-    macro_mean,
-    paired_effect,
-)
+from harmviz.stats.bootstrap import category_mean, difference_of_means, macro_difference, macro_mean, paired_effect
+from harmviz.stats.estimate import Estimate
+from harmviz.stats.resampling import cluster_bootstrap
 
 
 def width(e: Estimate) -> float:
@@ -58,6 +53,15 @@ def test_difference_macro_and_macro_difference_values() -> None:
     e = macro_difference(harm, harm_prompt, harm_cat, safe, safe_prompt, safe_cat)
     assert e.value == pytest.approx(((1.5 - 1) + (6 - 2)) / 2)
     assert (e.n, e.n_clusters) == (6, 6)
+
+
+def test_the_macro_mean_alone_is_the_value_of_the_estimate_to_the_bit() -> None:
+    rng = np.random.default_rng(6)
+    delta, category = rng.normal(size=200), rng.choice(list("abcd"), 200)
+    assert category_mean([1.0, 2.0, 6.0], "xxy") == (1.5 + 6) / 2
+    assert category_mean(delta, category) == macro_mean(delta, range(200), category, draws=1).value
+    with pytest.raises(ValueError, match="at least one number"):
+        category_mean([], [])
 
 
 def test_a_general_statistic_sees_all_cells_of_a_draw_together() -> None:

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 
 from harmviz.claims.compression.checkpoints import Checkpoint, Series
 from harmviz.claims.compression.selections import ScoringSet, Selections, scoring_units, select_weights
-from harmviz.claims.compression.separability import Measured, Point
+from harmviz.claims.compression.separability import Measured
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
@@ -32,6 +32,7 @@ from harmviz.masks.ranking import check_fraction, count_of
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run
 from harmviz.runs.making import Making, Plan, make
+from harmviz.runs.point import MEAN_OF_ALL, Point
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 
@@ -95,7 +96,7 @@ class CompressionSpec:
     def points(self) -> tuple[Point, ...]:
         """The grid, selection by selection, q ascending."""
         grids = {"none": self.q_plain, "both": self.q_contrastive}
-        return tuple(Point(q, self.p, c) for c in CONTRASTS for q in sorted(grids[c]))
+        return tuple(Point(MEAN_OF_ALL, q, self.p, contrast=c) for c in CONTRASTS for q in sorted(grids[c]))
 
     def parameters(self) -> dict[str, Any]:
         grids = {"q_plain": sorted(self.q_plain), "q_contrastive": sorted(self.q_contrastive)}

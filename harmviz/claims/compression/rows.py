@@ -27,8 +27,8 @@ from harmviz.claims.mapping.effects import NATS
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.splits import SCORING
 from harmviz.runs import Row
-from harmviz.stats.bootstrap import Estimate
 from harmviz.stats.chance import chance_overlap
+from harmviz.stats.estimate import Estimate
 from harmviz.stats.overlap import cross_half, jaccard, split_half
 
 if TYPE_CHECKING:
@@ -272,12 +272,12 @@ def _overlap(arrays: Any, categories: Sequence[str], contrast: str, offsets: np.
         return float(np.mean(known)) if known else None
 
     chance = [
-        chance_overlap(whole[a], whole[b], offsets, arrays["eligible"], draws=_CHANCE_DRAWS).expected_jaccard
+        chance_overlap(whole[a], whole[b], offsets, arrays["eligible"], draws=_CHANCE_DRAWS).expected.value
         for a, b in pairs
     ]
     return {
         "jaccard": mean([jaccard(whole[a], whole[b]) for a, b in pairs]),
-        "jaccard_half": mean([cross_half(halves[a], halves[b]).mean for a, b in pairs]),
+        "jaccard_half": mean([cross_half(halves[a], halves[b]).value for a, b in pairs]),
         "jaccard_ceiling": mean([split_half(halves[c]) for c in categories]),
         "jaccard_chance": mean(chance),
     }

@@ -11,7 +11,7 @@ has a separability of its own; the checkpoint's is their mean.
 - The point is chosen anew **inside every draw**, so that the upward bias of a maximum is in the interval, at both ends.
 - The **cross-fitted** version chooses the point on one half of the prompts and measures it on the other, both ways: it
   has no such bias, and more noise. It may be negative.
-- Prompts are resampled jointly over all checkpoints, points and splits (``evaluation.bootstrap``), splits independently
+- Prompts are resampled jointly over all checkpoints, points and splits (``harmviz.stats.draws``), splits independently
   of them as the outer factor, ``n − 1`` of n. With one split the interval is conditional on it.
 
 Source of resampling both factors of a crossed design: Owen 2007, Ann. Appl. Stat. 1:386 (the pigeonhole bootstrap).
@@ -22,21 +22,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
-from harmviz.stats.bootstrap import MAX_DROPPED, Estimate, draw_weights, linked_strata
+from harmviz.runs.point import Point
+from harmviz.stats.draws import check_draws, draw_weights, linked_strata
+from harmviz.stats.estimate import Estimate
+from harmviz.stats.resampling import ends_of, estimate_of_draws
 
 _BLOCK = 100  # draws at a time
-
-
-class Point(NamedTuple):
-    """One selection that is measured: the fractions pruned and protected, and how weights are ranked."""
-
-    q: float
-    p: float
-    contrast: str
 
 
 @dataclass(frozen=True)
@@ -96,12 +90,13 @@ class Resampled:
     ):
         self.measured, self.categories, self.points = tuple(measured), tuple(categories), tuple(points)
         self.limits = np.array([limits[p.contrast] for p in points])
-        self.draws = draws
+        self.draws = check_draws(draws)
         self._rng = np.random.default_rng(seed)
         self.prompts = sorted({p for m in measured for p in m.prompts})
         self._place = {p: i for i, p in enumerate(self.prompts)}
         #: Sets in the order of the cells: harm and safe of each category, then benign.
         self.sets = (*self.categories, *(f"safe:{c}" for c in self.categories), "benign")
+        self._cell = {name: i for i, name in enumerate(self.sets)}
         self._member = self._members()
         n_sets = len(self.sets)
         self._strata = linked_strata(
@@ -117,13 +112,12 @@ class Resampled:
     # -- the draws ------------------------------------------------------------------------------------------------------
     def _members(self) -> list[np.ndarray]:
         """Per split float64[set, prompt]: how many samples of the set belong to the prompt."""
-        number = {name: i for i, name in enumerate(self.sets)}
-        found = []
+        counts = []
         for m in self.measured:
             count = np.zeros((len(self.sets), len(self.prompts)))
-            np.add.at(count, ([number[s] for s in m.sets], [self._place[p] for p in m.prompts]), 1)
-            found.append(count)
-        return found
+            np.add.at(count, ([self._cell[s] for s in m.sets], [self._place[p] for p in m.prompts]), 1)
+            counts.append(count)
+        return counts
 
     def _halves(self) -> np.ndarray:
         """bool[prompt]: which half of the cross-fit a prompt is in; every stratum is halved at random."""
@@ -135,8 +129,7 @@ class Resampled:
     def _sums(self, split: int, values: np.ndarray) -> np.ndarray:
         """float64[prompt, set · column]: sums of ``values [sample, column]`` by prompt and set."""
         m, width = self.measured[split], len(self.sets)
-        number = {name: i for i, name in enumerate(self.sets)}
-        rows = np.array([self._place[p] * width + number[s] for p, s in zip(m.prompts, m.sets, strict=True)])
+        rows = np.array([self._place[p] * width + self._cell[s] for p, s in zip(m.prompts, m.sets, strict=True)])
         out = np.zeros((len(self.prompts) * width, values.shape[1]))
         np.add.at(out, rows, values)
         return out.reshape(len(self.prompts), -1)
@@ -163,15 +156,15 @@ class Resampled:
             if start == 0:
                 weights[0] = 1.0
             for split, by_prompt in enumerate(sums):
-                here = slice(start, start + size)
+                block = slice(start, start + size)
                 means = self._cell_means(weights, by_prompt, split).reshape(size, n_sets, *shape)
                 for name, value in self._reduced(means).items():
-                    self._means[name][here, split] = value
+                    self._means[name][block, split] = value
                 for k, side in enumerate((self.half, ~self.half)):
                     part = self._cell_means(weights * side, by_prompt, split).reshape(size, n_sets, *shape)
                     reduced = self._reduced(part[..., 1:])
                     for name in ("specific", "benign"):
-                        self._half[k][name][here, split] = reduced[name]
+                        self._half[k][name][block, split] = reduced[name]
 
     def _cell_means(self, weights: np.ndarray, by_prompt: np.ndarray, split: int) -> np.ndarray:
         total = weights @ self._member[split].T  # [draw, set]
@@ -181,8 +174,11 @@ class Resampled:
         return means
 
     def _reduced(self, means: np.ndarray) -> dict[str, np.ndarray]:
-        """Macro means over categories. A draw, or a half of the prompts, can leave a category of one split without prompts:
-        there the others are averaged, and NaN stands only where none is left."""
+        """Macro means over categories.
+
+        A draw, or a half of the prompts, can leave a category of one split without prompts: there the others are
+        averaged, and NaN stands only where none is left.
+        """
         c = len(self.categories)
         harm, safe = means[:, :c], means[:, c : 2 * c]
 
@@ -194,7 +190,8 @@ class Resampled:
         return {"harm": macro(harm), "safe": macro(safe), "specific": macro(harm - safe), "benign": means[:, -1]}
 
     # -- statistics, each [1 + draws, split, checkpoint] ----------------------------------------------------------------
-    def _of(self, contrast: str) -> np.ndarray:
+    def places(self, contrast: str) -> np.ndarray:
+        """int64[k]: which points of the grid are of this ranking."""
         return np.array([i for i, p in enumerate(self.points) if p.contrast == contrast])
 
     def intact(self, name: str) -> np.ndarray:
@@ -207,38 +204,39 @@ class Resampled:
 
     def separability(self, contrast: str) -> np.ndarray:
         """The largest harm-specific shift that keeps the benign limit, chosen in every draw."""
-        of = self._of(contrast)
-        return best_allowed(self._means["specific"][..., 1 + of], self._means["benign"][..., 1 + of], self.limits[of])
+        places = self.places(contrast)
+        specific, benign = (self._means[name][..., 1 + places] for name in ("specific", "benign"))
+        return best_allowed(specific, benign, self.limits[places])
 
     def cross_fitted(self, contrast: str) -> np.ndarray:
         """The same, chosen on one half of the prompts and measured on the other; mean of both ways."""
-        of = self._of(contrast)
+        places = self.places(contrast)
         ways = []
         for choose, report in ((0, 1), (1, 0)):
-            specific, benign = self._half[choose]["specific"][..., of], self._half[choose]["benign"][..., of]
-            allowed = np.where(benign <= self.limits[of], specific, -np.inf)
+            specific, benign = self._half[choose]["specific"][..., places], self._half[choose]["benign"][..., places]
+            allowed = np.where(benign <= self.limits[places], specific, -np.inf)
             place = allowed.argmax(axis=-1)[..., None]
-            taken = np.take_along_axis(self._half[report]["specific"][..., of], place, axis=-1)[..., 0]
-            found = np.where(np.take_along_axis(allowed, place, axis=-1)[..., 0] > 0, taken, 0.0)
-            ways.append(np.where(np.isnan(specific).any(axis=-1), np.nan, found))
+            taken = np.take_along_axis(self._half[report]["specific"][..., places], place, axis=-1)[..., 0]
+            gain = np.where(np.take_along_axis(allowed, place, axis=-1)[..., 0] > 0, taken, 0.0)
+            ways.append(np.where(np.isnan(specific).any(axis=-1), np.nan, gain))
         return np.asarray(np.mean(ways, axis=0))
 
     def chosen(self, contrast: str) -> list[list[int | None]]:
         """[split][checkpoint]: the point that gives the separability, None where pruning nothing is best."""
-        of = self._of(contrast)
-        specific, benign = self._means["specific"][0][..., 1 + of], self._means["benign"][0][..., 1 + of]
-        places = [
-            [chosen_point(s, b, self.limits[of]) for s, b in zip(*pair, strict=True)]
+        places = self.places(contrast)
+        specific, benign = self._means["specific"][0][..., 1 + places], self._means["benign"][0][..., 1 + places]
+        best = [
+            [chosen_point(s, b, self.limits[places]) for s, b in zip(*pair, strict=True)]
             for pair in zip(specific, benign, strict=True)
         ]
-        return [[None if k is None else int(of[k]) for k in row] for row in places]
+        return [[None if k is None else int(places[k]) for k in row] for row in best]
 
     def first_reaching(self, contrast: str, level: float) -> np.ndarray:
         """[1 + draws, checkpoint]: the smallest measured q at which the mean harm-specific shift is at least ``level``,
         whatever it costs; infinity where none reaches it."""
-        of = sorted(self._of(contrast), key=lambda i: self.points[i].q)
-        qs = np.array([self.points[i].q for i in of])
-        mean = np.stack([self.combined(self.shift("specific", i)) for i in of], axis=-1)
+        rising = sorted(self.places(contrast), key=lambda i: self.points[i].q)
+        qs = np.array([self.points[i].q for i in rising])
+        mean = np.stack([self.combined(self.shift("specific", i)) for i in rising], axis=-1)
         reached = np.where(mean >= level, qs, np.inf).min(axis=-1)
         return np.where(np.isnan(mean).any(axis=-1), np.nan, reached)
 
@@ -253,22 +251,7 @@ class Resampled:
     def n_samples(self) -> int:
         return sum(len(m.prompts) for m in self.measured)
 
-    def estimate(self, draws: np.ndarray, *, level: float = 0.95) -> Estimate:
-        """Value and percentile interval of a statistic ``[1 + draws]``."""
-        value, kept = float(draws[0]), draws[1:][~np.isnan(draws[1:])]
-        dropped = len(draws) - 1 - len(kept)
-        facts = (self.n_samples, len(self.prompts), dropped)
-        if np.isnan(value):
-            return Estimate(value, None, None, *facts, reason="no value on these samples")
-        if dropped > MAX_DROPPED * (len(draws) - 1):
-            return Estimate(
-                value,
-                None,
-                None,
-                *facts,
-                reason=f"{dropped} of {len(draws) - 1} resamplings left a set without prompts",
-            )
-        low, high = np.quantile(
-            kept, [(1 - level) / 2, (1 + level) / 2], method="linear" if np.isfinite(kept).all() else "nearest"
-        )
-        return Estimate(value, float(low), float(high), *facts)
+    def estimate(self, draws: np.ndarray) -> Estimate:
+        """Value and 95 % interval of a statistic ``[1 + draws]``; ``n``: samples of all splits, ``n_clusters``: prompts."""
+        n, n_clusters = self.n_samples, len(self.prompts)
+        return estimate_of_draws(float(draws[0]), draws[1:], n=n, n_clusters=n_clusters, ends=ends_of(0.95))

@@ -28,29 +28,29 @@ _BLOCK = 500
 
 def swap_p_value(world: Resampled, contrast: str, a: int, b: int, *, seed: int = 0, draws: int = DRAWS) -> float:
     """Two-sided p of "checkpoints ``a`` and ``b`` are equally separable"; 1 where not a single prompt tells them apart."""
-    of = np.array([i for i, p in enumerate(world.points) if p.contrast == contrast])
-    parts = [_contributions(world, split, (a, b), of) for split in range(len(world.measured))]
+    places = world.places(contrast)
+    parts = [_contributions(world, split, (a, b), places) for split in range(len(world.measured))]
     moved = [part[:, 1] - part[:, 0] for part in parts]  # [prompt, point, (specific, benign)]
-    told = np.flatnonzero(np.any([np.abs(m).reshape(len(m), -1).sum(axis=1) > 0 for m in moved], axis=0))
-    if not len(told):
+    differ = np.flatnonzero(np.any([np.abs(m).reshape(len(m), -1).sum(axis=1) > 0 for m in moved], axis=0))
+    if not len(differ):
         return 1.0
 
     def statistic(swapped: np.ndarray) -> np.ndarray:
         total = np.zeros(len(swapped))
         for part, step in zip(parts, moved, strict=True):
-            shift = np.tensordot(swapped, step[told], axes=1)
+            shift = np.tensordot(swapped, step[differ], axes=1)
             first, second = part[:, 0].sum(axis=0) + shift, part[:, 1].sum(axis=0) - shift
-            total += _best(first, world, of) - _best(second, world, of)
+            total += _best(first, world, places) - _best(second, world, places)
         return total / len(parts)
 
-    observed = abs(float(statistic(np.zeros((1, len(told))))[0]))
+    observed = abs(float(statistic(np.zeros((1, len(differ))))[0]))
     at_least = observed - 1e-12 * max(1.0, observed)
-    if len(told) <= EXACT_PROMPTS:
-        every = (np.arange(1 << len(told))[:, None] >> np.arange(len(told))) & 1
+    if len(differ) <= EXACT_PROMPTS:
+        every = (np.arange(1 << len(differ))[:, None] >> np.arange(len(differ))) & 1
         return float(np.mean(np.abs(statistic(every.astype(float))) >= at_least))
     rng, hits = np.random.default_rng(seed), 0
     for start in range(0, draws, _BLOCK):
-        swapped = rng.integers(0, 2, size=(min(_BLOCK, draws - start), len(told))).astype(float)
+        swapped = rng.integers(0, 2, size=(min(_BLOCK, draws - start), len(differ))).astype(float)
         hits += int(np.count_nonzero(np.abs(statistic(swapped)) >= at_least))
     return (1 + hits) / (1 + draws)
 
@@ -66,20 +66,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _best(values: np.ndarray, world: Resampled, of: np.ndarray) -> np.ndarray:
-    return best_allowed(values[..., 0], values[..., 1], world.limits[of])
+def _best(values: np.ndarray, world: Resampled, places: np.ndarray) -> np.ndarray:
+    return best_allowed(values[..., 0], values[..., 1], world.limits[places])
 
 
-def _contributions(world: Resampled, split: int, pair: tuple[int, int], of: np.ndarray) -> np.ndarray:
+def _contributions(world: Resampled, split: int, pair: tuple[int, int], places: np.ndarray) -> np.ndarray:
     """[prompt, checkpoint of the pair, point, (specific, benign)]: what each prompt adds to the two means.
 
     Swapping changes no counts, so both means are sums over prompts.
     """
     m, c = world.measured[split], len(world.categories)
-    delta = m.delta[list(pair)][:, of]
+    delta = m.delta[list(pair)][:, places]
     size = {name: m.sets.count(name) for name in world.sets}
     place = {p: i for i, p in enumerate(world.prompts)}
-    out = np.zeros((len(world.prompts), 2, len(of), 2))
+    out = np.zeros((len(world.prompts), 2, len(places), 2))
     for i, (name, prompt) in enumerate(zip(m.sets, m.prompts, strict=True)):
         if name == "benign":
             out[place[prompt], :, :, 1] += delta[:, :, i] / size[name]

@@ -43,7 +43,7 @@ from harmviz.runs import Row, Run
 from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
-from harmviz.stats.bootstrap import macro_mean
+from harmviz.stats.bootstrap import category_mean
 
 #: Raised whenever the same settings would give other numbers.
 VERSION = 1
@@ -120,9 +120,7 @@ def run_dissociation(
     spec = RunSpec(**{k: manifest["parameters"][k] for k in SPEC_KEYS})
     abilities = Abilities(loaded, data, spec, pairs=settings.pairs, prompts=settings.prompts)
     masks: dict[Contrast, PruneMask] = {
-        cast(Contrast, c): parent.mask(headline[c]["q"], headline[c]["p"], cast(Contrast, c))
-        for c in CONTRASTS
-        if c in headline
+        c: parent.mask(headline[c]["q"], headline[c]["p"], c) for c in CONTRASTS if c in headline
     }
     points: dict[Contrast, Point] = {c: Point(m.n_weights, headline[c]["p"]) for c, m in masks.items()}
     refusal = RefusalMasks(parent, data, spec, points)
@@ -319,7 +317,6 @@ class _Dissociation:
     def _match(self, experiment: Making) -> dict[str, Any]:
         """``shift``: harm ΔL of each whole mask on the validation prompts; ``strength``: at which each does as much as the weaker."""
         measured = self.abilities.validation
-        sets, prompts = np.array(measured.sets), np.array(measured.prompts)
         units = self._match_units()
 
         def work() -> dict[str, Any]:
@@ -337,7 +334,7 @@ class _Dissociation:
 
             def shift(contrast: Contrast, strength: float) -> float:
                 with pruned(self.parent.loaded, self.masks[contrast], strength):
-                    return macro_mean(losses() - before, prompts, sets, draws=1).value
+                    return category_mean(losses() - before, measured.sets)
 
             whole = {contrast: shift(contrast, 1.0) for contrast in self.masks}
             weaker = min(whole, key=lambda c: whole[c])

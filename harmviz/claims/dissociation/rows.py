@@ -37,8 +37,11 @@ from harmviz.generation.repetition import is_collapsed
 from harmviz.judges.keyword import KeywordJudge
 from harmviz.judges.labels import HUMAN
 from harmviz.runs import Row
+from harmviz.runs.point import Point
+from harmviz.runs.rows import Where
 from harmviz.stats.auc import auc, auc_difference, sensitivity
-from harmviz.stats.bootstrap import Estimate, paired_effect
+from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 
 Values = Mapping[str, np.ndarray]
@@ -96,9 +99,8 @@ class Rows:
     def intact(self, values: Values, harmless: np.ndarray, **facts: Any) -> Iterator[Row]:
         """The intact model: its levels, its spread, and which abilities can be tested at all."""
         a = self.abilities
-        yield from effect_rows(
-            a.report, values["generation"], a.categories, seed=self.seed, metric="nll", condition="generation", **facts
-        )
+        where = _generation(facts)
+        yield from effect_rows(a.report, values["generation"], a.categories, where, seed=self.seed, metric="nll")
         for k, category in enumerate(("harmful", "harmless")):
             loss = paired_effect(values["explanation"][:, k], a.pair_ids, seed=self.seed)
             yield estimated(loss, NATS, condition="explanation", category=category, metric="nll", **facts)
@@ -175,7 +177,7 @@ class Rows:
         a, seed, sd = self.abilities, self.seed, self.yards.sd
         report = a.report if items is None else select(a.report, items["generation"])
         delta = values["generation"] - intact["generation"]
-        for row in effect_rows(report, delta, a.categories, seed=seed, condition="generation", **facts):
+        for row in effect_rows(report, delta, a.categories, _generation(facts), seed=seed):
             yield row
             if row.metric == "delta_nll" and row.category in ("harm", "benign"):
                 yield _standardised(row, -1.0, sd["generation", row.category])
@@ -208,9 +210,8 @@ class Rows:
         a = self.abilities
         more = values["generation"] - control["generation"]
         report = a.report if items is None else select(a.report, items["generation"])
-        yield from effect_rows(
-            report, more, a.categories, seed=self.seed, metric="excess_over_control", condition="generation", **facts
-        )
+        where = _generation(facts)
+        yield from effect_rows(report, more, a.categories, where, seed=self.seed, metric="excess_over_control")
         yield from self._explained(values, control, "excess_over_control", **facts)
         yield from self._recognised(values, control, "excess", **facts)
         yield from self._declined(values, control, "excess", **facts)
@@ -257,6 +258,18 @@ class Rows:
             metric=f"{prefix}_refusal_rate",
             **common,
         )
+
+
+def _generation(facts: Mapping[str, Any]) -> Where:
+    """What rows about generation are about, out of the columns that all rows of a state of the model share."""
+    return Where(
+        experiment=facts["experiment"],
+        condition="generation",
+        point=None if facts.get("mask") is None else Point.of_row(facts),
+        control=facts.get("control", "none"),
+        n_weights=facts.get("n_weights"),
+        skip_tokens=facts.get("skip_tokens"),
+    )
 
 
 def _standardised(row: Row, sign: float, sd: float) -> Row:

@@ -30,14 +30,14 @@ from typing import Any
 import numpy as np
 
 from harmviz.claims.emergent.change import TOP
-from harmviz.claims.emergent.intervals import over_seeds_and_questions
 from harmviz.claims.emergent.measures import Bench
 from harmviz.claims.emergent.settings import Arm, EmergentSpec
 from harmviz.data.prompts import normalise
 from harmviz.generation.repetition import is_collapsed
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Row
-from harmviz.stats.bootstrap import Estimate
+from harmviz.stats.crossed import crossed_bootstrap
+from harmviz.stats.estimate import Estimate
 
 NATS = "nats/token"
 #: Sets of weights that the change is measured on, and how their rows name them: (mask, control) columns.
@@ -135,7 +135,7 @@ class Report:
         }
 
     def _estimate(self, tables: Sequence[np.ndarray], columns: np.ndarray, *statistic: Any) -> Estimate:
-        return over_seeds_and_questions(tables, [self.clusters[c] for c in columns], *statistic, seed=self.spec.seed)
+        return crossed_bootstrap(tables, [self.clusters[c] for c in columns], *statistic, seed=self.spec.seed)
 
     def _shift(self, arm: str, columns: np.ndarray) -> np.ndarray:
         return self.m.table(arm, columns) - self.m.table("base", columns)
@@ -194,7 +194,7 @@ class Report:
             ("judged_harm", "harm", "score"),
         ):
             table = np.array([[np.nan if a[key] is None else float(a[key]) for a in answers] for answers in of_seed])
-            found = over_seeds_and_questions([table], clusters, seed=self.spec.seed)
+            found = crossed_bootstrap([table], clusters, seed=self.spec.seed)
             yield _row(found, metric=metric, category="answers", unit=unit, **self._facts(arm))
 
     def _against_controls(self) -> Iterator[Row]:
@@ -295,7 +295,7 @@ def _over_seeds(values: Sequence[float], divisor: Sequence[float] | None = None)
     tables = [np.array(v)[:, None] for v in ((values,) if divisor is None else (values, divisor))]
     if divisor is not None and not sum(divisor) > 0:
         return Estimate(float("nan"), None, None, len(values), len(values), reason="chance gives 0")
-    found = over_seeds_and_questions(
+    found = crossed_bootstrap(
         tables, ["all"], (lambda m: m[..., 0]) if divisor is None else (lambda m: m[..., 0] / m[..., 1])
     )
     return found._replace(n=len(values), n_clusters=len(values))

@@ -18,8 +18,10 @@ from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row
+from harmviz.runs.rows import Where
 from harmviz.scoring.loss import response_losses
 from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.estimate import Estimate
 
 ANSWER_TOKENS = 48
 
@@ -41,19 +43,15 @@ def behaviour(
     interval and the mean share of repeated 3-grams; the mean loss of plain ``texts`` with its interval."""
 
     def measure() -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        record: dict[str, Any] = {}
         for name, ids in prompts.items():
             answers = generate_batch(loaded, ids, ANSWER_TOKENS)
             rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers])
             repeats = mean_repetition([repeated_tokens(a) for a in answers])
-            found[name] = {
-                "refusal": [rate.value, rate.ci_low, rate.ci_high, rate.n],
-                "repetition": [repeats.share, repeats.n],
-            }
+            record[name] = {"refusal": rate[:4], "repetition": [repeats.share, repeats.n]}
         nll = response_losses(loaded, texts)[:, 0]
-        estimate = paired_effect(nll, [s.prompt_id for s in texts])
-        found["text"] = [estimate.value, estimate.ci_low, estimate.ci_high, estimate.n]
-        return found
+        record["text"] = paired_effect(nll, [s.prompt_id for s in texts])[:4]
+        return record
 
     if mask is None:
         return measure()
@@ -62,29 +60,21 @@ def behaviour(
 
 
 def behaviour_rows(
-    found: dict[str, Any], intact: dict[str, Any], benign_delta: float | None, **facts: Any
+    record: dict[str, Any], intact: dict[str, Any], benign_delta: float | None, where: Where
 ) -> Iterator[Row]:
-    """Rows of one mask (or of the intact model, where ``benign_delta`` is None)."""
-    for name in (k for k in found if k != "text"):
-        value, low, high, n = found[name]["refusal"]
-        known = n > 0
-        yield Row(
-            metric="refusal_rate",
-            category=name,
-            value=value if known else None,
-            ci_low=low if known else None,
-            ci_high=high if known else None,
-            n=n,
-            unit="fraction",
-            **facts,
-        )
-        share, n = found[name]["repetition"]
-        yield Row(metric="repetition", category=name, value=share if n else None, n=n, unit="fraction", **facts)
-    *nll, n = found["text"]
+    """Rows of one mask (or of the intact model, where ``benign_delta`` is None).
+
+    ``record``, ``intact``: what ``behaviour`` gave, each interval as ``[value, low, high, n]``.
+    """
+    for name in (k for k in record if k != "text"):
+        value, low, high, n = record[name]["refusal"]
+        yield where.estimate("refusal_rate", Estimate(value, low, high, n, n), unit="fraction", category=name)
+        share, n = record[name]["repetition"]
+        yield where.value("repetition", share if n else None, unit="fraction", category=name, n=n)
+    *nll, n = record["text"]
     value, low, high = (None if v is None else float(np.exp(v)) for v in nll)  # exp is monotone: so is the interval
-    yield Row(
-        metric="perplexity", category="benign", value=value, ci_low=low, ci_high=high, n=n, unit="per token", **facts
-    )
+    perplexity = Estimate(float("nan") if value is None else value, low, high, n, n)
+    yield where.estimate("perplexity", perplexity, unit="per token", category="benign")
     if benign_delta is not None:
-        reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], found["benign"]["repetition"][0])
-        yield Row(metric="collapsed", category="benign", value=float(reason is not None), unit="label", **facts)
+        reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], record["benign"]["repetition"][0])
+        yield where.value("collapsed", float(reason is not None), unit="label", category="benign")

@@ -25,7 +25,7 @@ from harmviz.scoring.wanda import score_magnitude, score_wanda
 
 
 def comparison_masks(
-    run: MapWork, found: Candidates, selection: Selection, about: dict[str, Any]
+    run: MapWork, candidates: Candidates, selection: Selection, provenance: dict[str, Any]
 ) -> Iterator[tuple[str, PruneMask]]:
     """(label, mask) of each other score. A model with fused experts has no Wanda score and is left without it."""
     loaded = run.loaded
@@ -49,13 +49,13 @@ def comparison_masks(
         def best(scorer: Callable[[], list[Any]] = scorer) -> dict[str, np.ndarray]:
             top = TopK(count_of(selection.q, loaded.table.n_weights))
             for i, matrix in enumerate(scorer()):
-                allowed = found.eligible(i, selection.p)
+                allowed = candidates.eligible(i, selection.p)
                 top.add(matrix.cpu().numpy().ravel() * allowed, int(loaded.table.offsets[i]))
             return {"index": top.result()[0].astype(np.int64)}
 
         units = (ABSOLUTE_UNITS if name == "snip_abs" else 1.0) * len(samples)
         index = run.making.arrays(f"comparison.{name}", units, best)["index"]
         mask = PruneMask.from_global(
-            loaded.table, index, kind="control", model_hash=loaded.weight_hash, **about, set=f"{name}(all)"
+            loaded.table, index, kind="control", model_hash=loaded.weight_hash, **provenance, set=f"{name}(all)"
         )
         yield f"{name}(all)", mask

@@ -3,81 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.runs import Row
-from harmviz.stats.bootstrap import Estimate, macro_difference, macro_mean, paired_effect
+from harmviz.runs.rows import Where
+from harmviz.stats.bootstrap import macro_difference, macro_mean, paired_effect
 
 NATS = "nats/token"
-
-
-def _row(estimate: Estimate, **facts: Any) -> Row:
-    measured = estimate.value == estimate.value  # NaN: no samples
-    return Row(
-        value=estimate.value if measured else None,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
-        n=estimate.n_clusters,
-        unit=NATS,
-        **facts,
-    )
 
 
 def effect_rows(
     measured: MeasuredSet,
     values: np.ndarray,
     categories: Sequence[str],
+    where: Where,
     *,
     seed: int,
     metric: str = "delta_nll",
-    **facts: Any,
 ) -> Iterator[Row]:
-    """One row per set (mean of ``values`` with its cluster-bootstrap interval, n = prompts), the macro means over
-    categories ``harm`` and ``safe``, and harm minus safe as metric ``harm_specific``.
+    """One row per set (mean of ``values`` with its cluster-bootstrap interval, n = prompts) and the macro means over
+    categories ``harm`` and ``safe``; of ``delta_nll`` also two differences of category ``harm``:
+
+    - ``harm_specific``: macro mean of harm − safe, resampled within categories;
+    - ``harm_minus_benign``: macro mean of harm − mean of off-policy benign. The benign prompts stand against every
+      category and so belong to all of them: here **all prompts are one stratum**, not one a category. A draw takes as
+      many prompts of a category as it comes, ``n`` of ``n`` on average (within categories: always ``n − 1``); the
+      variation of that number and its larger mean make up for each other, so that the interval is as wide as one
+      resampled within categories (to ``1/n²``). Draws that leave a category empty are dropped.
 
     ``values [n_samples]``: ΔL (pruned − intact, paired) or L of each sample of ``measured``, in nats/token.
-    ``facts``: the remaining columns of the rows.
+    ``where``: what the rows are about.
     """
     sets, prompts = np.array(measured.sets), np.array(measured.prompts)
     for name in dict.fromkeys(measured.sets):
-        here = sets == name
-        yield _row(paired_effect(values[here], prompts[here], seed=seed), metric=metric, category=name, **facts)
+        inside = sets == name
+        yield where.estimate(
+            metric, paired_effect(values[inside], prompts[inside], seed=seed), unit=NATS, category=name
+        )
     harm = np.isin(sets, categories)
     safe = np.isin(sets, [f"safe:{c}" for c in categories])
     category = np.array([s.removeprefix("safe:") for s in measured.sets])
-    for name, here in (("harm", harm), ("safe", safe)):
-        if here.any():
-            yield _row(
-                macro_mean(values[here], prompts[here], category[here], seed=seed),
-                metric=metric,
-                category=name,
-                **facts,
-            )
+    for name, inside in (("harm", harm), ("safe", safe)):
+        if inside.any():
+            mean = macro_mean(values[inside], prompts[inside], category[inside], seed=seed)
+            yield where.estimate(metric, mean, unit=NATS, category=name)
     if metric != "delta_nll":
         return
     both = [c for c in categories if (harm & (category == c)).any() and (safe & (category == c)).any()]
     a, b = harm & np.isin(category, both), safe & np.isin(category, both)
     if both:
         specific = macro_difference(values[a], prompts[a], category[a], values[b], prompts[b], category[b], seed=seed)
-        yield _row(specific, metric="harm_specific", category="harm", **facts)
+        yield where.estimate("harm_specific", specific, unit=NATS, category="harm")
     benign = sets == "benign"
     if harm.any() and benign.any():
-        # Benign prompts form one further "category" of each side's macro mean: harm minus off-policy benign.
         n = len(categories)
-        tiled = np.repeat(np.array(categories), benign.sum())
         against = macro_difference(
             values[harm],
             prompts[harm],
             category[harm],
             np.tile(values[benign], n),
             np.tile(prompts[benign], n),
-            tiled,
+            np.repeat(np.array(categories), benign.sum()),
             seed=seed,
         )
-        yield _row(against, metric="harm_minus_benign", category="harm", **facts)
+        yield where.estimate("harm_minus_benign", against, unit=NATS, category="harm")
 
 
 def control_rows(
@@ -85,28 +76,23 @@ def control_rows(
     of_mask: np.ndarray,
     of_draws: Sequence[np.ndarray],
     categories: Sequence[str],
+    where: Where,
     *,
     seed: int,
-    control: str,
-    **facts: Any,
 ) -> Iterator[Row]:
     """A drawn control: its mean effect over draws, the spread of the draws, and how far the mask exceeds it.
 
-    ``of_mask [n]``, ``of_draws[k] [n]``: ΔL of the same samples under the mask and under each draw. Metrics:
-    ``delta_nll`` (mean over draws), ``draw_sd`` (standard deviation over draws of the macro effects, n = draws) and
-    ``excess_over_control`` (mask minus mean of draws, paired by sample).
+    ``of_mask [n]``, ``of_draws[k] [n]``: ΔL of the same samples under the mask and under each draw; ``where`` names the
+    control. Metrics: ``delta_nll`` (mean over draws), ``excess_over_control`` (mask minus mean of draws, paired by
+    sample) and, of two draws or more, ``draw_sd``: standard deviation over draws (n = draws, ``n − 1`` below the line)
+    of the mean ΔL over all samples, once of all harm categories together, once of ``benign``. It pools the samples:
+    a category weighs as many as it has, unlike in the macro mean ``harm``.
     """
     mean = np.mean(of_draws, axis=0)
-    yield from effect_rows(measured, mean, categories, seed=seed, control=control, **facts)
-    excess = effect_rows(
-        measured, of_mask - mean, categories, seed=seed, metric="excess_over_control", control=control, **facts
-    )
-    yield from excess
+    yield from effect_rows(measured, mean, categories, where, seed=seed)
+    yield from effect_rows(measured, of_mask - mean, categories, where, seed=seed, metric="excess_over_control")
     sets = np.array(measured.sets)
-    groups = {"harm": np.isin(sets, categories), "benign": sets == "benign"}
-    for name, here in groups.items():
-        if len(of_draws) > 1 and here.any():
-            spread = float(np.std([d[here].mean() for d in of_draws], ddof=1))
-            yield Row(
-                metric="draw_sd", category=name, value=spread, n=len(of_draws), unit=NATS, control=control, **facts
-            )
+    for name, inside in {"harm": np.isin(sets, categories), "benign": sets == "benign"}.items():
+        if len(of_draws) > 1 and inside.any():
+            spread = float(np.std([draw[inside].mean() for draw in of_draws], ddof=1))
+            yield where.value("draw_sd", spread, unit=NATS, category=name, n=len(of_draws))

@@ -3,7 +3,7 @@
 1. *answers*: the model answers benign prompts itself (``benign_own``).
 2. *score*: signed SNIP of every set, half by half; absolute SNIP of the preservation set.
 3. *select*: candidates, maps, overlap, concentration; full score arrays are deleted at the end of the run.
-4. *measure*: losses under each mask (``harmviz.claims.mapping.masked``); 1 to 3 are ``harmviz.claims.mapping.stages``.
+4. *measure*: losses under each mask (``harmviz.claims.mapping.evaluation``); 1 to 3 are ``harmviz.claims.mapping.stages``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from harmviz.claims.mapping.claim import CLAIM
-from harmviz.claims.mapping.masked import measure_all
+from harmviz.claims.mapping.evaluation import evaluate
 from harmviz.claims.mapping.samples import build_samples
 from harmviz.claims.mapping.settings import METHOD_VERSION, RunSpec
 from harmviz.claims.mapping.stages import MapWork
@@ -89,7 +89,7 @@ def run_map(
         making.data |= {"counts": run.samples.counts, "scoring_prompts": list(run.samples.scoring_prompts)}
         making.progress.total = run_units(run.samples.amounts())
         run.score()
-        return {"headline": measure_all(run, run.select())}
+        return {"headline": evaluate(run, run.select())}
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
+from harmviz.runs.point import Contrast
 
 #: Raised whenever the same settings would give other numbers.
 METHOD_VERSION = 1
@@ -22,7 +23,7 @@ DEFAULT_Q_MAX = 1e-4
 MAX_ROWS = 5_000_000
 #: Largest benign ΔL (nats/token) on the validation prompts that a chosen (q, p) may cost.
 BENIGN_LIMIT = {"none": 0.05, "both": 0.1}
-CONTRASTS = ("none", "both")
+CONTRASTS: tuple[Contrast, ...] = ("none", "both")
 SKIPS = (0, 8)
 CONTROL_DRAWS = 5
 OWN_ANSWERS_PRESERVED = 32

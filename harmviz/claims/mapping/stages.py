@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save
 
 from harmviz.claims.mapping.maps import build_maps
 from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
-from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, FIXED_P, MAX_ROWS, RunSpec
+from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, CONTRASTS, FIXED_P, MAX_ROWS, RunSpec
 from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
 from harmviz.claims.mapping.work import ABSOLUTE_UNITS, ANSWER_UNITS, SCORE_UNITS
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
@@ -28,6 +28,7 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row
 from harmviz.runs.making import Making
+from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.files import ScoreFiles, write_scores
 from harmviz.scoring.forward import default_batch_tokens
@@ -165,13 +166,13 @@ class MapWork:
         }
         eligible = np.array([selectable.eligible(i, FIXED_P).sum() for i in range(len(table))], dtype=np.int64)
         for q in dict.fromkeys((spec.fixed_point[0], spec.q_max)):
-            for contrast in ("none", "both"):
+            for contrast in CONTRASTS:
                 full, pairs = {}, {}
                 for name in (*categories, *BASELINES):
-                    plain = "none" if name in BASELINES else contrast
-                    chosen = select(selectable, Selection((name,), q=q, p=FIXED_P, contrast=plain))  # type: ignore[arg-type]
+                    ranking: Contrast = "none" if name in BASELINES else contrast
+                    chosen = select(selectable, Selection((name,), q=q, p=FIXED_P, contrast=ranking))
                     full[name] = np.sort(chosen.global_index)
-                    first, second = (np.sort(halves[name, plain, h][: chosen.n_requested]) for h in SCORING)
+                    first, second = (np.sort(halves[name, ranking, h][: chosen.n_requested]) for h in SCORING)
                     pairs[name] = (first, second)
                 yield from overlap_rows(
                     table,
@@ -179,12 +180,9 @@ class MapWork:
                     pairs,
                     categories,
                     eligible,
+                    Point(MEAN_OF_ALL, q, FIXED_P, contrast=contrast),
                     n_samples=n_samples,
                     seed=spec.seed,
-                    q=q,
-                    p=FIXED_P,
-                    scope="global",
-                    contrast=contrast,
                     skip_tokens=spec.skip_tokens,
                 )
         yield from concentration_rows(table, self.scores, (*categories, *BASELINES), n_samples)

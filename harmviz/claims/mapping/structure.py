@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,12 +16,14 @@ from harmviz.masks.lists import BASELINES, ranked_scores
 from harmviz.masks.ranking import TopK, count_of, eligibility_threshold
 from harmviz.models.weights import WeightTable
 from harmviz.runs import Row
+from harmviz.runs.point import Point
+from harmviz.runs.rows import Where
 from harmviz.scoring.files import ScoreFiles
 from harmviz.stats.chance import chance_overlap, core_sizes
 from harmviz.stats.overlap import containment, cross_half, intersection_size, jaccard, split_half
 
 
-def _number(value: float | None) -> float | None:
+def known(value: float | None) -> float | None:
     """None for what was not measured (NaN)."""
     return None if value is None or math.isnan(value) else float(value)
 
@@ -61,10 +65,11 @@ def overlap_rows(
     halves: dict[str, tuple[np.ndarray, np.ndarray]],
     categories: Sequence[str],
     eligible: np.ndarray,
+    point: Point,
     *,
     n_samples: dict[str, int],
     seed: int,
-    **facts: Any,
+    skip_tokens: int,
 ) -> Iterator[Row]:
     """Pairwise overlap of the sets' masks, in the order category × (category, benign, safe).
 
@@ -76,87 +81,73 @@ def overlap_rows(
     Args:
         full, halves: set → sorted global indices, whole and by scoring half.
         eligible: ``[n_matrices]`` eligible weights per matrix.
+        point: where every set was selected; which set it is, the rows say.
     """
-    base: dict[str, Any] = {"experiment": "overlap", **facts}
+
+    def of(name: str, *, control: str = "none", condition: str | None = None) -> Where:
+        address = replace(point, set=name)
+        return Where(experiment="overlap", condition=condition, point=address, control=control, skip_tokens=skip_tokens)
+
     for name, pair in halves.items():
-        yield Row(
-            metric="jaccard_ceiling",
-            mask=name,
-            category=name,
-            value=_number(split_half(pair)),
-            unit="fraction",
-            control=CONTROL_OF.get(name, "none"),
-            n=n_samples[name],
-            **base,
-        )
+        ceiling = known(split_half(pair))
+        where = of(name, control=CONTROL_OF.get(name, "none"))
+        yield where.value("jaccard_ceiling", ceiling, unit="fraction", category=name, n=n_samples[name])
     pairs = [(a, b) for i, a in enumerate(categories) for b in (*categories[i + 1 :], *BASELINES) if b in full]
     pairs += [BASELINES] if all(b in full for b in BASELINES) else []
     for a, b in pairs:
-        control = CONTROL_OF.get(b, "none")
-        common: dict[str, Any] = {
-            "mask": a,
-            "category": b,
-            "control": control,
-            "n": min(n_samples[a], n_samples[b]),
-            **base,
-        }
-        half = cross_half(halves[a], halves[b])
+        where, n = of(a, control=CONTROL_OF.get(b, "none")), min(n_samples[a], n_samples[b])
+        common, overlap = intersection_size(full[a], full[b]), known(jaccard(full[a], full[b]))
+        within, half = known(containment(full[a], full[b])), cross_half(halves[a], halves[b])
         chance = chance_overlap(full[a], full[b], table.offsets, eligible, seed=seed)
-        yield Row(metric="intersection", value=intersection_size(full[a], full[b]), unit="weights", **common)
-        yield Row(metric="jaccard", value=_number(jaccard(full[a], full[b])), unit="fraction", **common)
-        yield Row(metric="containment", value=_number(containment(full[a], full[b])), unit="fraction", **common)
-        yield Row(
-            metric="jaccard_half",
-            value=_number(half.mean),
-            ci_low=_number(half.low),
-            ci_high=_number(half.high),
-            unit="fraction",
-            **common,
-        )
-        yield Row(metric="times_chance", value=_number(chance.times_chance), unit="ratio", **common)
-        yield Row(
-            metric="jaccard_chance",
-            value=_number(chance.expected_jaccard),
-            ci_low=_number(chance.jaccard_low),
-            ci_high=_number(chance.jaccard_high),
-            unit="fraction",
-            **{**common, "control": "random"},
-        )
+        yield where.value("intersection", common, unit="weights", category=b, n=n)
+        yield where.value("jaccard", overlap, unit="fraction", category=b, n=n)
+        yield where.value("containment", within, unit="fraction", category=b, n=n)
+        yield where.estimate("jaccard_half", half, unit="fraction", category=b, n=n)
+        yield where.value("times_chance", chance.times_chance, unit="ratio", category=b, n=n)
+        yield of(a, control="random").estimate("jaccard_chance", chance.expected, unit="fraction", category=b, n=n)
     for core in core_sizes({c: full[c] for c in categories}, table.offsets, eligible, seed=seed):
-        at: dict[str, Any] = {
-            "metric": "core_size",
-            "condition": f"k>={core.k}",
-            "unit": "weights",
-            "mask": "all",
-            "n": len(categories),
-        }
-        yield Row(value=core.observed, **at, **base)
-        yield Row(
-            value=core.shuffle_mean, ci_low=core.shuffle_low, ci_high=core.shuffle_high, control="random", **at, **base
-        )
+        where, shuffled = (of("all", control=c, condition=f"k>={core.k}") for c in ("none", "random"))
+        yield where.value("core_size", core.observed, unit="weights", n=len(categories))
+        yield shuffled.estimate("core_size", core.shuffled, unit="weights", n=len(categories))
 
 
 def concentration_rows(
     table: WeightTable, scores: ScoreFiles, sets: Sequence[str], n_samples: dict[str, int]
 ) -> Iterator[Row]:
-    """Gini, effective count and Lorenz points of each set's positive harm scores. Comparable only at equal n."""
+    """Gini, effective count and Lorenz points of each set's positive harm scores. Comparable only at equal n.
+
+    They are about all scores of a set, not about a mask: no fraction protected, no ranking. ``q`` of a Lorenz point is
+    its fraction of all weights.
+    """
     for name in sets:
-        found = concentration(lambda name=name: (scores.harm(name, i) for i in range(len(table))), n_samples[name])  # type: ignore[misc]
-        common: dict[str, Any] = {
-            "experiment": "concentration",
-            "mask": name,
-            "category": name,
-            "n": n_samples[name],
-            "control": CONTROL_OF.get(name, "none"),
-        }
-        yield Row(metric="gini", value=_number(found.gini), unit="fraction", **common)
-        yield Row(metric="effective_count", value=_number(found.effective_count), unit="weights", **common)
-        for point in found.lorenz:
-            yield Row(
-                metric="lorenz_share",
-                q=point.fraction,
-                value=_number(point.share),
-                unit="fraction",
-                n_weights=point.n_weights,
-                **common,
-            )
+        result = concentration(partial(_scores_of, scores, name, len(table)), n_samples[name])
+        about = _AboutScores(name, n_samples[name])
+        yield about.row("gini", result.gini, "fraction")
+        yield about.row("effective_count", result.effective_count, "weights")
+        for at in result.lorenz:
+            yield about.row("lorenz_share", at.share, "fraction", q=at.fraction, n_weights=at.n_weights)
+
+
+class _AboutScores(NamedTuple):
+    """What the rows about all scores of one set share."""
+
+    set: str
+    n: int
+
+    def row(self, metric: str, value: float, unit: str, *, q: float | None = None, n_weights: int | None = None) -> Row:
+        return Row(
+            experiment="concentration",
+            mask=self.set,
+            category=self.set,
+            control=CONTROL_OF.get(self.set, "none"),
+            metric=metric,
+            value=known(value),
+            n=self.n,
+            unit=unit,
+            q=q,
+            n_weights=n_weights,
+        )
+
+
+def _scores_of(scores: ScoreFiles, name: str, n_matrices: int) -> Iterator[np.ndarray]:
+    return (scores.harm(name, i) for i in range(n_matrices))

@@ -7,8 +7,9 @@ import itertools
 import numpy as np
 import pytest
 
-from harmviz.claims.compression.separability import Measured, Point, Resampled, best_allowed, chosen_point
+from harmviz.claims.compression.separability import Measured, Resampled, best_allowed, chosen_point
 from harmviz.claims.compression.swap_test import holm, swap_p_value
+from harmviz.runs.point import Point
 from tests.worlds.compression import CATEGORIES, SPEC, ladder, measured
 
 LIMITS = {"none": 0.05, "both": 0.1}
@@ -27,7 +28,7 @@ def test_separability_is_the_macro_difference_worked_by_hand() -> None:
     world = Resampled(
         [hand({"a": [0.5, 0.7], "b": [0.1, 0.3], "safe:a": [0.1, 0.1], "safe:b": [0.0, 0.2], "benign": [0.02, 0.04]})],
         ["a", "b"],
-        [Point(1e-5, 0.01, "none")],
+        [Point("mean(all)", 1e-5, 0.01)],
         LIMITS,
         draws=50,
     )
@@ -57,7 +58,7 @@ def test_cross_fitting_measures_on_the_other_half() -> None:
     world = Resampled(
         [Measured(0, base.sets, base.prompts, np.concatenate([base.losses, base.losses[:, 1:]], axis=1))],
         ["a"],
-        [Point(1e-6, 0, "none"), Point(1e-5, 0, "none")],
+        [Point("mean(all)", 1e-6, 0), Point("mean(all)", 1e-5, 0)],
         LIMITS,
         draws=20,
     )
@@ -75,12 +76,12 @@ def test_cross_fitting_measures_on_the_other_half() -> None:
 def test_splits_are_averaged_and_resampled() -> None:
     sets = {"a": [0.2, 0.2], "safe:a": [0.0, 0.0], "benign": [0.0, 0.0]}
     of = [hand(sets, seed=0), hand({**sets, "a": [0.4, 0.4]}, seed=1), hand({**sets, "a": [0.6, 0.6]}, seed=2)]
-    world = Resampled(of, ["a"], [Point(1e-5, 0, "none")], LIMITS, draws=2000)
+    world = Resampled(of, ["a"], [Point("mean(all)", 1e-5, 0)], LIMITS, draws=2000)
     found = world.estimate(world.combined(world.separability("none"))[:, 0])
     assert found.value == pytest.approx(0.4)
     # prompts do not vary here, so the interval is that of 2 of 3 splits drawn with replacement: 0.2 … 0.6
     assert (found.ci_low, found.ci_high) == pytest.approx((0.2, 0.6))
-    alone = Resampled(of[:1], ["a"], [Point(1e-5, 0, "none")], LIMITS, draws=200)
+    alone = Resampled(of[:1], ["a"], [Point("mean(all)", 1e-5, 0)], LIMITS, draws=200)
     one = alone.estimate(alone.combined(alone.separability("none"))[:, 0])
     assert (one.value, one.ci_low, one.ci_high) == pytest.approx((0.2, 0.2, 0.2))
 
@@ -144,7 +145,9 @@ def test_the_exact_swap_test_goes_through_every_swapping() -> None:
     for sample, (first, second) in pairs.items():
         losses[0, 1, sample] += first
         losses[1, 1, sample] += second
-    world = Resampled([Measured(0, base.sets, base.prompts, losses)], ["a"], [Point(1e-5, 0, "none")], LIMITS, draws=20)
+    world = Resampled(
+        [Measured(0, base.sets, base.prompts, losses)], ["a"], [Point("mean(all)", 1e-5, 0)], LIMITS, draws=20
+    )
 
     def difference(swap: tuple[int, ...]) -> float:
         side = [[pairs[i][s], pairs[i][1 - s]] for i, s in enumerate(swap)]

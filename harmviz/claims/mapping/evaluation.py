@@ -1,0 +1,300 @@
+"""Stage 4 of a run: what pruning does, measured on held-out prompts, with every control beside it.
+
+(q, p) is chosen on the validation prompts (largest mean harm ΔL among the grid points whose benign ΔL stays within the
+limit) and everything else is measured on the report prompts, which had no part in scoring, protecting or choosing.
+The fixed point, which nobody chose, is measured as well. Plain and contrastive selection stand side by side throughout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from harmviz.claims.mapping.behaviour import behaviour, behaviour_rows, plain_text
+from harmviz.claims.mapping.causality import causal_rows
+from harmviz.claims.mapping.comparison import comparison_masks
+from harmviz.claims.mapping.effects import control_rows, effect_rows
+from harmviz.claims.mapping.losses import Losses
+from harmviz.claims.mapping.samples import prompt_limit
+from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, CONTROL_DRAWS, P_GRID, SKIPS
+from harmviz.claims.mapping.stages import MapWork
+from harmviz.claims.mapping.work import BEHAVIOUR_UNITS, DRAWN
+from harmviz.data.encoding import Sample, encode_prompt
+from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.masks.candidates import Candidates
+from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
+from harmviz.masks.mask import PruneMask
+from harmviz.masks.ranking import count_of
+from harmviz.masks.selection import Selection, make_mask
+from harmviz.runs import Row
+from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point, selector_words
+from harmviz.runs.rows import Where
+from harmviz.stats.bootstrap import category_mean
+from harmviz.stats.overlap import jaccard
+
+BEHAVIOUR_PROMPTS = 8
+
+
+class Evaluation:
+    """Stage 4 at work: the masks of the run, what each does to the held-out losses, and the rows about it.
+
+    ``kept``: masks that go with the run, by name; written together with the results, so that one stage owns them.
+    """
+
+    def __init__(self, run: MapWork, candidates: Candidates):
+        self.run, self.candidates = run, candidates
+        self.losses = Losses(run)
+        self.categories = run.samples.categories
+        self.seed, self.skip = run.spec.seed, run.spec.skip_tokens
+        self.kept: dict[str, PruneMask] = {}
+        self.provenance: dict[str, Any] = {
+            "run_id": run.making.partial.run_id,
+            "scoring_prompts": list(run.samples.scoring_prompts),
+        }
+
+    # -- masks --------------------------------------------------------------------------------------------------
+    def selection(self, q: float, p: float, contrast: Contrast) -> Selection:
+        """The mean of all categories at this point."""
+        return Selection(self.categories, q=q, p=p, contrast=contrast)
+
+    def mask(self, selection: Selection) -> PruneMask:
+        return make_mask(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+
+    def drawn(self, control: str, mask: PruneMask, p: float, draw: int) -> PruneMask:
+        """Draw number ``draw`` of a control matched to ``mask`` among weights eligible at ``p``."""
+        table = self.run.loaded.table
+
+        def eligible(i: int) -> np.ndarray:
+            return self.candidates.eligible(i, p)
+
+        if control == "random":
+            return random_control(mask, table, eligible, seed=self.seed, draw=draw)
+
+        def magnitude(i: int) -> np.ndarray:
+            return self.run.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
+
+        values = magnitude if control == "magnitude" else self.run.scores.utility
+        return matched_control(mask, table, eligible, values, seed=self.seed, name=control, draw=draw)
+
+    # -- what a mask does ---------------------------------------------------------------------------------------
+    def point(self, selection: Selection) -> Point:
+        return selection.point(self.categories)
+
+    def where(self, point: Point, mask: PruneMask, condition: str | None = None) -> Where:
+        """What rows about ``mask`` are about; ``point`` is the address that they carry."""
+        return Where(
+            experiment="effect",
+            condition=condition,
+            point=point,
+            n_weights=mask.n_weights,
+            skip_tokens=self.skip,
+        )
+
+    def effect(self, mask: PruneMask, split: str, where: Where) -> Iterator[Row]:
+        """ΔL of every set of ``split`` under ``mask``, with as many opening tokens left out as ``where`` says."""
+        assert where.skip_tokens is not None, "rows about losses say how many tokens they leave out"
+        delta = self.losses.delta(mask, split, where.skip_tokens)
+        return effect_rows(self.losses.sets[split], delta, self.categories, where, seed=self.seed)
+
+    def cost(self, mask: PruneMask, split: str) -> float:
+        """Mean ΔL of the benign set, nats/token."""
+        return float(self.losses.delta(mask, split, self.skip)[self._benign(split)].mean())
+
+    def _benign(self, split: str) -> np.ndarray:
+        return np.array(self.losses.sets[split].sets) == "benign"
+
+    # -- parts --------------------------------------------------------------------------------------------------
+    def intact(self) -> Iterator[Row]:
+        for split, condition in (("validation", "validation"), ("report", None)):
+            for column, skip in enumerate(SKIPS):
+                where = Where(experiment="effect", condition=condition, skip_tokens=skip)
+                nll = self.losses.of(None, split)[:, column]
+                measured = self.losses.sets[split]
+                yield from effect_rows(measured, nll, self.categories, where, seed=self.seed, metric="nll")
+
+    def choose(self, contrast: Contrast) -> tuple[Selection, bool, list[Row]]:
+        """(the chosen point, whether it keeps the benign limit, rows of the whole grid on the validation prompts)."""
+        sets = np.array(self.losses.sets["validation"].sets)
+        harm = np.isin(sets, self.categories)
+        rows: list[Row] = []
+        options: list[tuple[float, float, float, float]] = []
+        for p in P_GRID:
+            for q in self.run.spec.q_grid:
+                selection = self.selection(q, p, contrast)
+                mask = self.mask(selection)
+                where = self.where(self.point(selection), mask, "validation")
+                rows += self.effect(mask, "validation", where)
+                delta = self.losses.delta(mask, "validation", self.skip)
+                gain = category_mean(delta[harm], sets[harm])
+                options.append((gain, self.cost(mask, "validation"), q, p))
+        allowed = [o for o in options if o[1] <= BENIGN_LIMIT[contrast]]
+        _, _, q, p = max(allowed) if allowed else min(options, key=lambda o: o[1])
+        return self.selection(q, p, contrast), bool(allowed), rows
+
+    def controls(self, selection: Selection, kinds: tuple[str, ...], save_as: str | None = None) -> Iterator[Row]:
+        """Rows of the drawn controls of this mask, each over its draws, on the control subset.
+
+        One draw of each goes with the run under ``save_as``, so that a page can play the control beside the mask.
+        """
+        mask, subset = self.mask(selection), self.losses.sets["controls"]
+        of_mask = self.losses.delta(mask, "report", self.skip)[self._in_subset]
+        where = self.where(self.point(selection), mask)
+        for control in kinds:
+            masks = [self.drawn(control, mask, selection.p, draw) for draw in range(CONTROL_DRAWS)]
+            of_draws = [self.losses.delta(drawn, "controls", self.skip) for drawn in masks]
+            if save_as is not None:
+                self.kept[f"{save_as}.{control}"] = masks[0]
+            about = replace(where, control=control)
+            yield from control_rows(subset, of_mask, of_draws, self.categories, about, seed=self.seed)
+
+    @cached_property
+    def _in_subset(self) -> np.ndarray:
+        """Where the samples of the control subset lie among those of the report."""
+        place = {s.row_id: i for i, s in enumerate(self.losses.sets["report"].samples)}
+        return np.array([place[s.row_id] for s in self.losses.sets["controls"].samples])
+
+    def signed_controls(self, selection: Selection, save_as: str) -> Iterator[Row]:
+        makers = {"benign_signed": benign_signed, "safe_signed": safe_signed, "unprotected": unprotected}
+        for control, make in makers.items():
+            mask = make(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+            self.kept[f"{save_as}.{control}"] = mask
+            where = replace(self.where(self.point(selection), mask), control=control)
+            yield from self.effect(mask, "report", where)
+
+    def halves(self, selection: Selection) -> Iterator[Row]:
+        """The same mask as selected by each scoring half alone: how much the mask itself varies.
+
+        Half selections are stored at the fixed protection level; at another p they would be other masks.
+        """
+        table, stored = self.run.loaded.table, self.run.halves()
+        n = count_of(selection.q, table.n_weights)
+        point = replace(self.point(selection), p=self.run.spec.fixed_point[1])
+        of_half = [stored["mean", selection.contrast, half][:n] for half in SCORING]
+        for half, index in zip(SCORING, of_half, strict=True):
+            model_hash = self.run.loaded.weight_hash
+            mask = PruneMask.from_global(table, index, kind="harm", model_hash=model_hash, **self.provenance)
+            yield from self.effect(mask, "report", self.where(point, mask, half))
+        common = jaccard(*map(np.sort, of_half))
+        where = Where(experiment="overlap", point=point, n_weights=n, skip_tokens=self.skip)
+        ceiling = None if np.isnan(common) else common
+        yield where.value("jaccard_ceiling", ceiling, unit="fraction", category=MEAN_OF_ALL)
+
+    def transfer(self, selection: Selection) -> Iterator[Row]:
+        """Each category's own mask at this point, measured on every set: rows pruned, columns measured."""
+        for category in self.categories:
+            own = replace(selection, categories=(category,))
+            mask = self.mask(own)
+            where = replace(self.where(self.point(own), mask), experiment="transfer")
+            rows = list(self.effect(mask, "report", where))
+            yield from rows
+            on_itself = [r for r in rows if r.category == category and r.metric == "delta_nll"]
+            yield from (replace(r, experiment="effect") for r in on_itself)
+
+    def others(self, selection: Selection) -> Iterator[Row]:
+        """Masks of other scores at this point, on the control subset."""
+        for label, mask in comparison_masks(self.run, self.candidates, selection, self.provenance):
+            point = replace(self.point(selection), set=label)
+            yield from self.effect(mask, "controls", self.where(point, mask))
+
+
+class Behaviour:
+    """What the model writes by itself under a mask: the prompts and texts that every mask is measured on."""
+
+    def __init__(self, run: MapWork):
+        self.run = run
+        self.prompts = _behaviour_prompts(run)
+        texts = rows_for(run.data, split_prompts(run.data, run.spec.seed), "benign", "report")
+        self.texts: list[Sample] = plain_text(run.loaded, [r.response for r in texts], run.spec.max_response_tokens)
+        self.intact = self.of(None, "intact")
+
+    def of(self, mask: PruneMask | None, name: str) -> dict[str, Any]:
+        """As ``behaviour``, a stage of the run."""
+        return self.run.stage(
+            f"behaviour.{name}", BEHAVIOUR_UNITS, lambda: behaviour(self.run.loaded, mask, self.prompts, self.texts)
+        )
+
+    def rows(self, mask: PruneMask, name: str, where: Where, cost: float | None = None) -> Iterator[Row]:
+        """Rows about ``mask``; with its benign ΔL (``cost``) also whether the model collapsed."""
+        return behaviour_rows(self.of(mask, name), self.intact, cost, where)
+
+
+def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
+    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns the headline points.
+
+    What costs time is a stage of its own (losses, behaviour, the causal check, other scores); the rest is computed anew
+    by a process that resumes.
+    """
+    evaluation = Evaluation(run, candidates)
+    rows: list[Row] = list(evaluation.intact())
+    headline: dict[str, Any] = {}
+    digests: dict[str, str] = {}
+    written = Behaviour(run)
+    of_intact = Where(experiment="effect", skip_tokens=evaluation.skip)
+    rows += behaviour_rows(written.intact, written.intact, None, of_intact)
+    for contrast in CONTRASTS:
+        chosen, within_limit, grid = evaluation.choose(contrast)
+        name = f"headline-{selector_words(contrast).state}"
+        mask = evaluation.kept[name] = evaluation.mask(chosen)
+        digests[f"mask.{name}"] = mask.digest
+        headline[contrast] = {
+            "q": chosen.q,
+            "p": chosen.p,
+            "n_weights": mask.n_weights,
+            "mask": name,
+            "within_benign_limit": within_limit,
+            "benign_limit": BENIGN_LIMIT[contrast],
+        }
+        rows += grid
+        rows += _rows_at(evaluation, written, chosen, mask, name)
+    rows += causal_rows(run, candidates)
+
+    def write() -> None:
+        run.making.write_rows("measured", rows)
+        for name, mask in evaluation.kept.items():
+            mask.save(run.making.partial.path(f"masks/{name}.safetensors"))
+
+    run.stage("results", 0.0, write)
+    run.making.digests |= digests
+    return headline
+
+
+def _rows_at(
+    evaluation: Evaluation, written: Behaviour, chosen: Selection, mask: PruneMask, name: str
+) -> Iterator[Row]:
+    """Everything about one ranking at its chosen point, and what is measured at the fixed point beside it."""
+    fixed = evaluation.selection(*evaluation.run.spec.fixed_point, chosen.contrast)
+    where = evaluation.where(evaluation.point(chosen), mask)
+    for selection in dict.fromkeys((chosen, fixed)):
+        unchosen = evaluation.mask(selection)
+        yield from evaluation.effect(unchosen, "report", evaluation.where(evaluation.point(selection), unchosen))
+    other_skip = next(s for s in SKIPS if s != evaluation.skip)
+    yield from evaluation.effect(mask, "report", replace(where, skip_tokens=other_skip))
+    yield from evaluation.controls(chosen, DRAWN, name)
+    yield from evaluation.signed_controls(chosen, name)
+    if fixed != chosen:
+        yield from evaluation.controls(fixed, ("random",))
+    yield from evaluation.halves(chosen)
+    yield from evaluation.transfer(chosen)
+    yield from written.rows(mask, name, where, evaluation.cost(mask, "report"))
+    if chosen.contrast == "none":
+        drawn = evaluation.drawn("random", mask, chosen.p, 0)
+        about = replace(evaluation.where(evaluation.point(chosen), drawn), control="random")
+        yield from written.rows(drawn, "random", about)
+        yield from evaluation.others(chosen)
+
+
+def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
+    """Report prompts the model answers freely: a few per harm category (``harm``), and benign ones."""
+    split = split_prompts(run.data, run.spec.seed)
+    chosen: dict[str, list[list[int]]] = {"harm": [], "benign": []}
+    for name in (*run.samples.categories, "benign"):
+        limit = BEHAVIOUR_PROMPTS if name != "benign" else 3 * BEHAVIOUR_PROMPTS
+        rows = choose_rows(rows_for(run.data, split, name, "report"), limit, run.spec.seed, per_prompt=1)
+        encoded = [encode_prompt(run.loaded.tokenizer, r.prompt) for r in rows]
+        encoded = [ids for ids in encoded if len(ids) <= prompt_limit(run.loaded, run.spec)]
+        chosen["benign" if name == "benign" else "harm"] += encoded
+    return chosen
