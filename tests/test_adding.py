@@ -72,8 +72,7 @@ def test_a_claim_is_one_folder_and_one_page(copy: Path, tiny_run: Path, tmp_path
         "app = AppTest.from_file('app.py', default_timeout=60).switch_page('pages/depth.py').run()\n"
         "assert not app.exception, app.exception\n"
         "print(*(h.proto.body for h in app.get('html')), len(app.get('plotly_chart')))\n"
-        "from harmviz.ui import menu\n"
-        "print([entry.title for entry in menu.entries()])\n"
+        "from harmviz.ui import menu\nprint([entry.title for entry in menu.entries()])\n"
     )
     drawn = run(copy, tmp_path, "-c", page)
     assert document["finding"]["sentence"] in drawn

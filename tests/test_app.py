@@ -59,8 +59,7 @@ def test_no_results_page_loads_torch(page: str, runs: Path) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
-        f"app.switch_page({page!r}).run()\n"
-        "assert not app.exception and app.get('html')\n"
+        f"app.switch_page({page!r}).run()\nassert not app.exception and app.get('html')\n"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

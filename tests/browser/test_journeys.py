@@ -1,4 +1,6 @@
-"""What a visitor does, end to end in real Chromium: explore the map, read the overlap, compare two answers, start a run."""
+"""What a visitor does, end to end in real Chromium: explore the map, read the overlap, compare two answers, start a
+run.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
 def go_to(page: Any, name: str) -> None:
     page.get_by_test_id("stSidebarNav").get_by_role("link", name=name, exact=True).click()
     page.wait_for_function(
-        "name => document.title.length > 0 && document.querySelector('[data-testid=stSidebarNavLink][aria-current=page]')?.innerText.includes(name)",
+        "name => document.title.length > 0 && "
+        "document.querySelector('[data-testid=stSidebarNavLink][aria-current=page]')?.innerText.includes(name)",
         arg=name,
         timeout=WAIT,
     )
@@ -65,7 +68,8 @@ def z_of(page: Any, chart: str) -> str:
 
 def changed(page: Any, chart: str, before: str) -> str:
     page.wait_for_function(
-        "([c, before]) => { const z = document.querySelector(c)?._fullData?.[0].z; return z && JSON.stringify(Array.from(z, r => Array.from(r))) !== before; }",
+        "([c, before]) => { const z = document.querySelector(c)?._fullData?.[0].z; return z && "
+        "JSON.stringify(Array.from(z, r => Array.from(r))) !== before; }",
         arg=[chart, before],
         timeout=WAIT,
     )
@@ -80,7 +84,8 @@ def title_of(page: Any, chart: str) -> str:
 def click_cell(page: Any, chart: str, x: int, y: int) -> None:
     """Clicks the middle of a heatmap's cell (column, row as drawn)."""
     place = page.evaluate(
-        """([chart, x, y]) => { const g = document.querySelector(chart), box = g.getBoundingClientRect(), l = g._fullLayout;
+        """([chart, x, y]) => { const g = document.querySelector(chart), box = g.getBoundingClientRect();
+            const l = g._fullLayout;
             const px = l.xaxis.c2p(x), py = l.yaxis.c2p(y);
             return [box.left + l.xaxis._offset + px, box.top + l.yaxis._offset + py]; }""",
         [chart, x, y],
@@ -171,7 +176,8 @@ def lengths(page: Any) -> list[int]:
     """Tokens in each pane."""
     return list(
         page.evaluate(
-            "() => [...document.querySelectorAll('.hv-pane .answer')].map(a => a.querySelectorAll('span:not(.opening)').length)"
+            "() => [...document.querySelectorAll('.hv-pane .answer')].map(a => "
+            "a.querySelectorAll('span:not(.opening)').length)"
         )
     )
 

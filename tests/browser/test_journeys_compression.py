@@ -38,7 +38,8 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
         plain = drawn(page)
         page.locator(".st-key-compression_contrast").get_by_text("contrastive").click()
         page.wait_for_function(
-            "([c, y]) => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'safety tuning'); return t && JSON.stringify(Array.from(t.y)) !== JSON.stringify(y); }",
+            "([c, y]) => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'safety tuning'); "
+            "return t && JSON.stringify(Array.from(t.y)) !== JSON.stringify(y); }",
             arg=[CHART, plain],
             timeout=WAIT,
         )

@@ -13,7 +13,10 @@ from tests.worlds.fabricated import make_run
 
 WAIT = 60_000
 PICTURE = ".st-key-dissociation-picture-chart .js-plotly-plot"
-FIRST = "c => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'harm mask'); return t ? Array.from(t.x)[0] : null; }"
+FIRST = (
+    "c => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'harm mask'); return t ? "
+    "Array.from(t.x)[0] : null; }"
+)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 

@@ -1,4 +1,6 @@
-"""What a visitor does on the page Emergent misalignment, in real Chromium: reads the arms, switches, compares answers, hands on the link, watches a computation."""
+"""What a visitor does on the page Emergent misalignment, in real Chromium: reads the arms, switches, compares answers,
+hands on the link, watches a computation.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,10 @@ def test_a_computation_is_watched_until_it_ends(serve: Callable[..., Any], page:
             page.get_by_text("Being computed now").wait_for(timeout=WAIT)
             page.locator(f"{CURVE} .main-svg").first.wait_for(timeout=WAIT)
             LiveCurve(partial.folder / LIVE).add(arm="narrow-bad", seed=0, step=9, loss=1.0, rate=1e-3)
-            reached = "c => Math.max(...(document.querySelector(c)?._fullData ?? []).flatMap(t => Array.from(t.x || []))) === 9"
+            reached = (
+                "c => Math.max(...(document.querySelector(c)?._fullData ?? []).flatMap(t => Array.from(t.x || "
+                "[]))) === 9"
+            )
             page.wait_for_function(reached, arg=CURVE, timeout=WAIT)
             assert json.loads((partial.folder / "progress.json").read_text())["stage"] == "train.narrow-bad-0.4"
         page.get_by_text("was interrupted").wait_for(timeout=WAIT)

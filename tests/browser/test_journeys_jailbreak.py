@@ -1,4 +1,6 @@
-"""What a visitor does on the Jailbreaks page, in real Chromium: reads the grid, changes what it shows, compares answers, hands on the link."""
+"""What a visitor does on the Jailbreaks page, in real Chromium: reads the grid, changes what it shows, compares
+answers, hands on the link.
+"""
 
 from __future__ import annotations
 

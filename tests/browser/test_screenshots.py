@@ -1,4 +1,6 @@
-"""Every page over the committed reference run, in both themes: nothing fails, and a picture of it is kept in artifacts/."""
+"""Every page over the committed reference run, in both themes: nothing fails, and a picture of it is kept in
+artifacts/.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The Runs page without a browser: runs listed, opened, deleted, imported; a run started from it, and what stands against one."""
+"""The Runs page without a browser: runs listed, opened, deleted, imported; a run started from it, and what stands
+against one.
+"""
 
 from __future__ import annotations
 
@@ -245,8 +247,8 @@ def test_every_choice_is_in_the_command(cache):
     assert command(app) == "python -m harmviz run"
     choose(app, data="builtin", samples=32, tokens=48, seed=3, dtype="bfloat16", device="cpu", skip=8, q_max=1e-5)
     assert command(app) == (
-        "python -m harmviz run --data=builtin --samples=32 --seed=3 --max-response-tokens=48 --skip-tokens=8 --q-max=1e-05 "
-        "--dtype=bfloat16 --device=cpu"
+        "python -m harmviz run --data=builtin --samples=32 --seed=3 --max-response-tokens=48 --skip-tokens=8 "
+        "--q-max=1e-05 --dtype=bfloat16 --device=cpu"
     )
 
 
@@ -361,7 +363,7 @@ def test_the_page_loads_no_torch(cache):
     assert done.stdout.strip() == "set()"
 
 
-# -- experiments --------------------------------------------------------------------------------------------------------
+# -- experiments -------------------------------------------------------------------------------------------------------
 def test_each_experiment_shows_its_command_and_what_it_needs(cache):
     run = make_run(cache / "runs")
     app = opened()

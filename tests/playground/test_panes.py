@@ -1,4 +1,4 @@
-"""Panes as HTML: hostile text stays text, the mark stands where the answers part, and every number is where it belongs."""
+"""Panes as HTML: hostile text stays text, the mark stands where answers part, every number is where it belongs."""
 
 from __future__ import annotations
 

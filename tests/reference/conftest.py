@@ -10,7 +10,9 @@ from harmviz.runs import Run, list_runs, shipped_runs, verify_run
 
 @pytest.fixture(scope="module")
 def result(request: pytest.FixtureRequest) -> Run:
-    """The one committed result of the module's ``EXPERIMENT``: whole, small, and made from what is committed, runs or ladders."""
+    """The one committed result of the module's ``EXPERIMENT``: whole, small, and made from what is committed, runs or
+    ladders.
+    """
     found = [
         r
         for r in list_runs(shipped_runs_root())

@@ -1,4 +1,6 @@
-"""The committed compression result: made from the ladders that ship, with their controls, and what the README says of it."""
+"""The committed compression result: made from the ladders that ship, with their controls, and what the README says of
+it.
+"""
 
 from __future__ import annotations
 

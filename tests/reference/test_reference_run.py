@@ -1,4 +1,5 @@
-"""The committed reference runs of the start model and the aligned one, and a reduced real run: the embedded model on real text, in CI.
+"""The committed reference runs of the start model and the aligned one, and a reduced real run: the embedded model on
+real text, in CI.
 
 The claims of the README are asserted here against the stored rows, so that text and numbers cannot drift apart.
 """

@@ -32,10 +32,11 @@ def page(candidates: Candidates, tmp_path: Path) -> Callable[..., AppTest]:
     stored = tmp_path / "candidates.safetensors"
     stored.write_bytes(candidates.to_bytes())
     script = (
-        "import streamlit as st\nfrom harmviz.masks.candidates import Candidates\nfrom harmviz.masks.selection import Selection\n"
-        "from harmviz.ui import selection as controls\n"
+        "import streamlit as st\nfrom harmviz.masks.candidates import Candidates\nfrom harmviz.masks.selection import "
+        "Selection\nfrom harmviz.ui import selection as controls\n"
         f"c = Candidates.load({str(stored)!r})\n"
-        "st.session_state['chosen'] = controls.controls(c, key='m', default=Selection(c.categories, q=0.01, p=0.1, contrast='both'))\n"
+        "st.session_state['chosen'] = controls.controls(c, key='m', default=Selection(c.categories, q=0.01, p=0.1, "
+        "contrast='both'))\n"
     )
 
     def opened(**query: str | list[str]) -> AppTest:

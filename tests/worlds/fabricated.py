@@ -102,7 +102,10 @@ def make_run(
     rows: list[Row] | None = None,
     **changes: Any,
 ) -> Run:
-    """Writes a complete run below ``root`` with these ``rows``, or ``effect_rows``; ``changes`` replace keys of its manifest."""
+    """Writes a complete run below ``root`` with these ``rows``, or ``effect_rows``;
+
+    ``changes`` replace keys of its manifest.
+    """
     with begin(run_id, root) as partial:
         partial.write("candidates.safetensors", save({"flat": np.arange(6, dtype=np.uint32)}))
         partial.write("masks/mean.safetensors", save({"x": np.arange(3, dtype=np.uint32)}))

@@ -18,7 +18,10 @@ def overlap_rows(
     q: float = 1e-4,
     core: tuple[tuple[float, float], ...] = (),
 ) -> list[Row]:
-    """``half``: pair → half-sample Jaccard; the full masks share twice that, at 50 × chance. ``core``: (observed, shuffled)."""
+    """``half``: pair → half-sample Jaccard; the full masks share twice that, at 50 × chance.
+
+    ``core``: (observed, shuffled).
+    """
     at: dict[str, Any] = {
         "experiment": "overlap",
         "contrast": contrast,

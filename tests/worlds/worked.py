@@ -1,4 +1,5 @@
-"""References for the scoring and loss tests: plain autograd over single samples, and one model small enough to work by hand.
+"""References for the scoring and loss tests: plain autograd over single samples, and one model small enough to work by
+hand.
 
 Nothing here uses ``harmviz.scoring``: the loss is ``log_softmax`` and ``gather`` on the full logits of one sample.
 """
@@ -145,7 +146,8 @@ SAMPLE_B = Sample("b", "b", (1, 1), 1, 1)
 
 # -- families beyond tests.tiny ---------------------------------------------------------------------------------------
 _EXPERTS = {"num_experts_per_tok": 2, "moe_intermediate_size": 8}
-#: Layers of theirs see inputs that are not batch × pos × d: OPT and Qwen2-MoE tokens × d, DeepSeek-V3 batch × 1 × pos × d.
+#: Layers of theirs see inputs that are not batch × pos × d: OPT and Qwen2-MoE tokens × d, DeepSeek-V3 batch × 1 × pos ×
+#: d.
 ODD_SHAPES: dict[str, Callable[[], Any]] = {
     "opt": lambda: OPTConfig(
         vocab_size=VOCAB,

@@ -1,4 +1,6 @@
-"""The stage scene over stored runs: the card, one click to the Playground, what was recorded, and the live answers in its place."""
+"""The stage scene over stored runs: the card, one click to the Playground, what was recorded, and the live answers in
+its place.
+"""
 
 from __future__ import annotations
 
@@ -186,8 +188,7 @@ def test_neither_the_card_nor_the_recording_loads_torch(runs: Path) -> None:
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
         "next(b for b in app.button if b.key == 'scene_begin').click().run()\n"
-        "assert not app.exception\n"
-        "assert any('recorded' in e.proto.body for e in app.get('html'))\n"
+        "assert not app.exception\nassert any('recorded' in e.proto.body for e in app.get('html'))\n"
         "print({'torch', 'transformers'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -1,4 +1,6 @@
-"""The stage scene end to end on a tiny model: who is asked, which mask is chosen, what is stored, and that it can be resumed."""
+"""The stage scene end to end on a tiny model: who is asked, which mask is chosen, what is stored, and that it can be
+resumed.
+"""
 
 from __future__ import annotations
 

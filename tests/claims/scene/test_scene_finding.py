@@ -1,4 +1,6 @@
-"""The numbers of a scene as a reader sees them: counts, intervals, which row is whose, and no claim that was not measured."""
+"""The numbers of a scene as a reader sees them: counts, intervals, which row is whose, and no claim that was not
+measured.
+"""
 
 from __future__ import annotations
 
