@@ -58,16 +58,16 @@ def panes_of(
         MaskInvalid: a stored mask cannot be used, or a mask holds no weight at all.
         RunIncompatible: the run lacks a file.
     """
-    found = [INTACT]
+    panes = [INTACT]
     if run is None or lineup.first is None:
-        return _unzipped(found)
+        return _unzipped(panes)
     first = mask_of(run, candidates, lineup.first)
     if lineup.shows_first:
-        found.append(_pane("mask", "Pruned", first, _caption(candidates, lineup.first), lineup))
+        panes.append(_pane("mask", "Pruned", first, _caption(candidates, lineup.first), lineup))
     if lineup.second is not None:
         which = other_selection(lineup.first) if lineup.second == OTHER_SELECTION else lineup.second
         second = mask_of(run, candidates, which)
-        found.append(_pane("second", "Pruned, second mask", second, _caption(candidates, which), lineup))
+        panes.append(_pane("second", "Pruned, second mask", second, _caption(candidates, which), lineup))
     drawn = None
     if lineup.control and lineup.stored_control is not None:
         drawn = mask_of(run, candidates, lineup.stored_control)
@@ -75,12 +75,12 @@ def panes_of(
         p = float(first.provenance.get("p", 0.0))
         drawn = random_control(first, candidates.table, lambda i: candidates.eligible(i, p), seed=lineup.seed)
     if drawn is not None:
-        found.append(_pane("random", "Random control", drawn, "as many weights, drawn at random", lineup))
-    return _unzipped(found)
+        panes.append(_pane("random", "Random control", drawn, "as many weights, drawn at random", lineup))
+    return _unzipped(panes)
 
 
-def _unzipped(found: list[tuple[Pane, PaneLabel]]) -> tuple[tuple[Pane, ...], tuple[PaneLabel, ...]]:
-    return tuple(pane for pane, _ in found), tuple(label for _, label in found)
+def _unzipped(labelled: list[tuple[Pane, PaneLabel]]) -> tuple[tuple[Pane, ...], tuple[PaneLabel, ...]]:
+    return tuple(pane for pane, _ in labelled), tuple(label for _, label in labelled)
 
 
 def other_selection(first: Selection | str) -> Selection:

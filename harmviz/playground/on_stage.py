@@ -74,8 +74,8 @@ class Recording:
 
 def current() -> Comparison | None:
     """The comparison on stage in this session, running or finished."""
-    found = st.session_state.get(_COMPARISON)
-    return found if isinstance(found, Comparison) else None
+    comparison = st.session_state.get(_COMPARISON)
+    return comparison if isinstance(comparison, Comparison) else None
 
 
 # -- starting ---------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from harmviz.runs import Run
 from harmviz.ui import frame, picker, stored
 
 
-def found(name: str) -> list[Run]:
+def stored_of(name: str) -> list[Run]:
     """The stored experiments of this name, those about the run in the sidebar first, then the newest."""
     current = picker.current()
     here = current.id if current is not None else ""
@@ -25,7 +25,7 @@ def chosen_or_stop(name: str, *, command: str, what: str) -> Run:
     Where there is none the page says ``what`` it would show and the ``command`` that makes it, and ends.
     """
     frame.require()
-    runs = found(name)
+    runs = stored_of(name)
     if not runs:
         frame.html(
             f'<div class="hv hv-empty"><h3>No such result is stored yet</h3><div class="quiet">{escape(what)} '

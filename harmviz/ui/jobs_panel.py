@@ -19,12 +19,12 @@ _SHOWN = 5
 
 def draw() -> None:
     """Draws the jobs; nothing where there are none. While one runs, this part alone refreshes itself."""
-    found = jobs.list_jobs()
-    running = next((j for j in found if j.state == "running"), None)
+    listed = jobs.list_jobs()
+    running = next((j for j in listed if j.state == "running"), None)
     if running is not None:
         with st.container(border=True):
             st.fragment(_running, run_every=_EVERY)(running)
-    for job in [j for j in found if j != running][:_SHOWN]:
+    for job in [j for j in listed if j != running][:_SHOWN]:
         with st.container(border=True):
             _ended(job)
 

@@ -107,25 +107,25 @@ def outlook(key: ModelKey) -> Outlook:
     return Outlook(key, size, Need("memory", None if n is None else (2 if small else 4) * n, free))
 
 
-def outlook_words(found: Outlook) -> str:
+def outlook_words(outlook: Outlook) -> str:
     """The pre-flight in one line: what is loaded, what it needs, what is free, how long, what is fetched first.
 
     Plain text.
     """
-    size, memory = found.size, found.memory
+    size, memory = outlook.size, outlook.memory
     parts = [] if size.n_parameters is None else [f"{size.n_parameters / 1e6:,.0f} million parameters"]
     if memory.needed is not None:
         free = "" if memory.available is None else f" of {text.size(memory.available)} free"
         parts.append(f"{text.size(memory.needed)} of memory{free}")
-    if found.seconds is not None:
-        parts.append(f"about {text.duration(found.seconds)} on a laptop")
+    if outlook.seconds is not None:
+        parts.append(f"about {text.duration(outlook.seconds)} on a laptop")
     if size.made_here:
         parts.append(
             "unpacked once"
-            if found.key.name == EMBEDDED
+            if outlook.key.name == EMBEDDED
             else f"made once, on first use: {text.size(size.disk_bytes)} on the disk"
         )
-    elif found.key.name in (EMBEDDED, *preflight.tuned_models()) and not size.at_hand:
+    elif outlook.key.name in (EMBEDDED, *preflight.tuned_models()) and not size.at_hand:
         parts.append("not here yet: fetched from a package once, 98 MB")
     elif not size.at_hand:
         parts += size.notes

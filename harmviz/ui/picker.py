@@ -24,29 +24,29 @@ def choose() -> None:
     The URL carries the run's id. (A widget bound to the URL by Streamlit would carry its label, which changes as other
     runs of the same name appear.)
     """
-    found = {run.id: run for run in stored.runs() if run.kind == "map"}
-    if not found:
+    maps = {run.id: run for run in stored.runs() if run.kind == "map"}
+    if not maps:
         st.session_state[_CURRENT] = None
         return
     default = store.default_run().id
-    ids = [default, *(i for i in found if i != default)]
-    if st.session_state.get(KEY) not in found:  # a new visit, or the chosen run was deleted
+    ids = [default, *(i for i in maps if i != default)]
+    if st.session_state.get(KEY) not in maps:  # a new visit, or the chosen run was deleted
         asked = st.query_params.get(PARAMETER, default)
-        if asked not in found:
+        if asked not in maps:
             frame.error(
                 f"There is no run {asked!r} here, so another one is shown; import it under Runs, or choose one in the "
                 "sidebar"
             )
-        st.session_state[KEY] = asked if asked in found else default
+        st.session_state[KEY] = asked if asked in maps else default
     with st.sidebar:
         chosen = st.selectbox(
             "Run",
             ids,
             key=KEY,
-            format_func=lambda i: _label(found[i], list(found.values())),
+            format_func=lambda i: _label(maps[i], list(maps.values())),
             help="Every page shows this run. Runs are made, imported and compared under *Runs* and *Compare runs*.",
         )
-        run = found[chosen]
+        run = maps[chosen]
         facts = f"{text.count(run.manifest['model']['n_scored_weights'])} scored weights · {text.date(run.created)}"
         frame.html(f'<div class="hv quiet small">{escape(facts)}</div>')
     if chosen != default:

@@ -112,11 +112,11 @@ def _delete(name: str, *, disabled: bool = False, why: str, label: str = "Delete
 def draw_unfinished() -> None:
     """Partial runs that no job of this page stands for."""
     mine = {job.run_id for job in jobs.list_jobs() if job.state != "done"}
-    found = [p for p in store.list_partials() if p.run_id not in mine]
-    if not found:
+    partials = [p for p in store.list_partials() if p.run_id not in mine]
+    if not partials:
         return
     frame.section("Unfinished", "Runs that were begun on the command line, or whose entry above was put away.")
-    for partial in found:
+    for partial in partials:
         with st.container(horizontal=True, vertical_alignment="center"):
             frame.html(partial_note(partial))
             if partial.pid is None:
@@ -125,11 +125,11 @@ def draw_unfinished() -> None:
 
 def draw_damaged() -> None:
     """Folders among the runs that no reader can use."""
-    found = store.broken_runs()
-    if not found:
+    damaged_runs = store.broken_runs()
+    if not damaged_runs:
         return
     frame.section("Cannot be read", "These folders hide nothing else; the other runs are complete.")
-    for damaged in found:
+    for damaged in damaged_runs:
         with st.container(horizontal=True, vertical_alignment="center"):
             frame.html(note(damaged.path.name, damaged.reason))
             _delete(damaged.path.name, why="Deletes this folder for good.")

@@ -70,8 +70,8 @@ def _maps(folder: str, digest: str) -> dict[str, np.ndarray]:
 def runs() -> list[Run]:
     """All complete runs, newest first; read again only where a manifest was added, removed or changed."""
     root = runs_root()
-    found = sorted(root.glob("*/manifest.json")) if root.is_dir() else []
-    return _runs(str(root), tuple((p.parent.name, p.stat().st_mtime_ns) for p in found))
+    manifests = sorted(root.glob("*/manifest.json")) if root.is_dir() else []
+    return _runs(str(root), tuple((p.parent.name, p.stat().st_mtime_ns) for p in manifests))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)

@@ -80,8 +80,8 @@ class Answers:
                     report(min(start + BATCH, len(prompts)), len(prompts))
             return kept
 
-        found = self.experiment.array(_key(mask, strength, name, opened), len(rows) * limit * UNITS_PER_TOKEN, work)
-        return [row[row >= 0].tolist() for row in found]
+        stored = self.experiment.array(_key(mask, strength, name, opened), len(rows) * limit * UNITS_PER_TOKEN, work)
+        return [row[row >= 0].tolist() for row in stored]
 
     def read(
         self,

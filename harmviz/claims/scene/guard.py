@@ -58,12 +58,12 @@ def harmless_requests(kept_apart: Iterable[str], seed: int) -> list[str]:
         [r["harmless"] for r in read_rows(FOLDER / "twins.jsonl", ("harmful", "harmless"))],
     )
     known = [content_words(text) for text in kept_apart]
-    found = []
+    requests = []
     for kind in kinds:
         rows = [text for text in sorted(kind) if not near_any(text, known)]
         random.Random(f"{seed} guard").shuffle(rows)
-        found += rows[:PER_KIND]
-    return found
+        requests += rows[:PER_KIND]
+    return requests
 
 
 def declined(loaded: LoadedModel, requests: Sequence[str]) -> list[Sample]:
@@ -96,14 +96,14 @@ class Guard:
         Raises:
             HarmvizError: a loss is NaN or infinite. UnsupportedArchitecture: see ``declined``.
         """
-        loaded, found = parent.loaded, parent.candidates
+        loaded, candidates = parent.loaded, parent.candidates
         samples = declined(loaded, requests)
         batches = make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device)
         sums = score_signed(loaded, batches, progress=tell)
-        cost = np.zeros(found.n_rows, dtype=np.float32)
+        cost = np.zeros(candidates.n_rows, dtype=np.float32)
         for i, matrix in enumerate(sums):
-            here = np.flatnonzero(found.matrix == i)
-            cost[here] = matrix.cpu().numpy().ravel()[found.flat[here]] / np.float32(len(samples))
+            here = np.flatnonzero(candidates.matrix == i)
+            cost[here] = matrix.cpu().numpy().ravel()[candidates.flat[here]] / np.float32(len(samples))
         return cls(parent, np.maximum(cost, 0, out=cost))
 
     @classmethod
@@ -136,12 +136,16 @@ class Guard:
         Exact: a weight that is not in the stored list has at most the list's last score b, and the guard only takes
         away, so that every weight with a guarded score above b is in the list.
         """
-        found, key, n = self.parent.candidates, ListKey(set_name, "none", p, "global"), plain.provenance["n_requested"]
-        if key not in found.orders:
-            raise SelectionInexact(f"p={p!r} is not stored; this run answers {', '.join(map(repr, found.p_grid))}")
-        rows = found.orders[key]
-        cut = len(rows) == count_of(found.q_max, found.table.n_weights)
-        score = found.score(set_name, "none", rows)
+        candidates, key, n = (
+            self.parent.candidates,
+            ListKey(set_name, "none", p, "global"),
+            plain.provenance["n_requested"],
+        )
+        if key not in candidates.orders:
+            raise SelectionInexact(f"p={p!r} is not stored; this run answers {', '.join(map(repr, candidates.p_grid))}")
+        rows = candidates.orders[key]
+        cut = len(rows) == count_of(candidates.q_max, candidates.table.n_weights)
+        score = candidates.score(set_name, "none", rows)
         guarded = score - self.cost[rows]
         certain = np.flatnonzero(guarded > (score[-1] if cut and len(rows) else 0))
         if cut and len(certain) < n:
@@ -154,5 +158,5 @@ class Guard:
         ]  # ties go to the lower index, and rows ascend with it
         about = {**plain.provenance, "contrast": "guarded"}
         return PruneMask.from_global(
-            found.table, found.global_of(rows[best]), kind=plain.kind, model_hash=plain.model_hash, **about
+            candidates.table, candidates.global_of(rows[best]), kind=plain.kind, model_hash=plain.model_hash, **about
         )

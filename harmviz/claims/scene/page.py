@@ -54,7 +54,7 @@ def shown_scene() -> Scene | None:
     None where none is stored that can be read.
     """
     built_in = {r["prompt"] for r in read_builtin("harmful")}
-    for run in experiments.found("scene"):
+    for run in experiments.stored_of("scene"):
         try:
             records = tuple(r for r in _records(run) if r.prompt in built_in)
         except RunIncompatible:

@@ -79,13 +79,15 @@ def record(
     )
     intact, with_mask, with_random = views[0], views[1 : 1 + len(strengths)], views[1 + len(strengths) :]
     still = replace(intact, strength=0.0, divergence=(0.0,) * len(intact.tokens))
-    found = [("intact", intact)]
+    panes_shown = [("intact", intact)]
     for arm, these in (("mask", with_mask), ("random", with_random)):
         like = these[0]
-        found += [(arm, replace(still, name=like.name, n_weights=like.n_weights, mask_digest=like.mask_digest))]
-        found += [(arm, view) for view in these]
-    reads = reads_well(found, declines_directly=declines_directly)
-    return Recorded(row.prompt_id, row.set, row.prompt, opener, limit, declines_directly, reads, template, tuple(found))
+        panes_shown += [(arm, replace(still, name=like.name, n_weights=like.n_weights, mask_digest=like.mask_digest))]
+        panes_shown += [(arm, view) for view in these]
+    reads = reads_well(panes_shown, declines_directly=declines_directly)
+    return Recorded(
+        row.prompt_id, row.set, row.prompt, opener, limit, declines_directly, reads, template, tuple(panes_shown)
+    )
 
 
 def _answered(loaded: LoadedModel, request: Request) -> tuple[str, tuple[PaneView, ...]]:
@@ -101,5 +103,5 @@ def _answered(loaded: LoadedModel, request: Request) -> tuple[str, tuple[PaneVie
 
 def record_best(rows: Sequence[PromptRow], seen: Seen, limit: int, play: Callable[[int], Recorded]) -> list[Recorded]:
     """The first ``limit`` requests recorded: those that read well when recorded first, in the order of the rule."""
-    found = [play(i) for i in order_of(rows, seen)[:limit]]
-    return sorted(found, key=lambda r: not r.reads)
+    records = [play(i) for i in order_of(rows, seen)[:limit]]
+    return sorted(records, key=lambda r: not r.reads)

@@ -55,10 +55,10 @@ class Recorded:
         intact = next(view for arm, view in self.panes if arm == "intact")
         views = [intact]
         for arm in ARMS[1:]:
-            found = next((v for a, v in self.panes if a == arm and math.isclose(v.strength, strength)), None)
-            if found is None:
+            recorded = next((v for a, v in self.panes if a == arm and math.isclose(v.strength, strength)), None)
+            if recorded is None:
                 return None
-            views.append(found)
+            views.append(recorded)
         return Snapshot("done", 0, "recorded", 0.0, self.template, tuple(views), None)
 
 
@@ -67,8 +67,8 @@ def to_lines(records: Sequence[Recorded]) -> bytes:
     lines = []
     for record in records:
         panes = [{"arm": arm, **asdict(view)} for arm, view in record.panes]
-        found = {"format": FORMAT, **{k: v for k, v in vars(record).items() if k != "panes"}, "panes": panes}
-        lines.append(json.dumps(_finite(found), ensure_ascii=False, allow_nan=False, sort_keys=True))
+        entry = {"format": FORMAT, **{k: v for k, v in vars(record).items() if k != "panes"}, "panes": panes}
+        lines.append(json.dumps(_finite(entry), ensure_ascii=False, allow_nan=False, sort_keys=True))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -88,48 +88,48 @@ def read_records(run: Run) -> tuple[Recorded, ...]:
     """
     path = run.file(FILE)
     try:
-        found = [_record(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
-        return tuple(sorted(found, key=lambda r: not r.reads))
+        records = [_record(json.loads(line)) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return tuple(sorted(records, key=lambda r: not r.reads))
     except (ValueError, KeyError, TypeError, OSError, StopIteration) as e:
         raise RunIncompatible(
             f"{path} cannot be read ({type(e).__name__}: {e}); restore the run, or compute the scene again"
         ) from e
 
 
-def _record(found: dict[str, Any]) -> Recorded:
-    if found["format"] != FORMAT:
-        raise ValueError(f"format {found['format']!r}, this version reads {FORMAT}")
-    texts = {k: str(found[k]) for k in ("id", "category", "prompt", "opening", "template")}
-    panes, directly = tuple((str(p["arm"]), _view(p)) for p in found["panes"]), bool(found["declines_directly"])
+def _record(entry: dict[str, Any]) -> Recorded:
+    if entry["format"] != FORMAT:
+        raise ValueError(f"format {entry['format']!r}, this version reads {FORMAT}")
+    texts = {k: str(entry[k]) for k in ("id", "category", "prompt", "opening", "template")}
+    panes, directly = tuple((str(p["arm"]), _view(p)) for p in entry["panes"]), bool(entry["declines_directly"])
     if {arm for arm, view in panes if view.strength == 1.0} < set(ARMS):
         raise ValueError("a pane is missing")
     # Told from the texts, not from what an older reading of them has stored.
     reads = reads_well(panes, declines_directly=directly)
     record = Recorded(
-        **texts, max_new_tokens=int(found["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes
+        **texts, max_new_tokens=int(entry["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes
     )
     if record.snapshot(max(record.strengths)) is None:
         raise ValueError("a pane is missing")
     return record
 
 
-def _view(found: dict[str, Any]) -> PaneView:
-    surprise = found["surprise"]
+def _view(entry: dict[str, Any]) -> PaneView:
+    surprise = entry["surprise"]
     return PaneView(
-        name=str(found["name"]),
-        n_weights=int(found["n_weights"]),
-        strength=float(found["strength"]),
-        mask_digest=_optional(found["mask_digest"], str),
-        tokens=tuple(map(str, found["tokens"])),
-        text=str(found["text"]),
+        name=str(entry["name"]),
+        n_weights=int(entry["n_weights"]),
+        strength=float(entry["strength"]),
+        mask_digest=_optional(entry["mask_digest"], str),
+        tokens=tuple(map(str, entry["tokens"])),
+        text=str(entry["text"]),
         surprise=None if surprise is None else tuple(map(float, surprise)),
-        first_difference=_optional(found["first_difference"], int),
-        divergence=tuple(map(float, found["divergence"])),
-        tokens_per_s=float(found["tokens_per_s"]),
-        finished=_optional(found["finished"], str),
-        perplexity=_optional(found["perplexity"], float),
-        repetition=_optional(found["repetition"], float),
-        refusal=_optional(found["refusal"], bool),
+        first_difference=_optional(entry["first_difference"], int),
+        divergence=tuple(map(float, entry["divergence"])),
+        tokens_per_s=float(entry["tokens_per_s"]),
+        finished=_optional(entry["finished"], str),
+        perplexity=_optional(entry["perplexity"], float),
+        repetition=_optional(entry["repetition"], float),
+        refusal=_optional(entry["refusal"], bool),
     )
 
 

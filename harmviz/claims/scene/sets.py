@@ -115,6 +115,6 @@ def _harmful(source: str, say: Say) -> Iterable[PromptRow]:
 def _unused(rows: Iterable[PromptRow], used: frozenset[str], seed: int) -> list[PromptRow]:
     """One row a request, none of them used, in an order fixed by the seed."""
     one = {r.prompt_id: r for r in rows if r.prompt_id not in used}
-    found = [one[i] for i in sorted(one)]
-    random.Random(f"{seed} scene").shuffle(found)
-    return found
+    shuffled = [one[i] for i in sorted(one)]
+    random.Random(f"{seed} scene").shuffle(shuffled)
+    return shuffled
