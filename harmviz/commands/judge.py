@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from harmviz.commands.output import number, print_json, say
-from harmviz.data.prompts import HARMFUL_AT
+from harmviz.data.human_scores import HARMFUL_AT
 from harmviz.errors import BadSetting
 from harmviz.judges import Judge, JudgeItem, Kind, Measure, available, judge
 from harmviz.judges.agreement import auc, spearman

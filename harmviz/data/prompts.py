@@ -20,22 +20,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say, pyrit_files
 from harmviz.paths import BUILTIN_DATA
 
-#: Harm categories of the fetched data set, each from one or more of its files.
-PYRIT_FILES = {
-    "exploits": ("exploits",),
-    "hate": ("hate_speech", "hate_speech_multi_score", "mini_hate_speech", "representational"),
-    "misinformation": ("info_integrity",),
-    "privacy": ("privacy",),
-    "self_harm": ("self_harm",),
-    "sexual": ("sexual",),
-    "violence": ("violence", "violence_multi_score"),
-}
-HARMFUL_AT = 0.5  # mean human score from which on a response counts as harmful
 MIN_HARMFUL_ROWS = 24  # below this a category is left out, and named
 MAX_REFUSAL_SHARE = 0.2  # a set above this is measurement-only (METHOD.md §6) and is left out
 COLUMNS = ("category", "prompt", "response")
@@ -98,14 +88,6 @@ class PromptData:
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
-def _pyrit_csv(path: Path) -> list[dict[str, str]]:
-    text = path.read_text(encoding="utf-8-sig")
-    lines = text.split("\n")
-    while lines and lines[0].startswith("#"):
-        lines.pop(0)
-    return list(csv.DictReader(io.StringIO("\n".join(lines))))
-
-
 def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
     """Rows with mean human score ≥ 0.5 are harmful; below it and not refusing, ``safe:<category>``.
 
@@ -116,12 +98,10 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
     rows: list[PromptRow] = []
     opened_as_refusal: Counter[str] = Counter()
     for category, names in PYRIT_FILES.items():
-        seen = set()
+        seen: set[tuple[str, str]] = set()
         for name in names:
-            for record in _pyrit_csv(files[f"{name}.csv"]):
-                scores = [float(v) for k, v in record.items() if k.startswith("human_score") and v]
-                prompt, response = record["objective"].strip(), record["assistant_response"].strip()
-                if not scores or not response or (prompt, response) in seen:
+            for prompt, response, scores in scored_answers(files[f"{name}.csv"]):
+                if (prompt, response) in seen:
                     continue
                 seen.add((prompt, response))
                 harmful = sum(scores) / len(scores) >= HARMFUL_AT

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmviz.errors import BadSetting, DataInvalid, HarmvizError
 from harmviz.generation.batch import generate_batch
@@ -22,6 +22,9 @@ from harmviz.judges.cards import CARDS, HOLES, TEMPLATE, WEIGHTS, read_template
 from harmviz.judges.markers import escape_markers
 from harmviz.judges.protocol import JudgeItem, Kind, Quality, Verdict, judge_answered, scored, unscored
 from harmviz.models.load import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 #: A verdict must begin within so many tokens of the reply.
 REPLY_TOKENS = 24
@@ -87,7 +90,7 @@ class HubJudge:
             for i in range(len(items))
         ]
 
-    def _prompt(self, tokenizer: Any, item: JudgeItem) -> list[int]:
+    def _prompt(self, tokenizer: PreTrainedTokenizerBase, item: JudgeItem) -> list[int]:
         special = [*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()]
         texts = {
             hole: escape_markers(text, special) for hole, text in zip(HOLES, (item.prompt, item.answer), strict=True)
@@ -115,7 +118,7 @@ def _loaded(source: str, device: str) -> LoadedModel:
     return load_model(source, device=device)
 
 
-def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[str, set[int]]:
+def first_tokens(tokenizer: PreTrainedTokenizerBase, words: Mapping[str, float], name: str) -> dict[str, set[int]]:
     """Verdict → the tokens it can begin with, with and without a blank before it.
 
     Raises:
@@ -126,7 +129,7 @@ def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[
         starts = set()
         for text in (word, f" {word}", word.capitalize(), f" {word.capitalize()}"):
             ids = tokenizer.encode(text, add_special_tokens=False)
-            starts.add(next(i for i in ids if tokenizer.decode([i]).strip()))
+            starts.add(next(i for i in ids if str(tokenizer.decode([i])).strip()))
         first[word] = starts
     every = [i for starts in first.values() for i in starts]
     if len(every) != len(set(every)):
@@ -137,11 +140,11 @@ def first_tokens(tokenizer: Any, words: Mapping[str, float], name: str) -> dict[
     return first
 
 
-def verdict_place(tokenizer: Any, reply: Sequence[int], after: str) -> int | None:
+def verdict_place(tokenizer: PreTrainedTokenizerBase, reply: Sequence[int], after: str) -> int | None:
     """Where in the reply the verdict begins: the first token behind ``after`` that is not blank; None without one."""
     for i, token in enumerate(reply):
-        before = tokenizer.decode(list(reply[:i])).strip()
-        if tokenizer.decode([token]).strip() and (before.endswith(after) if after else not before):
+        before = str(tokenizer.decode(list(reply[:i]))).strip()
+        if str(tokenizer.decode([token])).strip() and (before.endswith(after) if after else not before):
             return i
     return None
 

@@ -11,7 +11,6 @@ the other.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from harmviz.data.prompts import PYRIT_FILES, normalise, read_builtin
+from harmviz.data.human_scores import PYRIT_FILES, scored_answers
+from harmviz.data.prompts import normalise, read_builtin
 from harmviz.errors import DataInvalid
 from harmviz.judges.protocol import JudgeItem
 from harmviz.models.assets import Say, pyrit_files
@@ -105,24 +105,8 @@ def labelled(
 
 
 def _rows(path: Path) -> list[tuple[JudgeItem, tuple[float, ...]]]:
-    """(item, scores of its raters) of one file; rows without an answer or a score are left out."""
-    lines = path.read_text(encoding="utf-8-sig").splitlines(keepends=True)
-    first = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    rows = []
-    for number, record in enumerate(csv.DictReader(lines[first:]), 1):
-        try:
-            prompt, answer = record["objective"].strip(), record["assistant_response"].strip()
-            scores = tuple(float(v) for k, v in record.items() if k and k.startswith("human_score") and v)
-        except (KeyError, AttributeError, ValueError) as e:
-            raise DataInvalid(
-                f"{path}, row {number}: needs objective, assistant_response and numeric human scores; "
-                "fetch the data again"
-            ) from e
-        if not all(0 <= s <= 1 for s in scores):
-            raise DataInvalid(f"{path}, row {number}: a human score lies outside [0, 1]; fetch the data again")
-        if answer and scores:
-            rows.append((JudgeItem(prompt, answer), scores))
-    return rows
+    """(item, scores of its raters) of one file."""
+    return [(JudgeItem(prompt, answer), scores) for prompt, answer, scores in scored_answers(path)]
 
 
 def _groups(items: Sequence[JudgeItem]) -> list[int]:

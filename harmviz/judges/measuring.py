@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmviz.data.prompts import HARMFUL_AT, normalise, read_builtin
+from harmviz.data.human_scores import HARMFUL_AT
+from harmviz.data.prompts import normalise, read_builtin
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.judges.agreement import auc, ordered_pairs, spearman
 from harmviz.judges.keyword import KEYWORD_LIST, SUBSTRING_LIST, holds_refusing_substring

@@ -204,10 +204,10 @@ def _closeness(of_mask: np.ndarray, of_control: np.ndarray) -> dict[str, float]:
 
 
 def _control(
-    mask: PruneMask, indices: dict[str, np.ndarray], control: str, seed: int, draw: int, **facts: Any
+    mask: PruneMask, indices: dict[str, np.ndarray], control: str, seed: int, draw: int, **measured: Any
 ) -> PruneMask:
     """The control mask. It keeps the mask's provenance, so that evaluation leaves out the same scoring prompts."""
     # A control of a measurement set tells where that set lies (counts per matrix), so it may not leave either.
     kind: Kind = "measurement" if mask.kind == "measurement" else "control"
-    provenance = {**mask.provenance, "control": control, "seed": seed, "draw": draw, "matched": mask.digest, **facts}
+    provenance = {**mask.provenance, "control": control, "seed": seed, "draw": draw, "matched": mask.digest, **measured}
     return PruneMask(indices, kind, mask.model_hash, provenance)

@@ -16,7 +16,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ _SORT_BLOCK = 1 << 22
 _GROUP = 64
 
 
-def check_fraction(name: str, value: Any, *, below_one: bool = False) -> float:
+def check_fraction(name: str, value: object, *, below_one: bool = False) -> float:
     """``value`` as a float.
 
     Raises:

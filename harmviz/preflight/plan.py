@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
 from harmviz.claims.mapping.work import Samples
-from harmviz.data.prompts import PYRIT_FILES, PromptData, PromptRow, load_prompts
+from harmviz.data.human_scores import PYRIT_FILES
+from harmviz.data.prompts import PromptData, PromptRow, load_prompts
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import DATA_WHEEL, at_hand

@@ -84,8 +84,8 @@ def top_mask(loaded: LoadedModel, harm: np.ndarray, n: int = 20) -> tuple[PruneM
 def smooth_model(family: str) -> LoadedModel:
     """Mixtral with weights that are not widened, the others with wide ones.
 
-    A token that changes its expert makes the loss jump, which is outside of any derivative, and near-ties between experts are
-    rare only where routing does not hang on single weights.
+    A token that changes its expert makes the loss jump, which is outside of any derivative, and near-ties between
+    experts are rare only where routing does not hang on single weights.
     """
     return tiny_model(family, scale=1.0 if family == "mixtral" else 3.0)
 
