@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from harmviz.cli import main
 from harmviz.errors import HarmvizError
 from harmviz.masks.mask import FORMAT, PruneMask
+from harmviz.models.locating import Location
 from harmviz.runs import ROW_COLUMNS, open_run
 
 
@@ -144,7 +145,8 @@ def test_generate_puts_the_intact_model_first(tiny_dir, mask_file, capsys):
 def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, monkeypatch):
     from harmviz.commands import verify
 
-    monkeypatch.setattr("harmviz.models.load._locate", lambda name, say: (tiny_dir.name, None, tiny_dir))
+    location = Location(tiny_dir.name, None, tiny_dir)
+    monkeypatch.setattr("harmviz.models.load.locate", lambda name, say: location)
     report = document(capsys, ["verify", str(tiny_run), "--causal"])
     assert report["problems"] == []
     assert report["causal"]["relative_error"] < 0.02

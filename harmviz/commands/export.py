@@ -10,12 +10,12 @@ from harmviz.runs import export_run, open_run
 
 
 def run(arguments: argparse.Namespace) -> None:
-    found = open_run(arguments.run)
-    target = Path(arguments.out or f"{found.id}.zip").expanduser()
+    stored = open_run(arguments.run)
+    target = Path(arguments.out or f"{stored.id}.zip").expanduser()
     if target.is_dir():
-        target = target / f"{found.id}.zip"
-    export_run(found, target)
+        target = target / f"{stored.id}.zip"
+    export_run(stored, target)
     if arguments.json:
-        print_json({"run_id": found.id, "path": str(target), "bytes": target.stat().st_size})
+        print_json({"run_id": stored.id, "path": str(target), "bytes": target.stat().st_size})
         return
     print(target)

@@ -1,4 +1,4 @@
-"""``runs import``: an exported run, or a ladder of an older harmviz, into the stored runs, checked before anything is kept."""
+"""``runs import``: an exported run, or a ladder of an older harmviz, into the stored runs; all of it is checked."""
 
 from __future__ import annotations
 

@@ -19,16 +19,16 @@ class VerificationFailed(HarmvizError):
 
 
 def run(arguments: argparse.Namespace) -> None:
-    found = open_run(arguments.run)
-    problems = verify_run(found)
+    stored = open_run(arguments.run)
+    problems = verify_run(stored)
     report: dict[str, Any] = {
-        "run_id": found.id,
-        "result_digest": result_digest(found),
+        "run_id": stored.id,
+        "result_digest": result_digest(stored),
         "problems": problems,
         "causal": None,
     }
     if arguments.causal and not problems:
-        report["causal"] = _causal(found)
+        report["causal"] = _causal(stored)
         if not report["causal"]["relative_error"] <= CAUSAL_LIMIT:
             problems.append(
                 f"causal check: relative error {report['causal']['relative_error']:.2%} exceeds {CAUSAL_LIMIT:.0%}"
@@ -36,19 +36,22 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(report)
     else:
-        print(f"{found.id}: {len(found.manifest['files'])} files, result digest {report['result_digest']}")
+        print(f"{stored.id}: {len(stored.manifest['files'])} files, result digest {report['result_digest']}")
         if report["causal"]:
-            c = report["causal"]
+            measured, predicted, error = (report["causal"][k] for k in ("measured", "predicted", "relative_error"))
             print(
-                f"causal check: measured {c['measured']:.5f}, predicted {c['predicted']:.5f} nats/token, relative error {c['relative_error']:.2%}"
+                f"causal check: measured {measured:.5f}, predicted {predicted:.5f} nats/token, "
+                f"relative error {error:.2%}"
             )
     if problems:
-        raise VerificationFailed(f"run {found.id} fails: {'; '.join(problems[:3])}; make it again or restore its files")
+        raise VerificationFailed(
+            f"run {stored.id} fails: {'; '.join(problems[:3])}; make it again or restore its files"
+        )
     if not arguments.json:
         print("verified")
 
 
-def _causal(found: Run) -> dict[str, float]:
+def _causal(stored: Run) -> dict[str, float]:
     """Repeats the run's causal check from its stored candidates, on the model and data it names."""
     from harmviz.claims.mapping.causality import check_mask_causally, fixed_point_mask
     from harmviz.claims.mapping.samples import scoring_samples
@@ -57,15 +60,15 @@ def _causal(found: Run) -> dict[str, float]:
     from harmviz.masks.candidates import Candidates
     from harmviz.models.load import load_model
 
-    settings = found.manifest["parameters"]
+    settings = stored.manifest["parameters"]
     spec = RunSpec(**{k: settings[k] for k in ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")})
-    data = load_prompts(found.manifest["data"]["id"], say=say)
-    if data.hash != found.manifest["data"]["hash"]:
-        raise RunIncompatible(f"the data set {data.id!r} here is not the one run {found.id} was made on")
-    loaded = load_model(found.model_id, dtype="float32", say=say)
-    if loaded.weight_hash != found.manifest["model"]["weight_hash"]:
-        raise RunIncompatible(f"the model {loaded.name!r} here has other weights than run {found.id} was made on")
-    candidates = Candidates.load(found.candidates_path)
+    data = load_prompts(stored.manifest["data"]["id"], say=say)
+    if data.hash != stored.manifest["data"]["hash"]:
+        raise RunIncompatible(f"the data set {data.id!r} here is not the one run {stored.id} was made on")
+    loaded = load_model(stored.model_id, dtype="float32", say=say)
+    if loaded.weight_hash != stored.manifest["model"]["weight_hash"]:
+        raise RunIncompatible(f"the model {loaded.name!r} here has other weights than run {stored.id} was made on")
+    candidates = Candidates.load(stored.candidates_path)
     mask, predicted = fixed_point_mask(candidates, spec, loaded.weight_hash)
     groups = [scoring_samples(loaded, data, spec, c) for c in candidates.categories]
     check = check_mask_causally(loaded, mask, predicted, groups)

@@ -1,4 +1,4 @@
-"""Heavy work started from a page: the command line in a process group of its own, which outlives the page and the server.
+"""A job is a command line started from the Runs page, in a process group that outlives the page and the server.
 
 - ``record``: a job as it lies on disk: its command, state, progress, error;
 - ``control``: start (one at a time), cancel, resume, forget; prompt files that were uploaded;

@@ -1,4 +1,4 @@
-"""``python -m harmviz.jobs FOLDER``: stands over one command, and writes down how it ended, whoever else has gone by then.
+"""``python -m harmviz.jobs FOLDER``: stands over one command, and writes down how it ended, whoever else has gone.
 
 It leads a process group of its own, so that closing the page or stopping the server does not reach it. A signal sent to
 the group reaches the command too, which then ends by itself and keeps its finished stages; one that does not within

@@ -1,4 +1,4 @@
-"""Start, cancel, resume and forget jobs. One heavy job at a time, whichever page, browser tab or terminal started it."""
+"""Start, cancel, resume and forget jobs: one heavy one at a time, whichever page, browser tab or terminal began it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check_upload(name: str, content: bytes) -> tuple[Upload, PromptData]:
     """The upload under a safe name, and the prompt data in it. Nothing of it stays on disk.
 
     Raises:
-        DataInvalid: too large, neither .jsonl nor .csv, or it breaks the schema; the message names file, row and column.
+        DataInvalid: too large, neither .jsonl nor .csv, or against the schema; the message names file, row and column.
     """
     stem, dot, suffix = Path(name.replace("\\", "/")).name.rpartition(".")
     if dot + suffix.lower() not in (".jsonl", ".csv"):
@@ -93,12 +93,13 @@ def _starting() -> Iterator[None]:
     with lock:
         if (job := running_job()) is not None:
             raise RunIncompatible(
-                f"one heavy job at a time: `{job.command}` is running (started {job.started[:16].replace('T', ' ')} UTC); "
-                "wait for it, or cancel it first"
+                f"one heavy job at a time: `{job.command}` is running "
+                f"(started {job.started[:16].replace('T', ' ')} UTC); wait for it, or cancel it first"
             )
         if busy := next((p for p in list_partials() if p.pid is not None), None):
             raise RunIncompatible(
-                f"one heavy job at a time: run {busy.run_id} is being computed by another process (pid {busy.pid}); wait for it"
+                f"one heavy job at a time: run {busy.run_id} is being computed by another process "
+                f"(pid {busy.pid}); wait for it"
             )
         yield
 
@@ -111,8 +112,8 @@ def start(arguments: Sequence[str], upload: Upload | None = None) -> Job:
         HarmvizError: the job's folder cannot be written. OutOfMemory: the disk is full.
     """
     with _starting():
-        now = _now()
-        folder = jobs_root() / f"{now[:19].replace(':', '').replace('T', '-')}-{uuid4().hex[:6]}"
+        created = _now()
+        folder = jobs_root() / f"{created[:19].replace(':', '').replace('T', '-')}-{uuid4().hex[:6]}"
         try:
             with disk_errors(folder):
                 folder.mkdir()
@@ -122,7 +123,7 @@ def start(arguments: Sequence[str], upload: Upload | None = None) -> Job:
                     words.append(f"--data={(folder / upload.name).resolve()}")
                 if "--json" not in words:
                     words.append("--json")
-                return _launch(Job(folder, tuple(words), now, now))
+                return _launch(Job(folder, tuple(words), created, created))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -154,7 +155,7 @@ def _now() -> str:
 
 
 def _launch(job: Job) -> Job:
-    """Writes the record and starts the supervisor, which inherits the lock: there is no moment at which nobody holds it."""
+    """Writes the record and starts the supervisor, which inherits the lock: at no moment does nobody hold it."""
     write_atomic(
         job.folder / RECORD,
         json_bytes({"arguments": list(job.arguments), "created": job.created, "started": job.started}),

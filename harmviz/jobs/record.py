@@ -54,10 +54,10 @@ class JobProgress:
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in this file; empty where there is none, or none that can be read."""
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 @dataclass(frozen=True)
@@ -103,14 +103,14 @@ class Job:
     @property
     def run_id(self) -> str | None:
         """The run it makes or made, once it is known."""
-        found = read_json(self.folder / OUTPUT).get("run_id") or read_json(self.folder / RUN).get("run_id")
-        return found if isinstance(found, str) else None
+        run_id = read_json(self.folder / OUTPUT).get("run_id") or read_json(self.folder / RUN).get("run_id")
+        return run_id if isinstance(run_id, str) else None
 
     @property
     def ended(self) -> str | None:
         """When it ended, UTC, ISO 8601."""
-        found = read_json(self.folder / RESULT).get("ended")
-        return found if isinstance(found, str) else None
+        ended = read_json(self.folder / RESULT).get("ended")
+        return ended if isinstance(ended, str) else None
 
     @property
     def elapsed_s(self) -> float:
@@ -142,14 +142,14 @@ class Job:
     @property
     def progress(self) -> JobProgress:
         """Where it is: from the progress file of the run it works on, before that from its last line."""
-        found = self._progress_file()
-        if found:
+        state = self._progress_file()
+        if state:
             return JobProgress(
-                found["stage"],
-                found["done"],
-                found["total"],
-                min(1.0, max(0.0, found["fraction"])),
-                found["eta_s"],
+                state["stage"],
+                state["done"],
+                state["total"],
+                min(1.0, max(0.0, state["fraction"])),
+                state["eta_s"],
                 self.elapsed_s,
             )
         lines = self.log(1)
@@ -161,17 +161,17 @@ class Job:
         for partial in list_partials():
             if child is not None and partial.pid == child:
                 path = partial.path / "progress.json"
-                found = read_json(path)
+                state = read_json(path)
                 fresh = path.is_file() and path.stat().st_mtime >= datetime.fromisoformat(self.started).timestamp() - 1
-                if fresh and {"stage", "done", "total", "fraction", "eta_s"} <= set(found):
-                    return found
+                if fresh and {"stage", "done", "total", "fraction", "eta_s"} <= set(state):
+                    return state
         return {}
 
 
 def read_job(folder: Path) -> Job | None:
     """The job in this folder, or None where there is none that can be read."""
-    found = read_json(folder / RECORD)
-    arguments, created, started = found.get("arguments"), found.get("created"), found.get("started")
+    record = read_json(folder / RECORD)
+    arguments, created, started = record.get("arguments"), record.get("created"), record.get("started")
     if not isinstance(arguments, list) or not all(isinstance(a, str) for a in arguments):
         return None
     if not isinstance(created, str) or not isinstance(started, str):

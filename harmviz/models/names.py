@@ -1,4 +1,4 @@
-"""Names of tuned models and where their files are: the embedded aligned model, checkpoints of ladders, adapter files. No torch."""
+"""Names of tuned models and their files: the embedded aligned one, checkpoints of ladders, adapter files. No torch."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ An archive holds one folder, named by the run's id, with the manifest and exactl
 uncompressed, in name order, with a fixed date, so that equal runs are equal archives.
 
 What is imported was made by somebody else. Nothing of it is believed before it is checked (``harmviz.runs.unpacking``):
-names, kinds and sizes of the members before anything is unpacked, bytes counted while unpacking, hashes and formats in a
-hidden folder beside the runs; only then is that folder moved into place, in one step.
+names, kinds and sizes of the members before anything is unpacked, bytes counted while unpacking, hashes and formats in
+a hidden folder beside the runs; only then is that folder moved into place, in one step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _DAY = 86_400.0
 
 @cache
 def shipped_runs() -> frozenset[str]:
-    """Ids of the runs that are part of harmviz itself, kept in git: ``harmviz/data/shipped_runs.json`` names them."""
+    """Ids of the runs that are part of harmviz itself, kept in git: ``shipped_runs.json`` names them."""
     return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))
 
 
@@ -92,16 +92,16 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
             where.mkdir(parents=True, exist_ok=True)
             _sweep(where)
             with tempfile.TemporaryDirectory(prefix=_IMPORTING, dir=where) as folder:
-                found = unpack(source, Path(folder), max_bytes)
-                target = where / found.id
+                imported = unpack(source, Path(folder), max_bytes)
+                target = where / imported.id
                 if target.exists():
-                    return _same_as_stored(found, target)
+                    return _same_as_stored(imported, target)
                 try:
-                    move_folder(found.path, target)
+                    move_folder(imported.path, target)
                 except OSError:
                     if not target.exists():
                         raise
-                    return _same_as_stored(found, target)  # somebody stored it in between
+                    return _same_as_stored(imported, target)  # somebody stored it in between
                 return read_run(target)
     except OSError as e:
         raise HarmvizError(
@@ -109,7 +109,7 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
         ) from e
 
 
-def _same_as_stored(found: Run, target: Path) -> Run:
+def _same_as_stored(imported: Run, target: Path) -> Run:
     try:
         stored = read_run(target)
         problems = verify_run(stored)
@@ -117,9 +117,10 @@ def _same_as_stored(found: Run, target: Path) -> Run:
         raise RunIncompatible(f"{target} is in the way and damaged ({e}); delete it and import again") from e
     if problems:
         raise RunIncompatible(f"{target} is in the way and damaged ({problems[0]}); delete it and import again")
-    if result_digest(stored) != result_digest(found):
+    if result_digest(stored) != result_digest(imported):
         raise RunIncompatible(
-            f"a run {found.id} with other results is stored in {target.parent}; delete or move that one if the archive's is wanted"
+            f"a run {imported.id} with other results is stored in {target.parent}; "
+            "delete or move that one if the archive's is wanted"
         )
     return stored
 

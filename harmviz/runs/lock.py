@@ -39,7 +39,7 @@ def sign(handle: IO[str], pid: int | None = None) -> None:
 
 
 def holder(path: Path) -> int | None:
-    """The pid of the living process that holds this lock, or None. Creates nothing; locks for an instant to find out."""
+    """The pid of the living process that holds this lock, or None. Creates nothing; locks for an instant to see."""
     try:
         with path.open() as handle:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

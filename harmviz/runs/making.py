@@ -153,7 +153,7 @@ class Making:
         return self.partial.info(name)
 
     def json(self, name: str, units: float, work: Callable[[], Any]) -> Any:
-        """The JSON that ``work`` returns (answers, texts), computed once and kept in scratch until the run is complete."""
+        """The JSON that ``work`` returns (answers, texts), computed once, kept in scratch until the run is complete."""
         target = f"scratch/{name}.json"
         self.stage(name, units, lambda: self._keep(target, canonical_json(work()).encode()))
         return json.loads(self.partial.path(target).read_bytes())

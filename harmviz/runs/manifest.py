@@ -145,9 +145,9 @@ def manifest_problems(manifest: Any) -> list[str]:
     if not isinstance(manifest, dict):
         return ["the manifest must be a JSON object"]
     if "schema_version" in manifest and manifest["schema_version"] != SCHEMA_VERSION:
-        found = manifest["schema_version"]
-        newer = isinstance(found, int) and found > SCHEMA_VERSION
-        return [f"schema {found!r} cannot be read here ({'update harmviz' if newer else f'need {SCHEMA_VERSION}'})"]
+        version = manifest["schema_version"]
+        newer = isinstance(version, int) and version > SCHEMA_VERSION
+        return [f"schema {version!r} cannot be read here ({'update harmviz' if newer else f'need {SCHEMA_VERSION}'})"]
     problems = _wrong_types("", manifest, _TOP)
     if problems:
         return problems

@@ -159,7 +159,7 @@ class PartialRun:
         return any(m["stage"] == stage for m in self._intact())
 
     def start(self, stage: str) -> None:
-        """Starts the stage's clock: its seconds count from here to ``finish``, else from the end of the stage before."""
+        """Starts the stage's clock: its seconds count from here, otherwise from the end of the stage before."""
         self._began[stage] = time.monotonic()
 
     def info(self, stage: str) -> dict[str, Any]:
@@ -191,16 +191,16 @@ class PartialRun:
         claimed = {n for m in before for n in m["files"]}
         with disk_errors(self.folder):
             files = {n: self._hash(n, sync=True) for n in self._files() if n not in claimed}
-        now = time.monotonic()
+        ended = time.monotonic()
         marker = {
             "stage": stage,
             "order": len(before),
-            "seconds": round(now - self._began.pop(stage, self._ended), 3),
+            "seconds": round(ended - self._began.pop(stage, self._ended), 3),
             "files": files,
             "info": dict(info or {}),
         }
         write_atomic(self._marker(stage), json_bytes(marker))
-        self._ended = now
+        self._ended = ended
 
     def release(self, stage: str) -> None:
         """Deletes the scratch files of a stage that is done and that nothing needs any more; it stays done.
@@ -262,7 +262,8 @@ class PartialRun:
             for name, digest in marker["files"].items():
                 if not name.startswith(f"{_SCRATCH}/") and files.get(name) != digest:
                     raise RunIncompatible(
-                        f"{source / name} changed after the stage {marker['stage']!r} wrote it; run the same command again to redo it"
+                        f"{source / name} changed after the stage {marker['stage']!r} wrote it; "
+                        "run the same command again to redo it"
                     )
         full = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -330,7 +331,8 @@ def begin(run_id: str, root: Path | None = None, *, resume: bool = True) -> Part
         ) from e
     if lock is None:
         raise RunIncompatible(
-            f"run {run_id} is being computed by another process (pid {signed_by(path) or 'unknown'}); wait for it, or stop it and resume"
+            f"run {run_id} is being computed by another process (pid {signed_by(path) or 'unknown'}); "
+            "wait for it, or stop it and resume"
         )
     partial = PartialRun(run_id, where, lock)
     try:
@@ -358,7 +360,7 @@ class PartialInfo:
 def list_partials(root: Path | None = None) -> list[PartialInfo]:
     """Runs that were begun and not completed, by name; ``stages`` are those with a marker (contents not checked)."""
     where = root or runs_root()
-    found = []
+    partials = []
     for folder in sorted(where.glob(f"{PREFIX}*")) if where.is_dir() else []:
         run_id = folder.name.removeprefix(PREFIX)
         if not folder.is_dir() or (where / run_id / MANIFEST).is_file():
@@ -370,5 +372,6 @@ def list_partials(root: Path | None = None) -> list[PartialInfo]:
                 names.append((int(content["order"]), str(content["stage"])))
             except (ValueError, KeyError, TypeError, OSError):
                 continue
-        found.append(PartialInfo(run_id, folder, tuple(n for _, n in sorted(names)), holder(_lock_path(run_id, where))))
-    return found
+        stages = tuple(name for _, name in sorted(names))
+        partials.append(PartialInfo(run_id, folder, stages, holder(_lock_path(run_id, where))))
+    return partials

@@ -1,4 +1,4 @@
-"""A mask's address: which set, how much of the model, how much protected, how ranked. One type, and its names in words."""
+"""A mask's address: which set, how much of the model, how much protected, how ranked. One type, its names in words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEAN_OF_ALL = "mean(all)"
 
 
 class SelectorWords(NamedTuple):
-    """What a ranking is called. ``short``: beside a number; ``long``: where it is introduced; ``state``: a model pruned so."""
+    """What a ranking is called. ``short``: beside a number; ``long``: introducing it; ``state``: a model pruned so."""
 
     short: str
     long: str

@@ -25,7 +25,7 @@ class Progress:
         self.stage = ""
         self._skipped = 0.0  # units that an earlier process had done: they say nothing about this one's pace
         self._start = time.monotonic()
-        self._told = -every
+        self._told_at = -every
 
     def begin(self, stage: str) -> None:
         self.stage = stage
@@ -47,11 +47,11 @@ class Progress:
         return report
 
     def _tell(self, done: int, total: int, force: bool = False) -> None:
-        now = time.monotonic()
-        if not force and now - self._told < self.every:
+        moment = time.monotonic()
+        if not force and moment - self._told_at < self.every:
             return
-        self._told = now
-        elapsed, worked = now - self._start, self.done - self._skipped
+        self._told_at = moment
+        elapsed, worked = moment - self._start, self.done - self._skipped
         left = (self.total - self.done) * elapsed / worked if worked > 0 else None
         state = {
             "stage": self.stage,

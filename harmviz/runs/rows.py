@@ -46,8 +46,8 @@ class Row:
         skip_tokens: opener tokens left out of the loss. n_weights: weights zeroed.
 
     Raises:
-        ValueError: an odd name of an experiment, an unknown control or scope, a fraction outside [0, 1], a number that is not finite,
-            a negative count, or an interval that ends before it begins.
+        ValueError: an odd name of an experiment, an unknown control or scope, a fraction outside [0, 1], a number that
+            is not finite, a negative count, or an interval that ends before it begins.
     """
 
     experiment: str
@@ -113,7 +113,7 @@ class Where:
     def estimate(
         self, metric: str, estimate: Estimate, *, unit: str, category: str | None = None, n: int | None = None
     ) -> Row:
-        """A number with its interval; ``n``: its clusters where not given. One that has no value is not measured: null."""
+        """A number with its interval; ``n``: its clusters where not given. Without a value it is not measured: null."""
         number = estimate.value if math.isfinite(estimate.value) else None
         n = estimate.n_clusters if n is None else n
         return self._row(metric, number, estimate.ci_low, estimate.ci_high, n, unit, category)
@@ -235,12 +235,12 @@ def _read_table(path: Path) -> pa.Table:
 def rows_problem(path: Path) -> str | None:
     """What keeps this file from being a results file, or None. Reads the header only."""
     try:
-        found = pq.read_schema(path)
+        schema = pq.read_schema(path)
     except (pa.ArrowException, OSError) as e:
         return f"no readable Parquet file ({str(e).splitlines()[0][:200]})"
-    if found.names != list(ROW_COLUMNS):
-        odd = sorted(set(found.names) ^ set(ROW_COLUMNS))
+    if schema.names != list(ROW_COLUMNS):
+        odd = sorted(set(schema.names) ^ set(ROW_COLUMNS))
         return f"columns differ from the row format ({', '.join(odd) or 'other order'})"
-    if wrong := [f.name for f in found if f.type != SCHEMA.field(f.name).type]:
+    if wrong := [f.name for f in schema if f.type != SCHEMA.field(f.name).type]:
         return f"columns of the wrong type ({', '.join(wrong)})"
     return None

@@ -46,7 +46,7 @@ class Run:
 
     @property
     def model_id(self) -> str:
-        """What its model is loaded by: its name, with ``@revision`` where it has one. A local model's name needs its folder beside it."""
+        """What its model is loaded by: its name, with ``@revision`` if it has one; a local model needs its folder."""
         revision = self.manifest["model"].get("revision")
         return f"{self.model_name}@{revision}" if revision else self.model_name
 
@@ -203,11 +203,11 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
     runs, broken = _scan(root)
     if text == "latest" and runs:
         return next((r for r in runs if r.kind == "map"), runs[0])
-    found = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise RunNotFound(f"{text!r} could be any of {', '.join(r.id for r in found)}; give more of the name")
+    fits = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
+    if len(fits) == 1:
+        return fits[0]
+    if fits:
+        raise RunNotFound(f"{text!r} could be any of {', '.join(r.id for r in fits)}; give more of the name")
     if damaged := [b for b in broken if b.path.name == text]:
         raise RunIncompatible(damaged[0].reason)
     names = ", ".join(r.id for r in runs[:20])
@@ -232,7 +232,7 @@ def default_run(root: Path | None = None) -> Run:
 
 
 def verify_run(run: Run) -> list[str]:
-    """Everything wrong with the run on disk, one line each: manifest, missing, extra or changed files, results' columns."""
+    """What is wrong with the run on disk, one line each: manifest, missing, extra or changed files, columns."""
     problems = manifest_problems(run.manifest)
     if problems:
         return problems

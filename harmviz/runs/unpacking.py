@@ -1,8 +1,9 @@
 """What an archive from elsewhere must be like, and how it is unpacked without believing it.
 
-Rules: one folder named by the run's id; regular files only, each listed in the manifest; no absolute name, ``..``, link,
-second copy of a name, encrypted or oddly compressed member; sizes within limits and exactly as declared; every hash as the
-manifest says; safetensors, Parquet and JSON only (no format that can carry code), none of them a measurement-only mask.
+Rules: one folder named by the run's id; regular files only, each listed in the manifest; no absolute name, ``..``,
+link, second copy of a name, encrypted or oddly compressed member; sizes within limits and exactly as declared; every
+hash as the manifest says; safetensors, Parquet and JSON only (no format that can carry code), none of them a
+measurement-only mask.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -
     return run
 
 
-# -- before anything is unpacked ------------------------------------------------------------------------------------------
+# -- before anything is unpacked -------------------------------------------------------------------------------------
 def _members(archive: zipfile.ZipFile, max_bytes: int) -> tuple[str, dict[str, zipfile.ZipInfo]]:
     """(the top folder, members by their name inside it)."""
     infos = archive.infolist()
@@ -154,7 +155,7 @@ def _manifest(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], 
     return dict(manifest)
 
 
-# -- while unpacking ----------------------------------------------------------------------------------------------------
+# -- while unpacking -------------------------------------------------------------------------------------------------
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> None:
     """Writes one member, counting what really comes out of it: a declared size is only a claim."""
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,7 +170,7 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> N
         raise refused(f"{_shown(info)} unpacks to {written:,} bytes, it declares {info.file_size:,}")
 
 
-# -- after unpacking ----------------------------------------------------------------------------------------------------
+# -- after unpacking -------------------------------------------------------------------------------------------------
 def _check_safetensors(path: Path, name: str) -> None:
     try:
         with safe_open(path, framework="numpy") as f:

@@ -1,8 +1,8 @@
 """A ladder from settings to a stored run: own answers → SFT → DPO for each arm, every checkpoint measured.
 
-Made by ``harmviz.runs.making`` like every run, stage by stage: a stage that was cut short starts again from its beginning
-and gives the same files; finished ones are skipped. The adapters are the run's files, the numbers stand in its manifest
-(``harmviz.tuning.stored``). Answers stay in scratch until the ladder is complete: some are harmful text.
+Made by ``harmviz.runs.making`` like every run, stage by stage: a stage that was cut short starts again from its
+beginning and gives the same files; finished ones are skipped. The adapters are the run's files, the numbers stand in
+its manifest (``harmviz.tuning.stored``). Answers stay in scratch until the ladder is complete: some are harmful text.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class LadderWork:
         return "along" if self.spec.brief else "end" if self.judge is None else "judged"
 
     def depth(self, stage: str, step: int) -> Depth:
-        """How closely a checkpoint is looked at: the whole bench at the end of a stage, the judge at that of the last."""
+        """How closely a checkpoint is looked at: whole bench at the end of a stage, the judge at that of the last."""
         if self.spec.brief or step < self.spec.length(stage):
             return "along"
         return self.deepest if stage == STAGES[-1] else "end"

@@ -1,7 +1,7 @@
 """Ladders made before they were runs (``cache/ladders/<id>/ladder.json``), taken in as the runs they would be today.
 
-Ids, adapters and numbers stay; the manifest is written anew. What an old ladder did not record is read from its adapters
-(how many weights are scored), from a stored run of the same model (its family), or stays unknown (the machine).
+Ids, adapters and numbers stay; the manifest is written anew. What an old ladder did not record is read from its
+adapters (how many weights are scored), from a stored run of the same model (its family), or stays unknown (machine).
 """
 
 from __future__ import annotations

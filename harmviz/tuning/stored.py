@@ -1,4 +1,4 @@
-"""Ladders on disk: complete runs of the experiment ``align``, whose files are the adapters of their checkpoints. No torch.
+"""Ladders on disk: runs of the experiment ``align``, whose files are the adapters of their checkpoints. No torch.
 
 cache/runs/LADDER/manifest.json                                  method: arms, steps, evaluation, start, checkpoints
 cache/runs/LADDER/adapters/<arm>-<stage>-<step>.safetensors      adapter weights only (``harmviz.models.adapters``)

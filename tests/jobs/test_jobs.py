@@ -103,7 +103,8 @@ def test_bad_input_is_the_jobs_error(cache):
     job = jobs.start(BAD)
     assert ended(job) == "failed"
     assert job.error == (
-        "model '/no/such/folder' is neither 'smollm2-135m-instruct', an existing folder or .gguf file, nor a hub id like 'org/name@revision'"
+        "model '/no/such/folder' is neither 'smollm2-135m-instruct', an existing folder or .gguf file, "
+        "nor a hub id like 'org/name@revision'"
     )
     assert job.log(1)[0].startswith("harmviz: ")
 
@@ -240,6 +241,7 @@ def test_an_upload_beyond_the_limit_is_refused(monkeypatch):
 
 
 def test_jobs_load_no_torch():
-    code = "import sys, harmviz.jobs, harmviz.jobs.__main__; print({'torch', 'transformers', 'streamlit'} & set(sys.modules))"
+    heavy = "{'torch', 'transformers', 'streamlit'}"
+    code = f"import sys, harmviz.jobs, harmviz.jobs.__main__; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +19,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import PruneMask
 from harmviz.paths import PACKAGE
 from harmviz.runs import list_runs, open_run, verify_run
+from tests.worlds.kills import killed_at
 
 ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
@@ -131,13 +130,7 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
         str(tmp_path / "runs"),
         "--resume",
     ]
-    process = subprocess.Popen([sys.executable, "-m", "harmviz", *argv], cwd=ROOT, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + 600
-    while time.monotonic() < end and not list(tmp_path.glob("runs/.partial-*/stages/candidates.json")):
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.5)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    killed_at("maps", argv, timeout=900)
     done = harmviz(*argv, "--json")
     assert done.returncode == 0, done.stderr[-500:]
     run = open_run(json.loads(done.stdout)["path"])

@@ -84,8 +84,7 @@ def run_map(
     def work(making: Making) -> Mapping[str, Any]:
         _check_disk(making.partial, scratch_bytes(loaded.table.n_weights, len(data.categories) + 2))
         run = MapWork(loaded, data, spec, making)
-        own = run.answer()
-        run.samples = build_samples(loaded, data, spec, own)
+        run.samples = build_samples(loaded, data, spec, run.answer())
         making.data |= {"counts": run.samples.counts, "scoring_prompts": list(run.samples.scoring_prompts)}
         making.progress.total = run_units(run.samples.amounts())
         run.score()
