@@ -1,7 +1,7 @@
 """The fetched answers that people scored: which file belongs to which category, and one way to read them.
 
-A file is CSV with ``objective`` (the request), ``assistant_response`` and one column ``human_score…`` a rater, in [0, 1];
-lines of comment, which begin with ``#``, stand before the header.
+A file is CSV with ``objective`` (the request), ``assistant_response`` and one column ``human_score…`` a rater, in [0,
+1]; lines of comment, which begin with ``#``, stand before the header.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tests.worlds.masks import CATEGORIES, World, floor_of, golden, selections, 
 
 
 def test_golden_selection():
-    # Scores and lists of mask_worlds.golden; q = 0.34 of N = 6 is ⌊2.04⌋ = 2 weights.
+    # Scores and lists of worlds.masks.golden; q = 0.34 of N = 6 is ⌊2.04⌋ = 2 weights.
     c = golden().build(q_max=0.5, p_grid=(0.0, 0.2), matrix_p=(0.2,))
 
     def chosen(*categories, **settings):
