@@ -57,7 +57,6 @@ def run(arguments: argparse.Namespace) -> None:
         return
     for answer in answers:
         changed = "" if answer.mask_digest is None else f", strength {answer.strength:g}"
-        print(
-            f"== {answer.name}{changed} ({len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished})"
-        )
+        pace = f"{len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished}"
+        print(f"== {answer.name}{changed} ({pace})")
         print(f"{answer.text}\n")

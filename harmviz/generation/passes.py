@@ -12,6 +12,8 @@ from contextlib import nullcontext
 from typing import Any, Protocol
 
 import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from harmviz.generation.variants import SideBySide, Variant, check_variants, expert_matrix
@@ -20,9 +22,9 @@ from harmviz.models.load import LoadedModel
 
 
 class Passes(Protocol):
-    """``passes(ids)``: ids K × T of the tokens not yet seen → float32 logits K × d_vocab of the token after the last."""
+    """``passes(ids)``: from the tokens not yet seen to the logits of the token after the last."""
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor: ...
+    def __call__(self, ids: Int64[Tensor, "variant pos"]) -> Float32[Tensor, "variant d_vocab"]: ...
 
 
 def pass_options(model: PreTrainedModel) -> dict[str, Any]:
@@ -41,7 +43,9 @@ def accepts(model: PreTrainedModel, argument: str) -> bool:
     return argument in inspect.signature(model.forward).parameters
 
 
-def last_logits(model: PreTrainedModel, ids: torch.Tensor, cache: Any, **options: Any) -> tuple[torch.Tensor, Any]:
+def last_logits(
+    model: PreTrainedModel, ids: Int64[Tensor, "batch pos"], cache: Any, **options: Any
+) -> tuple[Float32[Tensor, "batch d_vocab"], Any]:
     """(float32 logits after the last position of each row, the cache that the model made or grew).
 
     ``cache`` is None on the first pass; the model then makes the kind it needs (sliding windows, hybrids).
@@ -51,7 +55,7 @@ def last_logits(model: PreTrainedModel, ids: torch.Tensor, cache: Any, **options
 
 
 class RowPasses:
-    """All variants as the rows of one batch, one cache: about the cost of one variant (a decode step is memory-bound)."""
+    """All variants as the rows of one batch, one cache: about the cost of one (a decode step is memory-bound)."""
 
     def __init__(self, loaded: LoadedModel, variants: Sequence[Variant]):
         self._loaded = loaded
@@ -59,7 +63,7 @@ class RowPasses:
         self._options = pass_options(loaded.model)
         self._cache: Any = None
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids: Int64[Tensor, "variant pos"]) -> Float32[Tensor, "variant d_vocab"]:
         with torch.inference_mode(), self._rows.active():
             logits, self._cache = last_logits(self._loaded.model, ids, self._cache, **self._options)
         return logits
@@ -77,7 +81,7 @@ class TurnPasses:
         self._options = pass_options(loaded.model)
         self._warned = False
 
-    def __call__(self, ids: torch.Tensor) -> torch.Tensor:
+    def __call__(self, ids: Int64[Tensor, "variant pos"]) -> Float32[Tensor, "variant d_vocab"]:
         logits = []
         for k, (variant, mask) in enumerate(zip(self._variants, self._masks, strict=True)):
             with (

@@ -4,7 +4,8 @@
 
 0: no 3-gram occurs twice; a text stuck on one word approaches 1. It grows with length, so compare texts generated with
 one token limit only. The per-text scorers are ``repeated_tokens`` and ``repeated_words``; ``mean_repetition`` is the
-corpus metric. Texts shorter than one n-gram are unscored (NaN and the reason) and left out of the mean, not counted as 0.
+corpus metric. Texts shorter than one n-gram are unscored (NaN and the reason) and left out of the mean, not counted as
+0.
 
 Source: distinct-n of Li et al. 2016 (arXiv:1510.03055), as the repetition ``1 − distinct`` of Welleck et al. 2020
 (arXiv:1908.04319, seq-rep-n).
@@ -18,8 +19,9 @@ from typing import NamedTuple
 
 #: n-gram length.
 NGRAM = 3
-#: A rise of the benign loss beyond this (nats per token) is collapse: the model lost benign ability, whatever it answers.
-#: Twenty times the 0.05 that counts as "benign kept"; destroyed models sit at +9 … +17, working masks below +0.5.
+#: A rise of the benign loss beyond this (nats per token) is collapse: the model lost benign ability, whatever it
+#: answers. Twenty times the 0.05 that counts as "benign kept"; destroyed models sit at +9 … +17, working masks below
+#: +0.5.
 COLLAPSE_BENIGN_NLL = 1.0
 #: A rise of the mean repetition beyond this is collapse. Working masks move it by some 0.02.
 COLLAPSE_REPETITION = 0.2
@@ -80,8 +82,9 @@ def is_collapsed(
 ) -> str | None:
     """Why the pruned model counts as collapsed, or None where it does not.
 
-    Collapsed means: the benign loss rose by more than 1 nat per token (or is no longer a number), or the mean repetition
-    rose by more than 0.2. What was not measured is None; NaN repetition (no text long enough) counts as not measured.
+    Collapsed means: the benign loss rose by more than 1 nat per token (or is no longer a number), or the mean
+    repetition rose by more than 0.2. What was not measured is None; NaN repetition (no text long enough) counts as not
+    measured.
 
     Raises:
         ValueError: nothing was measured, so neither answer would be supported; or ``repetition_pruned`` came without

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 
 import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
 
 from harmviz.errors import BadSetting
 from harmviz.models.load import LoadedModel
 
-#: Most draws fall among the likeliest tokens: these are ordered first, the whole vocabulary (20 × slower) only if need be.
+#: Most draws fall among the likeliest tokens: these are ordered first, the whole vocabulary (20 × slower) only where
+#: they do not suffice.
 _FIRST = 512
 
 
@@ -26,8 +29,10 @@ def check_sampling(temperature: float, top_p: float) -> None:
         raise BadSetting(f"top_p must lie in (0, 1], got {top_p!r}")
 
 
-def draw_tokens(logits: torch.Tensor, u: float, *, temperature: float, top_p: float = 1.0) -> torch.Tensor:
-    """The token ids K drawn from logits K × d_vocab with one uniform u in [0, 1) for all rows.
+def draw_tokens(
+    logits: Float[Tensor, "variant d_vocab"], u: float, *, temperature: float, top_p: float = 1.0
+) -> Int64[Tensor, " variant"]:
+    """The token ids drawn with one uniform u in [0, 1) for all rows.
 
     ``temperature`` 0 takes the likeliest token and ignores u. ``top_p`` < 1 keeps the smallest set of likeliest tokens
     whose probability reaches top_p, renormalised.
@@ -43,7 +48,9 @@ def draw_tokens(logits: torch.Tensor, u: float, *, temperature: float, top_p: fl
     return drawn
 
 
-def _draw_among(probabilities: torch.Tensor, u: float, top_p: float, width: int) -> torch.Tensor | None:
+def _draw_among(
+    probabilities: Float[Tensor, "variant d_vocab"], u: float, top_p: float, width: int
+) -> Int64[Tensor, " variant"] | None:
     """The draw from the ``width`` likeliest tokens, or None where that is too few to tell for some row."""
     likeliest, order = probabilities.topk(width)  # comes ordered
     cdf = likeliest.double().cumsum(-1)
@@ -61,13 +68,13 @@ def _draw_among(probabilities: torch.Tensor, u: float, top_p: float, width: int)
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:
     """The ids that end an answer: the generation config's (one or a list), else the config's, and the tokenizer's."""
-    found: set[int] = set()
+    ids: set[int] = set()
     settings = getattr(loaded.model, "generation_config", None)
     declared = getattr(settings, "eos_token_id", None)
     if declared is None:
         declared = getattr(loaded.model.config.get_text_config(), "eos_token_id", None)
     if declared is not None:
-        found |= {int(t) for t in (declared if isinstance(declared, list | tuple | set) else [declared])}
+        ids |= {int(t) for t in (declared if isinstance(declared, list | tuple | set) else [declared])}
     if loaded.tokenizer.eos_token_id is not None:
-        found.add(int(loaded.tokenizer.eos_token_id))
-    return frozenset(found)
+        ids.add(int(loaded.tokenizer.eos_token_id))
+    return frozenset(ids)

@@ -1,8 +1,8 @@
 """Steps of a decode, where answers end, and the gathering of steps into answers. No torch.
 
 Every decode yields steps: of the variants of one prompt (``harmviz.generation.decode``) or of many prompts
-(``harmviz.generation.batch``). Whoever wants answers gathers them here: the command line, the batches, the worker's panes
-and a scene's recordings.
+(``harmviz.generation.batch``). Whoever wants answers gathers them here: the command line, the batches, the worker's
+panes and a scene's recordings.
 """
 
 from __future__ import annotations

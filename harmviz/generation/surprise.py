@@ -42,15 +42,15 @@ def surprises(
     n_context = len(context_ids)
     written = [k for k, answer in enumerate(answers) if answer]
     samples = [Sample(f"answer {k}", "", (*context_ids, *answers[k]), n_context, n_context) for k in written]
-    found: list[tuple[float, ...]] = [()] * len(answers)
+    surprise: list[tuple[float, ...]] = [()] * len(answers)
     for batch in make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device):
         if stop is not None and stop.is_set():
             return None
         with loaded.lock, torch.inference_mode():
             losses = token_losses(loaded, batch).cpu()
         for place, part in zip(batch.index, losses.split(batch.n_loss.tolist()), strict=True):
-            found[written[place]] = tuple(part.tolist())
-    return found
+            surprise[written[place]] = tuple(part.tolist())
+    return surprise
 
 
 def perplexity(surprise: Sequence[float]) -> float | None:

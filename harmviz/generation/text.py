@@ -1,8 +1,8 @@
 """Text from a stream of tokens: only whole characters leave, and the pieces join to exactly the text of all tokens.
 
 The steps are those of ``tokenizers.decoders.DecodeStream``, which does not serve here: it cannot give out what is still
-held back when a stream ends, writes a context that ends inside a character out as text, and fails on broken bytes where a
-vocabulary spells bytes (``<0xE2>``). Where both apply the pieces are the same, as a test holds.
+held back when a stream ends, writes a context that ends inside a character out as text, and fails on broken bytes where
+a vocabulary spells bytes (``<0xE2>``). Where both apply the pieces are the same, as a test holds.
 """
 
 from __future__ import annotations

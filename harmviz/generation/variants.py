@@ -9,8 +9,8 @@ that variant's row, and to no other:
 ``W∘M_k`` has a handful of entries per matrix, so the correction is a gather, a product and a scatter-add; the entries
 of all variants of a layer share one call. Strength is a factor of its own: a slider moves it without a rebuild.
 
-The result equals the in-place one (``harmviz.masks.apply``) up to the rounding of ``a + b − b``: atol 1e-3, rtol 1e-4 on
-float32 logits; in bfloat16 the difference has bfloat16's size. On CUDA the scatter-add sums in no fixed order.
+The result equals the in-place one (``harmviz.masks.apply``) up to the rounding of ``a + b − b``: atol 1e-3, rtol 1e-4
+on float32 logits; in bfloat16 the difference has bfloat16's size. On CUDA the scatter-add sums in no fixed order.
 
 One kind of weight cannot be done this way: an expert of a mixture sees only the tokens routed to it, and a token no
 longer knows whose row it was. See ``expert_matrix``.
@@ -21,11 +21,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
 
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.masks.apply import check_mask, check_strength, warn_if_unchanged
@@ -70,16 +70,26 @@ def expert_matrix(loaded: LoadedModel, variants: Sequence[Variant]) -> str | Non
 
 
 class _Correction:
-    """The forward hook of one linear module. Entry i subtracts ``weight[i] · x[row[i], :, col[i]]`` from ``y[row, :, out]``."""
+    """The forward hook of one linear module. Entry i subtracts ``weight[i] · x[row[i], :, col[i]]`` from
+    ``y[row[i], :, out[i]]``.
+
+    ``row``, ``source``, ``target`` and ``weight`` are views of the flat tensors that ``SideBySide`` fills: the entries'
+    rows, their indices into x and y at T = 1, and −s·w.
+    """
+
+    row: Int64[Tensor, " entry"]
+    source: Int64[Tensor, " entry"]
+    target: Int64[Tensor, " entry"]
+    weight: Float[Tensor, " entry"]
 
     def __init__(self, name: str, n_rows: int, d_in: int, d_out: int):
         self.name, self.n_rows, self.d_in, self.d_out = name, n_rows, d_in, d_out
         self.fired = False
-        # Views of the flat tensors that SideBySide fills: row, x index and y index at T = 1, and −s·w.
-        self.row = self.source = self.target = self.weight = torch.empty(0)
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], out: torch.Tensor) -> None:
-        x: torch.Tensor = args[0]
+    def __call__(
+        self, module: nn.Module, args: tuple[Float[Tensor, "variant pos d_in"]], out: Float[Tensor, "variant pos d_out"]
+    ) -> None:
+        x = args[0]
         n_tokens, rest = divmod(x.numel(), self.n_rows * self.d_in)
         if rest:
             raise ValueError(
@@ -145,7 +155,7 @@ class SideBySide:
             counts.append(len(flat))
             self._corrections.append((self.loaded.modules[place], _Correction(matrix.name, n_rows, d_in, d_out)))
 
-        def moved(parts: list[np.ndarray]) -> torch.Tensor:  # one transfer for the whole model
+        def moved(parts: list[np.ndarray]) -> Tensor:  # one transfer for the whole model
             return torch.from_numpy(np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)).to(device)
 
         self._row = moved(rows)

@@ -22,8 +22,8 @@ def scored_matrices(model: PreTrainedModel) -> tuple[WeightTable, list[nn.Module
     """The table of all scored weight matrices, in parameter order, and the module that applies each.
 
     Raises:
-        UnsupportedArchitecture: no decoder blocks or no linear weights, or a block holds a weight that no rule knows, or
-            that its module does not apply as a linear map; the message names it.
+        UnsupportedArchitecture: no decoder blocks or no linear weights, or a block holds a weight that no rule knows,
+            or that its module does not apply as a linear map; the message names it.
     """
     n_layers = model.config.get_text_config().num_hidden_layers
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}

@@ -18,6 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from harmviz.errors import AssetUnavailable
@@ -101,7 +102,7 @@ def _verified(path: Path, sha256: str) -> bool:
     return True
 
 
-def _replace_with(target: Path, write: Callable[[Path], None]) -> None:
+def _replace_with(target: Path, write: Callable[[Path], object]) -> None:
     """Calls ``write`` on a temporary neighbour of ``target`` and moves it into place only when it succeeded."""
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".part-", dir=target.parent)
@@ -126,7 +127,7 @@ def _from_installed(wheel: Wheel, say: Say) -> None:
         source, target = Path(str(dist.locate_file(member))), _member_path(wheel, member)
         if source.is_file() and not _verified(target, digest) and sha256_of_file(source) == digest:
             say(f"{target.name}: from the installed {wheel.distribution} {wheel.version}")
-            _replace_with(target, lambda part, source=source: shutil.copyfile(source, part) and None)  # type: ignore[misc]
+            _replace_with(target, partial(shutil.copyfile, source))
 
 
 def _download(wheel: Wheel, say: Say) -> Path:

@@ -1,8 +1,8 @@
 """Where a model's files are: from the name that somebody typed to a folder that transformers can load, or a hub id.
 
 A name is ``smollm2-135m-instruct`` (embedded), ``smollm2-135m-aligned`` (the same after safety tuning),
-``<ladder>/<checkpoint>`` or an adapter file of ``python -m harmviz align``, a local folder or ``.gguf`` file, or a hub id
-with an optional ``@revision``. What has to be made first (a merged adapter, a converted GGUF file) is made here, once.
+``<ladder>/<checkpoint>`` or an adapter file of ``python -m harmviz align``, a local folder or ``.gguf`` file, or a hub
+id with an optional ``@revision``. What has to be made first (a merged adapter, a converted GGUF file) is made once.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Which weights are scored: the one judge, asked by names and shapes, before a model is loaded and when it is.
 
 Scored is every linear map inside the decoder blocks: matrices, and stacks of one matrix per expert. Not scored are
-routers, norms, biases, and whatever lies outside the blocks: embeddings and ``lm_head`` (METHOD.md §2 of Wei et al. 2024,
-arXiv:2402.05162, and of Orgad et al. 2026, arXiv:2604.09544, restrict to the same set).
+routers, norms, biases, and whatever lies outside the blocks: embeddings and ``lm_head`` (METHOD.md §2 of Wei et al.
+2024, arXiv:2402.05162, and of Orgad et al. 2026, arXiv:2604.09544, restrict to the same set).
 
-Names and shapes are all that a file's header tells, so the rule needs no more. Loading asks it too, and then checks every
-verdict against the module that holds the parameter (``harmviz.models.architecture``): where the two disagree, the model
-is refused by the parameter's name. No torch.
+Names and shapes are all that a file's header tells, so the rule needs no more. Loading asks it too, and then checks
+every verdict against the module that holds the parameter (``harmviz.models.architecture``): where the two disagree, the
+model is refused by the parameter's name. No torch.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-#: ``matrix``: one linear map. ``experts``: a stack of them, one per expert. ``router``: weighs experts against each other.
-#: ``vector``: a norm or a bias. ``unknown``: no rule knows it; a model that holds such a weight cannot be scored.
+#: ``matrix``: one linear map. ``experts``: a stack of them, one per expert. ``router``: weighs experts against each
+#: other. ``vector``: a norm or a bias. ``unknown``: no rule knows it, and a model that holds one cannot be scored.
 Role = Literal["matrix", "experts", "router", "vector", "unknown"]
 SCORED: tuple[Role, ...] = ("matrix", "experts")
 

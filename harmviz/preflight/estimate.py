@@ -2,8 +2,8 @@
 
 *Memory*: the weights in the dtype computed in, a float32 sum per scored weight, and what one batch of a training-like
 pass keeps. *Disk*: the score files (exact), the stored candidates (at most), downloads and conversions. *Time*: that of
-the stored run closest in size on the same kind of device, scaled by scored weights × samples × tokens. A rough estimate:
-another machine, or other work beside it, changes it by a factor.
+the stored run closest in size on the same kind of device, scaled by scored weights × samples × tokens. A rough
+estimate: another machine, or other work beside it, changes it by a factor.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def _embedded() -> ModelEstimate:
 
 
 def tuned_models() -> list[str]:
-    """Names of the tuned models that pages offer: the embedded aligned one, then the checkpoints of ladders made here."""
+    """Names of the tuned models that pages offer: the embedded aligned one, then checkpoints of ladders made here."""
     return [ALIGNED, *checkpoints()]
 
 

@@ -1,6 +1,7 @@
 """Which samples a run would use, counted from the prompt data by the rules of the run itself, without a tokenizer.
 
-The run leaves out a few rows whose responses are too short; they are counted here, and a token is taken as four letters.
+The run leaves out a few rows whose responses are too short. They are counted here, and a token is taken as four
+letters.
 """
 
 from __future__ import annotations

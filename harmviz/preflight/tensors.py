@@ -1,4 +1,4 @@
-"""Names, shapes and sizes of a model's tensors from the headers of its files; no weight is read, whatever the model's size.
+"""Names, shapes and sizes of a model's tensors from the headers of its files; no weight is read, however large it is.
 
 Which of them a run scores is for ``harmviz.models.scored`` to say, the judge that loading asks too.
 """
@@ -89,8 +89,8 @@ def read_safetensors(paths: list[Path], n_layers: int | None = None) -> Tensors:
 def read_gguf(path: Path) -> Tensors:
     """The tensors of a GGUF file.
 
-    Read by hand: ``gguf.GGUFReader`` makes an array of every token and merge before it comes to the tensors, which takes
-    11 s for a vocabulary of 49,152 and 37 s for one of 152,000; skipping them takes 0.2 s and 0.7 s.
+    Read by hand: ``gguf.GGUFReader`` makes an array of every token and merge before it comes to the tensors, which
+    takes 11 s for a vocabulary of 49,152 and 37 s for one of 152,000; skipping them takes 0.2 s and 0.7 s.
 
     Raises:
         ModelUnavailable: the file is truncated or no GGUF file.

@@ -1,8 +1,8 @@
 """The line in front of the model, and the tickets in it: one is served, the rest wait in order of arrival.
 
 A ticket belongs to whoever holds it: the page keeps it to look at (``snapshot``) and to end it (``stop``); the line
-lets go of it when it is served. A job that nobody has looked at for a while (``patience_s``) is stopped, so that a closed
-browser tab holds nobody up. All tickets of a line share the line's lock: a snapshot is one consistent moment.
+lets go of it when it is served. A job that nobody has looked at for a while (``patience_s``) is stopped, so that a
+closed browser tab holds nobody up. All tickets of a line share the line's lock: a snapshot is one consistent moment.
 """
 
 from __future__ import annotations

@@ -47,9 +47,9 @@ def test_greedy_equals_transformers_own(family: str) -> None:
             max_new_tokens=24,
             eos_token_id=None,
         )
-        (own,) = generate(loaded, prompt, INTACT, max_new_tokens=24)
-        assert list(own.token_ids) == reference[0, len(prompt) :].tolist()
-        assert own.finished == "length"
+        (answer,) = generate(loaded, prompt, INTACT, max_new_tokens=24)
+        assert list(answer.token_ids) == reference[0, len(prompt) :].tolist()
+        assert answer.finished == "length"
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -84,19 +84,19 @@ def test_an_end_token_ends_one_pane_and_not_the_other() -> None:
     a, b = generate(loaded, PROMPTS[0], variants, max_new_tokens=32)
     only_a = next(t for t in a.token_ids if t not in b.token_ids)
     assert a.token_ids.index(only_a) > 0
-    at = a.token_ids.index(only_a)
+    end = a.token_ids.index(only_a)
     loaded.model.generation_config.eos_token_id = [only_a, 9_999]
     steps = list(decode(loaded, PROMPTS[0], variants, max_new_tokens=32))
     assert len(steps) == 32
-    assert [s.tokens[0] for s in steps] == [*a.token_ids[:at], *[None] * (32 - at)]
-    assert [s.logprobs[0] is None for s in steps] == [i >= at for i in range(32)]
-    assert [s.finished[0] for s in steps] == [None] * at + ["eos"] * (32 - at)
+    assert [s.tokens[0] for s in steps] == [*a.token_ids[:end], *[None] * (32 - end)]
+    assert [s.logprobs[0] is None for s in steps] == [i >= end for i in range(32)]
+    assert [s.finished[0] for s in steps] == [None] * end + ["eos"] * (32 - end)
     assert tuple(s.tokens[1] for s in steps) == b.token_ids
     assert [s.finished[1] for s in steps] == [None] * 31 + ["length"]
     ended, full = generate(loaded, PROMPTS[0], variants, max_new_tokens=32)
-    assert (ended.finished, ended.token_ids) == ("eos", a.token_ids[:at])
+    assert (ended.finished, ended.token_ids) == ("eos", a.token_ids[:end])
     assert (full.finished, full.token_ids) == ("length", b.token_ids)
-    assert len(list(decode(loaded, PROMPTS[0], variants[:1], max_new_tokens=32))) == at + 1  # all ended: it stops
+    assert len(list(decode(loaded, PROMPTS[0], variants[:1], max_new_tokens=32))) == end + 1  # all ended: it stops
 
 
 def test_logprobs_and_divergence() -> None:
@@ -283,7 +283,7 @@ def test_bad_masks_fail_at_once() -> None:
             decode(loaded, [5], [Variant("x", mask)], max_new_tokens=4)
 
 
-# -- the embedded model -------------------------------------------------------------------------------------------------
+# -- the embedded model -----------------------------------------------------------------------------------------------
 QUESTIONS = [
     "Describe a sunny day at the beach.",
     "How do I boil an egg?",
@@ -327,7 +327,7 @@ def large_weights(loaded: LoadedModel, n: int) -> PruneMask:
 
 @pytest.mark.slow
 def test_side_by_side_equals_in_place_on_the_embedded_model() -> None:
-    """64 steps × 20 prompts × 2 masks: the in-place model, teacher-forced on the streamed answer, must agree everywhere."""
+    """64 steps × 20 prompts × 2 masks: the in-place model, teacher-forced on the streamed answer, agrees everywhere."""
     from harmviz.data.encoding import encode_prompt
 
     loaded = without_end_embedded(embedded())

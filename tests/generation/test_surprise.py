@@ -27,10 +27,10 @@ def independent(loaded: LoadedModel, answer: list[int]) -> list[float]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_each_text_alone(family: str) -> None:
     loaded = tiny_model(family)
-    found = surprises(loaded, CONTEXT, ANSWERS)
-    assert found is not None
-    assert [len(f) for f in found] == [7, 0, 1, 6]
-    for values, answer in zip(found, ANSWERS, strict=True):
+    surprise = surprises(loaded, CONTEXT, ANSWERS)
+    assert surprise is not None
+    assert [len(f) for f in surprise] == [7, 0, 1, 6]
+    for values, answer in zip(surprise, ANSWERS, strict=True):
         assert values == pytest.approx(independent(loaded, answer), abs=1e-5)
 
 

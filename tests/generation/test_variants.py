@@ -225,9 +225,9 @@ def test_masks_and_strengths_are_checked(make: type) -> None:
     loaded, other = tiny_model(), tiny_model(seed=1)
 
     def attempt(variants: list[Variant]) -> None:
-        made = make(loaded, variants)
+        context = make(loaded, variants)
         if make is side_by_side:
-            made.__enter__()
+            context.__enter__()
 
     with pytest.raises(MaskInvalid, match="made for weights"):
         attempt([Variant("x", random_mask(other, 5))])

@@ -143,9 +143,9 @@ def test_a_checkpoint_that_ships_is_found_wherever_the_cache_lies(
     (ladder, *_) = sorted(name for name in shipped_runs() if "-align-" in name)
     shipped = shipped_runs_root() / ladder / "adapters" / "safety-dpo-10.safetensors"
     assert find_adapter(f"{ladder}/safety-dpo-10") == shipped
-    here = tmp_path / "cache" / "runs" / ladder / "adapters" / "safety-dpo-10.safetensors"
-    save_adapter(here, make_adapter(tiny_model()))
-    assert find_adapter(f"{ladder}/safety-dpo-10") == here
+    path = tmp_path / "cache" / "runs" / ladder / "adapters" / "safety-dpo-10.safetensors"
+    save_adapter(path, make_adapter(tiny_model()))
+    assert find_adapter(f"{ladder}/safety-dpo-10") == path
 
 
 @pytest.mark.slow

@@ -45,11 +45,11 @@ def plan(**settings: int) -> DataPlan:
 def test_sizes_of_a_local_model_are_those_of_the_loaded_one(tiny_dir):
     from harmviz.models.load import load_model
 
-    loaded, found = load_model(str(tiny_dir)), preflight.model_estimate(str(tiny_dir))
-    assert (found.n_parameters, found.n_scored) == (loaded.n_parameters, loaded.table.n_weights)
-    assert found.vocabulary == loaded.model.config.vocab_size
-    assert found.at_hand
-    assert found.disk_bytes == 0
+    loaded, estimate = load_model(str(tiny_dir)), preflight.model_estimate(str(tiny_dir))
+    assert (estimate.n_parameters, estimate.n_scored) == (loaded.n_parameters, loaded.table.n_weights)
+    assert estimate.vocabulary == loaded.model.config.vocab_size
+    assert estimate.at_hand
+    assert estimate.disk_bytes == 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -75,12 +75,12 @@ def test_a_checkpoint_of_more_blocks_than_the_config_counts_is_still_sized(tmp_p
 
 
 def test_the_embedded_model_is_known_before_it_is_fetched():
-    found = preflight.model_estimate("smollm2-135m-instruct")
-    assert (found.n_parameters, found.n_scored) == (134_515_008, TABLE.n_weights)
-    assert not found.at_hand
-    assert found.disk_bytes > 4 * 134_515_008
-    assert any("not fetched yet" in n for n in found.notes)
-    assert found.vocabulary == pytest.approx(49152, rel=0.01)
+    estimate = preflight.model_estimate("smollm2-135m-instruct")
+    assert (estimate.n_parameters, estimate.n_scored) == (134_515_008, TABLE.n_weights)
+    assert not estimate.at_hand
+    assert estimate.disk_bytes > 4 * 134_515_008
+    assert any("not fetched yet" in n for n in estimate.notes)
+    assert estimate.vocabulary == pytest.approx(49152, rel=0.01)
 
 
 def test_the_aligned_model_is_known_before_and_after_it_is_made(tmp_path):
@@ -90,20 +90,24 @@ def test_the_aligned_model_is_known_before_and_after_it_is_made(tmp_path):
     from harmviz.models.names import MARKER, find_adapter, merged_dir
 
     base = preflight.model_estimate(EMBEDDED)
-    found = preflight.model_estimate(ALIGNED)
-    assert (found.name, found.n_parameters, found.n_scored) == (ALIGNED, base.n_parameters, base.n_scored)
-    assert not found.at_hand
-    assert not found.made_here, "its base would have to be fetched"
-    assert found.disk_bytes == base.disk_bytes + 4 * 134_515_008
+    estimate = preflight.model_estimate(ALIGNED)
+    assert (estimate.name, estimate.n_parameters, estimate.n_scored) == (ALIGNED, base.n_parameters, base.n_scored)
+    assert not estimate.at_hand
+    assert not estimate.made_here, "its base would have to be fetched"
+    assert estimate.disk_bytes == base.disk_bytes + 4 * 134_515_008
 
     for folder in (tmp_path / "assets" / EMBEDDED, merged_dir(find_adapter(ALIGNED))):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
         save_arrays({"model.layers.0.mlp.up_proj.weight": np.zeros((4, 8), np.float32)}, folder / "model.safetensors")
         (folder / MARKER).write_text("{}")
-        found = preflight.model_estimate(ALIGNED)
-        made = folder != tmp_path / "assets" / EMBEDDED
-        assert (found.at_hand, found.made_here, found.disk_bytes) == (made, not made, 0 if made else 4 * 32)
+        estimate = preflight.model_estimate(ALIGNED)
+        is_tuned = folder != tmp_path / "assets" / EMBEDDED
+        assert (estimate.at_hand, estimate.made_here, estimate.disk_bytes) == (
+            is_tuned,
+            not is_tuned,
+            0 if is_tuned else 4 * 32,
+        )
 
 
 def test_checkpoints_of_the_caches_ladders_are_offered(cache):
@@ -132,9 +136,9 @@ def test_a_gguf_file_is_read_from_its_header(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    found = preflight.model_estimate(str(tmp_path / "m.gguf"))
-    assert (found.n_parameters, found.n_scored, found.vocabulary) == (400 + 64 + 8 + 32 + 128, 64 + 128, 50)
-    assert found.disk_bytes == 4 * found.n_parameters  # the converted copy
+    estimate = preflight.model_estimate(str(tmp_path / "m.gguf"))
+    assert (estimate.n_parameters, estimate.n_scored, estimate.vocabulary) == (400 + 64 + 8 + 32 + 128, 64 + 128, 50)
+    assert estimate.disk_bytes == 4 * estimate.n_parameters  # the converted copy
     whole = (tmp_path / "m.gguf").read_bytes()
     for cut in (0, 10, 60, 200):
         (tmp_path / "cut.gguf").write_bytes(whole[:cut])
@@ -173,9 +177,9 @@ def test_a_file_that_is_cut_off_and_a_missing_shard_are_named(tmp_path):
 
 def test_a_hub_model_that_is_not_here_is_unknown_and_nobody_is_asked(monkeypatch):
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was asked"))
-    found = preflight.model_estimate("no-such-org/no-such-model")
-    assert (found.n_parameters, found.at_hand) == (None, False)
-    estimate = preflight.run_estimate(found, plan())
+    model = preflight.model_estimate("no-such-org/no-such-model")
+    assert (model.n_parameters, model.at_hand) == (None, False)
+    estimate = preflight.run_estimate(model, plan())
     assert {n.verdict for n in estimate.needs} == {"unknown"}
     assert estimate.seconds is None
     assert estimate.blocking == ()
@@ -193,9 +197,9 @@ def test_a_hub_model_is_looked_up_on_request(monkeypatch):
     monkeypatch.setattr(
         "huggingface_hub.HfApi.model_info", lambda self, repo, **more: asked.append((repo, more["revision"])) or info
     )
-    found = preflight.look_up("org/name@v1")
+    model = preflight.look_up("org/name@v1")
     assert asked == [("org/name", "v1")]
-    assert (found.n_parameters, found.disk_bytes) == (1000, 2000)
+    assert (model.n_parameters, model.disk_bytes) == (1000, 2000)
     info.siblings = files[1:]
     with pytest.raises(ModelUnavailable, match=r"no \.safetensors weights"):
         preflight.look_up("org/name")
@@ -255,17 +259,17 @@ def test_what_is_no_model_is_refused(root, path):
 def test_the_plan_counts_as_the_run_does(tiny_run):
     """Built-in data: no row is too short, so that the counts are exact."""
     counts = open_run(tiny_run).manifest["data"]["counts"]
-    found = plan(samples=8, max_response_tokens=32).samples
+    samples = plan(samples=8, max_response_tokens=32).samples
 
     def total(*splits: str) -> int:
         return sum(n for by in counts.values() for split, n in by.items() if split in splits)
 
-    assert found.categories == 7
-    assert found.scoring == total("scoring_a", "scoring_b")
-    assert found.harm_scoring == 7 * 8
-    assert found.preserve == pytest.approx(total("preserve"), abs=2)  # own answers may be too short
-    assert found.validation == pytest.approx(total("validation"), abs=2)
-    assert found.report == pytest.approx(total("report"), abs=2)
+    assert samples.categories == 7
+    assert samples.scoring == total("scoring_a", "scoring_b")
+    assert samples.harm_scoring == 7 * 8
+    assert samples.preserve == pytest.approx(total("preserve"), abs=2)  # own answers may be too short
+    assert samples.validation == pytest.approx(total("validation"), abs=2)
+    assert samples.report == pytest.approx(total("report"), abs=2)
 
 
 def test_every_setting_changes_the_estimate():
@@ -296,8 +300,8 @@ def test_the_run_closest_in_size_on_the_same_device_is_scaled_from(cache, monkey
         parameters={"samples": 24, "seed": 0, "max_response_tokens": 96, "q_max": 1e-4},
     )
     n = run.manifest["model"]["n_scored_weights"]
-    found = preflight.run_estimate(ModelEstimate("m", n, n - 1, 4 * n), plan())
-    assert "9 threads of an arm64 CPU" in found.basis or "55 min" in found.basis  # equally close: either
+    estimate = preflight.run_estimate(ModelEstimate("m", n, n - 1, 4 * n), plan())
+    assert "9 threads of an arm64 CPU" in estimate.basis or "55 min" in estimate.basis  # equally close: either
     monkeypatch.setattr(machine, "free_gpu_memory", lambda: 80 * 10**9)
     on_gpu = preflight.run_estimate(MODEL, plan(), q_max=0.01)
     assert (on_gpu.seconds, on_gpu.device) == (None, "cuda")
@@ -310,20 +314,20 @@ def test_what_cannot_fit_blocks_and_what_is_tight_warns(monkeypatch):
         for share, blocked, warned in ((0.99, True, False), (1.1, False, True), (2.0, False, False)):
             with monkeypatch.context() as m:
                 m.setattr(machine, name, lambda *_, share=share, which=which: int(share * need[which].needed))
-                found = preflight.run_estimate(MODEL, plan(), q_max=0.01)
-                assert bool(found.blocking) == blocked
-                assert any("tight" in w for w in found.warnings) == warned
+                estimate = preflight.run_estimate(MODEL, plan(), q_max=0.01)
+                assert bool(estimate.blocking) == blocked
+                assert any("tight" in w for w in estimate.warnings) == warned
                 if blocked:
-                    assert need[which].what in found.blocking[0]
-                    assert "needed" in found.blocking[0]
+                    assert need[which].what in estimate.blocking[0]
+                    assert "needed" in estimate.blocking[0]
 
 
 def test_a_gpu_has_its_own_memory_line_and_asking_for_none_blocks(monkeypatch):
     assert "no GPU" in preflight.run_estimate(MODEL, plan(), q_max=0.01, device="cuda").blocking[0]
     monkeypatch.setattr(machine, "free_gpu_memory", lambda: 10**9)
-    found = preflight.run_estimate(MODEL, plan(), q_max=0.01)
-    assert [n.what for n in found.needs] == ["memory", "GPU memory", "disk"]
-    assert found.dtype == "float32"
+    estimate = preflight.run_estimate(MODEL, plan(), q_max=0.01)
+    assert [n.what for n in estimate.needs] == ["memory", "GPU memory", "disk"]
+    assert estimate.dtype == "float32"
     assert preflight.run_estimate(ModelEstimate("m", 10**8, 10**8, 4), plan()).dtype == "bfloat16"
     assert preflight.run_estimate(MODEL, plan(), q_max=0.01, device="cpu").device == "cpu"
 
@@ -335,9 +339,9 @@ def test_a_mask_too_small_to_hold_a_weight_blocks():
 
 def test_data_that_is_not_fetched_is_planned_without_fetching(monkeypatch):
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("something was fetched"))
-    found = preflight.plan_source("pyrit", RunSpec())
-    assert "not fetched yet" in found.notes[0]
-    assert found.samples.scoring > 0
+    unfetched = preflight.plan_source("pyrit", RunSpec())
+    assert "not fetched yet" in unfetched.notes[0]
+    assert unfetched.samples.scoring > 0
     with pytest.raises(DataInvalid):
         preflight.plan_source("/etc/passwd", RunSpec())
 

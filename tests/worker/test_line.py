@@ -63,21 +63,21 @@ def test_the_line_is_bounded(gate: Gate, worker: Worker, tiny_dir: Path) -> None
 
 
 @pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The line's clock, to be moved by hand."""
-    now = [100.0]
-    monkeypatch.setattr("harmviz.worker.line.time", SimpleNamespace(monotonic=lambda: now[0]))
-    return now
+    clock = [100.0]
+    monkeypatch.setattr("harmviz.worker.line.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    return clock
 
 
 def test_an_abandoned_job_is_stopped_and_holds_nobody_up(
-    now: list[float], gate: Gate, worker: Worker, tiny_dir: Path
+    clock: list[float], gate: Gate, worker: Worker, tiny_dir: Path
 ) -> None:
     running, queued, watched = (worker.submit(request(tiny_dir)) for _ in range(3))
     assert gate.waiting.wait(PATIENCE)
-    now[0] += 59
+    clock[0] += 59
     assert watched.snapshot().position == 2  # within the patience: all live
-    now[0] += 2
+    clock[0] += 2
     assert watched.snapshot().position == 1  # the queued one is gone; the other goes before its next token
     assert queued.finished
     assert not running.finished
@@ -91,14 +91,14 @@ def test_an_abandoned_job_is_stopped_and_holds_nobody_up(
         assert [p.finished for p in seen.panes] == ["stopped"]
 
 
-def test_waiting_for_a_job_counts_as_looking(now: list[float], gate: Gate, worker: Worker, tiny_dir: Path) -> None:
+def test_waiting_for_a_job_counts_as_looking(clock: list[float], gate: Gate, worker: Worker, tiny_dir: Path) -> None:
     job = worker.submit(request(tiny_dir, max_new_tokens=3))
     ended: list[bool] = []
     waiter = threading.Thread(target=lambda: ended.append(job.wait(PATIENCE)))
     waiter.start()
     assert gate.waiting.wait(PATIENCE)
     until(lambda: job._waiters == 1)
-    now[0] += 1000
+    clock[0] += 1000
     gate.let(3)
     waiter.join(PATIENCE)
     assert ended == [True]

@@ -1,4 +1,4 @@
-"""The worker: answers as ``generate`` would give them, what is measured beside them, failures, loading, nothing left."""
+"""The worker: answers as ``generate`` gives them, what is measured beside them, failures, loading, nothing left."""
 
 from __future__ import annotations
 
@@ -58,18 +58,18 @@ def masks(tiny: LoadedModel) -> tuple[Pane, Pane]:
     return Pane("a", random_mask(tiny, 300)), Pane("b", random_mask(tiny, 300, seed=1), 0.7)
 
 
-# -- answers ------------------------------------------------------------------------------------------------------------
+# -- answers ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.9, "seed": 4, "top_p": 0.8}, {"opening": "Sure, here is"}])
 def test_answers_are_those_of_generate(
     worker: Worker, tiny: LoadedModel, tiny_dir: Path, settings: dict[str, Any]
 ) -> None:
     asked = request(tiny_dir, *masks(tiny), **settings)
-    for view, own, pane in zip(answered(worker, asked), directly(tiny, asked), asked.panes, strict=True):
-        assert (view.text, view.finished, len(view.tokens)) == (own.text, own.finished, len(own.token_ids))
+    for view, direct, pane in zip(answered(worker, asked), directly(tiny, asked), asked.panes, strict=True):
+        assert (view.text, view.finished, len(view.tokens)) == (direct.text, direct.finished, len(direct.token_ids))
         assert "".join(view.tokens) == view.text
-        assert (view.name, view.mask_digest, view.strength) == (own.name, own.mask_digest, own.strength)
+        assert (view.name, view.mask_digest, view.strength) == (direct.name, direct.mask_digest, direct.strength)
         assert view.n_weights == (pane.mask.n_weights if pane.mask else 0)
-        assert view.repetition == repeated_tokens(own.token_ids).share
+        assert view.repetition == repeated_tokens(direct.token_ids).share
         assert view.tokens_per_s > 0
 
 
@@ -246,7 +246,7 @@ def test_refusals(worker: Worker, bytes_dir: Path, monkeypatch: pytest.MonkeyPat
     assert answered(worker, request(bytes_dir, opening="I cannot", max_new_tokens=60))[0].refusal is True
 
 
-# -- what is measured -----------------------------------------------------------------------------------------------------
+# -- what is measured -------------------------------------------------------------------------------------------------
 def test_a_mask_at_strength_0_is_the_intact_model(worker: Worker, tiny: LoadedModel, tiny_dir: Path) -> None:
     intact, off = answered(worker, request(tiny_dir, replace(masks(tiny)[0], strength=0.0), temperature=0.8))
     assert off.tokens == intact.tokens
@@ -262,7 +262,7 @@ def test_surprise_and_divergence_are_the_intact_models(
     worker: Worker, tiny: LoadedModel, tiny_dir: Path, opening: str
 ) -> None:
     asked = request(tiny_dir, *masks(tiny), opening=opening, max_new_tokens=30, temperature=0.7, seed=2)
-    views, own = answered(worker, asked), directly(tiny, asked)
+    views, direct = answered(worker, asked), directly(tiny, asked)
     tokenizer = tiny.tokenizer
     prompt = encode_prompt(tokenizer, asked.prompt)
     prefill = tokenizer.encode(opening, add_special_tokens=False)
@@ -278,7 +278,7 @@ def test_surprise_and_divergence_are_the_intact_models(
             seed=2,
         )
     )
-    for k, (view, answer) in enumerate(zip(views, own, strict=True)):
+    for k, (view, answer) in enumerate(zip(views, direct, strict=True)):
         ids = torch.tensor([[*context, *answer.token_ids]])
         with torch.no_grad():
             logp = tiny.model(input_ids=ids).logits[0].log_softmax(-1)
@@ -319,10 +319,10 @@ def test_stopping_while_measuring(
     real = surprise.surprises
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        found = real(*args, **kwargs)
+        surprise = real(*args, **kwargs)
         measuring.set()
         assert go_on.wait(PATIENCE)
-        return found
+        return surprise
 
     monkeypatch.setattr(surprise, "surprises", slow)
     job = worker.submit(request(tiny_dir, *masks(tiny)))
@@ -425,7 +425,7 @@ def test_a_failing_step_fails_its_request_only(
     assert str(error) == "" or str(error) not in caplog.text  # where, not what: a message may quote the prompt
 
 
-# -- the model ----------------------------------------------------------------------------------------------------------
+# -- the model --------------------------------------------------------------------------------------------------------
 class Watched:
     """Stands in for ``load_model``: remembers every model weakly, and how many were alive when each was asked for."""
 
@@ -467,17 +467,17 @@ def test_loading_ahead(worker: Worker, tiny: LoadedModel, tiny_dir: Path, monkey
 def test_the_loaders_words_are_the_stage(worker: Worker, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harmviz.models import load as models
 
-    said, go_on, real = threading.Event(), threading.Event(), models.load_model
+    spoken, go_on, real = threading.Event(), threading.Event(), models.load_model
 
     def slow(name: str, *, say: Any, **options: Any) -> LoadedModel:
         say("reading 3 KB of weights")
-        said.set()
+        spoken.set()
         assert go_on.wait(PATIENCE)
         return real(name, **options)
 
     monkeypatch.setattr(models, "load_model", slow)
     stopped, other = worker.submit(request(tiny_dir)), worker.submit(request(tiny_dir))
-    assert said.wait(PATIENCE)
+    assert spoken.wait(PATIENCE)
     assert (stopped.snapshot().state, stopped.snapshot().stage) == ("loading", "reading 3 KB of weights")
     assert (worker.state().state, worker.state().stage) == ("loading", "reading 3 KB of weights")
     assert other.snapshot().position == 1
