@@ -14,7 +14,10 @@ MIN_GAP = 0.2
 
 
 def spearman(score: np.ndarray, label: np.ndarray) -> float:
-    """Rank correlation ``corr(ranks(score), ranks(label))``, ties sharing their mean rank; NaN where either is constant."""
+    """Rank correlation ``corr(ranks(score), ranks(label))``, ties sharing their mean rank.
+
+    NaN where either is constant.
+    """
     a, b = _ranks(score), _ranks(label)
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.sqrt((a @ a) * (b @ b)))

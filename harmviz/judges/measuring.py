@@ -1,9 +1,9 @@
 """From human labels to a trained judge with its measured quality: what ``judge train`` runs.
 
-Every number about the judge itself comes from nested cross-validation by group (``training``), with a 95 % interval over
-groups. Beside it stand, on the same answers, what is trivial: the length of the answer (longer answers are scored as more
-harmful), a keyword list, and where three people scored an answer, how well one of them agrees with the mean of the
-others: more cannot be asked for.
+Every number about the judge itself comes from nested cross-validation by group (``training``), with a 95 % interval
+over groups. Beside it stand, on the same answers, what is trivial: the length of the answer (longer answers are
+scored as more harmful), a keyword list, and where three people scored an answer, how well one of them agrees with the
+mean of the others: more cannot be asked for.
 """
 
 from __future__ import annotations
@@ -55,7 +55,10 @@ class LabelledRows(NamedTuple):
         return Measure(measure, by, self.name, value, ci_low, ci_high, len(self.rows))
 
     def share(self, measure: str, flags: np.ndarray, by: str = "judge") -> Measure:
-        """Share of the rows that are flagged. At 0 and at all of them every resampling agrees: there the interval is Wilson's."""
+        """Share of the rows that are flagged.
+
+        At 0 and at all of them every resampling agrees: there the interval is Wilson's.
+        """
         measured = self.measure(measure, lambda r: float(flags[r].mean()), by)
         if measured.value not in (0.0, 1.0):
             return measured
@@ -163,7 +166,7 @@ def _harm_measures(prepared: Prepared, scored: OutOfSample) -> list[Measure]:
 
 
 def _one_rater(data: Labelled, groups: np.ndarray, scored: OutOfSample) -> list[Measure]:
-    """Where several people scored an answer: the first of them against the mean of the others, and the judge against the same."""
+    """Where several people scored an answer: the first of them, and the judge, against the mean of the others."""
     rows = np.array([i for i, r in enumerate(data.raters) if r], dtype=np.int64)
     if not len(rows):
         return []

@@ -4,19 +4,17 @@ With ``s_i = max(0, H_i)`` over all N scored weights (non-positive weights count
 
 - **effective count** ``(Σs)² / Σs²``: the number of equal weights that would be as concentrated;
 - **Lorenz share** at ``f``: the share of ``Σs`` held by the ``⌊f·N⌋`` largest, for fractions of N from 1e-7 to 1;
-- **Gini** ``Σ_i (2i − N − 1) s_(i) / (N Σs)``, ``s_(1) ≤ … ≤ s_(N)``: 0 = all equal, near 1 = held by few. Among the
-  positive weights alone it is ``1 − (1 − G)·N/N₊`` (``gini_positive``).
+- **Gini** ``Σ_i (2i − N − 1) s_(i) / (N Σs)``, ``s_(1) ≤ … ≤ s_(N)``: 0 = all equal, near 1 = held by few.
 
-Up to ``EXACT_LIMIT`` positive values are sorted: all exact. Beyond, one pass fills a histogram over the upper 16 bits of
-the float32 pattern (ordered as the values; a bin spans at most 1/128 of its value, wider only below 1e-38) with the exact
-count and float64 sum of each bin. Sums and effective count stay exact to rounding. Inside a bin with values in
-``[lo, hi]``, count n, mean μ, Lorenz share and Gini lie between bounds that n and μ imply; the middle is reported and half
-the gap as ``…_error``: a hard bound, no standard error. It is at most 1/256 of the cut bin's share for a Lorenz point and
-1/1024 for the Gini; on heavy-tailed scores both are near 1e-6.
+Up to ``EXACT_LIMIT`` positive values are sorted: all exact. Beyond, one pass fills a histogram over the upper 16 bits
+of the float32 pattern (ordered as the values; a bin spans at most 1/128 of its value, wider only below 1e-38) with
+the exact count and float64 sum of each bin. Sums and effective count stay exact to rounding. Inside a bin with values
+in ``[lo, hi]``, count n, mean μ, Lorenz share and Gini lie between bounds that n and μ imply; the middle is reported
+and half the gap as ``…_error``: a hard bound, no standard error. It is at most 1/256 of the cut bin's share for a
+Lorenz point and 1/1024 for the Gini; on heavy-tailed scores both are near 1e-6.
 
 **Comparable at equal sample counts only.** A score is a mean over samples; its noise adds positive mass spread over all
-weights, which shrinks with the number of samples. Fewer samples look less concentrated, whatever the model. ``compare``
-refuses unequal counts.
+weights, which shrinks with the number of samples. Fewer samples look less concentrated, whatever the model.
 
 Source: Gastwirth 1972, Rev. Econ. Stat. 54:306–316 (bounds of the Lorenz curve and Gini from grouped data); effective
 count: Kish 1965's effective sample size.
@@ -68,18 +66,6 @@ class Concentration:
     lorenz: tuple[LorenzPoint, ...]
     reason: str | None = None
 
-    @property
-    def gini_positive(self) -> float:
-        """Gini among the positive weights alone, ``1 − (1 − G)·N/N₊``."""
-        return 1 - (1 - self.gini) * self.n_weights / self.n_positive if self.n_positive else float("nan")
-
-
-class Comparison(NamedTuple):
-    """``b`` against ``a`` at equal sample counts: how many times a's effective count, and Gini b − a."""
-
-    effective_count_ratio: float
-    gini_difference: float
-
 
 def concentration(
     chunks: Chunks, n_samples: int, *, fractions: Sequence[float] = LORENZ_FRACTIONS, exact_limit: int = EXACT_LIMIT
@@ -88,7 +74,7 @@ def concentration(
 
     Args:
         chunks: a function from nothing to an iterator of float32 score arrays, together all N scored weights.
-        n_samples: how many samples the scores are a mean of; kept for ``compare``.
+        n_samples: how many samples the scores are a mean of, kept beside the result.
         fractions: of N, each in [0, 1].
         exact_limit: above this many positive values the histogram is used.
 
@@ -140,30 +126,6 @@ def concentration(
     return Concentration(n_samples, n_weights, n_positive, mass, mass * mass / square, gini, gini_error, lorenz)
 
 
-def compare(a: Concentration, b: Concentration) -> Comparison:
-    """How b's concentration differs from a's: ``N_eff(b)/N_eff(a)`` and ``G(b) − G(a)``.
-
-    Raises:
-        ValueError: the sample counts differ (see ``require_equal_samples``).
-    """
-    require_equal_samples(a, b)
-    return Comparison(b.effective_count / a.effective_count, b.gini - a.gini)
-
-
-def require_equal_samples(*results: Concentration) -> int:
-    """The common sample count of results that are to be shown or compared side by side.
-
-    Raises:
-        ValueError: the counts differ: with fewer samples more noise is spread over all weights.
-    """
-    counts = sorted({r.n_samples for r in results})
-    if len(counts) != 1:
-        raise ValueError(
-            f"concentration is comparable at equal sample counts only, got {', '.join(map(str, counts))}; score all sets on the same number"
-        )
-    return counts[0]
-
-
 def _exact(descending: np.ndarray, sizes: list[int], n: int) -> tuple[np.ndarray, np.ndarray, float]:
     """Lorenz shares of the top ``sizes``, their errors (0), and the Gini, from the sorted positive values."""
     held = np.concatenate([[0.0], np.cumsum(descending)])
@@ -193,8 +155,8 @@ def _bounded(
     most = np.maximum(most, least)  # they meet where the bin is taken whole or not at all, up to rounding
     shares, errors = (held[b] + (least + most) / 2) / mass, (most - least) / 2 / mass
 
-    # Between bins: every weight at its bin's mean. Within a bin the Gini is at least 0, and at most that of values at the
-    # bin's two ends with the same mean; it enters with weight (n_b/N)·(share of b).
+    # Between bins: every weight at its bin's mean. Within a bin the Gini is at least 0, and at most that of values at
+    # the bin's two ends with the same mean; it enters with weight (n_b/N)·(share of b).
     people, share = count / n, total / mass
     ahead = (held[:-1] + held[1:]) / 2 / mass  # mean share held by those above a weight of this bin
     between = float(2 * (people @ ahead) + 2 * (n - before[-1]) / n - 1)  # the zeros come last: all is held before them

@@ -1,8 +1,8 @@
 """The 95 % interval beside every effect: means of paired differences and their contrasts, whole prompts resampled.
 
-The common front ends of ``harmviz.stats.resampling.cluster_bootstrap``: a mean, a difference of means, and both averaged
-over categories. Intervals are conditional on the mask: they say how the effect would vary over prompts, not over
-scoring sets. ``category_mean`` is the macro mean alone, for whoever needs no interval.
+The common front ends of ``harmviz.stats.resampling.cluster_bootstrap``: a mean, a difference of means, and both
+averaged over categories. Intervals are conditional on the mask: they say how the effect would vary over prompts, not
+over scoring sets. ``category_mean`` is the macro mean alone, for whoever needs no interval.
 """
 
 from __future__ import annotations
@@ -34,33 +34,6 @@ def paired_effect(
     values, keys = checked_arm("delta", delta, "cluster", cluster)
     one_cell = np.zeros(len(values), dtype=np.int64)
     return cluster_bootstrap(values, keys, one_cell, 1, _first, draws=draws, seed=seed, level=level)
-
-
-def difference_of_means(
-    delta_a: Sequence[float] | np.ndarray,
-    cluster_a: Iterable[Hashable],
-    delta_b: Sequence[float] | np.ndarray,
-    cluster_b: Iterable[Hashable],
-    *,
-    draws: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Estimate:
-    """``mean(delta_a) − mean(delta_b)``, e.g. harm minus safe: the harm-specific effect.
-
-    The union of both sides' clusters is resampled once per draw, so equal cluster keys move together. ``n`` counts the
-    samples of both sides.
-
-    Raises:
-        ValueError: as ``paired_effect``.
-    """
-    values_a, keys_a = checked_arm("delta_a", delta_a, "cluster_a", cluster_a)
-    values_b, keys_b = checked_arm("delta_b", delta_b, "cluster_b", cluster_b)
-    cell = np.repeat([0, 1], [len(values_a), len(values_b)])
-    values = np.concatenate([values_a, values_b])
-    return cluster_bootstrap(
-        values, keys_a + keys_b, cell, 2, _a_minus_b, cell_names=("a", "b"), draws=draws, seed=seed, level=level
-    )
 
 
 def macro_mean(
@@ -158,10 +131,6 @@ def macro_difference(
 
 def _first(means: np.ndarray) -> np.ndarray:
     return means[..., 0]
-
-
-def _a_minus_b(means: np.ndarray) -> np.ndarray:
-    return means[..., 0] - means[..., 1]
 
 
 def _macro(means: np.ndarray) -> np.ndarray:

@@ -103,9 +103,9 @@ def chance_overlap(
         return Chance(nan, 0, 0.0, Estimate(nan, None, None, 0, 0, reason=why), None, nan, why)
 
     used = (counts > 0).all(axis=0)  # a matrix that one set does not touch adds nothing
-    (in_a, in_b), of = counts[:, used], eligible[used]
-    expected = float(np.sum(in_a * (in_b / of)))
-    common = _draw_common(np.random.default_rng(seed), in_a, in_b, of, draws)
+    (in_a, in_b), n_eligible = counts[:, used], eligible[used]
+    expected = float(np.sum(in_a * (in_b / n_eligible)))
+    common = _draw_common(np.random.default_rng(seed), in_a, in_b, n_eligible, draws)
     low, high = np.quantile(common / (size_a + size_b - common), [0.025, 0.975])
     expected_jaccard = jaccard_of_counts(expected, size_a, size_b)
     reason = None if expected > 0 else "chance overlap is 0: the sets have no matrix in common"
@@ -181,10 +181,10 @@ def _draw_common(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, n: np.n
 def _draw_sets(
     rng: np.random.Generator, count: np.ndarray, n: np.ndarray, starts: np.ndarray, draws: int
 ) -> np.ndarray:
-    """``draws`` random sets of ``count[m]`` out of ``n[m]`` per matrix, as keys ``draw · Σn + starts[m] + index``, unordered.
+    """``draws`` random sets of ``count[m]`` out of ``n[m]`` per matrix: keys ``draw · Σn + starts[m] + index``.
 
-    Drawing with replacement until the wanted number of *distinct* weights is there gives every such set the same
-    probability, by symmetry; so the collisions, few where ``count ≪ n``, are simply drawn again.
+    They come unordered. Drawing with replacement until the wanted number of *distinct* weights is there gives every
+    such set the same probability, by symmetry; so the collisions, few where ``count ≪ n``, are simply drawn again.
     """
     total = int(starts[-1])
     dense = np.flatnonzero(count > _DENSE * n)

@@ -1,13 +1,13 @@
 """Intervals over seeds and questions at once: both are drawn anew, each as a whole.
 
-A table ``v[seed, question]`` (NaN: not measured) has the mean ``Σ w_s w_q v / Σ w_s w_q`` over what was measured, where a
-draw counts seed *s* ``w_s`` times and every column of prompt *q* ``w_q`` times; all tables of a statistic share the draw,
-so that arms stay paired. Of *n* seeds, or prompts, ``n − 1`` are drawn with replacement (``harmviz.stats.draws``). One
-seed is not drawn: its interval is over questions alone. With three seeds the part that seeds contribute is itself only
-roughly known.
+A table ``v[seed, question]`` (NaN: not measured) has the mean ``Σ w_s w_q v / Σ w_s w_q`` over what was measured,
+where a draw counts seed *s* ``w_s`` times and every column of prompt *q* ``w_q`` times; all tables of a statistic
+share the draw, so that arms stay paired. Of *n* seeds, or prompts, ``n − 1`` are drawn with replacement
+(``harmviz.stats.draws``). One seed is not drawn: its interval is over questions alone. With three seeds the part that
+seeds contribute is itself only roughly known.
 
-Source: Owen 2007, The pigeonhole bootstrap, Ann. Appl. Stat. 1:386–411 (rows and columns drawn independently; errs on the
-wide side).
+Source: Owen 2007, The pigeonhole bootstrap, Ann. Appl. Stat. 1:386–411 (rows and columns drawn independently; errs on
+the wide side).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def crossed_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Estimate:
-    """``statistic`` of the tables' means, with its percentile interval. ``n``: columns measured; ``n_clusters``: prompts.
+    """``statistic`` of the tables' means with its percentile interval; ``n``: columns, ``n_clusters``: prompts measured.
 
     Args:
         tables: one or more ``[seeds, questions]``, NaN where nothing was measured.

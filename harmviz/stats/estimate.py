@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Estimate(NamedTuple):
-    """A value with its interval, in the unit of the samples: ``value`` lies in it but for rounding and bias of a statistic.
+    """A value with its interval, in the unit of the samples.
 
     Whoever makes it says which interval: the percentile interval of resampled clusters (``harmviz.stats.resampling``),
     Wilson's (``harmviz.stats.wilson``), or the range of draws by chance (``harmviz.stats.chance``).

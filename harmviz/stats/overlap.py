@@ -82,51 +82,13 @@ def split_half(halves: tuple[np.ndarray, np.ndarray]) -> float:
 
 
 # -- many sets ------------------------------------------------------------------------------------------------------
-def intersection_matrix(sets: Mapping[str, np.ndarray]) -> np.ndarray:
-    """int64[C, C] of ``|Aᵢ ∩ Aⱼ|`` in the mapping's order; the diagonal holds the sizes.
-
-    Raises:
-        ValueError: as ``intersection_size``, naming the set.
-    """
-    arrays = [checked_set(name, s) for name, s in sets.items()]
-    out = np.zeros((len(arrays), len(arrays)), dtype=np.int64)
-    for i, a in enumerate(arrays):
-        out[i, i] = len(a)
-        for j in range(i):
-            out[i, j] = out[j, i] = _count_common(a, arrays[j])
-    return out
-
-
-def jaccard_matrix(sets: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float[C, C] of J(Aᵢ, Aⱼ); symmetric; 1 on the diagonal (NaN for an empty set).
-
-    Raises:
-        ValueError: as ``intersection_matrix``.
-    """
-    common = intersection_matrix(sets)
-    size = np.diag(common)
-    union = size[:, None] + size[None, :] - common
-    return np.divide(common, union, out=np.full(common.shape, np.nan), where=union > 0)
-
-
-def containment_matrix(sets: Mapping[str, np.ndarray]) -> np.ndarray:
-    """float[C, C] of ``|Aᵢ ∩ Aⱼ| / |Aᵢ|``: row *i* is the share of set *i* that lies in set *j*; NaN rows where empty.
-
-    Raises:
-        ValueError: as ``intersection_matrix``.
-    """
-    common = intersection_matrix(sets)
-    size = np.broadcast_to(np.diag(common)[:, None], common.shape)
-    return np.divide(common, size, out=np.full(common.shape, np.nan), where=size > 0)
-
-
 def upset(sets: Mapping[str, np.ndarray]) -> dict[frozenset[str], int]:
     """Exact intersections: for each group of names, how many weights lie in exactly those sets; largest first.
 
     Groups without a weight are left out; the counts sum to the size of the union of all sets.
 
     Raises:
-        ValueError: more than 12 sets, or as ``intersection_matrix``.
+        ValueError: more than 12 sets, or as ``intersection_size``, naming the set.
     """
     if len(sets) > MAX_UPSET_SETS:
         raise ValueError(f"sets must be at most {MAX_UPSET_SETS}, got {len(sets)}: choose the ones to show")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmviz.masks.concentration import LORENZ_FRACTIONS, Concentration, compare, concentration, require_equal_samples
+from harmviz.masks.concentration import LORENZ_FRACTIONS, Concentration, concentration
 
 
 def passes(*chunks: np.ndarray) -> Callable[[], Iterator[np.ndarray]]:
@@ -30,7 +30,6 @@ def test_by_hand() -> None:
     assert c.effective_count == pytest.approx(16 / 10)
     # ranks 4 and 3: ((2·4 − 5)·3 + (2·3 − 5)·1) / (4·4)
     assert c.gini == pytest.approx(10 / 16)
-    assert c.gini_positive == pytest.approx(0.25)  # of 1 and 3 alone: |3 − 1|·2 / (2·4·2)
     assert [(p.n_weights, p.share, p.error) for p in c.lorenz] == [(1, 0.75, 0), (2, 1.0, 0), (2, 1.0, 0), (4, 1.0, 0)]
     assert c.reason is None
 
@@ -45,7 +44,7 @@ def test_equal_weights_and_a_single_weight() -> None:
 def test_no_positive_score_is_unscored_with_a_reason() -> None:
     c = concentration(passes(np.array([-1.0, 0.0])), 1)
     assert c.reason == "no score is positive"
-    assert all(math.isnan(x) for x in (c.effective_count, c.gini, c.gini_positive, c.lorenz[-1].share))
+    assert all(math.isnan(x) for x in (c.effective_count, c.gini, c.lorenz[-1].share))
 
 
 def test_a_fraction_of_no_weight_is_nan() -> None:
@@ -139,14 +138,3 @@ def test_default_fractions_are_log_spaced() -> None:
     assert LORENZ_FRACTIONS[0] == 1e-7
     assert LORENZ_FRACTIONS[-1] == 1.0
     assert all(1.9 < b / a < 2.6 for a, b in itertools.pairwise(LORENZ_FRACTIONS))
-
-
-def test_only_equal_sample_counts_are_compared() -> None:
-    spread, peaked = passes(np.ones(100)), passes(np.r_[100.0, np.ones(99)])
-    a, b = concentration(spread, 16), concentration(peaked, 16)
-    ratio, gini_difference = compare(a, b)
-    assert ratio == pytest.approx((199**2 / (100**2 + 99)) / 100)
-    assert gini_difference == pytest.approx(b.gini)
-    assert require_equal_samples(a, b) == 16
-    with pytest.raises(ValueError, match="equal sample counts only, got 8, 16"):
-        compare(a, concentration(peaked, 8))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import mannwhitneyu
 
 from harmviz.judges.agreement import auc as ranked_auc
 from harmviz.stats.auc import auc, auc_difference, sensitivity, wins
@@ -14,17 +15,23 @@ SCORES = np.array([[2.0, 1.0], [1.0, 0.0], [0.5, 0.0]])
 
 def test_auc_by_hand() -> None:
     assert wins(SCORES).tolist() == [[1, 1, 1], [0.5, 1, 1], [0, 1, 1]]
-    found = auc(SCORES)
-    assert found.value == pytest.approx(7.5 / 9)
-    assert found.n_clusters == 3
-    assert found.ci_low is not None
-    assert found.ci_low <= found.value <= found.ci_high
+    estimate = auc(SCORES)
+    assert estimate.value == pytest.approx(7.5 / 9)
+    assert estimate.n_clusters == 3
+    assert estimate.ci_low is not None
+    assert estimate.ci_low <= estimate.value <= estimate.ci_high
 
 
 def test_it_is_the_rank_statistic() -> None:
     scores = np.random.default_rng(1).normal(size=(40, 2)).round(1)
     flat, positive = scores.T.ravel(), np.repeat([True, False], 40)
     assert auc(scores).value == pytest.approx(ranked_auc(flat, positive))
+
+
+def test_it_is_mann_and_whitneys_u() -> None:
+    scores = np.random.default_rng(1).normal(size=(40, 2)).round(1)
+    u = mannwhitneyu(scores[:, 0], scores[:, 1]).statistic
+    assert auc(scores).value == pytest.approx(u / 40**2, rel=1e-12)
 
 
 def test_perfect_reversed_and_chance() -> None:

@@ -9,9 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harmviz.stats.bootstrap import category_mean, difference_of_means, macro_difference, macro_mean, paired_effect
+from harmviz.stats.bootstrap import category_mean, macro_difference, macro_mean, paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.resampling import cluster_bootstrap
+
+
+def difference_of_means(delta_a, cluster_a, delta_b, cluster_b, **how) -> Estimate:  # type: ignore[no-untyped-def]
+    """``mean(delta_a) − mean(delta_b)``; equal cluster keys of both sides move together."""
+    cell = np.repeat([0, 1], [len(delta_a), len(delta_b)])
+    values, keys = np.concatenate([delta_a, delta_b]), [*cluster_a, *cluster_b]
+    return cluster_bootstrap(values, keys, cell, 2, lambda m: m[..., 0] - m[..., 1], cell_names=("a", "b"), **how)
 
 
 def width(e: Estimate) -> float:
@@ -173,7 +180,7 @@ def test_too_many_dropped_draws_leave_no_interval() -> None:
     ("call", "names"),
     [
         (lambda: paired_effect([1.0, float("nan")], [0, 1]), "delta must be finite, got nan at 1"),
-        (lambda: difference_of_means([1.0], [0], [float("inf")], [1]), "delta_b"),
+        (lambda: macro_difference([1.0], [0], ["a"], [float("inf")], [1], ["a"]), "delta_b"),
         (lambda: paired_effect([1.0], [0, 1]), "cluster must have one entry per sample"),
         (lambda: paired_effect([1.0, 2.0], [0, 1], draws=0), "draws"),
         (lambda: paired_effect([1.0, 2.0], [0, 1], level=1.0), "level"),

@@ -16,19 +16,19 @@ def noise(seeds: int, n: int, sd_seed: float, sd_question: float, seed: int = 0)
     return 1.0 + rng.normal(0, sd_seed, (seeds, 1)) + rng.normal(0, sd_question, (1, n))
 
 
-def width(found: Estimate) -> float:
-    assert found.ci_low is not None
-    assert found.ci_high is not None
-    return found.ci_high - found.ci_low
+def width(estimate: Estimate) -> float:
+    assert estimate.ci_low is not None
+    assert estimate.ci_high is not None
+    return estimate.ci_high - estimate.ci_low
 
 
 def test_the_value_is_the_mean_and_the_interval_knows_both_sources() -> None:
     table = noise(3, 40, 0.0, 1.0)
-    found = crossed_bootstrap([table], CLUSTERS)
-    assert found.value == pytest.approx(table.mean())
-    assert (found.n, found.n_clusters) == (40, 40)
+    estimate = crossed_bootstrap([table], CLUSTERS)
+    assert estimate.value == pytest.approx(table.mean())
+    assert (estimate.n, estimate.n_clusters) == (40, 40)
     # equal seeds: what is left is the standard error over 40 questions
-    assert width(found) == pytest.approx(2 * 1.96 * table[0].std(ddof=1) / np.sqrt(40), rel=0.1)
+    assert width(estimate) == pytest.approx(2 * 1.96 * table[0].std(ddof=1) / np.sqrt(40), rel=0.1)
     of_seeds = crossed_bootstrap([noise(3, 40, 1.0, 0.0)], CLUSTERS)
     assert width(of_seeds) > 0.5
     one = crossed_bootstrap([noise(3, 40, 1.0, 0.0)[:1]], CLUSTERS)
@@ -45,8 +45,8 @@ def test_columns_of_one_prompt_move_together() -> None:
 
 def test_arms_are_paired_within_a_draw() -> None:
     a = noise(3, 40, 0.5, 1.0)
-    found = crossed_bootstrap([a + 0.25, a], CLUSTERS, lambda m: m[..., 0] - m[..., 1])
-    assert (found.value, found.ci_low, found.ci_high) == pytest.approx((0.25, 0.25, 0.25))
+    estimate = crossed_bootstrap([a + 0.25, a], CLUSTERS, lambda m: m[..., 0] - m[..., 1])
+    assert (estimate.value, estimate.ci_low, estimate.ci_high) == pytest.approx((0.25, 0.25, 0.25))
     ratio = crossed_bootstrap([2 * a, a], CLUSTERS, lambda m: m[..., 0] / m[..., 1])
     assert (ratio.value, ratio.ci_low, ratio.ci_high) == pytest.approx((2, 2, 2))
 
@@ -54,9 +54,9 @@ def test_arms_are_paired_within_a_draw() -> None:
 def test_each_seed_may_have_measured_other_columns() -> None:
     table = np.full((2, 4), np.nan)
     table[0, :2], table[1, 1:3] = [1.0, 2.0], [4.0, 5.0]
-    found = crossed_bootstrap([table], list("abcd"))
-    assert found.value == 3.0
-    assert (found.n, found.n_clusters) == (3, 3)  # the last column was never measured
+    estimate = crossed_bootstrap([table], list("abcd"))
+    assert estimate.value == 3.0
+    assert (estimate.n, estimate.n_clusters) == (3, 3)  # the last column was never measured
 
 
 def test_where_there_is_nothing_it_says_why() -> None:

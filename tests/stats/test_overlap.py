@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 from harmviz.stats.chance import _draw_sets, chance_overlap, core_sizes, counts_by_matrix
 from harmviz.stats.overlap import (
     containment,
-    containment_matrix,
     cross_half,
     intersection_size,
     jaccard,
-    jaccard_matrix,
     split_half,
     upset,
 )
@@ -66,17 +64,10 @@ def test_unsorted_or_odd_sets_are_refused_by_name(bad: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"^b must"):
         jaccard(A, bad)
     with pytest.raises(ValueError, match=r"^hate must"):
-        jaccard_matrix({"ok": A, "hate": bad})
+        upset({"ok": A, "hate": bad})
 
 
 # -- many sets ------------------------------------------------------------------------------------------------------
-def test_matrices_by_hand() -> None:
-    sets = {"a": A, "b": B, "none": NONE}
-    nan = float("nan")
-    np.testing.assert_array_equal(jaccard_matrix(sets), [[1, 0.4, 0], [0.4, 1, 0], [0, 0, nan]])
-    np.testing.assert_array_equal(containment_matrix(sets), [[1, 0.5, 0], [2 / 3, 1, 0], [nan, nan, nan]])
-
-
 def test_upset_by_hand() -> None:
     table = upset({"a": A, "b": B, "c": C})
     assert table == {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from scipy.stats import binomtest
 
 from harmviz.stats.wilson import wilson
 
@@ -19,6 +20,14 @@ def test_wilson_by_hand() -> None:
     assert wilson(0, 10).ci_high == pytest.approx(0.2775, abs=1e-4)
     assert wilson(10, 10).ci_high == 1.0
     assert wilson(8, 10, level=0.5).ci_high < share.ci_high  # type: ignore[operator]
+
+
+def test_wilson_is_what_scipy_says() -> None:
+    """To 1e-14. It stays our own: stored rows hold its last bits, and scipy's formula rounds otherwise."""
+    for n in (1, 2, 7, 40, 1000):
+        for hits in {0, 1, n // 3, n - 1, n}:
+            theirs = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+            assert wilson(hits, n)[1:3] == pytest.approx((theirs.low, theirs.high), abs=1e-14)
 
 
 def test_wilson_of_nothing_is_nan() -> None:

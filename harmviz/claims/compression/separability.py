@@ -2,11 +2,11 @@
 
 At a grid point (q, p, selection) the *harm-specific* shift of a checkpoint is
 
-    S = mean over categories of (mean ΔL of its harmful answers − mean ΔL of its same-topic safe answers)      nats/token
+    S = mean over categories of (mean ΔL of its harmful answers − mean ΔL of its same-topic safe answers)  [nats/token]
 
-and its **separability** the largest S over the points whose benign ΔL keeps the limit of their selection; pruning nothing
-(S = 0) is always allowed, so that it is never negative. Every scoring split (with the tuning seed that is paired with it)
-has a separability of its own; the checkpoint's is their mean.
+and its **separability** the largest S over the points whose benign ΔL keeps the limit of their selection; pruning
+nothing (S = 0) is always allowed, so that it is never negative. Every scoring split (with the tuning seed that is
+paired with it) has a separability of its own; the checkpoint's is their mean.
 
 - The point is chosen anew **inside every draw**, so that the upward bias of a maximum is in the interval, at both ends.
 - The **cross-fitted** version chooses the point on one half of the prompts and measures it on the other, both ways: it
@@ -109,7 +109,7 @@ class Resampled:
         self.split_weights = np.concatenate([np.full((1, s), 1 / s), drawn])
         self._run()
 
-    # -- the draws ------------------------------------------------------------------------------------------------------
+    # -- the draws ----------------------------------------------------------------------------------------------------
     def _members(self) -> list[np.ndarray]:
         """Per split float64[set, prompt]: how many samples of the set belong to the prompt."""
         counts = []
@@ -189,7 +189,7 @@ class Resampled:
 
         return {"harm": macro(harm), "safe": macro(safe), "specific": macro(harm - safe), "benign": means[:, -1]}
 
-    # -- statistics, each [1 + draws, split, checkpoint] ----------------------------------------------------------------
+    # -- statistics, each [1 + draws, split, checkpoint] --------------------------------------------------------------
     def places(self, contrast: str) -> np.ndarray:
         """int64[k]: which points of the grid are of this ranking."""
         return np.array([i for i, p in enumerate(self.points) if p.contrast == contrast])
@@ -240,7 +240,7 @@ class Resampled:
         reached = np.where(mean >= level, qs, np.inf).min(axis=-1)
         return np.where(np.isnan(mean).any(axis=-1), np.nan, reached)
 
-    # -- estimates ------------------------------------------------------------------------------------------------------
+    # -- estimates ----------------------------------------------------------------------------------------------------
     def combined(self, of_split: np.ndarray) -> np.ndarray:
         """The mean over splits, resampled: ``[1 + draws, …]`` from ``[1 + draws, split, …]``."""
         # A split that a draw did not take must not hand on its NaN.
@@ -252,6 +252,9 @@ class Resampled:
         return sum(len(m.prompts) for m in self.measured)
 
     def estimate(self, draws: np.ndarray) -> Estimate:
-        """Value and 95 % interval of a statistic ``[1 + draws]``; ``n``: samples of all splits, ``n_clusters``: prompts."""
+        """Value and 95 % interval of a statistic ``[1 + draws]``.
+
+        ``n``: samples of all splits; ``n_clusters``: prompts.
+        """
         n, n_clusters = self.n_samples, len(self.prompts)
         return estimate_of_draws(float(draws[0]), draws[1:], n=n, n_clusters=n_clusters, ends=ends_of(0.95))

@@ -1,14 +1,15 @@
 """Is one checkpoint more separable than another? A permutation test over prompts, corrected for how often it is asked.
 
-Every prompt carries a pair: its ΔL under all masks of checkpoint A, and under all those of B. If pruning did the same to
-both models, A and B could be exchanged prompt by prompt; so the pairs of a random half of the prompts are swapped (in all
-scoring splits at once), **the whole statistic is computed again**, the choice of the grid point included, and
+Every prompt carries a pair: its ΔL under all masks of checkpoint A, and under all those of B. If pruning did the same
+to both models, A and B could be exchanged prompt by prompt; so the pairs of a random half of the prompts are swapped
+(in all scoring splits at once), **the whole statistic is computed again**, the choice of the grid point included, and
 
     p = share of swappings whose |difference of separabilities| is at least the observed one        (two-sided).
 
 With up to ``EXACT_PROMPTS`` prompts all swappings are gone through; beyond, ``DRAWS`` random ones, the observed one
-counted among them. The test is exact for these checkpoints and masks: it generalises over prompts, not over tuning seeds;
-the interval beside it does both. Sign-flipping the paired differences is the special case of a linear statistic.
+counted among them. The test is exact for these checkpoints and masks: it generalises over prompts, not over tuning
+seeds; the interval beside it does both. Sign-flipping the paired differences is the special case of a linear
+statistic.
 
 Source: Fisher 1935, §21; Phipson & Smyth 2010 (the +1); Holm 1979, Scand. J. Stat. 6:65.
 """
@@ -27,7 +28,7 @@ _BLOCK = 500
 
 
 def swap_p_value(world: Resampled, contrast: str, a: int, b: int, *, seed: int = 0, draws: int = DRAWS) -> float:
-    """Two-sided p of "checkpoints ``a`` and ``b`` are equally separable"; 1 where not a single prompt tells them apart."""
+    """Two-sided p of "checkpoints ``a`` and ``b`` are equally separable"; 1 where no prompt tells them apart."""
     places = world.places(contrast)
     parts = [_contributions(world, split, (a, b), places) for split in range(len(world.measured))]
     moved = [part[:, 1] - part[:, 0] for part in parts]  # [prompt, point, (specific, benign)]
@@ -56,7 +57,10 @@ def swap_p_value(world: Resampled, contrast: str, a: int, b: int, *, seed: int =
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values in the order given: the family-wise error stays below whatever they are compared with."""
+    """Holm's adjusted p-values in the order given.
+
+    Compared with any level, they keep the family-wise error below it.
+    """
     order = np.argsort(p_values, kind="stable")
     adjusted = [0.0] * len(p_values)
     worst = 0.0

@@ -1,6 +1,7 @@
 """What a mask does to the model's own text: keyword refusals, repetition, perplexity on plain text, collapse.
 
-Texts stay in memory: only rates leave. The keyword detector is a lower bound of refusals (see ``harmviz.data.refusal``).
+Texts stay in memory: only rates leave. The keyword detector is a lower bound of refusals (see
+``harmviz.data.refusal``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From per-sample losses to tidy rows: effects per set with intervals, the harm-specific effect, controls beside them."""
+"""From per-sample losses to tidy rows: effects per set with intervals, the harm-specific effect, controls beside."""
 
 from __future__ import annotations
 

@@ -186,9 +186,9 @@ class Evaluation:
     def transfer(self, selection: Selection) -> Iterator[Row]:
         """Each category's own mask at this point, measured on every set: rows pruned, columns measured."""
         for category in self.categories:
-            own = replace(selection, categories=(category,))
-            mask = self.mask(own)
-            where = replace(self.where(self.point(own), mask), experiment="transfer")
+            of_category = replace(selection, categories=(category,))
+            mask = self.mask(of_category)
+            where = replace(self.where(self.point(of_category), mask), experiment="transfer")
             rows = list(self.effect(mask, "report", where))
             yield from rows
             on_itself = [r for r in rows if r.category == category and r.metric == "delta_nll"]

@@ -5,8 +5,8 @@ For matrix *m* and set *s* with harm scores ``H`` (rows = output units, columns 
 - ``positive_mass``, ``negative_mass``: ``Σ max(H, 0)``, ``Σ min(H, 0)``;
 - ``n_positive``; ``n_selected/<q>``: weights of the set's own mask at (q, p of the headline grid) in this matrix;
 - ``histogram``: counts of positive H in half-decade bins from 1e-12 to 1e0 (below and above: first and last bin);
-- ``tile_max``, ``tile_mean``: largest H, signed mean H in a 12 × 12 pooling; ``out_mass``, ``in_mass``: positive mass in
-  64 bins of output and of input units.
+- ``tile_max``, ``tile_mean``: largest H, signed mean H in a 12 × 12 pooling; ``out_mass``, ``in_mass``: positive mass
+  in 64 bins of output and of input units.
 """
 
 from __future__ import annotations

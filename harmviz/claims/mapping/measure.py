@@ -3,7 +3,9 @@
 1. *answers*: the model answers benign prompts itself (``benign_own``).
 2. *score*: signed SNIP of every set, half by half; absolute SNIP of the preservation set.
 3. *select*: candidates, maps, overlap, concentration; full score arrays are deleted at the end of the run.
-4. *measure*: losses under each mask (``harmviz.claims.mapping.evaluation``); 1 to 3 are ``harmviz.claims.mapping.stages``.
+4. *measure*: what each mask does on held-out prompts.
+
+1 to 3 are ``harmviz.claims.mapping.stages``, 4 is ``harmviz.claims.mapping.evaluation``.
 """
 
 from __future__ import annotations

@@ -132,8 +132,10 @@ def scoring_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, set_na
     return [s for half in SCORING for s in chooser.scoring(set_name, half)]
 
 
-def build_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dict[str, list[PromptRow]]) -> RunSamples:
-    """Encodes and distributes all rows. ``own`` holds the model's own answers as rows of ``benign_own``, by split.
+def build_samples(
+    loaded: LoadedModel, data: PromptData, spec: RunSpec, answers: dict[str, list[PromptRow]]
+) -> RunSamples:
+    """Encodes and distributes all rows. ``answers``: the model's own as rows of ``benign_own``, by split.
 
     Raises:
         DataInvalid: a category or the benign set has no sample left for one of its jobs.
@@ -141,22 +143,22 @@ def build_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, own: dic
     choose = _Chooser(loaded, data, spec)
     counts: dict[str, dict[str, int]] = defaultdict(dict)
     safe_sets = [s for s in data.sets if s.startswith("safe:")]
-    own = {split: choose.usable(rows) for split, rows in own.items()}
+    answers = {split: choose.usable(rows) for split, rows in answers.items()}
     scoring: dict[tuple[str, str], list[Sample]] = {}
     for half in SCORING:
         for name in (*data.categories, "safe", "benign"):
             scoring[name, half] = choose.scoring(name, half)
             counts[name][half] = len(scoring[name, half])
-    preserve = choose.encoded([*choose.chosen("benign", "preserve", None), *own["preserve"]], spec.skip_tokens)
-    counts["benign"]["preserve"] = len(preserve) - len(own["preserve"])
-    counts["benign_own"] = {"preserve": len(own["preserve"])}
+    preserve = choose.encoded([*choose.chosen("benign", "preserve", None), *answers["preserve"]], spec.skip_tokens)
+    counts["benign"]["preserve"] = len(preserve) - len(answers["preserve"])
+    counts["benign_own"] = {"preserve": len(answers["preserve"])}
     held_out = {}
     for split in HELD_OUT:
         samples: list[Sample] = []
         sets: list[str] = []
         for name in (*data.categories, *safe_sets, "benign", "benign_own"):
             limit = REPORT_SAFE_PER_CATEGORY if name.startswith("safe:") else None
-            rows = own[split] if name == "benign_own" else choose.chosen(name, split, limit, per_prompt=1)
+            rows = answers[split] if name == "benign_own" else choose.chosen(name, split, limit, per_prompt=1)
             new = choose.encoded(rows, 0)
             samples += new
             sets += [name] * len(new)

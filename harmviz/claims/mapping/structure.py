@@ -124,8 +124,8 @@ def concentration_rows(
         about = _AboutScores(name, n_samples[name])
         yield about.row("gini", result.gini, "fraction")
         yield about.row("effective_count", result.effective_count, "weights")
-        for at in result.lorenz:
-            yield about.row("lorenz_share", at.share, "fraction", q=at.fraction, n_weights=at.n_weights)
+        for top in result.lorenz:
+            yield about.row("lorenz_share", top.share, "fraction", q=top.fraction, n_weights=top.n_weights)
 
 
 class _AboutScores(NamedTuple):

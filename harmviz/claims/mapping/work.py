@@ -52,5 +52,5 @@ def run_units(n: Samples) -> float:
 
 
 def scratch_bytes(n_weights: int, n_sets: int) -> int:
-    """Disk that the score files of a run need while it is made: one float32 per weight, set and half, and the utility."""
+    """Disk that the score files of a run need while it is made: a float32 per weight, set and half, and the utility."""
     return 4 * n_weights * (2 * n_sets + 1)

@@ -53,7 +53,7 @@ def test_the_benign_limit_and_pruning_nothing() -> None:
 
 
 def test_cross_fitting_measures_on_the_other_half() -> None:
-    """Two points; each half of the prompts favours another one, and on the other half the favourite is worth nothing."""
+    """Each half of the prompts favours another of two points, and on the other half the favourite is worth nothing."""
     base = hand({"a": [0.0] * 2, "safe:a": [0.0] * 2, "benign": [0.0] * 2})
     world = Resampled(
         [Measured(0, base.sets, base.prompts, np.concatenate([base.losses, base.losses[:, 1:]], axis=1))],
@@ -77,10 +77,10 @@ def test_splits_are_averaged_and_resampled() -> None:
     sets = {"a": [0.2, 0.2], "safe:a": [0.0, 0.0], "benign": [0.0, 0.0]}
     of = [hand(sets, seed=0), hand({**sets, "a": [0.4, 0.4]}, seed=1), hand({**sets, "a": [0.6, 0.6]}, seed=2)]
     world = Resampled(of, ["a"], [Point("mean(all)", 1e-5, 0)], LIMITS, draws=2000)
-    found = world.estimate(world.combined(world.separability("none"))[:, 0])
-    assert found.value == pytest.approx(0.4)
+    estimate = world.estimate(world.combined(world.separability("none"))[:, 0])
+    assert estimate.value == pytest.approx(0.4)
     # prompts do not vary here, so the interval is that of 2 of 3 splits drawn with replacement: 0.2 … 0.6
-    assert (found.ci_low, found.ci_high) == pytest.approx((0.2, 0.6))
+    assert (estimate.ci_low, estimate.ci_high) == pytest.approx((0.2, 0.6))
     alone = Resampled(of[:1], ["a"], [Point("mean(all)", 1e-5, 0)], LIMITS, draws=200)
     one = alone.estimate(alone.combined(alone.separability("none"))[:, 0])
     assert (one.value, one.ci_low, one.ci_high) == pytest.approx((0.2, 0.2, 0.2))

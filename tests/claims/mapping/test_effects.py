@@ -59,7 +59,7 @@ def test_rows_by_hand_carry_their_address() -> None:
 
 
 def test_what_is_resampled_with_what(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Harm minus safe within categories. Harm minus benign in one stratum: benign prompts stand against every category."""
+    """Harm minus safe within categories; harm minus benign in one: benign prompts stand against every category."""
     strata: list[list[int]] = []
 
     def seen(member: np.ndarray, cell_stratum: np.ndarray | None) -> list[np.ndarray]:

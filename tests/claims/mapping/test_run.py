@@ -51,10 +51,10 @@ def test_headline_keeps_the_benign_limit_on_validation_and_is_the_best_that_does
     run = open_run(tiny_run)
     grid = frame[(frame.condition == "validation") & (frame.metric == "delta_nll")]
     for contrast, point in run.manifest["method"]["headline"].items():
-        here = grid[grid.contrast == contrast]
-        assert len(here[here.category == "harm"]) == 12  # six q by two p
-        benign = here[here.category == "benign"].set_index(["q", "p"]).value
-        harm = here[here.category == "harm"].set_index(["q", "p"]).value
+        of_contrast = grid[grid.contrast == contrast]
+        assert len(of_contrast[of_contrast.category == "harm"]) == 12  # six q by two p
+        benign = of_contrast[of_contrast.category == "benign"].set_index(["q", "p"]).value
+        harm = of_contrast[of_contrast.category == "harm"].set_index(["q", "p"]).value
         allowed = benign[benign <= BENIGN_LIMIT[contrast]].index
         assert point["within_benign_limit"] == (len(allowed) > 0)
         if len(allowed):
@@ -66,12 +66,12 @@ def test_every_effect_has_its_interval_n_and_controls(tiny_run, frame):
     assert effect.ci_low.notna().all()
     assert ((effect.ci_low <= effect.value) & (effect.value <= effect.ci_high)).mean() > 0.99
     for contrast, point in open_run(tiny_run).manifest["method"]["headline"].items():
-        here = effect[(effect.contrast == contrast) & (effect.q == point["q"]) & (effect.p == point["p"])]
-        here = here[(here["mask"] == "mean(all)") & (here.skip_tokens == 0)]
+        at_point = effect[(effect.contrast == contrast) & (effect.q == point["q"]) & (effect.p == point["p"])]
+        at_point = at_point[(at_point["mask"] == "mean(all)") & (at_point.skip_tokens == 0)]
         wanted = {"none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected"}
-        assert set(here.control) == wanted
+        assert set(at_point.control) == wanted
         for control in wanted:
-            measured = set(here[here.control == control].category)
+            measured = set(at_point[at_point.control == control].category)
             assert {*CATEGORIES, *(f"safe:{c}" for c in CATEGORIES), "harm", "safe", "benign", "benign_own"} >= measured
             assert {*CATEGORIES, "harm", "safe", "benign"} <= measured
     assert set(effect[effect["mask"].isin(CATEGORIES)]["mask"]) == set(CATEGORIES)
@@ -113,11 +113,11 @@ def test_measured_effects_are_the_losses_of_the_model(tiny_dir, tiny_run, frame)
     samples = [encode(loaded.tokenizer, r, max_response_tokens=32) for r in rows]
 
     def losses() -> np.ndarray:
-        found = []
+        means = []
         for s in samples:
             logits = loaded.model(torch.tensor([s.ids])).logits[0].log_softmax(-1)
-            found.append(-np.mean([float(logits[t - 1, s.ids[t]]) for t in range(s.n_prompt, len(s.ids))]))
-        return np.array(found)
+            means.append(-np.mean([float(logits[t - 1, s.ids[t]]) for t in range(s.n_prompt, len(s.ids))]))
+        return np.array(means)
 
     with torch.no_grad():
         before = losses()
@@ -142,10 +142,10 @@ def test_measured_effects_are_the_losses_of_the_model(tiny_dir, tiny_run, frame)
 
 def test_stored_masks_are_what_the_candidates_select(tiny_run):
     run = open_run(tiny_run)
-    found = Candidates.load(run.candidates_path)
+    candidates = Candidates.load(run.candidates_path)
     for contrast, point in run.manifest["method"]["headline"].items():
         mask = PruneMask.load(run.masks()[point["mask"]])
-        chosen = select(found, Selection(CATEGORIES, q=point["q"], p=point["p"], contrast=contrast))
+        chosen = select(candidates, Selection(CATEGORIES, q=point["q"], p=point["p"], contrast=contrast))
         assert np.array_equal(mask.to_global(run.table), np.sort(chosen.global_index))
         assert mask.digest == run.manifest["digests"][f"mask.{point['mask']}"]
         assert mask.provenance["scoring_prompts"]
@@ -204,8 +204,8 @@ def test_killed_processes_resume_to_the_same_run(tiny_dir, tiny_run, tmp_path):
     killed_at("results", command)
     assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
     assert main(command) == 0
-    (made,) = [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
-    assert result_digest(open_run(made)) == result_digest(open_run(tiny_run))
+    (folder,) = [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
+    assert result_digest(open_run(folder)) == result_digest(open_run(tiny_run))
 
 
 def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, tiny_run, tmp_path, monkeypatch):
@@ -230,20 +230,20 @@ def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, tiny_run, tmp_p
 
 def test_matrix_map_by_hand():
     matrix = WeightMatrix("m", 0, "up", 2, 3)
-    made = matrix_map(matrix, np.array([1, -2, 3, 0, 0.5, -0.25], np.float32))
-    assert made["positive_mass"] == 4.5
-    assert made["negative_mass"] == -2.25
-    assert made["n_positive"] == 3
-    assert made["histogram"].sum() == 3
-    assert made["histogram"][np.searchsorted(EDGES, 0.5, side="right")] == 1
-    assert np.allclose(made["out_mass"][:2], [4, 0.5])  # row sums of the positive part
-    assert np.allclose(made["in_mass"][:3], [1, 0.5, 3])
-    assert np.isnan(made["tile_max"][2:]).all()  # a 2 × 3 matrix fills 2 × 3 tiles: the rest is not measured
-    assert np.allclose(made["tile_mean"][:2, :3], [[1, -2, 3], [0, 0.5, -0.25]])
+    entries = matrix_map(matrix, np.array([1, -2, 3, 0, 0.5, -0.25], np.float32))
+    assert entries["positive_mass"] == 4.5
+    assert entries["negative_mass"] == -2.25
+    assert entries["n_positive"] == 3
+    assert entries["histogram"].sum() == 3
+    assert entries["histogram"][np.searchsorted(EDGES, 0.5, side="right")] == 1
+    assert np.allclose(entries["out_mass"][:2], [4, 0.5])  # row sums of the positive part
+    assert np.allclose(entries["in_mass"][:3], [1, 0.5, 3])
+    assert np.isnan(entries["tile_max"][2:]).all()  # a 2 × 3 matrix fills 2 × 3 tiles: the rest is not measured
+    assert np.allclose(entries["tile_mean"][:2, :3], [[1, -2, 3], [0, 0.5, -0.25]])
 
 
 def test_a_transposed_matrix_is_shown_as_out_by_in():
     stored = np.arange(6, dtype=np.float32)  # d_in = 2 rows, d_out = 3 columns
-    made = matrix_map(WeightMatrix("m", 0, "c_fc", 2, 3, transposed=True), stored)
-    assert np.allclose(made["out_mass"][:3], [3, 5, 7])
-    assert np.allclose(made["in_mass"][:2], [3, 12])
+    entries = matrix_map(WeightMatrix("m", 0, "c_fc", 2, 3, transposed=True), stored)
+    assert np.allclose(entries["out_mass"][:3], [3, 5, 7])
+    assert np.allclose(entries["in_mass"][:2], [3, 12])
