@@ -30,7 +30,9 @@ def crossed_bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> Estimate:
-    """``statistic`` of the tables' means with its percentile interval; ``n``: columns, ``n_clusters``: prompts measured.
+    """``statistic`` of the tables' means with its percentile interval; ``n``: columns, ``n_clusters``: prompts.
+
+    Both are counted where anything was measured.
 
     Args:
         tables: one or more ``[seeds, questions]``, NaN where nothing was measured.
