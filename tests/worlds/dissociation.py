@@ -23,7 +23,8 @@ RAW = {
     "explanation": "delta_nll",
     "refusal": "delta_refusal_log_odds",
 }
-#: Standardised change of each ability under the harm mask, at matched strength, under the refusal mask and both controls.
+#: Standardised change of each ability under the harm mask, at matched strength, under the refusal mask and both
+#: controls.
 CHANGES = {
     ("mean(all)", "none"): (-0.72, -0.14, -0.05, -0.10, 0.12),
     ("matched(mean(all))", "none"): (-0.40, -0.08, -0.02, -0.05, 0.05),
@@ -42,7 +43,10 @@ def dissociation_rows(
     shift: float = 0.0,
     phrasings: tuple[str, ...] = PHRASINGS,
 ) -> Iterator[Row]:
-    """Rows as the experiment writes them. ``testable``: categories whose intact model has the ability; ``shift``: added to every change."""
+    """Rows as the experiment writes them.
+
+    ``testable``: categories whose intact model has the ability; ``shift``: added to every change.
+    """
     intact: dict[str, Any] = {"experiment": "dissociation", "n": 64}
     for category in ("all", *phrasings, "refusal_log_odds", "refusal_rate"):
         condition = "refusal" if category.startswith("refusal") else "recognition"

@@ -2,9 +2,10 @@
 
 ``generation``   [n] loss of each held-out answer: harmful ones by category, same-topic safe ones, benign ones
 ``recognition``  [pairs, 2, phrasings, orders] log-odds that a request is harmful (``experiments.recognition``)
-``explanation``  [pairs, 2] loss of the reasons why a request is harmful, why its twin is harmless (``experiments.explanation``)
-``log_odds``     [pairs] refusal log-odds of the harmful requests; ``log_odds_harmless`` of their twins (``experiments.declining``)
-``answers``      [n] 1 where the greedy answer to a held-out harmful request reads as a refusal
+``explanation``  [pairs, 2] loss of the reasons why a request is harmful, why its twin is harmless
+(``experiments.explanation``) ``log_odds``     [pairs] refusal log-odds of the harmful requests; ``log_odds_harmless``
+of their twins (``experiments.declining``) ``answers``      [n] 1 where the greedy answer to a held-out harmful request
+reads as a refusal
 
 Drawn controls are measured on a fixed third of the items of each: every third prompt of a set, every third pair.
 """
@@ -33,7 +34,8 @@ from harmviz.scoring.loss import response_losses
 Tell = Callable[[int, int], None]
 #: Requests answered freely, a category; as in a map run.
 ANSWERED = 8
-#: Cost of one item in forward passes of one answer of some 100 tokens: a question or an opening is shorter, an answer decoded.
+#: Cost of one item in forward passes of one answer of some 100 tokens: a question or an opening is shorter, an answer
+#: decoded.
 _QUESTION, _OPENING, _ANSWER = 0.45, 0.4, 2.5
 
 

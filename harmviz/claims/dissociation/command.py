@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.dissociation.finding import finding
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.runs import Run, frame_to_records, open_run
@@ -47,7 +48,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataInvalid(
             f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
         )
-    from harmviz.claims.dissociation.measure import Settings, run_dissociation
+    from harmviz.claims.dissociation.measure import run_dissociation
+    from harmviz.claims.dissociation.settings import Settings
     from harmviz.data.prompts import load_prompts
 
     settings = Settings(seed=arguments.seed, draws=arguments.draws, pairs=arguments.pairs, prompts=arguments.prompts)
@@ -61,13 +63,14 @@ def run(arguments: argparse.Namespace) -> None:
     )
     say(f"done in {duration(time.monotonic() - start)}")
     if arguments.json:
-        print_json({"run_id": made.id, "path": str(made.path), "rows": frame_to_records(made.results())})
+        facts = {"run_id": made.id, "path": str(made.path), "finding": finding(made).as_dict()}
+        print_json({**facts, "rows": frame_to_records(made.results())})
         return
     print(made.path)
-    print_found(made)
+    print_result(made)
 
 
-def print_found(made: Run) -> None:
+def print_result(made: Run) -> None:
     """The table of what changed, one column a mask, and what could not be tested."""
     frame = made.results()
     testable = _by(frame[frame.metric == "testable"], ["condition", "category"])
@@ -82,7 +85,8 @@ def print_found(made: Run) -> None:
         facts = made.manifest["method"]["masks"][contrast]
         strength = made.manifest["method"]["matching"]["strength"].get(contrast)
         print(
-            f"\n{SELECTOR_WORDS[contrast].long}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} weights; matched strength "
+            f"\n{SELECTOR_WORDS[contrast].long}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} "
+            "weights; matched strength "
             + ("none: a mask does not reduce harm on validation prompts" if strength is None else f"{strength:.2f}")
         )
         lines = []
@@ -110,7 +114,8 @@ def print_found(made: Run) -> None:
     )
     if any(not row["value"] for row in testable.values()):
         print(
-            "not testable: the intact model shows too little of the ability here for its loss to be seen (AUC interval includes 0.5, or refusals at floor)"
+            "not testable: the intact model shows too little of the ability here for its loss to be seen (AUC interval "
+            "includes 0.5, or refusals at floor)"
         )
     print("the refusal mask is a measurement: it stays in the process and is stored nowhere")
 

@@ -1,7 +1,9 @@
-"""Explanation: how likely does the model find good reasons why a request is harmful? Beside reasons why its twin is harmless.
+"""Explanation: how likely does the model find good reasons why a request is harmful? Beside reasons why its twin is
+harmless.
 
-The reasons are written (``reasons.jsonl``, two for every recognition pair, alike in form and length), so what is measured is
-the loss of reference explanations, not free explanations and no judge: a model can lose the wording and keep the idea.
+The reasons are written (``reasons.jsonl``, two for every recognition pair, alike in form and length), so what is
+measured is the loss of reference explanations, not free explanations and no judge: a model can lose the wording and
+keep the idea.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The double dissociation: what each of two masks takes away, ability by ability, on one axis; and levels before and after."""
+"""The double dissociation: what each of two masks takes away, ability by ability, on one axis; and levels before and
+after.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ import plotly.graph_objects as go
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
-#: What a mark stands for. The refusal mask has a colour of its own: it is neither harm, benign, control nor intact.
-REFUSAL = "#009E73"
+#: The colour of the refusal mask alone: it is neither harm, benign, control, intact nor a category.
+REFUSAL = "#6D4C41"
 COLOURS = {"harm": HARM, "refusal": REFUSAL, "benign": BENIGN, "random": CONTROL, "benign_signed": CONTROL}
 _SYMBOLS = {"random": "circle-open", "benign_signed": "square-open"}
 _NAMES = {
@@ -33,10 +35,12 @@ def double_dissociation(
     panels: dict[str, str],
     x_range: tuple[float, float],
 ) -> go.Figure:
-    """One panel per mask, one line per ability: dot = change in SDs, bar = 95 % interval, grey = controls, hatched = not testable.
+    """One panel per mask, one line per ability: dot = change in SDs, bar = 95 % interval, grey = controls, hatched =
+    not testable.
 
-    ``points``: ``panel`` (key of ``panels``), ``row`` (labels, in order), ``mark`` (a key of ``COLOURS``), ``value`` (NaN: not measured),
-    ``low``, ``high``, ``testable`` (bool, alike for a row), ``note`` (for hovering). ``panels``: heading of each panel, in order.
+    ``points``: ``panel`` (key of ``panels``), ``row`` (labels, in order), ``mark`` (a key of ``COLOURS``), ``value``
+    (NaN: not measured), ``low``, ``high``, ``testable`` (bool, alike for a row), ``note`` (for hovering). ``panels``:
+    heading of each panel, in order.
     """
     rows = list(dict.fromkeys(points["row"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=182 + 49 * len(rows))
@@ -189,9 +193,11 @@ def levels(
     x_range: tuple[float, float] | None,
     reference: float | None = None,
 ) -> go.Figure:
-    """One line per thing measured, one mark per mask: ring in ink = intact, dots = masks, grey = controls; bars = 95 % intervals.
+    """One line per thing measured, one mark per mask: ring in ink = intact, dots = masks, grey = controls; bars = 95 %
+    intervals.
 
-    ``points``: ``row`` (in order), ``mark`` (``intact``, ``harm``, ``refusal``, ``random``, ``benign_signed``), ``value``, ``low``, ``high``, ``note``.
+    ``points``: ``row`` (in order), ``mark`` (``intact``, ``harm``, ``refusal``, ``random``, ``benign_signed``),
+    ``value``, ``low``, ``high``, ``note``.
     ``reference``: a value that a dashed line marks (chance).
     """
     rows = list(dict.fromkeys(points["row"]))

@@ -1,7 +1,8 @@
-"""Matched strength: two masks turned down until they reduce harmful generation alike, so that what else they do can be compared.
+"""Matched strength: two masks turned down until they reduce harmful generation alike, so that what else they do can be
+compared.
 
-Of two masks the one that raises the loss of harmful answers more, on the validation prompts, is applied at the strength at which
-it does as much as the other does whole:
+Of two masks the one that raises the loss of harmful answers more, on the validation prompts, is applied at the strength
+at which it does as much as the other does whole:
 
     ΔL(s · stronger) = ΔL(weaker)        macro mean over categories, validation prompts, found by bisection
 
@@ -17,9 +18,11 @@ TOLERANCE, STEPS = 0.02, 8
 
 
 def matched_strength(shift: Callable[[float], float], target: float) -> float | None:
-    """The strength in (0, 1] at which ``shift(strength)`` is ``target``, where ``shift(1) >= target``; None for a target <= 0.
+    """The strength in (0, 1] at which ``shift(strength)`` is ``target``, where ``shift(1) >= target``; None for a
+    target <= 0.
 
-    ``shift`` is taken to grow with strength; where it does not, what is found is one of the strengths at which it crosses.
+    ``shift`` is taken to grow with strength; where it does not, what is found is one of the strengths at which it
+    crosses.
     """
     if not target > 0:
         return None

@@ -1,15 +1,16 @@
-"""Claim C8: without its harm weights a model writes less harm; does it still recognise, explain and refuse? And the reverse.
+"""Claim C8: without its harm weights a model writes less harm; does it still recognise, explain and refuse? And the
+reverse.
 
 Compared, each beside the intact model, for the plain and the contrastive selection at their chosen points:
 
-- the harm mask, as it is and turned down to matched strength (``experiments.matching``): the two selections differ in how
+- the harm mask, as it is and turned down to matched strength (``matching``): the two selections differ in how
   much they reduce harm, and only at an equal reduction does it mean something what else they do;
 - controls of the same size: random draws (on a fixed third of the items) and benign-signed;
-- a refusal mask of the same size and protection (``experiments.refusal_mask``), which never leaves the process.
+- a refusal mask of the same size and protection (``refusal_mask``), which never leaves the process.
 
-A double dissociation is: the harm mask lowers generation and leaves recognition, explanation and refusal alone, while the
-refusal mask lowers refusal and leaves generation alone. What is found is stored whichever way it comes out; rows are described
-in ``experiments.dissociation_rows``, the abilities in ``experiments.abilities``.
+A double dissociation is: the harm mask lowers generation and leaves recognition, explanation and refusal alone, while
+the refusal mask lowers refusal and leaves generation alone. What is found is stored whichever way it comes out; rows
+are described in ``rows``, the abilities in ``abilities``.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ import numpy as np
 from harmviz.claims.dissociation.abilities import Abilities, Ability, Tell
 from harmviz.claims.dissociation.explanation import ASKED
 from harmviz.claims.dissociation.matching import STEPS, matched_strength
-from harmviz.claims.dissociation.recognition import MIN_PAIRS, ORDERS, PHRASINGS
+from harmviz.claims.dissociation.recognition import ORDERS, PHRASINGS
 from harmviz.claims.dissociation.refusal_mask import Point, RefusalMasks
 from harmviz.claims.dissociation.rows import FALSE_ALARMS, Rows, mean_of, yardstick
+from harmviz.claims.dissociation.settings import Settings
 from harmviz.claims.mapping.settings import CONTRASTS, RunSpec
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent, open_parent
 from harmviz.data.prompts import PromptData
 from harmviz.data.refusal import KEYWORD_LIST_ID
-from harmviz.errors import BadSetting, RunIncompatible, SelectionInexact
+from harmviz.errors import RunIncompatible, SelectionInexact
 from harmviz.judges.declining import COMPLY, DECLINE
 from harmviz.masks.apply import pruned
 from harmviz.masks.lists import Contrast
@@ -52,36 +54,11 @@ SPEC_KEYS = ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """``draws``: random controls a mask. ``pairs``: request pairs used (None: all). ``prompts``: held-out prompts a set used
-    (None: all). ``seed``: of draws and intervals.
-
-    Raises:
-        ValueError: a setting is out of range.
-    """
-
-    seed: int = 0
-    draws: int = 2
-    pairs: int | None = None
-    prompts: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("seed", 0, 2**31 - 1),
-            ("draws", 1, 20),
-            ("pairs", MIN_PAIRS, 100_000),
-            ("prompts", 4, 100_000),
-        ):
-            value = getattr(self, name)
-            if value is None and name in ("pairs", "prompts"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-
-
-@dataclass(frozen=True)
 class Arm:
-    """One state of the model: ``mask()`` at ``strength``, or intact. ``facts``: its columns in the rows. ``drawn``: on a third."""
+    """One state of the model: ``mask()`` at ``strength``, or intact.
+
+    ``facts``: its columns in the rows. ``drawn``: on a third.
+    """
 
     name: str
     facts: Mapping[str, Any]
@@ -103,7 +80,8 @@ def run_dissociation(
     """Computes (or takes up again, or returns if it exists) the dissociation experiment on the masks of a map run.
 
     Raises:
-        RunIncompatible: the run is no map run, of another model or other data, or chose no point; or it is being computed.
+        RunIncompatible: the run is no map run, of another model or other data, or chose no point; or it is being
+        computed.
         DataInvalid: a set has no usable sample left, or the recognition pairs or their reasons are missing.
         UnsupportedArchitecture: the tokenizer cannot tell the answers apart that are read.
     """
@@ -115,7 +93,8 @@ def run_dissociation(
         )
     if data.hash != manifest["data"]["hash"]:
         raise RunIncompatible(
-            f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts it scored stay apart"
+            f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts "
+            "it scored stay apart"
         )
     spec = RunSpec(**{k: manifest["parameters"][k] for k in SPEC_KEYS})
     abilities = Abilities(loaded, data, spec, pairs=settings.pairs, prompts=settings.prompts)
@@ -225,7 +204,8 @@ class _Dissociation:
         q, p = (self.headline[contrast][k] for k in ("q", "p"))
         if (mask := self.parent.benign_signed(q, p)) is None:
             raise SelectionInexact(
-                f"run {self.parent.run.id} settles no benign-signed control at q={q:g}, p={p:g}; make it again with benign rows"
+                f"run {self.parent.run.id} settles no benign-signed control at q={q:g}, p={p:g}; make it again with "
+                "benign rows"
             )
         return mask
 
@@ -239,7 +219,9 @@ class _Dissociation:
 
     # -- stages -------------------------------------------------------------------------------------------------
     def do(self, experiment: Making) -> dict[str, Any]:
-        """Measures everything and writes the rows; what the manifest adds: the strengths, and that the refusal mask stayed here."""
+        """Measures everything and writes the rows; what the manifest adds: the strengths, and that the refusal mask
+        stayed here.
+        """
         a = self.abilities
         intact_arm = Arm("intact", {"experiment": "dissociation", "skip_tokens": self.skip})
         intact = self._measured(experiment, intact_arm)
@@ -315,7 +297,10 @@ class _Dissociation:
         return experiment.array(f"{ability.name}.{arm.name}", units, work)
 
     def _match(self, experiment: Making) -> dict[str, Any]:
-        """``shift``: harm ΔL of each whole mask on the validation prompts; ``strength``: at which each does as much as the weaker."""
+        """``shift``: harm ΔL of each whole mask on the validation prompts;
+
+        ``strength``: at which each does as much as the weaker.
+        """
         measured = self.abilities.validation
         units = self._match_units()
 

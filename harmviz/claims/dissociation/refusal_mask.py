@@ -1,12 +1,12 @@
 """The reverse: weights that *refusals* hang on, found by the rule that finds the harm weights. Measured, never shown.
 
-Scored are written pairs of a mild harmful request and a refusal of it: ``H_refusal = −W ⊙ E[∇_W L]`` (METHOD.md, section 2),
-from which the ``n`` eligible weights of highest positive score are taken, as many as the harm mask has and under the same
-protection; with the contrastive selection from ``H_refusal − max(0, H_safe, H_benign)``.
+Scored are written pairs of a mild harmful request and a refusal of it: ``H_refusal = −W ⊙ E[∇_W L]`` (METHOD.md,
+section 2), from which the ``n`` eligible weights of highest positive score are taken, as many as the harm mask has and
+under the same protection; with the contrastive selection from ``H_refusal − max(0, H_safe, H_benign)``.
 
 Such a set could weaken a guardrail (METHOD.md, section 6). So its scores live in memory only, its masks are of kind
-``measurement`` and live as long as this object, and neither indices, counts per matrix nor a digest is written anywhere.
-What an interrupted experiment still needs of it is scored again.
+``measurement`` and live as long as this object, and neither indices, counts per matrix nor a digest is written
+anywhere. What an interrupted experiment still needs of it is scored again.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Point:
 
 
 def refusal_rows() -> list[PromptRow]:
-    """Every request of ``builtin/refusals.jsonl`` with the refusal written for it, and with a general one of ``align/refusals.jsonl``.
+    """Every request of ``builtin/refusals.jsonl`` with the refusal written for it, and with a general one of
+    ``align/refusals.jsonl``.
 
     Raises:
         DataInvalid: a file is broken or empty.

@@ -1,11 +1,13 @@
-"""From what was measured to tidy rows: each ability before and after, its change against intact and against random control.
+"""From what was measured to tidy rows: each ability before and after, its change against intact and against random
+control.
 
-``condition`` is the ability: ``generation``, ``recognition``, ``explanation``, ``refusal``. ``mask``: ``mean(all)`` the harm mask at
-its chosen point, ``matched(mean(all))`` turned down to matched strength, ``refusal`` the measurement mask; None: intact.
-``contrast`` tells plain from contrastive, for the refusal mask too.
+``condition`` is the ability: ``generation``, ``recognition``, ``explanation``, ``refusal``. ``mask``: ``mean(all)`` the
+harm mask at its chosen point, ``matched(mean(all))`` turned down to matched strength, ``refusal`` the measurement mask;
+None: intact. ``contrast`` tells plain from contrastive, for the refusal mask too.
 
-A change against the intact model has a metric ``delta_…`` (``delta_nll``, ``delta_auc``, …), one against the mean of the random
-draws, or against the benign-signed control, ``excess_over_control`` (nats) or ``excess_…``; all are paired, with cluster-bootstrap intervals over prompts or pairs.
+A change against the intact model has a metric ``delta_…`` (``delta_nll``, ``delta_auc``, …), one against the mean of
+the random draws, or against the benign-signed control, ``excess_over_control`` (nats) or ``excess_…``; all are paired,
+with cluster-bootstrap intervals over prompts or pairs.
 
 ``standardised`` puts the abilities on one axis, negative where there is less of the ability:
 
@@ -13,12 +15,12 @@ draws, or against the benign-signed control, ``excess_over_control`` (nats) or `
 - refusal: ``Δ log-odds / SD``, the SD of the intact refusal log-odds over the requests;
 - recognition: the change of d′, the distance between harmful and harmless requests in SDs of their scores.
 
-The intact SD is taken as known. It, and not the SD of the differences, is the yardstick: a control that moves every prompt by the
-same thousandth of a nat would otherwise look like a large effect.
+The intact SD is taken as known. It, and not the SD of the differences, is the yardstick: a control that moves every
+prompt by the same thousandth of a nat would otherwise look like a large effect.
 
-``testable`` 1: the intact model has the ability to lose, so that a change means something (METHOD.md, section 4): its AUC
-interval lies above 0.5 (recognition, and refusal log-odds of harmful against harmless twins), or its keyword refusal rate lies above the
-share of compliant answers that the keyword list takes for refusals.
+``testable`` 1: the intact model has the ability to lose, so that a change means something (METHOD.md, section 4): its
+AUC interval lies above 0.5 (recognition, and refusal log-odds of harmful against harmless twins), or its keyword
+refusal rate lies above the share of compliant answers that the keyword list takes for refusals.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 
 Values = Mapping[str, np.ndarray]
-#: The keyword list fires on this share of answers that people scored as harmful (``harmviz.data.refusal``: 27 of 539): a refusal rate
-#: whose interval reaches down to it is no rate of refusals.
+#: The keyword list fires on this share of answers that people scored as harmful (``harmviz.data.refusal``: 27 of 539):
+#: a refusal rate whose interval reaches down to it is no rate of refusals.
 FALSE_ALARMS = 0.05
 SHARE, LABEL, SDS, AUC, ODDS = "share", "label", "SD", "AUC", "nats"
 ALL = "all"
@@ -153,7 +155,9 @@ class Rows:
         )
 
     def mean_levels(self, draws: Sequence[Values], **facts: Any) -> Iterator[Row]:
-        """As ``levels`` for the draws of a control: scores averaged over draws; the refusal rate is that of all their answers."""
+        """As ``levels`` for the draws of a control: scores averaged over draws; the refusal rate is that of all their
+        answers.
+        """
         together = mean_of(draws)
         answers = np.concatenate([d["answers"] for d in draws])
         yield from self.levels({**together, "answers": answers}, **facts)
@@ -173,7 +177,10 @@ class Rows:
 
     # -- changes ------------------------------------------------------------------------------------------------
     def changes(self, values: Values, intact: Values, items: Values | None = None, /, **facts: Any) -> Iterator[Row]:
-        """What a mask changes against the intact model, raw and standardised. ``items``: the items measured, by ability (None: all)."""
+        """What a mask changes against the intact model, raw and standardised.
+
+        ``items``: the items measured, by ability (None: all).
+        """
         a, seed, sd = self.abilities, self.seed, self.yards.sd
         report = a.report if items is None else select(a.report, items["generation"])
         delta = values["generation"] - intact["generation"]
@@ -293,7 +300,9 @@ def _standardised(row: Row, sign: float, sd: float) -> Row:
 
 
 def right(scores: np.ndarray) -> np.ndarray:
-    """``[n]``: share of a pair that the sign of the log-odds calls by its name: 1 both, ½ one of them or two ties, 0 none."""
+    """``[n]``: share of a pair that the sign of the log-odds calls by its name: 1 both, ½ one of them or two ties, 0
+    none.
+    """
     correct = np.stack([scores[:, 0] > 0, scores[:, 1] < 0], axis=1) + 0.5 * (scores == 0)
     return np.asarray(correct.mean(axis=1))
 

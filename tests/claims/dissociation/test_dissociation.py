@@ -1,4 +1,6 @@
-"""The dissociation experiment on a real tiny map run: what is in it, that no interruption changes it, and what never leaves."""
+"""The dissociation experiment on a real tiny map run: what is in it, that no interruption changes it, and what never
+leaves.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,10 @@ import pytest
 
 from harmviz.claims.dissociation import measure as dissociation
 from harmviz.claims.dissociation.abilities import Abilities
-from harmviz.claims.dissociation.measure import HARM, MATCHED, REFUSAL, Settings, run_dissociation
+from harmviz.claims.dissociation.measure import HARM, MATCHED, REFUSAL, run_dissociation
 from harmviz.claims.dissociation.refusal_mask import Point, RefusalMasks, refusal_rows
 from harmviz.claims.dissociation.rows import FALSE_ALARMS, Rows, Yardstick, right
+from harmviz.claims.dissociation.settings import Settings
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.parent import open_parent
 from harmviz.cli import main

@@ -1,4 +1,6 @@
-"""The page *Dissociation*: what its choices change, what it says where nothing is stored, and that files are never markup."""
+"""The page *Dissociation*: what its choices change, what it says where nothing is stored, and that files are never
+markup.
+"""
 
 from __future__ import annotations
 
@@ -119,8 +121,7 @@ def test_no_view_loads_torch(stored: Path) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
-        f"for view in {tuple(VIEWS)!r}:\n"
-        "    app.query_params['dissociation_view'] = view\n"
+        f"for view in {tuple(VIEWS)!r}:\n    app.query_params['dissociation_view'] = view\n"
         "    app.switch_page('pages/dissociation.py').run()\n"
         "    assert not app.exception and len(app.get('plotly_chart')) > 1, view\n"
         "print({'torch', 'transformers'} & set(sys.modules))"
