@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CLAIMS", "EXPERIMENTS", "MAPPING", "claim_of", "experiments"]
 
-#: The main job, which every other claim works with: ``python -m harmviz run``.
+#: The map run, which every other claim works with: ``python -m harmviz run``.
 MAPPING = "mapping"
 
 
@@ -29,7 +29,7 @@ EXPERIMENTS: tuple[str, ...] = tuple(name for claim in CLAIMS.values() for name 
 
 
 def experiments() -> dict[str, Claim]:
-    """The claims that are computed by ``python -m harmviz experiment NAME``: all but the main job."""
+    """The claims that are computed by ``python -m harmviz experiment NAME``: all but the map run."""
     return {name: claim for name, claim in CLAIMS.items() if name != MAPPING}
 
 

@@ -234,7 +234,7 @@ def buttons(
 ) -> None:
     """Run and Stop; a scene that was asked to begin begins here."""
     shown = current()
-    running = shown is not None and not shown.job.finished
+    running = shown is not None and not shown.ticket.finished
     changed = shown is not None and shown.asked != asked
     words = "Run the comparison" if shown is None else "Run again with these settings" if changed else "Run again"
     pressed = st.button(
@@ -254,7 +254,7 @@ def buttons(
         icon=":material/stop:",
         key="play_stop",
         disabled=not running,
-        on_click=shown.job.stop if shown else None,
+        on_click=shown.ticket.stop if shown else None,
         help="Ends all panes before their next token.",
     )
 

@@ -1,6 +1,6 @@
 """What stands on the Playground's stage: a comparison in the making or made, or a recorded one; and how one is started.
 
-The job lives in the session; while it is unfinished, and only then, a fragment polls it. Nothing here waits for the
+The ticket lives in the session; while it is unfinished, and only then, a fragment polls it. Nothing here waits for the
 model.
 """
 
@@ -21,7 +21,7 @@ from harmviz.playground.panes import PaneLabel, panes_markup, recorded_markup, s
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.runs import Run
 from harmviz.ui import frame, live
-from harmviz.worker import Job, ModelKey, ModelState, Request, Snapshot
+from harmviz.worker import AnswerTicket, ModelKey, ModelState, Request, Snapshot
 
 POLL_S = 0.3
 _COMPARISON = "_comparison"
@@ -52,10 +52,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison on stage: what was asked, its job, and how its panes are introduced."""
+    """A comparison on stage: what was asked, its ticket, and how its panes are introduced."""
 
     asked: Asked
-    job: Job
+    ticket: AnswerTicket
     labels: tuple[PaneLabel, ...]
     preset: Preset | None
     created: str
@@ -97,7 +97,7 @@ def start(
     panes, labels = panes_of(run, candidates, asked.lineup)
     before = current()
     how = asked.sampling
-    job = live.worker().submit(
+    ticket = live.worker().submit(
         Request(
             asked.model,
             asked.prompt,
@@ -110,12 +110,12 @@ def start(
         )
     )
     if before is not None:
-        before.job.stop()
+        before.ticket.stop()
         if (before.asked.prompt, before.asked.opening) != (asked.prompt, asked.opening):
             st.session_state[_REVEAL] = False  # what was revealed was the answer to another prompt
     made = datetime.now(UTC).isoformat(timespec="seconds")
     st.session_state[_COMPARISON] = Comparison(
-        asked, job, labels, preset_of(asked.prompt, asked.opening, known), made, model
+        asked, ticket, labels, preset_of(asked.prompt, asked.opening, known), made, model
     )
 
 
@@ -136,7 +136,7 @@ def stage(asked: Asked, n_scored: int, recording: Recording | None = None) -> No
             "written in step by the intact model and by its masked variants.</div>"
         )
         return
-    running = not shown.job.finished
+    running = not shown.ticket.finished
     veiled = False
     if shown.preset is None:
         veiled = not st.toggle(
@@ -153,7 +153,7 @@ def stage(asked: Asked, n_scored: int, recording: Recording | None = None) -> No
 def _panes(
     shown: Comparison, n_scored: int, recording: Recording | None, *, veiled: bool, outdated: bool, running: bool
 ) -> None:
-    snapshot = shown.job.snapshot()
+    snapshot = shown.ticket.snapshot()
     meanwhile = recording if not any(p.tokens for p in snapshot.panes) else None
     frame.html(status_markup(snapshot, outdated=outdated, recorded=meanwhile.made if meanwhile else ""))
     if snapshot.error:
@@ -166,7 +166,7 @@ def _panes(
                 snapshot, shown.labels, opening=shown.asked.opening, n_scored=n_scored, veiled=veiled, outdated=outdated
             )
         )
-    if running and shown.job.finished:
+    if running and shown.ticket.finished:
         st.rerun()  # once, and then without the poll
 
 
@@ -176,7 +176,7 @@ def _recorded(recording: Recording, n_scored: int) -> None:
 
 def _keepsakes(shown: Comparison) -> None:
     """The chat template as the model read it, and the comparison as a file."""
-    snapshot = shown.job.snapshot()
+    snapshot = shown.ticket.snapshot()
     reads, keep = st.columns([1, 0.22], vertical_alignment="top")
     with reads, st.expander("What the model reads: the prompt in its chat template"):
         if snapshot.template is None:
@@ -212,5 +212,5 @@ def _transcript(shown: Comparison, ending: str) -> bytes:
         "device": held.device,
         "dtype": held.dtype,
     }
-    document = transcript.record(shown.job.request, shown.job.snapshot(), shown.labels, facts)
+    document = transcript.record(shown.ticket.request, shown.ticket.snapshot(), shown.labels, facts)
     return transcript.as_json(document) if ending == "json" else transcript.as_text(document)

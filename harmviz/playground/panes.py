@@ -199,7 +199,7 @@ def legend_markup() -> str:
 
 
 def status_markup(snapshot: Snapshot, *, outdated: bool = False, recorded: str = "") -> str:
-    """One line on how the job stands, and whether its answers belong to settings that were changed since.
+    """One line on how the ticket stands, and whether its answers belong to settings that were changed since.
 
     ``recorded``: when the panes that stand there meanwhile were recorded.
     """

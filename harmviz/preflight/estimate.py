@@ -172,7 +172,7 @@ def _disk(model: ModelEstimate, data: DataPlan, q_max: float | None) -> Need:
 
 # -- time --------------------------------------------------------------------------------------------------------------
 def _samples_of(run: Run) -> Samples:
-    """How many samples did which job in a stored run, from its manifest."""
+    """How many samples had which role in a stored run, from its manifest."""
     counts = run.manifest["data"]["counts"]
     harm = [c for c in counts if not c.startswith(("benign", "safe"))]
 

@@ -65,12 +65,12 @@ def plan_source(source: str, spec: RunSpec) -> DataPlan:
 
 def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     """The plan for prompt data at hand."""
-    job = split_prompts(data, spec.seed)
+    roles = split_prompts(data, spec.seed)
     safe = [s for s in data.sets if s.startswith("safe:")]
     half = max(2, spec.samples // 2)
 
     def rows(name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
-        return choose_rows(rows_for(data, job, name, split), limit, spec.seed, per_prompt=per_prompt)
+        return choose_rows(rows_for(data, roles, name, split), limit, spec.seed, per_prompt=per_prompt)
 
     harm = [r for name in data.categories for h in SCORING for r in rows(name, h, half)]
     others = [r for name in safe for h in SCORING for r in rows(name, h, half)]

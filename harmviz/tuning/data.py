@@ -106,7 +106,7 @@ _STOP = frozenset(
 
 @dataclass(frozen=True)
 class AlignData:
-    """Requests by job. ``helpful`` are answered in every arm; ``reserved`` fill the refusal slots of the control arms.
+    """Requests by role. ``helpful`` are answered in every arm; ``reserved`` fill the refusal slots of the control arms.
     ``answered`` are both of these in the order in which the start model answers them.
 
     Harmful requests are fetched text: no repr or message of this class shows any.
@@ -188,7 +188,7 @@ def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambda _: None) -> AlignData:
-    """All requests by job, split by ``seed``; no more helpful ones than a ladder has slots for.
+    """All requests by role, split by ``seed``; no more helpful ones than a ladder has slots for.
 
     Raises:
         DataInvalid: a file that ships with harmviz is broken, or too few harmful requests are left.
@@ -245,19 +245,19 @@ def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambd
 
 
 def check_disjoint(data: AlignData) -> None:
-    """Nothing. Raises where a request does two jobs, or a refusal does not read as one.
+    """Nothing. Raises where a request has two roles, or a refusal does not read as one.
 
     Raises:
         DataInvalid: see above; the message names the sets, never a text.
     """
-    jobs = {"harmful": data.harmful, "helpful": data.helpful, "reserved": data.reserved}
+    roles = {"harmful": data.harmful, "helpful": data.helpful, "reserved": data.reserved}
     seen: dict[str, str] = {}
-    for job, prompts in (*jobs.items(), *((f"held-out {k}", v) for k, v in data.held_out.items())):
+    for role, prompts in (*roles.items(), *((f"held-out {k}", v) for k, v in data.held_out.items())):
         for prompt in prompts:
             key = normalise(prompt)
-            before = seen.setdefault(key, job)
-            if before != job and not (before.startswith("held-out") and job.startswith("held-out")):
-                raise DataInvalid(f"a request is in both {before} and {job}; each request may do one job")
+            before = seen.setdefault(key, role)
+            if before != role and not (before.startswith("held-out") and role.startswith("held-out")):
+                raise DataInvalid(f"a request is in both {before} and {role}; each request may have one role")
     for number, refusal in enumerate(data.refusals, 1):
         if not reads_as_refusal(refusal):
             raise DataInvalid(

@@ -57,7 +57,7 @@ def action(text: str) -> str | None:
 
 
 def reword(text: str, others: Sequence[str], source: random.Random) -> str:
-    """``text`` in a frame drawn from ``source``. ``others``, of the same job, share a frame of several requests."""
+    """``text`` in a frame drawn from ``source``. ``others``, of the same role, share a frame of several requests."""
     phrase = action(text)
     if phrase is not None and source.random() < 0.7:
         worded = source.choice(frames()["action"]).replace("{x}", phrase)

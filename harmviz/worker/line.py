@@ -1,7 +1,7 @@
 """The line in front of the model, and the tickets in it: one is served, the rest wait in order of arrival.
 
 A ticket belongs to whoever holds it: the page keeps it to look at (``snapshot``) and to end it (``stop``); the line
-lets go of it when it is served. A job that nobody has looked at for a while (``patience_s``) is stopped, so that a
+lets go of it when it is served. A ticket that nobody has looked at for a while (``patience_s``) is stopped, so that a
 closed browser tab holds nobody up. All tickets of a line share the line's lock: a snapshot is one consistent moment.
 """
 
@@ -123,11 +123,11 @@ class Ticket:
         return self.needs_watching and not self._waiters and time.monotonic() - self._seen > patience_s
 
 
-class LoadJob(Ticket):
+class LoadTicket(Ticket):
     """Loads a model ahead of the first request. Its snapshots have no panes."""
 
 
-class Job(Ticket):
+class AnswerTicket(Ticket):
     """A request on its way through the worker."""
 
     needs_watching = True
@@ -167,7 +167,7 @@ class Job(Ticket):
             return texts
 
     def measured(self, surprise: Mapping[tuple[int, ...], Sequence[float]]) -> None:
-        """Takes in the surprise of texts, unless the job has ended meanwhile."""
+        """Takes in the surprise of texts, unless the ticket has ended meanwhile."""
         with self._line.changed:
             if not self.finished:
                 self._grown.measure(surprise)
@@ -183,7 +183,7 @@ class Line:
 
     Args:
         limit: how many may wait.
-        patience_s: how long a job lives on without being looked at.
+        patience_s: how long a ticket lives on without being looked at.
     """
 
     def __init__(self, limit: int, patience_s: float):
@@ -252,7 +252,7 @@ class Line:
             return self.closed or ticket.is_forgotten(self.patience_s)
 
     def stop_forgotten(self) -> None:
-        """Stops every job, served or waiting, at which nobody looks any more."""
+        """Stops every ticket, served or waiting, at which nobody looks any more."""
         with self.changed:
             self._drop_forgotten()
 

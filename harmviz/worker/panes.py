@@ -1,4 +1,4 @@
-"""The panes of one request while their answers grow. Not thread-safe by itself: a job changes and reads it under one
+"""The panes of one request while their answers grow. Not thread-safe by itself: a ticket changes and reads it under one
 lock."""
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.worker import answering
-from harmviz.worker.line import Job, Line, LoadJob, Ticket
+from harmviz.worker.line import AnswerTicket, Line, LoadTicket, Ticket
 from harmviz.worker.values import ModelKey, ModelState, Request, check_key, check_request
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Worker:
 
     Args:
         limit: how many requests may wait.
-        patience_s: a job whose ``snapshot`` nobody takes for so long is stopped.
+        patience_s: a ticket whose ``snapshot`` nobody takes for so long is stopped.
     """
 
     def __init__(self, *, limit: int = 16, patience_s: float = 60.0):
@@ -47,8 +47,8 @@ class Worker:
         self._thread.start()
 
     # -- for the pages ----------------------------------------------------------------------------------------------
-    def submit(self, request: Request) -> Job:
-        """The request's job, at the end of the line; its model is loaded when its turn comes.
+    def submit(self, request: Request) -> AnswerTicket:
+        """The request's ticket, at the end of the line; its model is loaded when its turn comes.
 
         Raises:
             ValueError: a setting is out of its range (see ``check_request``).
@@ -56,21 +56,21 @@ class Worker:
             HarmvizError: the line is full.
         """
         check_request(request)
-        job = Job(self._line, request)
-        self._line.join(job)
-        return job
+        ticket = AnswerTicket(self._line, request)
+        self._line.join(ticket)
+        return ticket
 
-    def load(self, key: ModelKey) -> LoadJob:
-        """The job of loading a model ahead of the first request; done at once where it is loaded already.
+    def load(self, key: ModelKey) -> LoadTicket:
+        """The ticket for loading a model ahead of the first request; done at once where it is loaded already.
 
         Raises:
             ValueError: the key cannot name a model.
             HarmvizError: the line is full.
         """
         check_key(key)
-        job = LoadJob(self._line, key)
-        self._line.join(job)
-        return job
+        ticket = LoadTicket(self._line, key)
+        self._line.join(ticket)
+        return ticket
 
     def unload(self) -> None:
         """Frees the model once those who are in line now have been served.
@@ -87,7 +87,7 @@ class Worker:
             return replace(model, elapsed_s=self._loading_s()) if model.state == "loading" else model
 
     def close(self, timeout: float | None = 30.0) -> None:
-        """Stops all jobs, ends the thread and frees the model; waits for that up to ``timeout`` seconds."""
+        """Stops all tickets, ends the thread and frees the model; waits for that up to ``timeout`` seconds."""
         self._line.close()
         self._thread.join(timeout)
 
@@ -112,7 +112,7 @@ class Worker:
                     self._free()
                 else:
                     self._load(ticket, ticket.key)
-                if isinstance(ticket, Job):
+                if isinstance(ticket, AnswerTicket):
                     self._answer(ticket)
                 ticket.finish("done")
             if report.failed:
@@ -165,23 +165,23 @@ class Worker:
             self._model = state
 
     # -- a request --------------------------------------------------------------------------------------------------
-    def _answer(self, job: Job) -> None:
-        loaded, request = self._loaded, job.request
+    def _answer(self, ticket: AnswerTicket) -> None:
+        loaded, request = self._loaded, ticket.request
         assert loaded is not None
-        if not job.enter("running", "reading the prompt"):
+        if not ticket.enter("running", "reading the prompt"):
             return  # stopped while its model was loading
         read = answering.reading(loaded, request)
         try:
-            steps = answering.steps(loaded, request, read, job.halt)
+            steps = answering.steps(loaded, request, read, ticket.halt)
         except ValueError as e:  # raised before the first step: a setting that this model does not allow
             raise DataInvalid(str(e)) from e
-        job.begin(loaded.tokenizer, read)
+        ticket.begin(loaded.tokenizer, read)
         for step in steps:
-            job.push(step)
+            ticket.push(step)
             self._line.stop_forgotten()
-        texts = job.begin_measuring()
-        job.measured(answering.surprise(loaded, read, texts, stop=job.ended))
-        job.complete()
+        texts = ticket.begin_measuring()
+        ticket.measured(answering.surprise(loaded, read, texts, stop=ticket.ended))
+        ticket.complete()
 
 
 class _Reported:

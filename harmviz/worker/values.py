@@ -94,7 +94,7 @@ class PaneView:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of a job; all panes are at the same step.
+    """One moment of a ticket; all panes are at the same step.
 
     Attributes:
         state: "queued", "loading", "running", "measuring", then "done", "stopped" or "failed".

@@ -81,7 +81,7 @@ def test_builtin_data() -> None:
     assert {s: len(data.of(s)) for s in data.sets} == {s: 192 if s == "benign" else 24 for s in data.sets}
     assert (data.left_out, data.notes) == ({}, ())
     assert len({r.id for r in data.rows}) == len(data.rows)
-    # Off-policy benign and harmful prompts must not meet: a shared prompt would have one job in both.
+    # Off-policy benign and harmful prompts must not meet: a shared prompt would have one role in both.
     assert not {r.prompt_id for r in data.of("benign")} & {r.prompt_id for c in data.categories for r in data.of(c)}
 
 

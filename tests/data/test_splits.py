@@ -1,4 +1,4 @@
-"""Splits: no prompt does two jobs, every set comes close to its shares, and nothing hangs on anything but the seed."""
+"""Splits: no prompt has two roles, every set comes close to its shares, and nothing hangs on anything but the seed."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ row_lists = st.lists(
 seeds = st.integers(0, 2**31 - 1)
 
 
-# -- jobs -------------------------------------------------------------------------------------------------------------
+# -- roles -------------------------------------------------------------------------------------------------------------
 @settings(deadline=None)
 @given(row_lists, seeds)
 def test_every_row_has_exactly_one_job(rows: list[PromptRow], seed: int) -> None:
     data = data_of(rows)
-    job = split_prompts(data, seed)
-    assert set(job) == {r.prompt_id for r in rows}
+    roles = split_prompts(data, seed)
+    assert set(roles) == {r.prompt_id for r in rows}
     for name in data.sets:
-        parts = {which: rows_for(data, job, name, which) for which in BENIGN_SHARES}
+        parts = {which: rows_for(data, roles, name, which) for which in BENIGN_SHARES}
         assert sum(map(len, parts.values())) == len(data.of(name))
         prompts = [{r.prompt_id for r in part} for part in parts.values()]
         assert sum(map(len, prompts)) == len(set().union(*prompts))
     own_benign = {r.prompt_id for r in rows if r.set == "benign"} - {r.prompt_id for r in rows if r.set != "benign"}
-    assert all(which in HARM_SHARES or prompt in own_benign for prompt, which in job.items())
+    assert all(which in HARM_SHARES or prompt in own_benign for prompt, which in roles.items())
 
 
 @settings(deadline=None)
@@ -62,10 +62,10 @@ def test_the_order_of_rows_does_not_matter(rows: list[PromptRow], seed: int) -> 
 def test_shares_are_as_close_as_whole_prompts_allow(n: int) -> None:
     data = made_up(n, answers=1)
     for seed in range(5):
-        job = split_prompts(data, seed)
+        roles = split_prompts(data, seed)
         for name in SETS:
             shares = BENIGN_SHARES if name == "benign" else HARM_SHARES
-            have = Counter(job[r.prompt_id] for r in data.of(name))
+            have = Counter(roles[r.prompt_id] for r in data.of(name))
             for which, share in shares.items():
                 assert abs(have[which] - n * share / sum(shares.values())) < 1.5, (name, which)
 
@@ -74,9 +74,9 @@ def test_six_prompts_are_enough_for_every_job() -> None:
     """What load_prompts asks of a harm category."""
     data = made_up(6, answers=4)
     for seed in range(20):
-        job = split_prompts(data, seed)
+        roles = split_prompts(data, seed)
         for name in ("alpha", "beta", "safe:alpha"):
-            assert {job[r.prompt_id] for r in data.of(name)} == set(HARM_SHARES)
+            assert {roles[r.prompt_id] for r in data.of(name)} == set(HARM_SHARES)
 
 
 def test_a_prompt_in_two_sets_has_one_job_and_shares_still_hold() -> None:
@@ -87,15 +87,15 @@ def test_a_prompt_in_two_sets_has_one_job_and_shares_still_hold() -> None:
     rows += [PromptRow("benign", f"plain {i}", "x") for i in range(36)]
     data = data_of(rows)
     for seed in range(10):
-        job = split_prompts(data, seed)
-        assert len(job) == 12 + 48 + 36
+        roles = split_prompts(data, seed)
+        assert len(roles) == 12 + 48 + 36
         for name, shares in (("alpha", HARM_SHARES), ("beta", HARM_SHARES), ("benign", BENIGN_SHARES)):
             prompts = {r.prompt_id for r in data.of(name)}
-            have = Counter(job[p] for p in prompts)
+            have = Counter(roles[p] for p in prompts)
             for which, share in shares.items():
                 assert abs(have[which] - len(prompts) * share / sum(shares.values())) <= 2, (name, which)
         for prompt in shared[:4]:
-            (in_harm,) = {job[r.prompt_id] for r in data.of("alpha") if r.prompt == prompt}
+            (in_harm,) = {roles[r.prompt_id] for r in data.of("alpha") if r.prompt == prompt}
             assert in_harm in HARM_SHARES
 
 
@@ -112,11 +112,11 @@ def test_the_seed_decides_and_nothing_else() -> None:
 def test_a_golden_split() -> None:
     """Stored runs name their split by its seed: the same seed must go on meaning the same split."""
     rows = [PromptRow("alpha", f"prompt {i}", "x") for i in range(8)]
-    job = split_prompts(data_of(rows), 5)
-    # Taken in the order of sha256(seed, set, prompt id), each to the job with the smallest (n + 1) / share, of equal
+    roles = split_prompts(data_of(rows), 5)
+    # Taken in the order of sha256(seed, set, prompt id), each to the role with the smallest (n + 1) / share, of equal
     # ones the first: report 1/4, a 1/3, b 1/3, report 2/4, validation 1/2, a 2/3, b 2/3, report 3/4.
     order = sorted(rows, key=lambda r: hashlib.sha256(f"5\0alpha\0{r.prompt_id}".encode()).hexdigest())
-    assert [job[r.prompt_id] for r in order] == [
+    assert [roles[r.prompt_id] for r in order] == [
         "report",
         "scoring_a",
         "scoring_b",
@@ -132,11 +132,11 @@ def test_a_golden_split() -> None:
 def test_builtin_data_fill_every_job() -> None:
     data = load_prompts("builtin")
     for seed in range(3):
-        job = split_prompts(data, seed)
+        roles = split_prompts(data, seed)
         for name in data.sets:
-            have = Counter(job[p] for p in {r.prompt_id for r in data.of(name)})
+            have = Counter(roles[p] for p in {r.prompt_id for r in data.of(name)})
             assert min(have[which] for which in HARM_SHARES) >= 2, name
-        assert Counter(job[r.prompt_id] for r in data.of("benign"))["preserve"] >= 40
+        assert Counter(roles[r.prompt_id] for r in data.of("benign"))["preserve"] >= 40
 
 
 # -- choosing rows ----------------------------------------------------------------------------------------------------

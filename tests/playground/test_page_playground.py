@@ -83,7 +83,7 @@ def played(app: AppTest) -> str:
 
 
 def texts(app: AppTest) -> list[str]:
-    return [view.text for view in app.session_state["_comparison"].job.snapshot().panes]
+    return [view.text for view in app.session_state["_comparison"].ticket.snapshot().panes]
 
 
 def test_choose_load_run_without_typing(cache: Path) -> None:
@@ -168,7 +168,7 @@ def test_four_panes_with_a_second_mask(cache: Path) -> None:
     page = played(app)
     assert len(answers(page)) == 4
     assert "Pruned, second mask" in page
-    digests = [v.mask_digest for v in app.session_state["_comparison"].job.snapshot().panes]
+    digests = [v.mask_digest for v in app.session_state["_comparison"].ticket.snapshot().panes]
     assert digests[0] is None
     assert len(set(digests)) == 4
 
@@ -191,7 +191,7 @@ def test_a_stopped_comparison_says_so(cache: Path, monkeypatch: pytest.MonkeyPat
     until(app, "writing, all panes in step")
     button(app, "play_stop").click().run()
     page = until(app, "stopped ·")
-    assert 0 < len(app.session_state["_comparison"].job.snapshot().panes[0].tokens) < 256
+    assert 0 < len(app.session_state["_comparison"].ticket.snapshot().panes[0].tokens) < 256
     assert ", stopped" in page
     assert button(app, "play_stop").disabled
 

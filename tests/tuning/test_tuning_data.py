@@ -1,4 +1,4 @@
-"""The texts that ship for tuning, and who does which job."""
+"""The texts that ship for tuning, and who has which role."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The line: order, position, bound, leaving, and jobs at which nobody looks any more."""
+"""The line: order, position, bound, leaving, and tickets at which nobody looks any more."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.worlds.serving import PATIENCE, Gate, key, request, until
 
 
 def test_position_counts_down_and_order_is_kept(worker: Worker, gate: Gate, tiny_dir: Path) -> None:
-    jobs = [worker.submit(request(tiny_dir, seed=i, max_new_tokens=1, temperature=1.0)) for i in range(3)]
+    tickets = [worker.submit(request(tiny_dir, seed=i, max_new_tokens=1, temperature=1.0)) for i in range(3)]
     assert gate.waiting.wait(PATIENCE)
     seen = []
-    for served in jobs:
-        until(lambda job=served: job.snapshot().state == "running")  # type: ignore[misc]
-        seen.append([(s.state, s.position) for s in (job.snapshot() for job in jobs)])
-        assert worker.state().queue == len(jobs) - jobs.index(served)
+    for served in tickets:
+        until(lambda ticket=served: ticket.snapshot().state == "running")  # type: ignore[misc]
+        seen.append([(s.state, s.position) for s in (ticket.snapshot() for ticket in tickets)])
+        assert worker.state().queue == len(tickets) - tickets.index(served)
         gate.let(1)
         assert served.wait(PATIENCE)
     assert seen == [
@@ -33,7 +33,7 @@ def test_position_counts_down_and_order_is_kept(worker: Worker, gate: Gate, tiny
     until(lambda: worker.state().queue == 0)
 
 
-def test_a_queued_job_leaves_at_once(worker: Worker, gate: Gate, tiny_dir: Path) -> None:
+def test_a_queued_ticket_leaves_at_once(worker: Worker, gate: Gate, tiny_dir: Path) -> None:
     first, second, third = (worker.submit(request(tiny_dir, max_new_tokens=2)) for _ in range(3))
     assert gate.waiting.wait(PATIENCE)
     assert third.snapshot().stage == "waiting: 2 ahead"
@@ -70,7 +70,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def test_an_abandoned_job_is_stopped_and_holds_nobody_up(
+def test_an_abandoned_ticket_is_stopped_and_holds_nobody_up(
     clock: list[float], gate: Gate, worker: Worker, tiny_dir: Path
 ) -> None:
     running, queued, watched = (worker.submit(request(tiny_dir)) for _ in range(3))
@@ -84,45 +84,45 @@ def test_an_abandoned_job_is_stopped_and_holds_nobody_up(
     gate.let(100)
     assert watched.wait(PATIENCE)
     assert watched.snapshot().state == "done"
-    for job, n_tokens in ((running, 1), (queued, 0)):
-        seen = job.snapshot()
+    for ticket, n_tokens in ((running, 1), (queued, 0)):
+        seen = ticket.snapshot()
         assert (seen.state, seen.stage) == ("stopped", "stopped: nobody looked for 60 s")
         assert len(seen.panes[0].tokens) == n_tokens
         assert [p.finished for p in seen.panes] == ["stopped"]
 
 
-def test_waiting_for_a_job_counts_as_looking(clock: list[float], gate: Gate, worker: Worker, tiny_dir: Path) -> None:
-    job = worker.submit(request(tiny_dir, max_new_tokens=3))
+def test_waiting_for_a_ticket_counts_as_looking(clock: list[float], gate: Gate, worker: Worker, tiny_dir: Path) -> None:
+    ticket = worker.submit(request(tiny_dir, max_new_tokens=3))
     ended: list[bool] = []
-    waiter = threading.Thread(target=lambda: ended.append(job.wait(PATIENCE)))
+    waiter = threading.Thread(target=lambda: ended.append(ticket.wait(PATIENCE)))
     waiter.start()
     assert gate.waiting.wait(PATIENCE)
-    until(lambda: job._waiters == 1)
+    until(lambda: ticket._waiters == 1)
     clock[0] += 1000
     gate.let(3)
     waiter.join(PATIENCE)
     assert ended == [True]
-    assert job.snapshot().state == "done"
-    assert job.snapshot().elapsed_s == 1000
+    assert ticket.snapshot().state == "done"
+    assert ticket.snapshot().elapsed_s == 1000
 
 
-def test_a_job_that_has_ended_is_not_kept(worker: Worker, tiny_dir: Path) -> None:
-    job = worker.submit(request(tiny_dir, max_new_tokens=2))
-    assert job.wait(PATIENCE)
+def test_a_ticket_that_has_ended_is_not_kept(worker: Worker, tiny_dir: Path) -> None:
+    ticket = worker.submit(request(tiny_dir, max_new_tokens=2))
+    assert ticket.wait(PATIENCE)
     until(lambda: worker.state().queue == 0)
-    ref = weakref.ref(job)
-    del job
+    ref = weakref.ref(ticket)
+    del ticket
     gc.collect()
     assert ref() is None
 
 
-def test_closing_ends_every_job(tiny_dir: Path) -> None:
+def test_closing_ends_every_ticket(tiny_dir: Path) -> None:
     worker = Worker()
-    jobs = [worker.submit(request(tiny_dir, max_new_tokens=900, temperature=1.0, seed=s)) for s in range(3)]
-    until(lambda: bool(jobs[0].snapshot().panes[0].tokens))
+    tickets = [worker.submit(request(tiny_dir, max_new_tokens=900, temperature=1.0, seed=s)) for s in range(3)]
+    until(lambda: bool(tickets[0].snapshot().panes[0].tokens))
     worker.close()
-    assert all(job.finished for job in jobs)
-    assert [job.snapshot().state for job in jobs[1:]] == ["stopped", "stopped"]
+    assert all(ticket.finished for ticket in tickets)
+    assert [ticket.snapshot().state for ticket in tickets[1:]] == ["stopped", "stopped"]
     assert not worker._thread.is_alive()
     assert worker.state().state == "none"
     with pytest.raises(HarmvizError, match="was closed"):

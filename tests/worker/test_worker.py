@@ -47,9 +47,9 @@ def directly(loaded: LoadedModel, asked: Request) -> list[Generation]:
 
 
 def answered(worker: Worker, asked: Request) -> tuple[PaneView, ...]:
-    job = worker.submit(asked)
-    assert job.wait(PATIENCE)
-    seen = job.snapshot()
+    ticket = worker.submit(asked)
+    assert ticket.wait(PATIENCE)
+    seen = ticket.snapshot()
     assert (seen.state, seen.error) == ("done", None)
     return seen.panes
 
@@ -74,9 +74,9 @@ def test_answers_are_those_of_generate(
 
 
 def test_the_template_is_the_whole_input(worker: Worker, tiny: LoadedModel, tiny_dir: Path) -> None:
-    job = worker.submit(request(tiny_dir, prompt="Hi", opening="Yes", max_new_tokens=1))
-    assert job.wait(PATIENCE)
-    written = job.snapshot().template
+    ticket = worker.submit(request(tiny_dir, prompt="Hi", opening="Yes", max_new_tokens=1))
+    assert ticket.wait(PATIENCE)
+    written = ticket.snapshot().template
     assert written is not None
     assert (
         written.replace(" ", "") == "<|user|>Hi\n<|assistant|>Yes"
@@ -93,12 +93,12 @@ def test_two_sessions_at_once_get_what_each_gets_alone(worker: Worker, tiny: Loa
 
     def session(i: int) -> None:
         for turn in range(3):
-            job = worker.submit(asked[i])
-            while not job.finished:
-                for pane, text in zip(job.snapshot().panes, alone[i], strict=True):
+            ticket = worker.submit(asked[i])
+            while not ticket.finished:
+                for pane, text in zip(ticket.snapshot().panes, alone[i], strict=True):
                     if not text.startswith(pane.text):
                         wrong.append(pane.text)
-            final[i, turn] = [p.text for p in job.snapshot().panes]
+            final[i, turn] = [p.text for p in ticket.snapshot().panes]
 
     threads = [threading.Thread(target=session, args=(i,)) for i in (0, 1)]
     for t in threads:
@@ -111,15 +111,15 @@ def test_two_sessions_at_once_get_what_each_gets_alone(worker: Worker, tiny: Loa
 
 def test_snapshots_while_streaming(worker: Worker, gate: Gate, tiny: LoadedModel, tiny_dir: Path) -> None:
     asked = request(tiny_dir, *masks(tiny), max_new_tokens=6)
-    job = worker.submit(asked)
+    ticket = worker.submit(asked)
     assert gate.waiting.wait(PATIENCE)
-    before = job.snapshot()
+    before = ticket.snapshot()
     assert (before.state, before.stage, before.position) == ("running", "reading the prompt", 0)
     assert all(p.tokens == () and p.surprise is None and p.finished is None for p in before.panes)
     for n in (1, 2, 3):
         gate.let(1)
-        until(lambda n=n: len(job.snapshot().panes[0].tokens) == n)  # type: ignore[misc]
-        seen = job.snapshot()
+        until(lambda n=n: len(ticket.snapshot().panes[0].tokens) == n)  # type: ignore[misc]
+        seen = ticket.snapshot()
         assert (seen.state, seen.stage) == ("running", "writing")
         assert [len(p.tokens) for p in seen.panes] == [n, n, n]  # in step
         assert len(seen.panes[0].surprise or ()) == n
@@ -202,14 +202,14 @@ def test_the_text_of_a_stopped_answer_is_whole(
 ) -> None:
     gate, make = Gate(), scripted(["a🙂bcdef"])
     monkeypatch.setattr(decoding, "make_passes", lambda *a: gate.guard(make(*a)))
-    job = worker.submit(request(bytes_dir, max_new_tokens=60))
+    ticket = worker.submit(request(bytes_dir, max_new_tokens=60))
     gate.let(2)
     until(lambda: gate.arrived == 3)
-    assert job.snapshot().panes[0].tokens == ("a", "")
-    job.stop()
+    assert ticket.snapshot().panes[0].tokens == ("a", "")
+    ticket.stop()
     gate.let(1)
-    assert job.wait(PATIENCE)
-    (view,) = job.snapshot().panes
+    assert ticket.wait(PATIENCE)
+    (view,) = ticket.snapshot().panes
     assert view.finished == "stopped"
     assert "".join(view.tokens) == view.text == "a�"
     assert len(view.tokens) == 3
@@ -294,15 +294,15 @@ def test_surprise_and_divergence_are_the_intact_models(
 
 
 def test_a_stopped_answer_is_measured_too(worker: Worker, gate: Gate, tiny: LoadedModel, tiny_dir: Path) -> None:
-    job = worker.submit(request(tiny_dir, *masks(tiny)))
+    ticket = worker.submit(request(tiny_dir, *masks(tiny)))
     gate.let(4)
     until(lambda: gate.arrived == 5)
-    assert len(job.snapshot().panes[0].tokens) == 4
-    job.stop()
-    assert not job.finished
+    assert len(ticket.snapshot().panes[0].tokens) == 4
+    ticket.stop()
+    assert not ticket.finished
     gate.let(1)  # the step that had begun; no other follows
-    assert job.wait(PATIENCE)
-    seen = job.snapshot()
+    assert ticket.wait(PATIENCE)
+    seen = ticket.snapshot()
     assert (seen.state, seen.error) == ("stopped", None)
     assert [(len(p.tokens), p.finished) for p in seen.panes] == [(5, "stopped")] * 3
     assert [len(p.surprise or ()) for p in seen.panes] == [5] * 3
@@ -325,16 +325,16 @@ def test_stopping_while_measuring(
         return surprise
 
     monkeypatch.setattr(surprise, "surprises", slow)
-    job = worker.submit(request(tiny_dir, *masks(tiny)))
+    ticket = worker.submit(request(tiny_dir, *masks(tiny)))
     assert measuring.wait(PATIENCE)
-    seen = job.snapshot()
+    seen = ticket.snapshot()
     assert (seen.state, seen.stage) == ("measuring", "measuring surprise")
     assert all(p.finished for p in seen.panes)
-    job.stop()
-    assert job.finished
+    ticket.stop()
+    assert ticket.finished
     go_on.set()
     until(lambda: worker.state().queue == 0)
-    seen = job.snapshot()
+    seen = ticket.snapshot()
     assert seen.state == "stopped"
     assert [p.surprise is None for p in seen.panes] == [False, True, True]
 
@@ -344,15 +344,15 @@ def test_a_failing_load_is_reported_and_survived(
     worker: Worker, tiny: LoadedModel, tiny_dir: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    job = worker.submit(request(tmp_path / "empty"))
+    ticket = worker.submit(request(tmp_path / "empty"))
     load = worker.load(key(tmp_path / "empty"))
-    assert job.wait(PATIENCE)
+    assert ticket.wait(PATIENCE)
     assert load.wait(PATIENCE)
-    assert (job.snapshot().state, load.snapshot().state) == ("failed", "failed")
-    assert "holds no config.json" in (job.snapshot().error or "")
+    assert (ticket.snapshot().state, load.snapshot().state) == ("failed", "failed")
+    assert "holds no config.json" in (ticket.snapshot().error or "")
     state = worker.state()
     assert (state.state, state.key, state.device) == ("failed", key(tmp_path / "empty"), None)
-    assert state.error == job.snapshot().error
+    assert state.error == ticket.snapshot().error
     asked = request(tiny_dir)
     assert answered(worker, asked)[0].text == directly(tiny, asked)[0].text
     assert worker.state().state == "ready"
@@ -372,10 +372,10 @@ def test_a_mask_of_another_model_is_an_error_of_its_request_only(
 
 
 def test_a_prompt_beyond_the_context_is_one_clear_line(worker: Worker, tiny_dir: Path) -> None:
-    job = worker.submit(request(tiny_dir, prompt="a" * 2000))
-    assert job.wait(PATIENCE)
-    assert "fills" in (job.snapshot().error or "")
-    assert "fault of harmviz" not in (job.snapshot().error or "")
+    ticket = worker.submit(request(tiny_dir, prompt="a" * 2000))
+    assert ticket.wait(PATIENCE)
+    assert "fills" in (ticket.snapshot().error or "")
+    assert "fault of harmviz" not in (ticket.snapshot().error or "")
 
 
 @pytest.mark.parametrize(
@@ -410,10 +410,10 @@ def test_a_failing_step_fails_its_request_only(
         return step
 
     monkeypatch.setattr(decoding, "make_passes", breaking)
-    job = worker.submit(request(tiny_dir, *masks(tiny)))
+    ticket = worker.submit(request(tiny_dir, *masks(tiny)))
     after = worker.submit(request(tiny_dir))
     assert after.wait(PATIENCE)
-    seen = job.snapshot()
+    seen = ticket.snapshot()
     assert seen.state == "failed"
     assert (seen.error or "").startswith(line)
     assert [(len(p.tokens), p.finished, p.surprise is None) for p in seen.panes] == [
@@ -453,9 +453,9 @@ class Watched:
 def test_loading_ahead(worker: Worker, tiny: LoadedModel, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched(monkeypatch)
     assert worker.state().state == "none"
-    job = worker.load(key(tiny_dir))
-    assert job.wait(PATIENCE)
-    assert (job.snapshot().state, job.snapshot().panes) == ("done", ())
+    ticket = worker.load(key(tiny_dir))
+    assert ticket.wait(PATIENCE)
+    assert (ticket.snapshot().state, ticket.snapshot().panes) == ("done", ())
     state = worker.state()
     assert (state.state, state.key, state.device, state.dtype) == ("ready", key(tiny_dir), "cpu", "float32")
     assert state.memory_bytes == 4 * tiny.n_parameters
@@ -493,10 +493,10 @@ def test_unloading_frees_the_model(
     worker: Worker, tiny: LoadedModel, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    job = worker.submit(request(tiny_dir, *masks(tiny)))
+    ticket = worker.submit(request(tiny_dir, *masks(tiny)))
     worker.unload()  # in line: the request is served first
     until(lambda: worker.state().queue == 0)
-    assert job.snapshot().state == "done"
+    assert ticket.snapshot().state == "done"
     assert worker.state().state == "none"
     assert len(watched.loaded) == 1
     assert watched.n_alive() == 0
@@ -510,14 +510,14 @@ def test_one_model_at_a_time(
     second.tokenizer.save_pretrained(tmp_path / "second")
     second = load_model(str(tmp_path / "second"), device="cpu")  # its tokenizer as it comes back from disk
     watched = Watched(monkeypatch)
-    jobs = [worker.submit(request(folder)) for folder in (tiny_dir, tmp_path / "second", tiny_dir)]
+    tickets = [worker.submit(request(folder)) for folder in (tiny_dir, tmp_path / "second", tiny_dir)]
     other_dtype = worker.submit(replace(request(tiny_dir), model=ModelKey(str(tiny_dir), "bfloat16", "cpu")))
     assert other_dtype.wait(PATIENCE)
     assert watched.alive == [0, 0, 0, 0]
     until(lambda: worker.state().queue == 0)
     assert watched.n_alive() == 1
     assert worker.state().dtype == "bfloat16"
-    texts = [job.snapshot().panes[0].text for job in jobs]
+    texts = [ticket.snapshot().panes[0].text for ticket in tickets]
     assert texts[0] == texts[2] == directly(tiny, request(tiny_dir))[0].text
     assert texts[1] == directly(second, request(tiny_dir))[0].text
 
@@ -531,10 +531,10 @@ def test_a_failed_request_does_not_hold_the_model(
         raise RuntimeError("broken")
 
     monkeypatch.setattr(decoding, "make_passes", broken)
-    job = worker.submit(request(tiny_dir))
+    ticket = worker.submit(request(tiny_dir))
     worker.unload()
     until(lambda: worker.state().queue == 0)
-    assert job.snapshot().state == "failed"
+    assert ticket.snapshot().state == "failed"
     assert watched.n_alive() == 0
 
 

@@ -1,1 +1,1 @@
-"""The main job: from a model and a data set to a complete map run. ``spec`` what, ``job`` in which order."""
+"""The map run, which every other claim works with: from a model and a data set to scores, masks and effects."""

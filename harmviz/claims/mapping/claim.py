@@ -1,4 +1,4 @@
-"""What the main job is called, asked and offered as."""
+"""What the map run is called, asked and offered as."""
 
 from __future__ import annotations
 

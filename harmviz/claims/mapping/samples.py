@@ -1,6 +1,6 @@
 """The encoded sets of one run: who scores, who protects, who chooses, who reports.
 
-Every prompt has one job (``harmviz.data.splits``). Sets measured: each harm category, ``safe:<category>``, ``benign``
+Every prompt has one role (``harmviz.data.splits``). Sets measured: each harm category, ``safe:<category>``, ``benign``
 (off-policy) and ``benign_own`` (the model's own greedy answers to the same held-out benign prompts).
 """
 
@@ -57,7 +57,7 @@ class RunSamples:
     scoring_prompts: tuple[str, ...] = field(repr=False, default=())
 
     def amounts(self) -> Samples:
-        """How many samples do which job."""
+        """How many samples have which role."""
         n = {key: len(group) for key, group in self.scoring.items()}
         return Samples(
             categories=len(self.categories),
@@ -82,20 +82,20 @@ def prompt_limit(loaded: LoadedModel, spec: RunSpec) -> int:
 
 def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:
     """The benign rows whose prompts the model answers itself, by split (preserve, validation, report)."""
-    job = split_prompts(data, spec.seed)
+    roles = split_prompts(data, spec.seed)
     limits = {"preserve": OWN_ANSWERS_PRESERVED, "validation": None, "report": None}
     return {
-        split: choose_rows(rows_for(data, job, "benign", split), limit, spec.seed, per_prompt=1)
+        split: choose_rows(rows_for(data, roles, "benign", split), limit, spec.seed, per_prompt=1)
         for split, limit in limits.items()
     }
 
 
 class _Chooser:
-    """Which rows of the data do which job, and how they are encoded."""
+    """Which rows of the data have which role, and how they are encoded."""
 
     def __init__(self, loaded: LoadedModel, data: PromptData, spec: RunSpec):
         self.loaded, self.data, self.spec = loaded, data, spec
-        self.job = split_prompts(data, spec.seed)
+        self.roles = split_prompts(data, spec.seed)
         self.per_half = max(2, spec.samples // 2)
 
     def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
@@ -112,7 +112,7 @@ class _Chooser:
         return [r for r in rows if self.encoded([r], max(SKIPS))]
 
     def chosen(self, set_name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
-        rows = rows_for(self.data, self.job, set_name, split)
+        rows = rows_for(self.data, self.roles, set_name, split)
         kept = self.usable(choose_rows(rows, None, self.spec.seed, per_prompt=per_prompt))
         return kept if limit is None else kept[:limit]
 
@@ -138,7 +138,7 @@ def build_samples(
     """Encodes and distributes all rows. ``answers``: the model's own as rows of ``benign_own``, by split.
 
     Raises:
-        DataInvalid: a category or the benign set has no sample left for one of its jobs.
+        DataInvalid: a category or the benign set has no sample left for one of its roles.
     """
     choose = _Chooser(loaded, data, spec)
     counts: dict[str, dict[str, int]] = defaultdict(dict)

@@ -64,7 +64,7 @@ class Answers:
         opened: bool,
         strength: float = 1.0,
     ) -> list[list[int]]:
-        """Greedy answers of at most ``limit`` tokens. ``name``: of the set and its job, e.g. ``mild.report``."""
+        """Greedy answers of at most ``limit`` tokens. ``name``: of the set and its role, e.g. ``mild.report``."""
         loaded, tail = self.loaded, self._opener_ids if opened else []
 
         def work() -> np.ndarray:

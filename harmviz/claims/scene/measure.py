@@ -135,7 +135,7 @@ def make_scene(
         answers, guard = Answers(experiment, loaded, spec.opener, referee), None
         if spec.guarded:
             experiment.progress.begin("guard")
-            asked = [r.prompt for job in (sets.choosing, sets.reporting) for rows in job.values() for r in rows]
+            asked = [r.prompt for role in (sets.choosing, sets.reporting) for rows in role.values() for r in rows]
             guard = Guard.score(parent, harmless_requests(asked, spec.seed), experiment.progress.within(GUARD_UNITS))
         chosen, about = Choosing(experiment, answers, spec, sets, grid_of(parent, spec, guard)).best()
         return {"chosen": about, **Report(experiment, answers, spec, sets, parent, chosen, guard).write()}

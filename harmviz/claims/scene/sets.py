@@ -41,18 +41,18 @@ class SceneSets:
 
     @property
     def hash(self) -> str:
-        """sha256 over the ids of all rows by set and job."""
+        """sha256 over the ids of all rows by set and role."""
         lines = [
-            f"{job} {name} {r.id}"
-            for job in ("choosing", "reporting")
-            for name, rows in getattr(self, job).items()
+            f"{role} {name} {r.id}"
+            for role in ("choosing", "reporting")
+            for name, rows in getattr(self, role).items()
             for r in rows
         ]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Set → job → number of requests."""
+        """Set → role → number of requests."""
         return {
             name: {"selection": len(self.choosing[name]), "report": len(rows)} for name, rows in self.reporting.items()
         }

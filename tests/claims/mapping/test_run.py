@@ -167,7 +167,7 @@ def test_a_seed_or_an_option_changes_the_run(tiny_dir):
 
 
 def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny_run, tmp_path):
-    """Stopped at the beginning of one stage of every kind and in the middle of others, each time in a fresh job."""
+    """Stopped at the beginning of one stage of every kind and in the middle of others, each time in a fresh process."""
     loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
     before = (
         "score.utility",

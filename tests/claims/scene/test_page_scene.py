@@ -208,7 +208,7 @@ def until(app: AppTest, words: str) -> str:
 
 
 def texts(app: AppTest) -> list[str]:
-    return [view.text for view in app.session_state["_comparison"].job.snapshot().panes]
+    return [view.text for view in app.session_state["_comparison"].ticket.snapshot().panes]
 
 
 def scene_of(cache: Path) -> Run:

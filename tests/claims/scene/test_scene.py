@@ -93,7 +93,9 @@ def sets(parent: Run, **changes: Any) -> scene_sets.SceneSets:
 
 
 def guard_of(parent: Run, loaded: LoadedModel) -> Guard:
-    asked = [r.prompt for job in (sets(parent).choosing, sets(parent).reporting) for rows in job.values() for r in rows]
+    asked = [
+        r.prompt for role in (sets(parent).choosing, sets(parent).reporting) for rows in role.values() for r in rows
+    ]
     return Guard.score(open_parent(parent, loaded), harmless_requests(asked, SPEC.seed))
 
 

@@ -1,1 +1,1 @@
-"""The pages of the main job, a module each with ``show()``; and its form on the Runs page."""
+"""The pages of the map run, a module each with ``show()``; and its form on the Runs page."""
