@@ -3,7 +3,7 @@
 A claim is one package below ``harmviz.claims``. These modules are its face, found by name (``Claim.face``):
 
     claim.py     CLAIM, an instance of ``Claim``; imports nothing heavy
-    command.py   run(arguments): computes and stores it; print_found(run): the tables that ``show`` ends with
+    command.py   run(arguments): computes and stores it; print_result(run): the tables that ``show`` ends with
     finding.py   finding(run) -> Finding: the verdict, by a rule, and its sentence; no torch, no Streamlit
     figures.py   tidy numbers -> plotly; no torch, no Streamlit
     page.py      show(): the page; settings(): the form on the Runs page where ``offer`` has one of its own
