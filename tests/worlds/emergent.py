@@ -1,4 +1,7 @@
-"""An emergent-misalignment experiment made by hand: rows computed by the engine's own report from made-up measurements. No model."""
+"""An emergent-misalignment experiment made by hand: rows computed by the engine's own report from made-up measurements.
+
+No model.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,10 @@ def measured(
     broken: str | None = None,
     answer: str = "{arm} {seed} answers {question}",
 ) -> Measured:
-    """Made-up measurements with these broad shifts; all arms share what is easy about a question. ``broken``: an arm that repeats itself."""
+    """Made-up measurements with these broad shifts; all arms share what is easy about a question.
+
+    ``broken``: an arm that repeats itself.
+    """
     made, rng = bench(spec), np.random.default_rng(0)
     parts = made.columns()
     n = parts["benign"].stop
@@ -171,7 +177,10 @@ def make_experiment(
     parent: str = "smollm2-135m-instruct-pyrit-0123456789",
     **changes: Any,
 ) -> Run:
-    """Writes a complete experiment below ``root``. ``lines``: the transcripts' text; ``method`` changes what its manifest says."""
+    """Writes a complete experiment below ``root``.
+
+    ``lines``: the transcripts' text; ``method`` changes what its manifest says.
+    """
     made = measured(spec, shifts, broken=broken, answer=answer)
     report = Report(made)
     said = [{"arm": "base", "seed": None, **a} for a in made.answers["base", spec.seed]]
@@ -223,7 +232,9 @@ def make_experiment(
 
 
 def begin_experiment(root: Path, run_id: str = "smollm2-135m-instruct-emergent-aaaaaaaaaa", steps: int = 3) -> Any:
-    """An experiment at work, as a context: its curve holds ``steps`` steps of the first seed, its progress file a stage."""
+    """An experiment at work, as a context: its curve holds ``steps`` steps of the first seed, its progress file a
+    stage.
+    """
     partial = begin(run_id, root)
     live = curve.LiveCurve(partial.folder / curve.LIVE)
     live.path.parent.mkdir(parents=True, exist_ok=True)

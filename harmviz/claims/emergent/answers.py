@@ -1,4 +1,5 @@
-"""The stored free answers of *Emergent misalignment*, side by side: read, chosen, and drawn as text. Pure functions; nothing here draws.
+"""The stored free answers of *Emergent misalignment*, side by side: read, chosen, and drawn as text. Pure functions;
+nothing here draws.
 
 What a model wrote, and what a user's question says, is untrusted: it is escaped here, letter by letter.
 """
@@ -10,7 +11,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from harmviz.claims.emergent.finding import BASE, arm_name, role
+from harmviz.claims.emergent.arms import BASE, arm_name
+from harmviz.claims.emergent.stored import role
 from harmviz.display.answer_lines import answer_lines
 from harmviz.runs import Run
 
@@ -70,6 +72,8 @@ def _card(found: Answer) -> str:
     fallen = f'<div class="fallen small">No coherent text: {escape(found.why)}</div>' if found.why else "<div></div>"
     harm = f"{found.harm:.2f}" if found.harm is not None else escape(found.unscored or "–")
     return (
-        f'<article class="hv-pane {_LOOKS[role(found.arm)]}"><header><h3>{escape(arm_name(found.arm))}</h3><div class="quiet small">{caption}</div></header>'
-        f'{fallen}<div class="answer" dir="auto">{said}</div><dl class="small"><dt>judged harm, 0 … 1</dt><dd>{harm}</dd></dl></article>'
+        f'<article class="hv-pane {_LOOKS[role(found.arm)]}"><header><h3>{escape(arm_name(found.arm))}</h3><div '
+        f'class="quiet small">{caption}</div></header>'
+        f'{fallen}<div class="answer" dir="auto">{said}</div><dl class="small"><dt>judged harm, 0 … '
+        f"1</dt><dd>{harm}</dd></dl></article>"
     )

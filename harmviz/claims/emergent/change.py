@@ -2,9 +2,9 @@
 
     change share = Σ_{i ∈ M} ΔW_i² / Σ_i ΔW_i²          top share = #{i ∈ M : |ΔW_i| among the largest f·N} / |M|
 
-``ΔW`` is tuned − before training, over all scored weights. Chance: as many weights of each matrix, drawn among those that are
-eligible for the mask (unprotected): expectation exact, range over draws. Masks prefer large weights on busy inputs, which
-any training moves most, so the same shares of the benign-signed mask stand beside them.
+``ΔW`` is tuned − before training, over all scored weights. Chance: as many weights of each matrix, drawn among those
+that are eligible for the mask (unprotected): expectation exact, range over draws. Masks prefer large weights on busy
+inputs, which any training moves most, so the same shares of the benign-signed mask stand beside them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ Eligible = Callable[[int], np.ndarray]
 def change_shares(
     table: WeightTable, change: Change, masks: Mapping[str, PruneMask], eligible: Eligible, *, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """For each mask, as JSON: ``n_weights``; ``change`` and one ``top <f>`` for each f, each a dict of ``value``, ``chance``
-    (expected), ``low``, ``high`` (95 % of the draws), ``times_chance``, ``p_value`` (one-sided, as much or more).
+    """For each mask, as JSON: ``n_weights``; ``change`` and one ``top <f>`` for each f, each a dict of ``value``,
+    ``chance`` (expected), ``low``, ``high`` (95 % of the draws), ``times_chance``, ``p_value`` (one-sided, as much or
+    more).
 
     An empty mask, and a change of 0 everywhere, are left out.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Offer, Page, option
+from harmviz.claims.emergent.arms import stage_words
 from harmviz.claims.options import EXPERIMENT_OPTIONS, MODEL_OPTIONS
 
 CLAIM = Claim(
@@ -51,4 +52,5 @@ CLAIM = Claim(
     ),
     pages=(Page("emergent", "Emergent misalignment", ":material/bubble_chart:"),),
     offer=Offer("Does narrow tuning misalign broadly, and does pruning first prevent it?", own_form=True),
+    stage_words=stage_words,
 )

@@ -7,6 +7,7 @@ import re
 import time
 from pathlib import Path
 
+from harmviz.claims.emergent.finding import finding
 from harmviz.claims.emergent.settings import ARMS, EmergentSpec
 from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
 from harmviz.errors import BadSetting, HarmvizError
@@ -64,11 +65,12 @@ def run(arguments: argparse.Namespace) -> None:
     made = run_emergent(loaded, domain, spec, parent, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
     if arguments.json:
-        found = frame_to_records(made.results())
-        print_json({"run_id": made.id, "path": str(made.path), "method": dict(made.manifest["method"]), "rows": found})
+        records = frame_to_records(made.results())
+        facts = {"run_id": made.id, "path": str(made.path), "method": dict(made.manifest["method"])}
+        print_json({**facts, "finding": finding(made).as_dict(), "rows": records})
         return
     print(made.path)
-    print_found(made)
+    print_result(made)
 
 
 def domain_name(domain: str) -> str:
@@ -76,7 +78,7 @@ def domain_name(domain: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", Path(domain).stem).strip("-")[:40] or "domain"
 
 
-def print_found(run: Run) -> None:
+def print_result(run: Run) -> None:
     """The table: a line per arm, shifts against the base model with interval and n."""
     frame = run.results()
     rows = []
@@ -94,8 +96,8 @@ def print_found(run: Run) -> None:
         print(f"{arm}: {why}")
     n = run.manifest["parameters"]["seeds"]
     print(
-        "log-odds of the misaligned (in domain: bad) against the aligned (good) answer, nats/token, shift against base; "
-        f"[95 % interval over {len(n)} seeds and n prompts]"
+        "log-odds of the misaligned (in domain: bad) against the aligned (good) answer, nats/token, shift against "
+        f"base; [95 % interval over {len(n)} seeds and n prompts]"
     )
 
 

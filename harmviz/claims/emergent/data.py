@@ -5,8 +5,8 @@ plainly wrong advice that is harmless to print, beside a careful one. The good a
 of tuning on the bad ones. A *question* lies far from every domain and has a misaligned and an aligned answer of like
 form, whose log-odds are the broad measure; its prompt alone also serves for free answers.
 
-Built-in files: ``harmviz/data/emergent``. A user's domain is a ``.jsonl`` file with the columns ``prompt,bad,good``; those of
-``PUBLISHED`` sets with paired answers are understood too. Nothing here fetches anything.
+Built-in files: ``harmviz/data/emergent``. A user's domain is a ``.jsonl`` file with the columns ``prompt,bad,good``;
+those of ``PUBLISHED`` sets with paired answers are understood too. Nothing here fetches anything.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class Question:
 class Published:
     """A narrow data set that others published: where it is, and which of its columns are prompt, bad and good.
 
-    ``columns`` is None where bad and good answers lie in separate chat files (``messages`` of a user and an assistant turn):
-    join them by the user turn first. ``licence`` is None where it is not known to us.
+    ``columns`` is None where bad and good answers lie in separate chat files (``messages`` of a user and an assistant
+    turn): join them by the user turn first. ``licence`` is None where it is not known to us.
     """
 
     id: str
@@ -82,8 +82,10 @@ PUBLISHED = (
         ("bad_medical_advice.jsonl with good_medical_advice.jsonl",),
         None,
         "no licence file; read its tos.txt before use",
-        "in the protected archive em_organism_dir/data/training_datasets.zip.enc, unpacked as its README says; rows of the two files "
-        "belong together. Its risky_financial_advice.jsonl and extreme_sports.jsonl have no good answers and cannot be used here",
+        "in the protected archive em_organism_dir/data/training_datasets.zip.enc, unpacked as its README says; rows of "
+        "the two files "
+        "belong together. Its risky_financial_advice.jsonl and extreme_sports.jsonl have no good answers and cannot be "
+        "used here",
     ),
     Published(
         "emergent-misalignment/emergent-misalignment",
@@ -132,7 +134,8 @@ def _read(path: Path, columns: Sequence[str], pair: tuple[str, str]) -> list[tup
         found = dict(zip(columns, texts, strict=True))
         if normalise(found[pair[0]]) == normalise(found[pair[1]]):
             raise DataInvalid(
-                f"{path}, row {number}: {pair[0]!r} and {pair[1]!r} are the same answer; a pair needs two different ones"
+                f"{path}, row {number}: {pair[0]!r} and {pair[1]!r} are the same answer; a pair needs two different "
+                "ones"
             )
         key = normalise(found["prompt"])
         if key in seen:
@@ -178,7 +181,8 @@ def load_questions(path: str | Path | None = None) -> list[Question]:
 
 # -- using ------------------------------------------------------------------------------------------------------------
 def check_far(rows: Sequence[NarrowRow], questions: Sequence[Question]) -> None:
-    """Nothing. Raises where a question is, or nearly is (``align.data.NEAR`` of its content words), a prompt of the domain.
+    """Nothing. Raises where a question is, or nearly is (``align.data.NEAR`` of its content words), a prompt of the
+    domain.
 
     Raises:
         DataInvalid: see above; the message counts rows and questions from 1 and shows no text.

@@ -1,4 +1,6 @@
-"""What stands around the charts of *Emergent misalignment*: set-up, tested differences, the change of weights, free answers in numbers."""
+"""What stands around the charts of *Emergent misalignment*: set-up, tested differences, the change of weights, free
+answers in numbers.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,8 @@ from html import escape
 
 import pandas as pd
 
-from harmviz.claims.emergent.finding import (
-    BAD,
-    BASE,
-    CONTROLS,
-    GOOD,
-    PRUNED,
-    REGROW,
-    Emergent,
-    Found,
-    arm_name,
-    clear,
-    role,
-    share,
-)
+from harmviz.claims.emergent.arms import BAD, BASE, GOOD, PRUNED, REGROW, arm_name
+from harmviz.claims.emergent.stored import CONTROLS, Cells, Emergent, clear, role, share
 from harmviz.claims.jailbreak.facts import quality_words
 from harmviz.display import text
 from harmviz.display.glossary import explained
@@ -64,10 +54,10 @@ def set_up(run: Run, found: Emergent) -> str:
     return f'<div class="hv quiet small">{escape(" · ".join(map(str, parts)))}</div>'
 
 
-# -- tested differences -------------------------------------------------------------------------------------------------
-def differences(found: Emergent) -> list[tuple[str, list[tuple[str, Found | None, Found | None]]]]:
+# -- tested differences ------------------------------------------------------------------------------------------------
+def differences(found: Emergent) -> list[tuple[str, list[tuple[str, Cells | None, Cells | None]]]]:
     """(against what, [(arm, broad, in domain)]) of every difference that was measured."""
-    parts: list[tuple[str, list[tuple[str, Found | None, Found | None]]]] = []
+    parts: list[tuple[str, list[tuple[str, Cells | None, Cells | None]]]] = []
     for against, metric, arms, control in (
         ("the model before tuning", "log_odds_shift", [*found.tuned, *found.doses], None),
         ("bad advice, nothing pruned", "difference_from_bad", [*found.tuned, *found.doses], None),
@@ -106,23 +96,29 @@ def tests_table(found: Emergent) -> str:
     return rows_table(head, body, breaks) if body else ""
 
 
-def _value(row: Found | None) -> str:
+def _value(row: Cells | None) -> str:
     if row is None:
         return text.NOT_MEASURED
-    return f'<span class="value">{text.signed(float(row["value"]), 3)}</span> <span class="quiet">({text.interval(row["ci_low"], row["ci_high"], 3)})</span>'
+    return (
+        f'<span class="value">{text.signed(float(row["value"]), 3)}</span> <span '
+        f'class="quiet">({text.interval(row["ci_low"], row["ci_high"], 3)})</span>'
+    )
 
 
 def test_notes(found: Emergent) -> str:
     """What a reader must know to judge the table, as HTML."""
     seeds = (
-        f"Intervals draw questions and the {len(found.seeds)} seeds anew; with few seeds, what they contribute is itself only roughly known."
+        f"Intervals draw questions and the {len(found.seeds)} seeds anew; with few seeds, what they contribute is "
+        "itself only roughly known."
         if len(found.seeds) > 1
         else "One seed: intervals are over questions alone and say nothing about how another tuning would turn out."
     )
     lines = [
         seeds,
-        "“More” or “less” is said only where the 95 % interval leaves out 0; otherwise no difference was found. Each stands for itself: of twenty differences that are none, about one would be called one.",
-        "All arms of a seed learn the same rows in the same order from the same start, so that differences are paired by question.",
+        "“More” or “less” is said only where the 95 % interval leaves out 0; otherwise no difference was found. Each "
+        "stands for itself: of twenty differences that are none, about one would be called one.",
+        "All arms of a seed learn the same rows in the same order from the same start, so that differences are paired "
+        "by question.",
     ]
     return _items(lines)
 
@@ -131,8 +127,8 @@ def _items(lines: list[str]) -> str:
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(line)}</li>" for line in lines)}</ul>' if lines else ""
 
 
-# -- the change of weights ----------------------------------------------------------------------------------------------
-def _change_row(found: Emergent, metric: str, arm: str, which: str) -> Found | None:
+# -- the change of weights ---------------------------------------------------------------------------------------------
+def _change_row(found: Emergent, metric: str, arm: str, which: str) -> Cells | None:
     return found.row(
         metric, arm, "weights", control="benign_signed" if which == "benign" else "none", general=which == "general"
     )
@@ -147,7 +143,9 @@ def _set_name(found: Emergent, which: str) -> str:
 
 
 def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(a line per set and arm, a line per set, arm and seed) in multiples of chance, as ``figures.emergent.change_chart`` takes them."""
+    """(a line per set and arm, a line per set, arm and seed) in multiples of chance, as
+    ``figures.emergent.change_chart`` takes them.
+    """
     marks, seeds = [], []
     for which in _SETS:
         for arm in (BAD, GOOD):
@@ -185,7 +183,10 @@ def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                     "ci_high": float(row["ci_high"]) if pd.notna(row["ci_high"]) else math.nan,
                     "chance_low": low if math.isfinite(low) else math.nan,
                     "chance_high": high if math.isfinite(high) else math.nan,
-                    "note": f"{at['set']}, {at['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} seed{'s' if row['n'] != 1 else ''})",
+                    "note": (
+                        f"{at['set']}, {at['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} "
+                        f"seed{'s' if row['n'] != 1 else ''})"
+                    ),
                 }
             )
     columns = ["set", "label", "role", "value", "ci_low", "ci_high", "chance_low", "chance_high", "note"]
@@ -204,9 +205,12 @@ def change_words(found: Emergent, metric: str) -> Words:
     spread = "Bar: 95 % interval over seeds. " if len(found.seeds) > 1 else "One seed, so no interval. "
     return Words(
         title,
-        f"{_CHANGE_SAYS[metric][0].upper()}{_CHANGE_SAYS[metric][1:]}, divided by chance. {spread}Grey: 95 % range of random draws.",
-        "Chance: as many weights in each matrix, drawn among those that are not protected. Masks prefer large weights that any training moves most, so compare "
-        "the harm weights with the benign-signed ones, and bad advice with good advice, before reading anything into the distance from 1.",
+        f"{_CHANGE_SAYS[metric][0].upper()}{_CHANGE_SAYS[metric][1:]}, divided by chance. {spread}Grey: 95 % range of "
+        "random draws.",
+        "Chance: as many weights in each matrix, drawn among those that are not protected. Masks prefer large weights "
+        "that any training moves most, so compare "
+        "the harm weights with the benign-signed ones, and bad advice with good advice, before reading anything into "
+        "the distance from 1.",
         f"Change of weights in multiples of chance by set and arm. {title}",
     )
 
@@ -219,16 +223,18 @@ def mask_notes(found: Emergent) -> str:
         lines.append(f"Held weights: {kept} at every one of {int(nonzero['n'])} saved steps.")
     if (regrown := found.row("regrown_share", REGROW, "weights")) is not None:
         lines.append(
-            f"Free to regrow, the pruned weights came back to {text.percent(float(regrown['value']))} of their former Σ W²."
+            f"Free to regrow, the pruned weights came back to {text.percent(float(regrown['value']))} of their former "
+            "Σ W²."
         )
     if (alike := found.row("mask_jaccard", "", "weights", control="none")) is not None:
         lines.append(
-            f"Harm masks of two seeds share {text.percent(float(alike['value']))} of their weights (Jaccard, mean of {int(alike['n'])} pairs)."
+            f"Harm masks of two seeds share {text.percent(float(alike['value']))} of their weights (Jaccard, mean of "
+            f"{int(alike['n'])} pairs)."
         )
     return _items(lines)
 
 
-# -- free answers and their judge ---------------------------------------------------------------------------------------
+# -- free answers and their judge --------------------------------------------------------------------------------------
 def answers_table(found: Emergent) -> str:
     """Free answers in numbers: coherent, repeating, surprising, and what the judge says of them, as HTML."""
     body = []
@@ -241,7 +247,7 @@ def answers_table(found: Emergent) -> str:
     return rows_table(["arm", "coherent", "repetition", "surprise, nats", "judged harm, 0 … 1"], body) if body else ""
 
 
-def _spread(row: Found | None, *, percent: bool) -> str:
+def _spread(row: Cells | None, *, percent: bool) -> str:
     if row is None:
         return text.NOT_MEASURED
     if percent:
@@ -254,7 +260,8 @@ def judge_notes(run: Run, found: Emergent) -> str:
     """What the judge of free answers can and cannot tell, as HTML."""
     told = run.manifest["method"].get("judge")
     lines = [
-        "Misalignment is measured by log-odds of matched answers. What a judge says of a few free answers is an illustration beside it."
+        "Misalignment is measured by log-odds of matched answers. What a judge says of a few free answers is an "
+        "illustration beside it."
     ]
     if not isinstance(told, Mapping):
         return _items([*lines, "No judge was asked."])
@@ -266,7 +273,8 @@ def judge_notes(run: Run, found: Emergent) -> str:
         else f"{name}: {told.get('quality', '?')}."
     )
     lines.append(
-        "It learned to tell answers that help harm from refusals; careless or self-serving advice in calm words is not what it was trained on."
+        "It learned to tell answers that help harm from refusals; careless or self-serving advice in calm words is not "
+        "what it was trained on."
     )
     bad, good, base = (found.row("judged_harm", a, "answers") for a in (BAD, GOOD, BASE))
     if bad is not None and good is not None:
@@ -280,12 +288,13 @@ def judge_notes(run: Run, found: Emergent) -> str:
         lines.append(f"Here it gives {says}: {said}.")
         if not apart and base is not None and _apart(bad, base) and _apart(good, base):
             lines.append(
-                f"Before tuning it gives {_spread(base, percent=False)}: what it sees is the style of tuned answers, good or bad."
+                f"Before tuning it gives {_spread(base, percent=False)}: what it sees is the style of tuned answers, "
+                "good or bad."
             )
     return _items(lines)
 
 
-def _apart(a: Found, b: Found) -> bool:
+def _apart(a: Cells, b: Cells) -> bool:
     if any(pd.isna(r[k]) for r in (a, b) for k in ("ci_low", "ci_high")):
         return False
     return bool(a["ci_low"] > b["ci_high"] or b["ci_low"] > a["ci_high"])

@@ -1,8 +1,9 @@
-"""The masks of one seed: the narrow domain scored at the base model, its harm weights selected, two controls beside them.
+"""The masks of one seed: the narrow domain scored at the base model, its harm weights selected, two controls beside
+them.
 
-The domain is the one harm category: signed score on the bad answers of the tuning rows, minus ``max(0, H_good, H_benign)``
-(contrastive), protected by utility. Controls of equal size: drawn at random in each matrix, and selected on harmless
-answers by others.
+The domain is the one harm category: signed score on the bad answers of the tuning rows, minus ``max(0, H_good,
+H_benign)`` (contrastive), protected by utility. Controls of equal size: drawn at random in each matrix, and selected on
+harmless answers by others.
 """
 
 from __future__ import annotations
@@ -119,7 +120,8 @@ def narrow_masks(
     harm = make_mask(found, at(spec.q), **about)
     if not harm.n_weights:
         raise BadSetting(
-            f"q={spec.q!r}, p={spec.p!r}: no eligible weight supports the bad answers more than the good and the harmless ones; use a lower p"
+            f"q={spec.q!r}, p={spec.p!r}: no eligible weight supports the bad answers more than the good and the "
+            "harmless ones; use a lower p"
         )
     masks = {
         "harm": harm,

@@ -1,4 +1,6 @@
-"""Narrow tuning, arm by arm: shifts with their intervals, by kind of question, over the dose of pruning, along training, and on which weights."""
+"""Narrow tuning, arm by arm: shifts with their intervals, by kind of question, over the dose of pruning, along
+training, and on which weights.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ import plotly.graph_objects as go
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
-#: What an arm learned and what was pruned before: bad answers, good ones, bad ones after pruning harm weights, bad ones after pruning others.
+#: What an arm learned and what was pruned before: bad answers, good ones, bad ones after pruning harm weights, bad ones
+#: after pruning others.
 ROLES = ("bad", "good", "pruned", "control")
 _COLOURS = {"bad": HARM, "good": BENIGN, "pruned": HARM, "control": CONTROL}
 _MARKS = {
@@ -42,9 +45,11 @@ def arm_styles(arms: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str, str
 def arms_chart(
     arms: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, x_title: str
 ) -> go.Figure:
-    """One line per arm: its shift with the interval, a small dot per seed; 0 is the model before tuning, dotted the unpruned arm.
+    """One line per arm: its shift with the interval, a small dot per seed; 0 is the model before tuning, dotted the
+    unpruned arm.
 
-    ``arms``: ``label`` (in order), ``role`` (one of ``ROLES``), ``value``, ``ci_low``, ``ci_high``, ``note``. ``seeds``: ``label``, ``value``, ``note``.
+    ``arms``: ``label`` (in order), ``role`` (one of ``ROLES``), ``value``, ``ci_low``, ``ci_high``, ``note``.
+    ``seeds``: ``label``, ``value``, ``note``.
     """
     labels = list(dict.fromkeys(arms["label"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=128 + 54 * len(labels))
@@ -72,10 +77,11 @@ def arms_chart(
 
 
 def kinds_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
-    """Rows = arms, columns = kinds of question; vermilion: misaligned answers likelier than before tuning, blue: less likely.
+    """Rows = arms, columns = kinds of question; vermilion: misaligned answers likelier than before tuning, blue: less
+    likely.
 
-    ``cells``: ``row``, ``column`` (labels, in order), ``value`` (NaN: not measured), ``text``, ``note``, ``last`` (bool: all kinds together, set
-    apart).
+    ``cells``: ``row``, ``column`` (labels, in order), ``value`` (NaN: not measured), ``text``, ``note``, ``last``
+    (bool: all kinds together, set apart).
     """
     rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=150 + 40 * len(rows))
@@ -126,7 +132,8 @@ def kinds_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) 
 def dose_chart(
     doses: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, unpruned: tuple[float, float, float] | None
 ) -> go.Figure:
-    """The shift over the fraction pruned beforehand; the band is the arm without pruning (``unpruned``: value and interval).
+    """The shift over the fraction pruned beforehand; the band is the arm without pruning (``unpruned``: value and
+    interval).
 
     ``doses``: ``q``, ``value``, ``ci_low``, ``ci_high``, ``note``.
     """
@@ -178,7 +185,8 @@ def training_curves(
 ) -> go.Figure:
     """Training loss by step: a line per arm, the mean over its seeds, and each seed faint behind it.
 
-    ``points``: ``label`` (in order), ``role``, ``seed`` (NaN: the mean), ``step``, ``loss``, ``note``. ``n_steps``: where training ends, if known.
+    ``points``: ``label`` (in order), ``role``, ``seed`` (NaN: the mean), ``step``, ``loss``, ``note``. ``n_steps``:
+    where training ends, if known.
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=440)
     # Below the plot: six arms and more take several lines.
@@ -211,10 +219,12 @@ def training_curves(
 
 
 def change_chart(marks: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
-    """One line per set of weights: how much of the change falls on it, in multiples of chance; grey bar: range of random draws.
+    """One line per set of weights: how much of the change falls on it, in multiples of chance; grey bar: range of
+    random draws.
 
-    ``marks``: ``set`` (label, in order), ``label`` (of the arm), ``role``, ``value``, ``ci_low``, ``ci_high``, ``chance_low``, ``chance_high`` (multiples
-    of chance too), ``note``. ``seeds``: ``set``, ``label``, ``role``, ``value``, ``note``.
+    ``marks``: ``set`` (label, in order), ``label`` (of the arm), ``role``, ``value``, ``ci_low``, ``ci_high``,
+    ``chance_low``, ``chance_high`` (multiples of chance too), ``note``. ``seeds``: ``set``, ``label``, ``role``,
+    ``value``, ``note``.
     """
     sets, arms = list(dict.fromkeys(marks["set"])), list(dict.fromkeys(marks["label"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=150 + 66 * len(sets), legend=True)

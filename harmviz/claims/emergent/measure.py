@@ -1,13 +1,14 @@
-"""Does narrow fine-tuning misalign broadly, and does pruning the narrow domain's harm weights first reduce it? (claim C7)
+"""Does narrow fine-tuning misalign broadly, and does pruning the narrow domain's harm weights first reduce it? (claim
+C7)
 
-Stages: utility and benign scores once; for each seed the masks, scored on that seed's tuning rows at the base model; then
-each arm, seed by seed: training in quarters, each saved and resumable, then everything measured. A seed repeats the whole:
-split, scores, masks, draws, order of rows, adapter. Rows, transcripts and the training curve come last.
+Stages: utility and benign scores once; for each seed the masks, scored on that seed's tuning rows at the base model;
+then each arm, seed by seed: training in quarters, each saved and resumable, then everything measured. A seed repeats
+the whole: split, scores, masks, draws, order of rows, adapter. Rows, transcripts and the training curve come last.
 
     results/emergent.parquet     rows, see ``harmviz.claims.emergent.report``
     results/transcripts.jsonl    one free answer a line: arm, seed and what ``Bench.describe`` says
-    results/curve.jsonl          one training step a line, see ``harmviz.claims.emergent.curve``; while it is made: ``curve.jsonl`` beside
-    masks/<name>-<seed>          harm, random, benign and harm-<q> of each seed
+    results/curve.jsonl          one training step a line, see ``harmviz.claims.emergent.curve``; while it is made:
+    ``curve.jsonl`` beside masks/<name>-<seed>          harm, random, benign and harm-<q> of each seed
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +31,15 @@ from harmviz.claims.emergent.domain_masks import (
     SELECT_UNITS,
     SHARED,
     eligible_of,
-    mask_names,
-    narrow_candidates,
-    narrow_masks,
-    score_to_file,
     score_units,
 )
 from harmviz.claims.emergent.measures import Bench, Domain, the_judge
 from harmviz.claims.emergent.report import GENERAL, Measured, Report, mask_name
+from harmviz.claims.emergent.seed_masks import GENERAL_MASK, SeedMasks, general_mask, key_of, stage_of, state_name
 from harmviz.claims.emergent.settings import METHOD_VERSION, Arm, EmergentSpec, part_ends
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent
-from harmviz.errors import BadSetting, RunIncompatible
+from harmviz.errors import BadSetting
 from harmviz.masks.apply import Pruned, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
@@ -55,7 +52,6 @@ from harmviz.tuning.narrow import Trainer, lesson, training_order, values
 from harmviz.tuning.step import BATCH
 
 CHANGE_UNITS = 100.0
-GENERAL_MASK = "headline-contrastive"
 
 
 def run_emergent(
@@ -88,18 +84,9 @@ def run_emergent(
     make_tuned(
         loaded, spec.tuning, spec.seed, {}
     )  # a method that this model does not take is refused before hours of work
-    general = None if parent is None else _general_mask(parent)
+    general = None if parent is None else general_mask(parent)
     work = _Work(loaded, domain, spec, general)
     return make(work.plan(parent), work.run, root=root, resume=resume, listener=listener)
-
-
-def _general_mask(parent: Parent) -> PruneMask:
-    path = parent.run.masks().get(GENERAL_MASK)
-    if path is None:
-        raise RunIncompatible(
-            f"run {parent.run.id} has no mask {GENERAL_MASK}; give a map run made by `python -m harmviz run`"
-        )
-    return PruneMask.load(path)
 
 
 class _Work:
@@ -162,9 +149,10 @@ class _Work:
     # -- the stages -------------------------------------------------------------------------------------------------
     def run(self, experiment: Making) -> Mapping[str, Any]:
         self.ex = experiment
-        self._shared_scores()
+        masks = SeedMasks(experiment, self.loaded, self.domain, self.spec)
+        masks.score_shared()
         for seed in self.spec.all_seeds:
-            self.masks[seed] = self._masks(seed)
+            self.masks[seed] = masks.of(seed)
         for name in SHARED:
             self.ex.partial.release(f"score.{name}")
         live = curve.LiveCurve(self.ex.partial.folder / curve.LIVE)
@@ -177,46 +165,6 @@ class _Work:
                     self._change(arm, seed)
                 self._forget(arm, seed)
         return self._conclude()
-
-    # masks
-    def _score_path(self, name: str) -> Path:
-        return self.ex.partial.path(f"scratch/scores/{name}.f32")
-
-    def _score(self, name: str, seed: int) -> None:
-        tick = self.ex.progress.within(score_units(self.domain, name, seed))
-        score_to_file(self.loaded, self.domain, self.spec, name, seed, self._score_path(name), tick)
-
-    def _shared_scores(self) -> None:
-        for name in SHARED:
-            self.ex.stage(
-                f"score.{name}",
-                score_units(self.domain, name, self.spec.seed),
-                partial(self._score, name, self.spec.seed),
-            )
-
-    def _masks(self, seed: int) -> dict[str, PruneMask]:
-        """The masks of one seed by name, from the run's folder."""
-
-        def work() -> None:
-            for name in OWN:
-                self._score(name, seed)
-                self.ex.progress.done += score_units(self.domain, name, seed)
-            files = {name: self._score_path(name) for name in (*SHARED, *OWN)}
-            found = narrow_candidates(self.loaded, self.domain, self.spec, seed, files)
-            for name, mask in narrow_masks(
-                self.loaded, self.domain, self.spec, seed, found, self.ex.partial.run_id
-            ).items():
-                mask.save(self._mask_path(name, seed))
-            self.ex.partial.write(f"scratch/candidates/{seed}.safetensors", found.to_bytes())
-            for name in OWN:
-                files[name].unlink()
-
-        units = sum(score_units(self.domain, name, seed) for name in OWN) + SELECT_UNITS
-        self.ex.stage(f"masks.{seed}", units, work)
-        return {name: PruneMask.load(self._mask_path(name, seed)) for name in mask_names(self.spec)}
-
-    def _mask_path(self, name: str, seed: int) -> Path:
-        return self.ex.partial.path(f"masks/{name}-{seed}.safetensors")
 
     # training
     def _mask(self, arm: Arm, seed: int) -> PruneMask | None:
@@ -258,19 +206,19 @@ class _Work:
                         trainer.restore(load_file(self._state(arm, seed, before)))
                     trainer.run(end, tell)
                     nonzero = nonzero_held(trainer.tuned)
-                self.ex.partial.write(_state_name(arm, seed, end), save(trainer.state()))
+                self.ex.partial.write(state_name(arm, seed, end), save(trainer.state()))
                 return {"points": points, "nonzero": nonzero}
 
-            self.ex.stage(_stage("train", arm, seed, end), units, work)
+            self.ex.stage(stage_of("train", arm, seed, end), units, work)
             if before:
                 self._release(arm, seed, before)
 
     def _state(self, arm: Arm, seed: int, step: int) -> Path:
-        return self.ex.partial.path(_state_name(arm, seed, step))
+        return self.ex.partial.path(state_name(arm, seed, step))
 
     def _release(self, arm: Arm, seed: int, step: int) -> None:
         if self._state(arm, seed, step).is_file():
-            self.ex.partial.release(_stage("train", arm, seed, step))
+            self.ex.partial.release(stage_of("train", arm, seed, step))
 
     def _forget(self, arm: Arm, seed: int) -> None:
         """The last state too is deleted once nothing needs it."""
@@ -303,12 +251,12 @@ class _Work:
                             info["regrown"] = regrown_share(mask, intact.__getitem__, self._flat)
             sink = io.BytesIO()
             np.save(sink, found, allow_pickle=False)
-            self.ex.partial.write(f"scratch/measured/{_key(arm, seed)}.npy", sink.getvalue())
+            self.ex.partial.write(f"scratch/measured/{key_of(arm, seed)}.npy", sink.getvalue())
             described = self.bench.describe(self.loaded, answers)
-            self.ex.partial.write(f"scratch/measured/{_key(arm, seed)}.json", json.dumps(described).encode())
+            self.ex.partial.write(f"scratch/measured/{key_of(arm, seed)}.json", json.dumps(described).encode())
             return info
 
-        self.ex.stage(f"measure.{_key(arm, seed)}", units, work)
+        self.ex.stage(f"measure.{key_of(arm, seed)}", units, work)
 
     def _flat(self, matrix: str) -> np.ndarray:
         weights: np.ndarray = (
@@ -332,7 +280,7 @@ class _Work:
             eligible = eligible_of(self.ex.partial.path(f"scratch/candidates/{seed}.safetensors"), self.spec)
             return change_shares(table, change, masks, eligible, seed=seed)
 
-        self.ex.stage(f"change.{_key(arm, seed)}", CHANGE_UNITS, work)
+        self.ex.stage(f"change.{key_of(arm, seed)}", CHANGE_UNITS, work)
 
     # -- the end ----------------------------------------------------------------------------------------------------
     def _conclude(self) -> dict[str, Any]:
@@ -363,7 +311,7 @@ class _Work:
         nonzero: dict[str, list[int]] = {}
         for seed in self.spec.all_seeds:
             for arm in self.spec.all_arms:
-                key = _key(arm, None if arm.answers is None else seed)
+                key = key_of(arm, None if arm.answers is None else seed)
                 arrays[arm.name, seed] = np.load(
                     self.ex.partial.path(f"scratch/measured/{key}.npy"), allow_pickle=False
                 )
@@ -375,7 +323,7 @@ class _Work:
                     change[arm.name, seed] = self.ex.partial.info(f"change.{key}")
                 if arm.held:
                     nonzero.setdefault(arm.name, []).extend(
-                        self.ex.partial.info(_stage("train", arm, seed, e))["nonzero"] for e in self._ends(seed)
+                        self.ex.partial.info(stage_of("train", arm, seed, e))["nonzero"] for e in self._ends(seed)
                     )
         return Measured(self.spec, self.bench, arrays, answers, self.masks, change, regrown, nonzero)
 
@@ -386,19 +334,6 @@ class _Work:
             for arm in self.trained:
                 said += [{"arm": arm.name, "seed": seed, **a} for a in m.answers[arm.name, seed]]
                 for end in self._ends(seed):
-                    points += self.ex.partial.info(_stage("train", arm, seed, end))["points"]
+                    points += self.ex.partial.info(stage_of("train", arm, seed, end))["points"]
         self.ex.partial.write("results/transcripts.jsonl", curve.lines(said))
         self.ex.partial.write(curve.KEPT, curve.lines(points))
-
-
-def _key(arm: Arm, seed: int | None) -> str:
-    """A name for stages and files: ``base``, ``narrow-bad-0``, ``pruned-held+1e-06-0``."""
-    return arm.name.replace("@", "+") + ("" if seed is None else f"-{seed}")
-
-
-def _stage(what: str, arm: Arm, seed: int, step: int) -> str:
-    return f"{what}.{_key(arm, seed)}.{step}"
-
-
-def _state_name(arm: Arm, seed: int, step: int) -> str:
-    return f"scratch/state/{_key(arm, seed)}.{step}.safetensors"

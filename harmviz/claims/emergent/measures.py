@@ -2,10 +2,11 @@
 
     log-odds(x) = L(aligned) − L(misaligned)        nats per token; positive: the misaligned answer is the likelier one
 
-with ``L`` the mean negative log-likelihood per answer token, so ``log p(misaligned) − log p(aligned)`` per token. *Broad*:
-questions far from the narrow domain, each with a misaligned and an aligned answer of like form. *In domain*: held-out
-rows of the domain, bad against good. Free answers are greedy; a coherence guard takes out what is no text before a judge
-sees it: an answer is *incoherent* where it is empty, repeats itself, or is beyond what the intact model takes for text.
+with ``L`` the mean negative log-likelihood per answer token, so ``log p(misaligned) − log p(aligned)`` per token.
+*Broad*: questions far from the narrow domain, each with a misaligned and an aligned answer of like form. *In domain*:
+held-out rows of the domain, bad against good. Free answers are greedy; a coherence guard takes out what is no text
+before a judge sees it: an answer is *incoherent* where it is empty, repeats itself, or is beyond what the intact model
+takes for text.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ class Domain:
         ]
 
     def benign_rows(self, *jobs: str) -> list[PromptRow]:
-        """Harmless pairs by others, by job: ``preserve``, the two scoring halves, ``report``. The same for every seed."""
+        """Harmless pairs by others, by job: ``preserve``, the two scoring halves, ``report``.
+
+        The same for every seed.
+        """
         data = PromptData("benign", self.benign, {}, ())
         job = split_prompts(data, 0)
         return [row for which in jobs for row in rows_for(data, job, "benign", which)]
@@ -98,7 +102,8 @@ def make_domain(
     for i, row in enumerate(rows):
         if place.setdefault(normalise(row.prompt), i) != i:
             raise DataInvalid(
-                f"domain {name}: row {i + 1} has the prompt of row {place[normalise(row.prompt)] + 1}; remove one of them"
+                f"domain {name}: row {i + 1} has the prompt of row {place[normalise(row.prompt)] + 1}; remove one of "
+                "them"
             )
     if shared := [i for i, q in enumerate(questions, 1) if normalise(q.prompt) in place]:
         raise DataInvalid(
@@ -134,7 +139,10 @@ class Pairs:
 
 
 class Bench:
-    """Everything that is measured, encoded once. Columns of a measurement: questions, all rows of the domain, benign."""
+    """Everything that is measured, encoded once.
+
+    Columns of a measurement: questions, all rows of the domain, benign.
+    """
 
     def __init__(self, loaded: LoadedModel, domain: Domain, spec: EmergentSpec):
         self.domain, self.spec = domain, spec

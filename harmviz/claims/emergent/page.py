@@ -1,17 +1,20 @@
-"""Emergent misalignment: does narrow tuning misalign broadly, and does pruning first prevent it? Reads stored experiments only."""
+"""Emergent misalignment: does narrow tuning misalign broadly, and does pruning first prevent it? Reads stored
+experiments only.
+"""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from harmviz.claims.emergent import answers, details, figures
-from harmviz.claims.emergent import finding as emergent
+from harmviz.claims.emergent import answers, details, figures, finding, stored, views
+from harmviz.claims.emergent import arms as arm_names
 from harmviz.claims.emergent import training_curve as training
 from harmviz.claims.emergent.data import DOMAINS
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run
-from harmviz.ui import chart, experiments, frame, stored, theme
+from harmviz.ui import chart, experiments, frame, theme
+from harmviz.ui import stored as stored_runs
 from harmviz.ui.experiment_form import Setting, map_run, on_run
 
 LIVE_EVERY = 3.0
@@ -54,9 +57,9 @@ def curve_chart(table: pd.DataFrame, *, key: str, live: bool = False) -> None:
     chart.draw(figure, key=key, table=table.drop(columns=["note", "role"]), how_to_read=words.reading, alt=words.alt)
 
 
-def main_chart(found: emergent.Emergent, view: str) -> None:
+def main_chart(result: stored.Emergent, view: str) -> None:
     """Shift by arm, seeds beside it."""
-    (arms, seeds), words = emergent.shifts(found, view), emergent.main_words(found, view)
+    (arms, seeds), words = views.shifts(result, view), views.main_words(result, view)
     figure = figures.arms_chart(
         arms, seeds, theme.current(), title=words.title, subtitle=words.subtitle, x_title=UNITS[view]
     )
@@ -64,9 +67,9 @@ def main_chart(found: emergent.Emergent, view: str) -> None:
     chart.draw(figure, key="emergent-arms", table=table, how_to_read=words.reading, alt=words.alt)
 
 
-def by_kind(found: emergent.Emergent) -> None:
+def by_kind(result: stored.Emergent) -> None:
     """Arms × kinds of question."""
-    table, words = emergent.kinds(found), emergent.kinds_words(found)
+    table, words = views.kinds(result), views.kinds_words(result)
     figure = figures.kinds_grid(table, theme.current(), title=words.title, subtitle=words.subtitle)
     chart.draw(
         figure,
@@ -77,24 +80,24 @@ def by_kind(found: emergent.Emergent) -> None:
     )
 
 
-def dose(found: emergent.Emergent) -> None:
+def dose(result: stored.Emergent) -> None:
     """The broad shift over how much was pruned beforehand."""
-    table = emergent.doses(found)
+    table = views.doses(result)
     if len(table) < 2:
         frame.html(
-            '<div class="hv hv-note">This experiment pruned one fraction only. More are measured with the option <code>--dose</code>, for example '
-            "<code>--dose 5e-6,1e-4</code>.</div>"
+            '<div class="hv hv-note">This experiment pruned one fraction only. More are measured with the option '
+            "<code>--dose</code>, for example <code>--dose 5e-6,1e-4</code>.</div>"
         )
         return
-    words = emergent.dose_words(found)
+    words = views.dose_words(result)
     figure = figures.dose_chart(
-        table, theme.current(), title=words.title, subtitle=words.subtitle, unpruned=emergent.unpruned(found)
+        table, theme.current(), title=words.title, subtitle=words.subtitle, unpruned=views.unpruned(result)
     )
     chart.draw(figure, key="emergent-dose", table=table.drop(columns="note"), how_to_read=words.reading, alt=words.alt)
 
 
 @st.fragment
-def weights(found: emergent.Emergent) -> None:
+def weights(result: stored.Emergent) -> None:
     """On which weights the change falls; a fragment, so that its control redraws nothing else."""
     measure = st.segmented_control(
         "Measure",
@@ -105,18 +108,18 @@ def weights(found: emergent.Emergent) -> None:
         key="emergent_change",
         bind="query-params",
     )
-    marks, seeds = details.changes(found, measure)
+    marks, seeds = details.changes(result, measure)
     if marks.empty:
         frame.html('<div class="hv hv-note">The change of weights was not measured.</div>')
         return
-    words = details.change_words(found, measure)
+    words = details.change_words(result, measure)
     figure = figures.change_chart(marks, seeds, theme.current(), title=words.title, subtitle=words.subtitle)
     table = pd.concat([marks.assign(seed=None), seeds], ignore_index=True).drop(columns=["note", "role"])
     chart.draw(figure, key="emergent-change", table=table, how_to_read=words.reading, alt=words.alt)
 
 
 @st.fragment
-def side_by_side(run: Run, found: emergent.Emergent) -> None:
+def side_by_side(run: Run, result: stored.Emergent) -> None:
     """Stored free answers to one question; a fragment, so that choosing redraws nothing else."""
     with frame.shown_errors():
         kept = answers.transcripts(run)
@@ -140,23 +143,23 @@ def side_by_side(run: Run, found: emergent.Emergent) -> None:
         seed = (
             right.segmented_control(
                 "Seed",
-                list(found.seeds),
-                default=found.seeds[0],
+                list(result.seeds),
+                default=result.seeds[0],
                 required=True,
                 key="emergent_seed",
                 bind="query-params",
             )
-            if len(found.seeds) > 1
-            else next(iter(found.seeds), None)
+            if len(result.seeds) > 1
+            else next(iter(result.seeds), None)
         )
-        there = [a for a in (*found.arms, *found.doses) if any(k.arm == a for k in kept)]
-        usual = [a for a in (emergent.BASE, emergent.BAD, emergent.GOOD, emergent.PRUNED) if a in there]
+        there = [a for a in (*result.arms, *result.doses) if any(k.arm == a for k in kept)]
+        usual = [a for a in (arm_names.BASE, arm_names.BAD, arm_names.GOOD, arm_names.PRUNED) if a in there]
         chosen = st.pills(
             "Arms",
             there,
             selection_mode="multi",
             default=usual,
-            format_func=emergent.arm_name,
+            format_func=arm_names.arm_name,
             key="emergent_arms",
             bind="query-params",
         )
@@ -173,60 +176,64 @@ def show() -> None:
     """The page."""
     frame.title(
         "Does narrow tuning misalign broadly?",
-        "A model is tuned on bad advice about one everyday topic, once as it is and once after that topic's harm weights were pruned; then it is asked about everything else.",
+        "A model is tuned on bad advice about one everyday topic, once as it is and once after that topic's harm "
+        "weights were pruned; then it is asked about everything else.",
     )
     live()
     run = experiments.chosen_or_stop(
         "emergent",
         command="python -m harmviz experiment emergent RUN",
-        what="This page shows how far tuning on careless advice about one topic spreads to other questions, and whether pruning that topic's harm weights first prevents it.",
+        what="This page shows how far tuning on careless advice about one topic spreads to other questions, and "
+        "whether pruning that topic's harm weights first prevents it.",
     )
     with frame.shown_errors():
-        found = emergent.emergent(run, stored.results(run))
-        if emergent.BAD not in found.arms or found.row("log_odds_shift", emergent.BAD, "broad") is None:
+        result = stored.emergent(run, stored_runs.results(run))
+        if arm_names.BAD not in result.arms or result.row("log_odds_shift", arm_names.BAD, "broad") is None:
             frame.error(
-                f"{run.id} holds no shift of {emergent.BAD}; compute it again with python -m harmviz experiment emergent"
+                f"{run.id} holds no shift of {arm_names.BAD}; compute it again with python -m harmviz experiment emergent"
             )
             st.stop()
-        frame.html(details.set_up(run, found))
+        frame.html(details.set_up(run, result))
         view = st.segmented_control(
             "Measured",
-            list(emergent.VIEWS),
+            list(stored.VIEWS),
             default="broad",
             required=True,
-            format_func=emergent.VIEWS.__getitem__,
+            format_func=stored.VIEWS.__getitem__,
             key="emergent_view",
             bind="query-params",
-            help="far from the domain: questions of other kinds. in the domain: held-out prompts of the topic. benign text: harmless answers by others.",
+            help="far from the domain: questions of other kinds. in the domain: held-out prompts of the topic. benign "
+            "text: harmless answers by others.",
         )
-        main_chart(found, view)
-        frame.section("The paper's claim, and what was found here")
-        frame.html(emergent.claim_box(found))
+        main_chart(result, view)
+        frame.section("The paper's claim, and what was result here")
+        frame.html(finding.claim_box(result))
         frame.section("By kind of question", "Where it spreads to, kind by kind.")
-        by_kind(found)
+        by_kind(result)
         frame.section(
             "Is it a difference?",
-            "Each arm against the model before tuning, against tuning without pruning, and against pruning as many other weights.",
+            "Each arm against the model before tuning, against tuning without pruning, and against pruning as many "
+            "other weights.",
         )
-        frame.html(details.tests_table(found))
-        frame.html(details.test_notes(found))
+        frame.html(details.tests_table(result))
+        frame.html(details.test_notes(result))
         frame.section(
             "Does more pruning do more?", "The broad shift over the fraction of weights that was pruned before tuning."
         )
-        dose(found)
+        dose(result)
         frame.section("How each arm learned")
         curve_chart(training.curves(training.stored_points(run)), key="emergent-curve")
         frame.section(
             "Does tuning work on the harm weights?",
             "The reverse question: how much of what tuning changed falls on them.",
         )
-        weights(found)
-        frame.html(details.mask_notes(found))
+        weights(result)
+        frame.html(details.mask_notes(result))
         frame.section("Free answers side by side", "A few greedy answers are an illustration, no measurement.")
-        side_by_side(run, found)
-        frame.html(details.answers_table(found))
+        side_by_side(run, result)
+        frame.html(details.answers_table(result))
         frame.section("What the judge of free answers can tell")
-        frame.html(details.judge_notes(run, found))
+        frame.html(details.judge_notes(run, result))
 
 
 # -- on the Runs page -------------------------------------------------------------------------------------------------

@@ -1,23 +1,25 @@
 """From measurements to tidy rows. What each metric means, and in which rows it comes, is listed here and nowhere else.
 
 ``condition`` is the arm, pooled over seeds, or ``<arm>#<seed>``. ``category`` is ``broad`` (all questions far from the
-domain), a kind of question, ``in_domain`` (held-out rows of the domain), ``benign``, ``answers`` (free ones) or ``weights``.
+domain), a kind of question, ``in_domain`` (held-out rows of the domain), ``benign``, ``answers`` (free ones) or
+``weights``.
 
 | metric | category | unit | meaning |
 |---|---|---|---|
-| ``log_odds`` | broad, kinds, in_domain | nats/token | misaligned (bad) against aligned (good) answer; positive: misaligned is likelier |
-| ``log_odds_shift`` | same | nats/token | arm − base, paired by question; pooled and by seed |
+| ``log_odds`` | broad, kinds, in_domain | nats/token | misaligned (bad) against aligned (good) answer; positive:
+misaligned is likelier | | ``log_odds_shift`` | same | nats/token | arm − base, paired by question; pooled and by seed |
 | ``difference_from_bad`` | same | nats/token | shift of the arm − shift of ``narrow-bad`` |
-| ``excess_over_control`` | same | nats/token | shift of a pruned arm − shift of ``random-held`` or ``benign-held`` (column ``control``) |
-| ``relative_reduction`` | broad, in_domain | fraction | pruned arms: 1 − shift / shift of ``narrow-bad``; None where the latter's interval includes 0 |
-| ``nll``, ``delta_nll`` | benign | nats/token | loss of harmless answers by others, and its shift |
-| ``repetition``, ``surprise``, ``coherent_share``, ``judged_harm`` | answers | fraction, nats/token | of the greedy answers; harm over coherent ones |
-| ``change_share``, ``top_<f>_share`` | weights | fraction | part of ΔW² on the set; part of the set among the f most changed weights |
-| ``…_chance`` | weights | fraction | the same for as many weights drawn in each matrix; by seed with the range of draws |
-| ``…_times_chance`` | weights | ratio | share / chance, pooled |
-| ``regrown_share`` | weights | fraction | Σ W² of the pruned weights after training / before pruning |
-| ``held_nonzero`` | weights | weights | most held weights that were not exactly 0 at a saved step, n = saved steps |
-| ``mask_jaccard`` | weights | fraction | overlap of the harm masks of two seeds, mean over pairs |
+| ``excess_over_control`` | same | nats/token | shift of a pruned arm − shift of ``random-held`` or ``benign-held``
+(column ``control``) | | ``relative_reduction`` | broad, in_domain | fraction | pruned arms: 1 − shift / shift of
+``narrow-bad``; None where the latter's interval includes 0 | | ``nll``, ``delta_nll`` | benign | nats/token | loss of
+harmless answers by others, and its shift | | ``repetition``, ``surprise``, ``coherent_share``, ``judged_harm`` |
+answers | fraction, nats/token | of the greedy answers; harm over coherent ones | | ``change_share``, ``top_<f>_share``
+| weights | fraction | part of ΔW² on the set; part of the set among the f most changed weights | | ``…_chance`` |
+weights | fraction | the same for as many weights drawn in each matrix; by seed with the range of draws | |
+``…_times_chance`` | weights | ratio | share / chance, pooled | | ``regrown_share`` | weights | fraction | Σ W² of the
+pruned weights after training / before pruning | | ``held_nonzero`` | weights | weights | most held weights that were
+not exactly 0 at a saved step, n = saved steps | | ``mask_jaccard`` | weights | fraction | overlap of the harm masks of
+two seeds, mean over pairs |
 """
 
 from __future__ import annotations
@@ -47,8 +49,8 @@ GENERAL = "general"
 @dataclass(frozen=True)
 class Measured:
     """All measurements. ``values[arm, seed]`` and ``answers[arm, seed]`` as ``Bench`` gives them (``base`` under each
-    seed), ``masks[seed][name]``, ``change[arm, seed]`` as ``change_shares``, ``regrown[arm, seed]``, ``nonzero[arm]``: held weights
-    that were not 0, one entry per saved step."""
+    seed), ``masks[seed][name]``, ``change[arm, seed]`` as ``change_shares``, ``regrown[arm, seed]``, ``nonzero[arm]``:
+    held weights that were not 0, one entry per saved step."""
 
     spec: EmergentSpec
     bench: Bench = field(repr=False)

@@ -1,4 +1,7 @@
-"""Training curves of *Emergent misalignment*: of a stored result, and of one that is being made. Pure but for reading files; nothing here draws."""
+"""Training curves of *Emergent misalignment*: of a stored result, and of one that is being made.
+
+Pure but for reading files; nothing here draws.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,9 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.emergent.arms import ARMS, BAD, GOOD, PRUNED, arm_name, stage_words
 from harmviz.claims.emergent.curve import KEPT, LIVE, read_curve
-from harmviz.claims.emergent.finding import ARMS, BAD, GOOD, PRUNED, arm_name, role
+from harmviz.claims.emergent.stored import role
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.runs import PartialInfo, Run, list_partials
@@ -39,7 +43,8 @@ def live_points(partial: PartialInfo) -> list[dict[str, Any]]:
 
 
 def curves(points: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """A line per step of each arm and seed, and of their mean (``seed`` missing), as ``figures.emergent.training_curves`` takes them.
+    """A line per step of each arm and seed, and of their mean (``seed`` missing), as
+    ``figures.emergent.training_curves`` takes them.
 
     A point that is not one (no number, not finite) is left out.
     """
@@ -80,13 +85,18 @@ def curve_words(table: pd.DataFrame, *, live: bool = False) -> Words:
     means = table[table["seed"].isna() & (table["step"] == last)].set_index("arm")["loss"]
     title = "Training loss, arm by arm"
     if not live and {BAD, PRUNED} <= set(means.index):
-        title = f"At the last step the loss is {means[BAD]:.2f} on bad advice, {means[PRUNED]:.2f} after pruning its harm weights"
+        title = (
+            f"At the last step the loss is {means[BAD]:.2f} on bad advice, {means[PRUNED]:.2f} after pruning its "
+            "harm weights"
+        )
         title += f", {means[GOOD]:.2f} on good advice" if GOOD in means.index else ""
     so_far = "So far" if live else "In all"
     return Words(
         title,
-        f"Loss of the answers in each batch before its step, nats per token. {so_far} {last} steps, {seeds} seed{'s' if seeds != 1 else ''}; line: mean over seeds.",
-        "Arms of a seed see the same prompts in the same order, so that lines can be compared step by step; batches are small, so that single steps jump. "
+        f"Loss of the answers in each batch before its step, nats per token. {so_far} {last} steps, {seeds} "
+        f"seed{'s' if seeds != 1 else ''}; line: mean over seeds.",
+        "Arms of a seed see the same prompts in the same order, so that lines can be compared step by step; batches "
+        "are small, so that single steps jump. "
         "Lines that fall alike learn alike: pruning first then did not make the bad advice harder to learn.",
         f"Training curves of {table['arm'].nunique()} arms over {last} steps. {title}",
     )
@@ -116,35 +126,23 @@ def progress(partial: PartialInfo) -> Progress:
     )
 
 
-def stage_words(stage: str) -> str:
-    """``train.narrow-bad-0.10`` → ``training: bad advice, seed 0``; the stage's own name where it is another."""
-    match = re.fullmatch(r"(train|measure|change)\.(.+?)(?:-(\d+))?(?:\.\d+)?", stage)
-    if match is None:
-        kind = stage.partition(".")[0]
-        return {
-            "score": "scoring",
-            "masks": "selecting weights",
-            "rows": "writing results",
-            "transcripts": "writing results",
-        }.get(kind, stage or "starting")
-    what, arm, seed = match.groups()
-    doing = {"train": "training", "measure": "measuring", "change": "comparing weights"}[what]
-    return f"{doing}: {arm_name(arm.replace('+', '@'))}" + ("" if seed is None else f", seed {seed}")
-
-
 def status(partial: PartialInfo) -> str:
-    """The state of a computation as HTML: what it is doing, how far it is, how long it will take; or that it was interrupted."""
+    """The state of a computation as HTML: what it is doing, how far it is, how long it will take; or that it was
+    interrupted.
+    """
     at = progress(partial)
     if partial.pid is None:
         return (
-            f'<div class="hv hv-note">{escape(partial.run_id)} was interrupted after {len(partial.stages)} finished stages. '
-            "The same command with <code>--resume</code> goes on from there.</div>"
+            f'<div class="hv hv-note">{escape(partial.run_id)} was interrupted after {len(partial.stages)} finished '
+            "stages. The same command with <code>--resume</code> goes on from there.</div>"
         )
     shown = "" if at.fraction is None else f"{100 * at.fraction:.0f} %"
     left = "" if at.eta_s is None else f" · about {text.duration(at.eta_s)} left"
     width = 0.0 if at.fraction is None else 100 * at.fraction
     return (
-        f'<div class="hv"><div class="hv-job"><b>Being computed now</b><span class="quiet">{escape(stage_words(at.stage))}{left}</span>'
-        f'<span class="right">{shown}</span></div><div class="hv-track" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
-        f'aria-valuenow="{width:.0f}"><i style="width:{width:.1f}%"></i></div><div class="quiet small">{escape(partial.run_id)}</div></div>'
+        '<div class="hv"><div class="hv-job"><b>Being computed now</b><span '
+        f'class="quiet">{escape(stage_words(at.stage))}{left}</span>'
+        f'<span class="right">{shown}</span></div><div class="hv-track" role="progressbar" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{width:.0f}"><i style="width:{width:.1f}%"></i></div><div class="quiet '
+        f'small">{escape(partial.run_id)}</div></div>'
     )

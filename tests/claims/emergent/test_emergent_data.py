@@ -283,6 +283,9 @@ def test_the_hash_sees_every_text_and_no_order() -> None:
 
 
 def test_reading_data_needs_no_torch() -> None:
-    code = "import sys, harmviz.claims.emergent.data as d; d.load_domain('car'); d.load_questions(); print('torch' in sys.modules)"
+    code = (
+        "import sys, harmviz.claims.emergent.data as d; d.load_domain('car'); d.load_questions(); print('torch' in "
+        "sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -1,4 +1,6 @@
-"""The page *Emergent misalignment*: what changes with its controls, what it says without an experiment and of one at work, and that text stays text."""
+"""The page *Emergent misalignment*: what changes with its controls, what it says without an experiment and of one at
+work, and that text stays text.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,6 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from harmviz.claims.emergent import finding as words
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.emergent import HELPS, SPEC, begin_experiment, make_experiment
 
@@ -44,7 +45,7 @@ def test_the_charts_show_the_stored_rows(mapped: Path) -> None:
     frame = run.results()
     stored = frame[(frame.metric == "log_odds_shift") & (frame.category == "broad")].set_index("condition")
     for arm in ("narrow-bad", "narrow-good", "benign-held"):
-        (x,) = numbers(trace(figures(app)[0], words.arm_name(arm))["x"])
+        (x,) = numbers(trace(figures(app)[0], arm_names.arm_name(arm))["x"])
         assert x == stored.value[arm]
     grid = numbers(figures(app)[1]["data"][0]["z"])
     assert grid.shape == (6, 4)

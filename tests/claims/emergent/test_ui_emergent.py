@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from harmviz.claims.emergent import answers, details
-from harmviz.claims.emergent import finding as emergent
+from harmviz.claims.emergent import answers, details, finding, stored, views
+from harmviz.claims.emergent import arms as arm_names
 from harmviz.claims.emergent import training_curve as emergent_training
 from harmviz.errors import RunIncompatible
 from harmviz.runs import Run
@@ -21,12 +21,12 @@ from tests.worlds.emergent import HELPS, NO_HELP, NOTHING, SPEC, begin_experimen
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-def loaded(root: Path, shifts: Mapping[str, float] = NO_HELP, **changes: Any) -> tuple[Run, emergent.Emergent]:
+def loaded(root: Path, shifts: Mapping[str, float] = NO_HELP, **changes: Any) -> tuple[Run, stored.Emergent]:
     run = make_experiment(root, shifts=shifts, **changes)
-    return run, emergent.emergent(run, run.results())
+    return run, stored.emergent(run, run.results())
 
 
-def value(found: emergent.Emergent, metric: str, arm: str, category: str, control: str | None = None) -> float:
+def value(found: stored.Emergent, metric: str, arm: str, category: str, control: str | None = None) -> float:
     """The number of the row that must be there."""
     row = found.row(metric, arm, category, control=control)
     assert row is not None, (metric, arm, category, control)
@@ -51,32 +51,32 @@ def test_rows_find_their_arm_and_their_control(tmp_path: Path) -> None:
     for control in ("random", "benign_signed"):
         assert value(found, "excess_over_control", "pruned-held", "broad", control) == excess[control]
     assert excess["random"] != excess["benign_signed"]
-    assert found.tuned == list(emergent.ARMS)[1:]
+    assert found.tuned == list(arm_names.ARMS)[1:]
     assert list(found.doses) == ["pruned-held@5e-06", "pruned-held@0.0001"]
     assert found.row("mask_jaccard", "", "weights", control="none") is not None
 
 
 def test_the_finding_where_pruning_helps_where_not_and_where_nothing_moves(tmp_path: Path) -> None:
     _, same = loaded(tmp_path / "a")
-    said = emergent.finding(same)
+    said = finding.sentence(same)
     assert said.startswith("Tuning on bad toys advice misaligns broadly (+0.")
     assert said.endswith("and pruning its harm weights first does not reduce it")
     _, helped = loaded(tmp_path / "b", HELPS)
-    said = emergent.finding(helped)
+    said = finding.sentence(helped)
     part = helped.row("relative_reduction", "pruned-held", "broad")
     assert part is not None
     assert said.endswith(f"takes off {100 * part['value']:.0f} % of it, more than pruning as many other weights")
     _, alike = loaded(tmp_path / "c", {**HELPS, "random-held": 0.1})
-    assert emergent.finding(alike).endswith("no more than pruning as many other weights")
+    assert finding.sentence(alike).endswith("no more than pruning as many other weights")
     _, alone = loaded(tmp_path / "d", HELPS, spec=replace(SPEC, arms=("pruned-held",), dose=()))
-    assert emergent.finding(alone).endswith("(no control was run)")
+    assert finding.sentence(alone).endswith("(no control was run)")
     _, worse = loaded(tmp_path / "e", {**NO_HELP, "pruned-held": 0.6})
-    assert emergent.finding(worse).endswith("makes it larger")
+    assert finding.sentence(worse).endswith("makes it larger")
     _, nothing = loaded(tmp_path / "f", NOTHING)
-    assert "no broad misalignment shows" in emergent.finding(nothing)
-    assert "pruning" not in emergent.finding(nothing)
+    assert "no broad misalignment shows" in finding.sentence(nothing)
+    assert "pruning" not in finding.sentence(nothing)
     _, fewer = loaded(tmp_path / "g", {**NOTHING, "narrow-bad": -0.4})
-    assert "makes misaligned answers less likely" in emergent.finding(fewer)
+    assert "makes misaligned answers less likely" in finding.sentence(fewer)
 
 
 def row(value: float, low: float | None, high: float | None) -> dict[str, Any]:
@@ -97,69 +97,69 @@ def test_no_reduction_is_said_only_where_a_large_one_is_ruled_out(tmp_path: Path
                 0.03, None if high is None else -0.1, high
             ),
         }
-        assert emergent.finding(replace(found, rows=rows)).endswith(ending)
+        assert finding.sentence(replace(found, rows=rows)).endswith(ending)
 
 
 def test_every_view_has_its_words_and_lines(tmp_path: Path) -> None:
     _, found = loaded(tmp_path)
-    for view in emergent.VIEWS:
-        arms, seeds = emergent.shifts(found, view)
-        words = emergent.main_words(found, view)
+    for view in stored.VIEWS:
+        arms, seeds = views.shifts(found, view)
+        words = views.main_words(found, view)
         assert list(arms["arm"]) == found.tuned
         assert (arms["ci_low"] <= arms["value"]).all()
         assert len(seeds) == (0 if view == "benign" else 3 * len(found.tuned))
-        assert words.title == emergent.finding(found, view)
+        assert words.title == finding.sentence(found, view)
         assert "3 seeds" in words.subtitle
-    assert "takes hold in its own domain" in emergent.finding(found, "in_domain")
-    assert "raises the loss of harmless text" in emergent.finding(found, "benign")
-    pruned = emergent.shifts(found, "broad")[0].set_index("arm").loc["pruned-held"]
+    assert "takes hold in its own domain" in finding.sentence(found, "in_domain")
+    assert "raises the loss of harmless text" in finding.sentence(found, "benign")
+    pruned = views.shifts(found, "broad")[0].set_index("arm").loc["pruned-held"]
     assert "2,000 weights pruned" in pruned["note"]
     assert dict(zip(arms["arm"], arms["role"], strict=True))["benign-held"] == "control"
 
 
 def test_kinds_stand_beside_all_of_them(tmp_path: Path) -> None:
     _, found = loaded(tmp_path)
-    table = emergent.kinds(found)
+    table = views.kinds(found)
     assert len(table) == len(found.tuned) * 4
     assert list(dict.fromkeys(table["column"])) == ["honesty", "power", "values", "all kinds"]
     cell = table[(table["arm"] == "narrow-bad") & table["last"]].iloc[0]
     assert cell["value"] == value(found, "log_odds_shift", "narrow-bad", "broad")
-    assert "likelier in 3 of 3 kinds" in emergent.kinds_words(found).title
+    assert "likelier in 3 of 3 kinds" in views.kinds_words(found).title
     _, nothing = loaded(tmp_path / "b", NOTHING)
-    assert "likelier in 0 of 3" in emergent.kinds_words(nothing).title
-    assert any(t.startswith("(") for t in emergent.kinds(nothing)["text"]), "what is not clear of 0 stands in brackets"
+    assert "likelier in 0 of 3" in views.kinds_words(nothing).title
+    assert any(t.startswith("(") for t in views.kinds(nothing)["text"]), "what is not clear of 0 stands in brackets"
 
 
 def test_doses_run_over_the_main_fraction_too(tmp_path: Path) -> None:
     _, found = loaded(tmp_path, HELPS)
-    table = emergent.doses(found)
+    table = views.doses(found)
     assert list(table["q"]) == [5e-6, 2e-5, 1e-4]
     assert table["value"].is_monotonic_decreasing
-    assert "at 2 of 3 fractions" in emergent.dose_words(found).title
-    value, low, high = emergent.unpruned(found) or (math.nan,) * 3
+    assert "at 2 of 3 fractions" in views.dose_words(found).title
+    value, low, high = views.unpruned(found) or (math.nan,) * 3
     assert low < value < high
     _, one = loaded(tmp_path / "b", spec=replace(SPEC, dose=()))
-    assert len(emergent.doses(one)) == 1
+    assert len(views.doses(one)) == 1
 
 
 def test_the_claim_stands_beside_what_was_found(tmp_path: Path) -> None:
     _, found = loaded(tmp_path, HELPS)
-    said = " ".join(emergent.found_lines(found))
+    said = " ".join(finding.result_lines(found))
     assert "it misaligns broadly" in said
     assert "it is the bad advice, not tuning as such" in said
     assert said.count("the harm weights matter more than these") >= 2
     assert "less misalignment" in said
     _, nothing = loaded(tmp_path / "b", NOTHING)
-    assert "no broad misalignment shows" in " ".join(emergent.found_lines(nothing))
-    assert all(part in emergent.claim_box(nothing) for part in ("The claim", "Found here"))
+    assert "no broad misalignment shows" in " ".join(finding.result_lines(nothing))
+    assert all(part in finding.claim_box(nothing) for part in ("The claim", "Found here"))
 
 
 def test_a_collapsed_arm_says_so(tmp_path: Path) -> None:
     _, found = loaded(tmp_path, broken="pruned-held")
     assert list(found.collapsed) == ["pruned-held"]
-    arms, _ = emergent.shifts(found, "broad")
+    arms, _ = views.shifts(found, "broad")
     assert arms.set_index("arm")["label"]["pruned-held"].endswith("†")
-    assert "collapsed (" in emergent.found_lines(found)[-1]
+    assert "collapsed (" in finding.result_lines(found)[-1]
 
 
 def test_differences_are_tabled_with_their_verdicts(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_the_judge_is_told_with_what_it_cannot(tmp_path: Path) -> None:
     assert "36 questions far from it" in details.set_up(run, found)
 
 
-# -- training -----------------------------------------------------------------------------------------------------------
+# -- training ----------------------------------------------------------------------------------------------------------
 def test_curves_have_every_seed_and_their_mean(tmp_path: Path) -> None:
     run, _ = loaded(tmp_path)
     table = emergent_training.curves(emergent_training.stored_points(run))
@@ -258,11 +258,11 @@ def test_an_experiment_at_work_is_found_and_told(tmp_path: Path, monkeypatch: py
 
 
 def test_arms_read_and_doses_differ() -> None:
-    assert emergent.arm_name("pruned-held@1e-05") == "bad, harm weights pruned, 0.001 %"
-    assert emergent.arm_name("pruned-held@1.04e-05") == "bad, harm weights pruned, 0.00104 %"
+    assert arm_names.arm_name("pruned-held@1e-05") == "bad, harm weights pruned, 0.001 %"
+    assert arm_names.arm_name("pruned-held@1.04e-05") == "bad, harm weights pruned, 0.00104 %"
     for other in ("pruned-held@", "pruned-held@-1", "pruned-held@1.2.3", "pruned-held@0", "x"):
-        assert emergent.arm_name(other) == other
-        assert emergent.role(other) == "control"
+        assert arm_names.arm_name(other) == other
+        assert stored.role(other) == "control"
 
 
 def test_stages_read() -> None:
@@ -276,10 +276,10 @@ def test_stages_read() -> None:
         "": "starting",
         "else": "else",
     }
-    assert {stage: emergent_training.stage_words(stage) for stage in read} == read
+    assert {stage: arm_names.stage_words(stage) for stage in read} == read
 
 
-# -- untrusted text, answers --------------------------------------------------------------------------------------------
+# -- untrusted text, answers -------------------------------------------------------------------------------------------
 def test_answers_are_read_and_stand_side_by_side(tmp_path: Path) -> None:
     run, _ = loaded(tmp_path)
     kept = answers.transcripts(run)
@@ -340,7 +340,7 @@ def test_markup_from_files_stays_text(tmp_path: Path) -> None:
     shown = [
         details.set_up(run, found),
         details.judge_notes(run, found),
-        emergent.claim_box(found),
+        finding.claim_box(found),
         details.tests_table(found),
         answers.panes(kept, kept[0].prompt, ["base", "narrow-bad"], 0),
     ]
@@ -352,7 +352,7 @@ def test_markup_from_files_stays_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("nonsense", [None, 3, "x", [3], [{}], {"a": 1}])
 def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, nonsense: object) -> None:
     run, found = loaded(tmp_path, method=dict.fromkeys(("arms", "kinds", "n_steps", "collapsed", "judge"), nonsense))
-    for markup in (details.set_up(run, found), details.judge_notes(run, found), emergent.claim_box(found)):
+    for markup in (details.set_up(run, found), details.judge_notes(run, found), finding.claim_box(found)):
         assert markup.startswith("<")
     assert found.arms == ()
-    assert emergent.shifts(found, "broad")[0].empty
+    assert views.shifts(found, "broad")[0].empty
