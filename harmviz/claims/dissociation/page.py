@@ -22,7 +22,7 @@ VIEW, VIEWS = "dissociation_view", ("Recognition", "Loss shifts", "Refusal")
 
 
 def main_picture(run: Run, results: Stored, contrast: str, mask: str) -> None:
-    """The two masks beside each other, and the paper's claim beside what was results."""
+    """The two masks beside each other, and the paper's claim beside what was found."""
     table, words = picture.points(results, contrast, mask), picture.words(run, results, contrast, mask)
     figure = figures.double_dissociation(
         table,
@@ -36,7 +36,7 @@ def main_picture(run: Run, results: Stored, contrast: str, mask: str) -> None:
         figure, key="dissociation-picture", table=table.drop(columns="note"), how_to_read=words.reading, alt=words.alt
     )
     frame.section(
-        "The claim, and what was results",
+        "The claim, and what was found",
         "Also where it is no difference. Each change is against the intact model, and beyond masks of the same size. "
         "ΔL in nats per token, log-odds in nats.",
     )

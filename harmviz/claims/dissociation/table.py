@@ -38,7 +38,7 @@ def claims(stored: Stored, contrast: str, mask: str) -> str:
         )
     head = "".join(
         f"<th {_LEFT}>{escape(h)}</th>"
-        for h in ("Without its harm weights it …", "The paper", "Stored here", "Change (95 % interval, n)")
+        for h in ("Without its harm weights it …", "The paper", "Found here", "Change (95 % interval, n)")
     )
     return f"<div class='hv hv-scroll'><table class='hv-rows'><tr>{head}</tr>{''.join(lines)}</table></div>"
 

@@ -157,7 +157,7 @@ def result_lines(result: Emergent) -> list[str]:
 
 
 def claim_box(result: Emergent) -> str:
-    """The paper's claim beside what was result, as HTML."""
+    """The paper's claim beside what was found, as HTML."""
     items = "".join(f"<li>{explained(line)}</li>" for line in result_lines(result)) or "<li>Nothing was measured.</li>"
     return (
         '<div class="hv hv-card"><div class="hv-body"><div><b>The claim</b>'

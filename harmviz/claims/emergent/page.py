@@ -206,7 +206,7 @@ def show() -> None:
             "text: harmless answers by others.",
         )
         main_chart(result, view)
-        frame.section("The paper's claim, and what was result here")
+        frame.section("The paper's claim, and what was found here")
         frame.html(finding.claim_box(result))
         frame.section("By kind of question", "Where it spreads to, kind by kind.")
         by_kind(result)

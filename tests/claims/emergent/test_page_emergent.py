@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from harmviz.claims.emergent import arms as arm_names
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.emergent import HELPS, SPEC, begin_experiment, make_experiment
 
