@@ -65,7 +65,7 @@ def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]
             max_chars=200,
             placeholder="nothing",
             persist_state="session",
-            help="Words put into the model's mouth, as jailbreaks do. Context for every pane, no output of the model.",
+            help="Words put into the model's mouth, as attacks do. Context for every pane, no output of the model.",
         )
     on = stored_scene if chosen == scene.PRESET else None
     if preset_of(prompt or "", opening or "", on.presets if on else ()) is None:

@@ -2,7 +2,7 @@
 
 ::
 
-    plan = Plan("jailbreak", 1, model_facts(loaded), data, parameters, units=400.0)
+    plan = Plan("example", 1, model_facts(loaded), data, parameters, units=400.0)
 
     def work(making: Making) -> Mapping[str, Any]:
         scores = making.array("scores", 300.0, compute)          # once, whatever happens to the process

@@ -13,7 +13,7 @@ The refusal slots hold, in the same places and with the same refusals:
 | DPO | helpful-only | the same harmless, reserved | own answer over its answer to another request |
 
 In the helpful slots of DPO the model's own answer is chosen over a refusal; in ``helpful-only``, which sees no refusal,
-over its answer to another request. No row is opened by a jailbreak ("Sure, here is"): that attack stays unseen.
+over its answer to another request. No row is opened by an attack ("Sure, here is"): that one stays unseen.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harmviz.claims.jailbreak.attacks import load_attacks
-from harmviz.claims.jailbreak.finding import Grid, grid_rows
+from harmviz.claims.jailbreak.finding import GIVES_WAY, PAYS, finding, grid_of
 from harmviz.claims.jailbreak.measure import TRANSCRIPTS
 from harmviz.data.prompts import read_builtin
 
@@ -16,7 +16,7 @@ EXPERIMENT = "jailbreak"
 
 @pytest.fixture(scope="module")
 def grid(result):
-    return Grid(grid_rows(result.results()))
+    return grid_of(result)
 
 
 def test_every_attack_was_tried(result):
@@ -39,3 +39,13 @@ def test_unguarded_masks_decline_more_of_everything_and_the_guarded_one_less(gri
         assert grid.row("excess_refusal_rate", mask, None)["ci_low"] > 0
         assert grid.row("excess_refusal_rate", mask, None, "benign")["ci_low"] > 0
     assert grid.row("excess_refusal_rate", "guarded", None)["ci_high"] < 0
+
+
+def test_the_verdicts(result):
+    stored = finding(result)
+    assert stored.verdict == GIVES_WAY
+    assert {mask: numbers["verdict"] for mask, numbers in stored.numbers["masks"].items()} == {
+        "plain": PAYS,
+        "contrastive": PAYS,
+        "guarded": GIVES_WAY,
+    }

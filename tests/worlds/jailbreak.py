@@ -1,37 +1,36 @@
-"""A jailbreak experiment made by hand, with rows computed from made-up answers: what the page, its words and its figures are shown with."""
+"""A jailbreak experiment made by hand, with rows computed from made-up answers: what the page, its words and its
+figures are shown with."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harmviz.claims.jailbreak.arms import Arm
 from harmviz.claims.jailbreak.attacks import Attack, load_attacks
 from harmviz.claims.jailbreak.requests import Request
-from harmviz.claims.jailbreak.rows import Arm, Grid
+from harmviz.claims.jailbreak.rows import AnswerGrid
 from harmviz.data.prompts import PromptRow
-from harmviz.runs import Run, begin, write_rows
+from harmviz.runs import Point, Run, begin, write_rows
 from tests.worlds.fabricated import manifest
 
-POINT = {"mask": "mean(all)", "scope": "global", "p": 0.01}
-BOTH = {**POINT, "contrast": "both", "q": 5e-5, "n_weights": 5308}
+PLAIN = Point("mean(all)", 5e-6, 0.01)
+CONTRASTIVE = Point("mean(all)", 5e-5, 0.01, contrast="both")
+GUARDED = Point("mean(all)", 2e-5, 0.01, contrast="guarded")
 ARMS = (
-    Arm("intact", "intact", None, {"mask": None, "control": "none"}),
-    Arm("plain", "plain", None, {**POINT, "contrast": "none", "q": 5e-6, "n_weights": 530, "control": "none"}),
-    Arm("contrastive", "contrastive", None, {**BOTH, "control": "none"}),
-    Arm("random-0", "random", None, {**BOTH, "control": "random"}),
-    Arm("random-1", "random", None, {**BOTH, "control": "random"}),
-    Arm("benign_signed", "benign_signed", None, {**BOTH, "control": "benign_signed"}),
+    Arm("intact", "intact"),
+    Arm("plain", "plain", point=PLAIN, n_weights=530),
+    Arm("contrastive", "contrastive", point=CONTRASTIVE, n_weights=5308),
+    Arm("random-0", "random", point=CONTRASTIVE, control="random", n_weights=5308),
+    Arm("random-1", "random", point=CONTRASTIVE, control="random", n_weights=5308),
+    Arm("benign_signed", "benign_signed", point=CONTRASTIVE, control="benign_signed", n_weights=5308),
 )
 #: With the mask of a stage scene.
-WITH_SCENE = (
-    *ARMS[:3],
-    Arm("guarded", "guarded", None, {**POINT, "contrast": "guarded", "q": 2e-5, "n_weights": 2123, "control": "none"}),
-    *ARMS[3:],
-)
+WITH_SCENE = (*ARMS[:3], Arm("guarded", "guarded", point=GUARDED, n_weights=2123), *ARMS[3:])
 #: Share of refused harmful requests by state of the model: bare, and under attack.
 REFUSED = {
     "intact": (0.97, 0.3),
@@ -61,47 +60,55 @@ def requests(harmful: int = 20, benign: int = 12) -> list[Request]:
     return [Request(r, mild=True) for r in rows]
 
 
+def empty_grid(arms: Sequence[Arm], attacks: Sequence[Attack], asked: Sequence[Request], seed: int = 0) -> AnswerGrid:
+    """A grid that no number was entered into."""
+    return AnswerGrid(
+        [(arm.group, arm.where("jailbreak")) for arm in arms],
+        [attack.id for attack in attacks],
+        [request.harmful for request in asked],
+        bare=next((attack.id for attack in attacks if attack.plain), None),
+        seed=seed,
+    )
+
+
 def grid(
     attacks: tuple[Attack, ...],
     asked: list[Request],
     refused: Mapping[str, tuple[float, float]] = REFUSED,
+    over: Mapping[str, float] = OVER,
     *,
     judge: bool = True,
     seed: int = 0,
     arms: tuple[Arm, ...] = ARMS,
-) -> Grid:
-    """A grid of made-up answers. One request is as easily refused under every mask, so that pairs agree as real ones do."""
+) -> AnswerGrid:
+    """A grid of made-up answers. One request is as easily refused under every mask, so that pairs agree as real ones
+    do."""
     rng = np.random.default_rng(seed)
-    made = Grid(arms, attacks, asked, seed)
+    answers = empty_grid(arms, attacks, asked, seed)
     ease = rng.random((len(attacks), len(asked)))
     hard = rng.uniform(-0.25, 0.25, len(attacks))
     for i, arm in enumerate(arms):
+        bare, attacked = refused[arm.name]
         for j, attack in enumerate(attacks):
-            flags = []
-            for k, request in enumerate(asked):
-                share = (
-                    OVER[arm.name]
-                    if not request.harmful
-                    else refused[arm.name][0]
-                    if attack.plain
-                    else refused[arm.name][1] + hard[j]
-                )
-                flags.append(float(ease[j, k] < share))
+            share = bare if attack.plain else attacked + hard[j]
+            flags = [
+                float(ease[j, k] < (share if request.harmful else over[arm.name])) for k, request in enumerate(asked)
+            ]
+            collapsed = attack.id == "spaced" and arm.name == "benign_signed"
             numbers: dict[str, list[float]] = {
                 "refusal_rate": flags,
                 "compliance_rate": [1 - f for f in flags],
                 "empty_rate": [0.0] * len(asked),
-                "repetition": [0.5 if attack.id == "spaced" and arm.name == "benign_signed" else 0.08] * len(asked),
+                "repetition": [0.5 if collapsed else 0.08] * len(asked),
             }
             if judge:
-                numbers["refusal_rate:offline-refusal"] = [
-                    min(1.0, f + float(ease[j, k] > 0.9)) for k, f in enumerate(flags)
-                ]
+                judged = [min(1.0, f + float(ease[j, k] > 0.9)) for k, f in enumerate(flags)]
+                numbers["refusal_rate:offline-refusal"] = judged
                 numbers["unscored:offline-refusal"] = [0.0] * len(asked)
                 numbers["unscored:offline-harm"] = [1.0 if r.harmful else np.nan for r in asked]
                 numbers["attack_success:offline-harm"] = [np.nan] * len(asked)
-            made.put(i, j, numbers)
-    return made
+            answers.put(i, j, numbers)
+    return answers
 
 
 def transcript(attacks: tuple[Attack, ...], answer: str = "{mask} answers {attack}") -> list[dict[str, Any]]:
@@ -133,17 +140,18 @@ def make_experiment(
     lines: str | None = None,
     n: tuple[int, int] = (20, 12),
     refused: Mapping[str, tuple[float, float]] = REFUSED,
+    over: Mapping[str, float] = OVER,
     states: tuple[Arm, ...] = ARMS,
 ) -> Run:
-    """Writes a complete jailbreak experiment below ``root``. ``method`` changes what its manifest says; ``lines``: the transcripts' text."""
+    """Writes a complete jailbreak experiment below ``root``. ``method`` changes what its manifest says; ``lines``: the
+    transcripts' text."""
     chosen = load_attacks()[:4] if attacks is None else attacks
     asked = requests(*n)
-    arms = [{"name": a.name, "group": a.group, "digest": "d", **a.facts} for a in states]
-    told = {
+    about: dict[str, Any] = {
         "experiment": "jailbreak",
         "version": 1,
         "attacks": [a.record() for a in chosen],
-        "arms": arms,
+        "arms": [{**arm.record(), "digest": "d"} for arm in states],
         "judges": [
             {
                 "name": "keyword",
@@ -164,7 +172,7 @@ def make_experiment(
         },
     }
     with begin(run_id, root) as partial:
-        write_rows(partial.path("results/grid.parquet"), grid(chosen, asked, refused, arms=states).rows())
+        write_rows(partial.path("results/grid.parquet"), grid(chosen, asked, refused, over, arms=states).rows())
         written = "".join(json.dumps(r) + "\n" for r in transcript(chosen, answer)) if lines is None else lines
         partial.write("results/transcripts.jsonl", written.encode())
         partial.finish("rows")
@@ -181,7 +189,7 @@ def make_experiment(
                 parents=[parent],
                 weights=[],
                 data=data,
-                method={**told, **(method or {})},
+                method={**about, **(method or {})},
                 parameters={"max_new_tokens": 64},
             )
         )

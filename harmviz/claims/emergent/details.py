@@ -12,11 +12,11 @@ import pandas as pd
 
 from harmviz.claims.emergent.arms import BAD, BASE, GOOD, PRUNED, REGROW, arm_name
 from harmviz.claims.emergent.stored import CONTROLS, Cells, Emergent, clear, role, share
-from harmviz.claims.jailbreak.facts import quality_words
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.tables import rows_table
 from harmviz.display.words import Words
+from harmviz.judges.quality_words import quality_words
 from harmviz.runs import Run
 
 #: Measure of the change of weights → how it reads. Both are shown in multiples of chance.

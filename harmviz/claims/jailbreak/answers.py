@@ -1,19 +1,21 @@
-"""The stored answers to mild requests, side by side: read, chosen, and drawn as text. Pure functions; nothing here draws.
+"""The stored answers to mild requests, side by side: read, chosen, and written as HTML. Pure functions.
 
 What a model wrote is untrusted: it is escaped here, letter by letter.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from harmviz.claims.jailbreak.attacks import Attack
-from harmviz.claims.jailbreak.facts import CONTROLS, GROUPS, told
 from harmviz.display.answer_lines import answer_lines
 from harmviz.runs import Run
+from harmviz.runs.point import SELECTOR_WORDS
+
+#: States of the model with harm weights zeroed; all others but the intact one are controls.
+_HARM = {words.state for words in SELECTOR_WORDS.values()}
 
 
 @dataclass(frozen=True)
@@ -51,44 +53,28 @@ def requests(answers: Sequence[Answer]) -> list[str]:
     return list(dict.fromkeys(a.request for harmful in (True, False) for a in answers if a.harmful is harmful))
 
 
-def panes(answers: Sequence[Answer], attack: str, request: str, masks: Sequence[str]) -> str:
-    """The answers to this request under this attack, one pane a mask, as HTML."""
-    here = {a.mask: a for a in answers if a.attack == attack and a.request == request}
-    cards = [
-        _card(here[m], differs=m != "intact" and "intact" in here and here[m].answer != here["intact"].answer)
-        for m in masks
-        if m in here
-    ]
+def panes(answers: Sequence[Answer], attack: str, request: str, masks: Mapping[str, str]) -> str:
+    """The answers to this request under this attack as HTML. ``masks``: mask → how it reads, in order, a pane each."""
+    by_mask = {a.mask: a for a in answers if a.attack == attack and a.request == request}
+    intact = by_mask.get("intact")
+    cards = [_card(by_mask[mask], name, intact) for mask, name in masks.items() if mask in by_mask]
     return f'<div class="hv hv-panes" style="--n: {max(1, len(cards))}">{"".join(cards)}</div>' if cards else ""
 
 
-def _card(found: Answer, *, differs: bool) -> str:
-    kind = "intact" if found.mask == "intact" else "control" if found.mask in CONTROLS else "harm"
-    lead = f'<span class="opening">{escape(found.opening)}</span>' if found.opening else ""
-    said = escape(found.answer) if found.answer.strip() else '<span class="quiet">no words</span>'
-    declines = "–" if found.refused is None else "yes" if found.refused else "no"
-    caption = (
-        "reference" if found.mask == "intact" else "other words than intact" if differs else "the same words as intact"
-    )
+def _card(answer: Answer, name: str, intact: Answer | None) -> str:
+    kind = "intact" if answer.mask == "intact" else "harm" if answer.mask in _HARM else "control"
+    lead = f'<span class="opening">{escape(answer.opening)}</span>' if answer.opening else ""
+    words = escape(answer.answer) if answer.answer.strip() else '<span class="quiet">no words</span>'
+    declines = "–" if answer.refused is None else "yes" if answer.refused else "no"
+    if answer.mask == "intact":
+        caption = "reference"
+    elif intact is not None and answer.answer != intact.answer:
+        caption = "other words than intact"
+    else:
+        caption = "the same words as intact"
     return (
-        f'<article class="hv-pane {kind}"><header><h3>{escape(GROUPS.get(found.mask, found.mask))}</h3><div class="quiet small">{caption}</div></header>'
-        f'<div></div><div class="answer" dir="auto">{lead}{said}</div>'
+        f'<article class="hv-pane {kind}">'
+        f'<header><h3>{escape(name)}</h3><div class="quiet small">{caption}</div></header>'
+        f'<div></div><div class="answer" dir="auto">{lead}{words}</div>'
         f'<dl class="small"><dt>declines (keywords, lower bound)</dt><dd>{declines}</dd></dl></article>'
     )
-
-
-def asked(run: Run, attack: str, request: str) -> list[tuple[str, str]]:
-    """(what it is, its text) of everything that the model was given under this attack; [] where the attack is not told."""
-    for record in told(run, "attacks"):
-        if record.get("id") == attack:
-            try:
-                known = Attack(**record)
-            except (TypeError, ValueError):
-                return []
-            parts = [
-                ("System message", known.system),
-                ("User", known.user_turn(request)),
-                ("Beginning of the answer", known.opening),
-            ]
-            return [(name, said) for name, said in parts if said]
-    return []

@@ -1,9 +1,10 @@
-"""Jailbreak attacks as named wrappers around a request: load, validate, put a request into one, encode it for a model.
+"""Attacks as named wrappers around a request: load, validate, put a request into one, encode it for a model.
 
-A wrapper knows nothing of what is asked: those that ship with harmviz (``harmviz/data/attacks.jsonl``) were written for it after
-the published attack that each one names in ``source``, and hold no harmful detail. An attack is five texts: a ``system``
-message, the user's turn as a ``template`` with exactly one ``{request}``, the ``opening`` that is put into the answer's mouth, and the
-``transform`` that the request goes through before it is put in. A file of the user's own has the same fields.
+A wrapper knows nothing of what is asked: those that ship with harmviz (``attacks.jsonl``) were written for it after the
+published attack that each one names in ``source``, and hold no harmful detail. An attack is five texts: a ``system``
+message, the user's turn as a ``template`` with exactly one ``{request}``, the ``opening`` that is put into the answer's
+mouth, and the ``transform`` that the request goes through before it is put in. A file of the user's own has the same
+fields.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from harmviz.data.prompts import records
 from harmviz.errors import DataInvalid
-from harmviz.paths import PACKAGE
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-ATTACKS = PACKAGE / "claims" / "jailbreak" / "attacks.jsonl"
+ATTACKS = Path(__file__).with_name("attacks.jsonl")
 PLACE = "{request}"
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _NEEDED = ("id", "name", "description", "template")
@@ -33,7 +33,7 @@ _NEEDED = ("id", "name", "description", "template")
 
 # -- what a request goes through --------------------------------------------------------------------------------------
 def _split(text: str) -> str:
-    """Three pieces named a, b and c, cut between words where there are enough of them; joined they are the text again."""
+    """Three pieces named a, b and c, cut between words where there are enough; joined they are the text again."""
     words = re.findall(r"\S+\s*|^\s+", text)
     pieces = words if len(words) >= 3 else list(text)
     cuts = [round(i * len(pieces) / 3) for i in range(4)]
@@ -114,7 +114,8 @@ def load_attacks(path: Path = ATTACKS) -> tuple[Attack, ...]:
     """The attacks of a JSON-lines file, in its order.
 
     Raises:
-        DataInvalid: no such file, not UTF-8, no attack in it, or a row breaks the rules; the message names the first such row.
+        DataInvalid: no such file, not UTF-8, no attack in it, or a row breaks the rules; the message names the first
+            such row.
     """
     if not path.is_file():
         raise DataInvalid(
@@ -149,7 +150,7 @@ def _attack(row: Mapping[str, Any]) -> Attack:
 
 
 def choose_attacks(which: str | None) -> tuple[Attack, ...]:
-    """All attacks that ship with harmviz (None), those of them with these comma-separated ids, or those of a .jsonl file.
+    """All attacks that ship with harmviz (None), those with these comma-separated ids, or those of a .jsonl file.
 
     Raises:
         DataInvalid: an unknown id (the message lists those there are), none at all, or a broken file.
@@ -169,13 +170,31 @@ def choose_attacks(which: str | None) -> tuple[Attack, ...]:
     return tuple(known[i] for i in ids)
 
 
+def given(record: Mapping[str, Any], request: str) -> list[tuple[str, str]]:
+    """(what it is, its text) of everything that a model is given under the attack of this record, as a run stores it.
+
+    Empty where the record is no attack.
+    """
+    try:
+        attack = _attack(record)
+    except (TypeError, ValueError):
+        return []
+    parts = (
+        ("System message", attack.system),
+        ("User", attack.user_turn(request)),
+        ("Beginning of the answer", attack.opening),
+    )
+    return [(name, words) for name, words in parts if words]
+
+
 # -- encoding ---------------------------------------------------------------------------------------------------------
 def encode_attack(tokenizer: PreTrainedTokenizerBase, attack: Attack, request: str) -> list[int]:
     """Token ids of the attack with this request in it, up to where the model starts to answer: after the opening.
 
-    As ``harmviz.data.encoding.encode_prompt`` does it for a bare request: the model's own chat template, or ``prompt\\n`` where it has none.
-    A system message goes into the template's system turn. Where a model's template has none (it refuses the turn, or leaves
-    its text out), the message becomes the beginning of the user's turn, followed by an empty line; likewise without a template.
+    As ``harmviz.data.encoding.encode_prompt`` does it for a bare request: the model's own chat template, or
+    ``prompt\\n`` where it has none. A system message goes into the template's system turn. Where a model's template
+    has none (it refuses the turn, or leaves its text out), the message becomes the beginning of the user's turn,
+    followed by an empty line; likewise without a template.
     """
     user = attack.user_turn(request)
     opening = list(tokenizer.encode(attack.opening, add_special_tokens=False)) if attack.opening else []

@@ -1,4 +1,4 @@
-"""What jailbreaks is called, asked and offered as."""
+"""What the claim about jailbreaks is called, asked and offered as."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ CLAIM = Claim(
             action="append",
             default=None,
             metavar="NAME",
-            help="beside the keyword list: offline-refusal, offline-harm (both by default), endpoint, endpoint-refusal, hub-llama-guard and others (`judge evaluate` lists them); keyword: none beside it; may be given several times",
+            help="beside the keyword list: offline-refusal, offline-harm (both by default), endpoint, "
+            "endpoint-refusal, hub-llama-guard and others (`judge evaluate` lists them); keyword: none beside it; may "
+            "be given several times",
         ),
         *MODEL_OPTIONS,
         *EXPERIMENT_OPTIONS,

@@ -1,4 +1,4 @@
-"""Attacks against masks: the grid of rates on harmful requests beside that on benign ones, and all attacks in one line a mask."""
+"""Attacks against masks: rates on harmful requests beside those on benign ones, and all attacks in one line a mask."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ import plotly.graph_objects as go
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
-#: How a panel is coloured: what gets through (vermilion), refusals (ink: neither harm nor benign), refusals of benign requests (blue),
-#: differences where more is harm (signed) or less is (reversed: blue for more).
+#: How a panel is coloured: what gets through (vermilion), refusals (ink: neither harm nor benign), refusals of benign
+#: requests (blue), differences where more is harm (signed) or less is (reversed: blue for more).
 COLOURS = ("harm", "ink", "benign", "signed", "reversed")
+_HOVER = (
+    "%{{customdata[0]}}, {name}<br>%{{x:.0%}} [%{{customdata[1]:.0%}}, %{{customdata[2]:.0%}}]<br>"
+    "n = %{{customdata[3]}} requests<extra></extra>"
+)
+#: A full refusal scale, on dark and on light paper: the numbers in the cells stay readable throughout.
+_REFUSED = {True: "#666C77", False: "#8B9098"}
 #: Between two panels, as a share of the width.
 _GAP = 0.035
 #: Letters of the longest word × columns × scale beyond which level column labels would touch.
@@ -26,9 +32,9 @@ def attack_grid(
 ) -> go.Figure:
     """Rows = attacks, columns = masks; one panel per kind of request, side by side, each with its own columns.
 
-    ``cells``: ``panel`` (key of ``panels``), ``row``, ``column`` (labels, in order), ``value`` (NaN: unscored), ``text``, ``note``, ``last``
-    (bool: the pooled row, set apart), ``colours`` (one of ``COLOURS``, alike within a panel), ``limit`` (the end of its scale).
-    ``panels``: heading of each panel, in order.
+    ``cells``: ``panel`` (key of ``panels``), ``row``, ``column`` (labels, in order), ``value`` (NaN: unscored),
+    ``text``, ``note``, ``last`` (bool: the pooled row, set apart), ``colours`` (one of ``COLOURS``, alike within a
+    panel), ``limit`` (the end of its scale). ``panels``: heading of each panel, in order.
     """
     rows = list(dict.fromkeys(cells["row"]))
     columns = {key: list(dict.fromkeys(cells[cells["panel"] == key]["column"])) for key in panels}
@@ -134,17 +140,15 @@ def _scale(kind: str, theme: Theme) -> list[list[Any]]:
         return theme.signed_scale
     if kind == "reversed":
         return [[1 - at, colour] for at, colour in reversed(theme.signed_scale)]
-    empty = theme.harm_scale[0][1]
-    full = (
-        BENIGN if kind == "benign" else ("#666C77" if theme.dark else "#8B9098")
-    )  # the numbers in the cells stay readable throughout
-    return [[0.0, empty], [1.0, full]]
+    return [[0.0, theme.harm_scale[0][1]], [1.0, BENIGN if kind == "benign" else _REFUSED[theme.dark]]]
 
 
 def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
-    """One line per mask: ring = the bare request, dot = all attacks pooled, blue = benign requests under the attacks; bars = 95 % intervals.
+    """One line per mask: ring = the bare request, dot = all attacks pooled, blue = benign requests under the attacks;
+    bars = 95 % intervals.
 
-    ``dots``: ``label`` (in order), ``kind`` (``direct``, ``attacks``, ``benign``), ``control`` (bool), ``value``, ``ci_low``, ``ci_high``, ``n``.
+    ``dots``: ``label`` (in order), ``kind`` (``direct``, ``attacks``, ``benign``), ``control`` (bool), ``value``,
+    ``ci_low``, ``ci_high``, ``n``.
     """
     labels = list(dict.fromkeys(dots["label"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=118 + 50 * len(labels), legend=True)
@@ -153,6 +157,8 @@ def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
         part = dots[(dots["kind"] == kind) & dots["value"].notna()]
         if part.empty:
             continue
+        notes = part[["label", "ci_low", "ci_high", "n"]].astype(object)
+        notes["label"] = [broken(str(label), 60) for label in part["label"]]
         colours = [BENIGN if kind == "benign" else CONTROL if control else HARM for control in part["control"]]
         figure.add_scatter(
             x=part["value"],
@@ -174,11 +180,8 @@ def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
                 "thickness": 2.5 * theme.scale,
                 "width": 0,
             },
-            customdata=part[["label", "ci_low", "ci_high", "n"]]
-            .assign(label=[broken(str(t), 60) for t in part["label"]])
-            .astype(object)
-            .to_numpy(),
-            hovertemplate=f"%{{customdata[0]}}, {name}<br>%{{x:.0%}} [%{{customdata[1]:.0%}}, %{{customdata[2]:.0%}}]<br>n = %{{customdata[3]}} requests<extra></extra>",
+            customdata=notes.to_numpy(),
+            hovertemplate=_HOVER.format(name=name),
         )
     figure.update_yaxes(
         tickvals=list(range(len(labels))),

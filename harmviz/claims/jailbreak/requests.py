@@ -1,25 +1,23 @@
-"""Which requests the attacks are tried on: held out, so that neither the masks nor their (q, p) were found on any of them.
+"""Which requests the attacks are tried on: held out, so that no mask and no (q, p) was found on any of them.
 
-Harmful requests are the mild ones that ship with harmviz (``builtin``), or the report prompts of the map run's own data
-(``report``), or both in turn, spread over harm types. Benign ones ship with harmviz. A request that the run scored, protected or chose
-with is left out. Answers to mild requests may be shown; those to fetched ones never leave the process.
+Harmful requests are the mild ones that ship with harmviz (``builtin``), or the report prompts of the map run's own
+data (``report``), or both in turn, spread over harm types. Benign ones ship with harmviz. A request that the run
+scored, protected or chose with is left out. Answers to mild requests may be shown; those to fetched ones never leave
+the process.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts, read_builtin
 from harmviz.data.splits import choose_rows, split_prompts
-from harmviz.errors import BadSetting, DataInvalid
+from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
 from harmviz.runs import Run
 
-Source = Literal["builtin", "report"]
-SOURCES: tuple[Source, ...] = get_args(Source)
 #: Data that can be had again by its id.
 _KNOWN_DATA = ("pyrit", "builtin")
 
@@ -58,25 +56,9 @@ class Chosen:
     notes: tuple[str, ...]
 
 
-def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
-    """The sources without repetition, in the order of ``SOURCES``.
-
-    Raises:
-        ValueError: an unknown one, or none.
-    """
-    given = set(sources)
-    if unknown := sorted(given - set(SOURCES)):
-        raise BadSetting(
-            f"requests must come from {' or '.join(SOURCES)} (or both, comma-separated), got {unknown[0]!r}"
-        )
-    if not given:
-        raise BadSetting(f"requests must name at least one of {', '.join(SOURCES)}")
-    return tuple(s for s in SOURCES if s in given)
-
-
 def choose_requests(
     run: Run,
-    sources: Sequence[Source],
+    sources: Sequence[str],
     *,
     harmful: int,
     benign: int,
@@ -88,12 +70,13 @@ def choose_requests(
     """At most ``harmful`` and ``benign`` requests that the map run had no use of, in an order fixed by ``seed``.
 
     Args:
+        sources: ``builtin``, ``report`` or both (``settings.check_sources``).
         data: the data set that the run was made on, where its id alone does not name it: a file of the user's own.
         scored: ids of further prompts that masks were found on.
 
     Raises:
-        DataInvalid: none is left of a kind, ``data`` is not what the run was made on, or the run's own prompts are asked for and its data
-            cannot be had again.
+        DataInvalid: none is left of a kind, ``data`` is not what the run was made on, or the run's own prompts are
+            asked for and its data cannot be had again.
         AssetUnavailable: the fetched data set is not here and cannot be fetched.
     """
     rows, notes = data_of(run, data, say), []
@@ -104,9 +87,10 @@ def choose_requests(
         }
     else:
         notes.append(
-            "validation prompts of the map run are not known here, only those it scored or protected with are left out; --data names its file"
+            "validation prompts of the map run are not known here, only those it scored or protected with are left "
+            "out; --data names its file"
         )
-    groups: dict[tuple[Source, str], list[PromptRow]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[PromptRow]] = defaultdict(list)
     for source in sources:
         for row in _builtin("harmful") if source == "builtin" else _report(run, rows):
             if row.prompt_id not in used:
@@ -147,20 +131,21 @@ def data_of(run: Run, source: str | None = None, say: Say = lambda _: None) -> P
     if source is None:
         return None
     raise DataInvalid(
-        f"data {source!r} is not what run {run.id} was made on ({run.manifest['data']['id']}); give that one with --data"
+        f"data {source!r} is not what run {run.id} was made on ({run.manifest['data']['id']}); "
+        "give that one with --data"
     )
 
 
 def _report(run: Run, data: PromptData | None) -> list[PromptRow]:
     if data is None:
         raise DataInvalid(
-            f"the report prompts of run {run.id} are asked for, but its data ({run.manifest['data']['id']}) is not at hand as the run used it; "
-            "name its file with --data, or use --requests builtin"
+            f"the report prompts of run {run.id} are asked for, but its data ({run.manifest['data']['id']}) is not at "
+            "hand as the run used it; name its file with --data, or use --requests builtin"
         )
     return [PromptRow(r.set, r.prompt, "") for name in data.categories for r in data.of(name)]
 
 
-def _in_turn(groups: dict[tuple[Source, str], list[PromptRow]], limit: int) -> list[Request]:
+def _in_turn(groups: dict[tuple[str, str], list[PromptRow]], limit: int) -> list[Request]:
     """One of each group after the other until the limit, so that harm types and sources weigh alike."""
     depth = max((len(rows) for rows in groups.values()), default=0)
     order = sorted(groups)

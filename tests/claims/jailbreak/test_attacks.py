@@ -142,7 +142,8 @@ def test_a_system_message_has_its_own_turn_where_the_template_has_one() -> None:
 @pytest.mark.parametrize(
     "template",
     [
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}",
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+        "{% endif %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}",
         "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% endif %}{% endfor %}",
     ],
     ids=["refuses", "leaves out"],

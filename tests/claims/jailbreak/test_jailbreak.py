@@ -1,4 +1,4 @@
-"""The jailbreak grid of a tiny model, end to end: what it stores, that no interruption changes a byte, what every setting changes."""
+"""The grid of a tiny model, end to end: what it stores, that no interruption changes it, what every setting changes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from harmviz.claims.jailbreak import requests as jailbreak_requests
+from harmviz.claims.jailbreak.arms import make_arms, mask_points
 from harmviz.claims.jailbreak.attacks import Attack, choose_attacks, encode_attack
 from harmviz.claims.jailbreak.command import chosen_judges
-from harmviz.claims.jailbreak.finding import grid_rows
-from harmviz.claims.jailbreak.measure import TRANSCRIPTS, JailbreakSpec, make_arms, mask_points, run_jailbreak
+from harmviz.claims.jailbreak.finding import grid_of
+from harmviz.claims.jailbreak.measure import TRANSCRIPTS, run_jailbreak
 from harmviz.claims.jailbreak.requests import choose_requests
+from harmviz.claims.jailbreak.settings import GridSettings
 from harmviz.claims.parent import Parent, open_parent
 from harmviz.cli import main
 from harmviz.data.prompts import load_prompts, read_builtin
@@ -27,13 +29,13 @@ from harmviz.judges.endpoint import MODEL, URL
 from harmviz.masks.apply import hash_weights, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import load_model
-from harmviz.runs import Run, begin, list_partials, open_run, result_digest, verify_run
+from harmviz.runs import Point, Run, begin, list_partials, open_run, result_digest, verify_run
 from tests.claims.jailbreak.test_jailbreak_rows import FakeJudge
 from tests.worlds.fabricated import REFERENCE, make_run
 from tests.worlds.tiny import tiny_model
 
 ATTACKS = choose_attacks("direct,prefill")
-SPEC = JailbreakSpec(ATTACKS, harmful=6, benign=4, max_new_tokens=8)
+SETTINGS = GridSettings(harmful=6, benign=4, max_new_tokens=8)
 
 
 class Stop(Exception):
@@ -47,7 +49,7 @@ def parent(tiny_run: Path, tiny_dir: Path) -> Parent:
 
 @pytest.fixture(scope="module")
 def made(parent: Parent, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run_jailbreak(parent, SPEC, chosen_judges(None), root=tmp_path_factory.mktemp("runs"))
+    return run_jailbreak(parent, ATTACKS, SETTINGS, chosen_judges(None), root=tmp_path_factory.mktemp("runs"))
 
 
 # -- what is stored ---------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ def test_only_answers_to_mild_requests_are_kept(
     monkeypatch.setattr(
         "harmviz.claims.jailbreak.measure.choose_requests", lambda *_, **__: replace(real, requests=fetched)
     )
-    run = run_jailbreak(parent, SPEC, [], root=tmp_path)
+    run = run_jailbreak(parent, ATTACKS, SETTINGS, [], root=tmp_path)
     shown = [json.loads(line) for line in (run.path / TRANSCRIPTS).read_text().splitlines()]
     assert {r["category"] for r in shown} == {"benign"}
     assert all(r["request"] in mild for r in shown)
@@ -129,14 +131,14 @@ def test_weights_are_as_before(made: Run, parent: Parent, tiny_dir: Path) -> Non
 
 # -- requests ---------------------------------------------------------------------------------------------------------
 def test_no_request_was_scored_protected_or_chosen_with(parent: Parent) -> None:
-    found = choose_requests(parent.run, ("builtin",), harmful=1000, benign=1000, seed=0)
+    chosen = choose_requests(parent.run, ("builtin",), harmful=1000, benign=1000, seed=0)
     job = split_prompts(load_prompts("builtin"), 0)
-    assert {job[r.id] for r in found.requests} == {"report"}
-    assert len({r.id for r in found.requests}) == len(found.requests)
-    assert not {r.id for r in found.requests} & set(parent.run.manifest["data"]["scoring_prompts"])
-    harmful = [r for r in found.requests if r.harmful]
-    assert found.requests[: len(harmful)] == tuple(harmful)
-    assert any("were asked for" in note for note in found.notes)
+    assert {job[r.id] for r in chosen.requests} == {"report"}
+    assert len({r.id for r in chosen.requests}) == len(chosen.requests)
+    assert not {r.id for r in chosen.requests} & set(parent.run.manifest["data"]["scoring_prompts"])
+    harmful = [r for r in chosen.requests if r.harmful]
+    assert chosen.requests[: len(harmful)] == tuple(harmful)
+    assert any("were asked for" in note for note in chosen.notes)
     few = choose_requests(parent.run, ("builtin",), harmful=7, benign=3, seed=0).requests
     assert len({r.category for r in few if r.harmful}) == 7, "harm types take turns"
     assert choose_requests(parent.run, ("builtin",), harmful=7, benign=3, seed=1).requests != few
@@ -156,9 +158,9 @@ def test_the_runs_own_report_prompts(parent: Parent) -> None:
 def test_data_that_is_not_at_hand(parent: Parent, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = {**parent.run.manifest, "data": {**parent.run.manifest["data"], "id": "mine"}}
     own = Run(parent.run.path, manifest)
-    found = choose_requests(own, ("builtin",), harmful=8, benign=8, seed=0)
-    assert "validation prompts of the map run are not known" in found.notes[0]
-    assert not {r.id for r in found.requests} & set(manifest["data"]["scoring_prompts"])
+    chosen = choose_requests(own, ("builtin",), harmful=8, benign=8, seed=0)
+    assert "validation prompts of the map run are not known" in chosen.notes[0]
+    assert not {r.id for r in chosen.requests} & set(manifest["data"]["scoring_prompts"])
     with pytest.raises(DataInvalid, match=r"its data \(mine\) is not at hand"):
         choose_requests(own, ("report",), harmful=8, benign=8, seed=0)
     named = choose_requests(own, ("report",), harmful=8, benign=8, seed=0, data="builtin")
@@ -178,10 +180,10 @@ def test_another_file_than_the_runs_is_refused(parent: Parent, tmp_path: Path) -
 @pytest.mark.slow
 def test_on_the_fetched_data_all_mild_requests_are_free() -> None:
     run = open_run(REFERENCE)
-    found = choose_requests(run, ("builtin", "report"), harmful=40, benign=32, seed=0).requests
+    chosen = choose_requests(run, ("builtin", "report"), harmful=40, benign=32, seed=0).requests
     job = split_prompts(load_prompts("pyrit"), 0)
-    assert {job.get(r.id, "report") for r in found} == {"report"}
-    assert {r.mild for r in found if r.harmful} == {True, False}
+    assert {job.get(r.id, "report") for r in chosen} == {"report"}
+    assert {r.mild for r in chosen if r.harmful} == {True, False}
 
 
 # -- resuming ---------------------------------------------------------------------------------------------------------
@@ -196,14 +198,18 @@ def test_interrupted_at_any_stage_and_resumed_it_is_the_same(made: Run, parent: 
 
     for _ in range(len(before) + 1):
         try:
-            run = run_jailbreak(parent, SPEC, chosen_judges(None), root=tmp_path, resume=True, listener=listener)
+            run = run_jailbreak(
+                parent, ATTACKS, SETTINGS, chosen_judges(None), root=tmp_path, resume=True, listener=listener
+            )
             break
         except Stop:
             assert len(list_partials(tmp_path)) == 1
     assert stopped == list(before)
     assert run.id == made.id
     assert result_digest(run) == result_digest(made)
-    assert run_jailbreak(parent, SPEC, [*chosen_judges(None)], root=tmp_path) == run, "a complete one is returned"
+    assert run_jailbreak(parent, ATTACKS, SETTINGS, [*chosen_judges(None)], root=tmp_path) == run, (
+        "a complete one is returned"
+    )
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
@@ -225,21 +231,22 @@ def test_interrupted_at_any_stage_and_resumed_it_is_the_same(made: Run, parent: 
 def test_every_setting_changes_what_is_found(
     changes: dict[str, Any], parent: Parent, made: Run, tmp_path: Path
 ) -> None:
-    run = run_jailbreak(parent, replace(SPEC, **changes), chosen_judges(None), root=tmp_path)
+    settings = replace(SETTINGS, **{name: value for name, value in changes.items() if name != "attacks"})
+    run = run_jailbreak(parent, changes.get("attacks", ATTACKS), settings, chosen_judges(None), root=tmp_path)
     assert run.id != made.id
     assert result_digest(run) != result_digest(made)
 
 
 def test_sources_and_judges_change_the_experiment(parent: Parent, made: Run, tmp_path: Path) -> None:
-    assert run_jailbreak(parent, replace(SPEC, requests=("report",)), [], root=tmp_path).id != made.id
-    run = run_jailbreak(parent, SPEC, [FakeJudge("refusal")], root=tmp_path)
+    assert run_jailbreak(parent, ATTACKS, replace(SETTINGS, requests=("report",)), [], root=tmp_path).id != made.id
+    run = run_jailbreak(parent, ATTACKS, SETTINGS, [FakeJudge("refusal")], root=tmp_path)
     assert "refusal_rate:fake-refusal" in set(run.results().metric)
     assert "refusal_rate:offline-refusal" not in set(run.results().metric)
 
 
 def test_a_judge_that_goes_away_leaves_the_rest(parent: Parent, tmp_path: Path) -> None:
     judge = FakeJudge("harm", fails_from=4)  # the probe, two cells, then nothing
-    run = run_jailbreak(parent, SPEC, [judge], root=tmp_path)
+    run = run_jailbreak(parent, ATTACKS, SETTINGS, [judge], root=tmp_path)
     unscored = run.manifest["method"]["unscored"]["fake-harm"]
     assert unscored["it went away"] > 0
     assert sum(unscored.values()) >= 6 * (6 * 2 - 2), "all but the two cells it judged"
@@ -254,7 +261,6 @@ def test_a_judge_that_goes_away_leaves_the_rest(parent: Parent, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"attacks": ()}, "at least one attack"),
         ({"harmful": 1}, "harmful must be"),
         ({"benign": 0}, "benign must be"),
         ({"max_new_tokens": 4}, "max_new_tokens must be"),
@@ -264,23 +270,29 @@ def test_a_judge_that_goes_away_leaves_the_rest(parent: Parent, tmp_path: Path) 
         ({"requests": ()}, "at least one of"),
         ({"q": 1e-5}, "q and p belong together"),
         ({"q": 2.0, "p": 0.01}, "q must satisfy"),
+        ({"q": 0.01, "p": 1.0}, r"p must satisfy 0 <= p < 1, got 1\.0"),
     ],
 )
 def test_settings_out_of_range(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
-        replace(SPEC, **changes)
+        replace(SETTINGS, **changes)
+
+
+def test_there_is_no_grid_without_attacks(parent: Parent, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at least one attack"):
+        run_jailbreak(parent, (), SETTINGS, [], root=tmp_path)
 
 
 def test_a_run_without_headline_masks_needs_q_and_p(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     with pytest.raises(RunIncompatible, match="no headline masks; say which with --q and --p"):
-        mask_points(run, SPEC)
-    assert mask_points(run, replace(SPEC, q=1e-5, p=0.01)) == {"none": (1e-5, 0.01), "both": (1e-5, 0.01)}
+        mask_points(run)
+    assert mask_points(run, (1e-5, 0.01)) == {c: Point("mean(all)", 1e-5, 0.01, contrast=c) for c in ("none", "both")}
 
 
 def test_an_experiment_has_no_masks(made: Run) -> None:
     with pytest.raises(RunIncompatible, match="is an experiment, and masks come from map runs"):
-        mask_points(made, SPEC)
+        mask_points(made)
 
 
 def test_another_model_is_refused(parent: Parent) -> None:
@@ -291,18 +303,18 @@ def test_another_model_is_refused(parent: Parent) -> None:
 def test_an_attack_that_leaves_no_room_for_an_answer(parent: Parent, tmp_path: Path) -> None:
     long = Attack("long", "L", "d", "{request}" + " word" * 300)
     with pytest.raises(DataInvalid, match="no harmful or no benign request fits"):
-        run_jailbreak(parent, replace(SPEC, attacks=(long,)), [], root=tmp_path)
+        run_jailbreak(parent, (long,), SETTINGS, [], root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_judge_that_cannot_be_reached_is_found_out_before_any_work(parent: Parent, tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="it went away"):
-        run_jailbreak(parent, SPEC, [FakeJudge(fails_from=1)], root=tmp_path)
+        run_jailbreak(parent, ATTACKS, SETTINGS, [FakeJudge(fails_from=1)], root=tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_random_masks_are_as_large_as_the_contrastive_one_and_apart_from_it(parent: Parent) -> None:
-    arms, notes = make_arms(parent, SPEC)
+    arms, notes = make_arms(parent)
     by_name = {a.name: a.mask for a in arms}
     base, first, second = (mask for n in ("contrastive", "random-0", "random-1") if (mask := by_name[n]) is not None)
     assert first.n_weights == second.n_weights == base.n_weights
@@ -326,10 +338,11 @@ def test_the_command_prints_a_table_and_json(
     assert "attacks that succeed, by offline-harm: unscored" in table
     assert all(part in table for part in ("all attacks", "benign_signed", "n=6"))
     assert main([*command, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["run_id"] == made.id
-    assert len(told["rows"]) == len(made.results())
-    assert result_digest(open_run(told["path"])) == result_digest(made), "the command makes what the function makes"
+    document = json.loads(capsys.readouterr().out)
+    assert document["run_id"] == made.id
+    assert document["finding"]["sentence"] in table, "one sentence, wherever it stands"
+    assert len(document["rows"]) == len(made.results())
+    assert result_digest(open_run(document["path"])) == result_digest(made), "the command makes what the function makes"
 
 
 @pytest.mark.parametrize(
@@ -339,6 +352,7 @@ def test_the_command_prints_a_table_and_json(
         (["--requests", "web"], "requests must come from"),
         (["--judge", "oracle"], "judge must be one of"),
         (["--q", "0.01"], "q and p belong together"),
+        (["--q", "0.01", "--p", "1"], "p must satisfy 0 <= p < 1, got 1.0"),
         (["--harmful", "0"], "harmful must be"),
         (["--judge", "endpoint"], f"set {URL} and {MODEL}"),
     ],
@@ -425,9 +439,8 @@ def stage_scene(root: Path, parent: Parent, contrast: str = "guarded") -> tuple[
 
 def test_the_mask_of_a_scene_is_one_more_and_its_requests_are_left_out(parent: Parent, tmp_path: Path) -> None:
     scene, mask = stage_scene(tmp_path, parent)
-    made = run_jailbreak(
-        parent, replace(SPEC, harmful=1000, benign=1000, max_new_tokens=8), (), scene=scene, root=tmp_path
-    )
+    settings = replace(SETTINGS, harmful=1000, benign=1000)
+    made = run_jailbreak(parent, ATTACKS, settings, (), scene=scene, root=tmp_path)
     assert made.manifest["parents"] == [parent.run.id, scene.id]
     arms = made.manifest["method"]["arms"]
     assert [a["name"] for a in arms] == [
@@ -445,14 +458,13 @@ def test_the_mask_of_a_scene_is_one_more_and_its_requests_are_left_out(parent: P
     asked = made.manifest["method"]["requests"]
     assert asked["harmful"] == sum(r.harmful for r in everything) - 1
     assert asked["benign"] == sum(not r.harmful for r in everything) - 1
-    rows = grid_rows(made.results())
-    assert set(rows.group) == {"intact", "plain", "contrastive", "guarded", "random", "benign_signed"}
+    assert set(grid_of(made).groups) == {"intact", "plain", "contrastive", "guarded", "random", "benign_signed"}
 
 
 def test_a_scene_that_does_not_fit_is_refused(parent: Parent, made: Run, tmp_path: Path) -> None:
     contrastive, _ = stage_scene(tmp_path, parent, "both")
     with pytest.raises(RunIncompatible, match=r"chose a contrastive mask: give its --q 0\.01 --p 0\.01"):
-        make_arms(parent, SPEC, contrastive)
+        make_arms(parent, scene=contrastive)
     for other in (made, parent.run):
         with pytest.raises(RunIncompatible, match="is no stage scene of run"):
-            make_arms(parent, SPEC, other)
+            make_arms(parent, scene=other)

@@ -1,4 +1,5 @@
-"""The page *Jailbreaks*: what changes with measure, view and answers, what it says without an experiment, and that text stays text."""
+"""The page *Jailbreaks*: what changes with measure, view and answers, what it says without an experiment, and that text
+stays text."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from streamlit.testing.v1 import AppTest
 
-from harmviz.claims.jailbreak import finding as words
 from harmviz.claims.jailbreak.attacks import Attack, load_attacks
+from harmviz.claims.jailbreak.finding import finding, grid_of
 from tests.worlds.charts import figures, markup, numbers, open_page
 from tests.worlds.jailbreak import REFUSED, make_experiment
 
@@ -20,6 +21,10 @@ EVIL = "<img src=x onerror=alert(1)>"
 
 
 opened = partial(open_page, "jailbreaks")
+
+
+def titles(app: AppTest) -> list[str]:
+    return [f["layout"]["title"]["text"].replace("<br>", " ").replace("\u00a0", " ") for f in figures(app)]
 
 
 def panel(app: AppTest, number: int) -> np.ndarray:
@@ -37,15 +42,16 @@ def test_without_an_experiment_it_says_what_would_make_one(mapped: Path) -> None
 def test_the_grid_shows_the_stored_rates(mapped: Path) -> None:
     run = make_experiment(mapped)
     app = opened()
-    grid = words.Grid(words.grid_rows(run.results()))
+    grid = grid_of(run)
     stored = [[grid.value("refusal_rate", g, a) for g in grid.groups] for a in [*grid.attacks, None]]
     assert np.allclose(panel(app, 0), np.array(stored, dtype=float))
     assert panel(app, 1).shape == (5, 5)
     assert len(figures(app)) == 2
-    said = markup(app)
-    assert "How to read it." in said
-    assert "The claim" in said
-    assert "Qi et al. 2024" in said, "attacks stand there with their source"
+    assert titles(app)[0] == finding(run).sentence
+    page = markup(app)
+    assert "How to read it." in page
+    assert "The claim" in page
+    assert "Qi et al. 2024" in page, "attacks stand there with their source"
 
 
 def test_measure_and_view_change_the_grid_and_a_link_reopens_it(mapped: Path) -> None:

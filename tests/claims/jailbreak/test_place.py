@@ -1,0 +1,17 @@
+"""What is said of jailbreaks has one place: its own package, and few modules of it put the parts together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+#: The wrappers' sources, the tuning data that must not hold a wrapper, the list of committed runs.
+DATA = {"harmviz/claims/jailbreak/attacks.jsonl", "harmviz/data/align/twins.jsonl", "harmviz/runs/shipped_runs.json"}
+
+
+def test_few_files_name_the_claim() -> None:
+    files = [ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "harmviz").rglob("*.*")]
+    text = [f for f in files if f.suffix in {".py", ".json", ".jsonl", ".css", ".svg", ".md", ".txt"}]
+    named = {str(f.relative_to(ROOT)) for f in text if "jailbreak" in f.read_text(encoding="utf-8").lower()}
+    own = {f"harmviz/claims/jailbreak/{module}.py" for module in ("claim", "command", "measure", "page")}
+    assert named == DATA | own | {"pages/jailbreaks.py"}
