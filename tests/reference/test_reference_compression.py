@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.claims.compression.checkpoints import ladder_checkpoints
-from harmviz.claims.compression.finding import compression, finding
+from harmviz.claims.compression.finding import finding, sentence
+from harmviz.claims.compression.ladder_series import ladder_checkpoints
+from harmviz.claims.compression.stored import read_result
 from harmviz.paths import shipped_runs_root
 from harmviz.tuning.settings import ARMS, STAGES
 from harmviz.tuning.stored import open_ladder
@@ -76,5 +77,6 @@ def test_swaps_tell_safety_tuning_from_start_and_controls_the_interval_does_not(
     for other in ("start", "helpful-only-dpo-10", "refusal-style-dpo-10"):
         assert row("p_holm", f"safety-dpo-10 minus {other}", "both").value < 0.01
     assert row("separability_difference", "safety-dpo-10 minus start", "both").ci_low < 0
-    assert finding(compression(result, result.results(), "both")).startswith("Undecided: +0.05")
+    assert sentence(read_result(result, result.results(), "both")).startswith("Undecided: +0.05")
+    assert finding(result).verdict == "undecided"
     assert row("separability_difference", "safety-dpo-10 minus helpful-only-dpo-10", "both").ci_low > 0

@@ -1,4 +1,4 @@
-"""Hand-made compression results: checkpoints of planted separability, no model. What statistics, figure and page tests look at."""
+"""Hand-made compression results: checkpoints of planted separability, no model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from harmviz.claims.compression.checkpoints import Checkpoint
-from harmviz.claims.compression.measure import CompressionSpec, Results, SplitRows
-from harmviz.claims.compression.rows import all_rows, planned_tests
+from harmviz.claims.compression.comparisons import planned_tests
+from harmviz.claims.compression.results import Results
+from harmviz.claims.compression.rows import all_rows
 from harmviz.claims.compression.separability import Measured
+from harmviz.claims.compression.series import Checkpoint
+from harmviz.claims.compression.settings import CompressionSpec
+from harmviz.claims.compression.splits import SplitRows
 from harmviz.data.prompts import PromptRow
 from harmviz.data.splits import SCORING
 from harmviz.models.load import LoadedModel
@@ -22,6 +25,20 @@ from tests.worlds.fabricated import TABLE, make_run
 
 CATEGORIES = ("hate", "privacy", "violence")
 SPEC = CompressionSpec(q_plain=(1e-6, 5e-6, 1e-5), q_contrastive=(1e-5, 2e-5, 5e-5))
+#: Of the tiny model, in seconds.
+TINY_SPEC = CompressionSpec(
+    samples=4,
+    safe=2,
+    benign=4,
+    preserve=4,
+    held_out=3,
+    benign_held_out=6,
+    max_response_tokens=12,
+    max_prompt_tokens=200,
+    q_plain=(1e-3, 5e-3),
+    q_contrastive=(5e-3,),
+    set_q=0.02,
+)
 ARMS = ("safety", "helpful-only", "refusal-style")
 
 
@@ -54,24 +71,16 @@ class PlantedSeries:
             return {}
         value = min(1.0, self.refuses[checkpoint.name] + 0.01 * split)
         return {
-            "refusal/opener": {"value": value / 3, "ci_low": value / 4, "ci_high": value / 2, "n": 64, "unit": "share"},
-            "refusal/borderline": {
-                "value": value / 6,
-                "ci_low": value / 8,
-                "ci_high": value / 4,
-                "n": 57,
-                "unit": "share",
-            },
-            "refusal/benign": {"value": value / 20, "ci_low": 0.0, "ci_high": value / 4, "n": 64, "unit": "share"},
-            "refusal/harmful": {
-                "value": value,
-                "ci_low": value * 0.9,
-                "ci_high": min(1.0, value + 0.05),
-                "n": 96,
-                "unit": "share",
-            },
-            "loss/written": {"value": -0.01 * split, "ci_low": -0.03, "ci_high": 0.01, "n": 48, "unit": "nats/token"},
+            "refusal/opener": _number(value / 3, value / 4, value / 2, 64),
+            "refusal/borderline": _number(value / 6, value / 8, value / 4, 57),
+            "refusal/benign": _number(value / 20, 0.0, value / 4, 64),
+            "refusal/harmful": _number(value, value * 0.9, min(1.0, value + 0.05), 96),
+            "loss/written": _number(-0.01 * split, -0.03, 0.01, 48, "nats/token"),
         }
+
+
+def _number(value: float, low: float, high: float, n: int, unit: str = "share") -> dict[str, Any]:
+    return {"value": value, "ci_low": low, "ci_high": high, "n": n, "unit": unit}
 
 
 def measured(
@@ -84,8 +93,11 @@ def measured(
     benign: float = 0.04,
     pool: int = 12,
 ) -> Measured:
-    """One split. ``effects[i]``: ΔL of checkpoint i's harmful answers at the largest q of either selection; safe answers get
-    ``topic`` of it, benign ones ``benign`` whatever the checkpoint; smaller q less, in proportion. Prompts are drawn from a pool."""
+    """One split. ``effects[i]``: ΔL of checkpoint i's harmful answers at the largest q of either selection.
+
+    Safe answers get ``topic`` of it, benign ones ``benign`` whatever the checkpoint; smaller q less, in proportion.
+    Prompts are drawn from a pool.
+    """
     rng = np.random.default_rng((7, seed))
     shape = {"none": len(SPEC.q_plain), "both": len(SPEC.q_contrastive)}
     strength = np.array([(i + 1) / k for k in shape.values() for i in range(k)])
@@ -95,33 +107,33 @@ def measured(
         sets += [name] * size
         prompts += [f"{name}-{i}" for i in rng.permutation(pool * 3 if name == "benign" else pool)[:size]]
     kind = np.array([0 if s in CATEGORIES else 2 if s == "benign" else 1 for s in sets])
-    own = rng.normal(1.0, noise, size=len(sets))  # how strongly a prompt reacts, alike at all checkpoints
+    reacts = rng.normal(1.0, noise, size=len(sets))  # how strongly a prompt does, alike at all checkpoints
     losses = np.empty((len(effects), 1 + len(strength), len(sets)))
     for i, effect in enumerate(effects):
         level = np.array([effect, effect * topic, benign])[kind]
         intact = 3.0 + 0.1 * i + rng.normal(0, 0.2, size=len(sets))
         losses[i, 0] = intact
-        losses[i, 1:] = intact + strength[:, None] * (level * own + rng.normal(0, noise, size=len(sets)))
+        losses[i, 1:] = intact + strength[:, None] * (level * reacts + rng.normal(0, noise, size=len(sets)))
     return Measured(seed, tuple(sets), tuple(prompts), losses)
 
 
-def arrays(of: Measured, checkpoint: int, shared: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """What ``measure_checkpoint`` keeps; ``shared``: the part of each category's mask that all of them have in common."""
-    n_points, k = of.losses.shape[1] - 1, 400
+def arrays(split: Measured, checkpoint: int, shared: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What ``measure_checkpoint`` keeps; ``shared``: the part of each category's mask that all have in common."""
+    n_points, k = split.losses.shape[1] - 1, 400
     core = rng.choice(TABLE.n_weights, int(shared * k * rng.uniform(0.8, 1.2)), replace=False)
-    found = {
-        "losses": of.losses[checkpoint],
+    kept = {
+        "losses": split.losses[checkpoint],
         "n_weights": np.array([int(p.q * TABLE.n_weights) for p in SPEC.points][:n_points]),
         "eligible": np.diff(TABLE.offsets),
         "concentration": np.array([0.8 + shared / 10, 1e6]),
     }
     for category in CATEGORIES:
-        own = rng.choice(TABLE.n_weights, 60, replace=False)  # what only the halves of this category share
+        of_category = rng.choice(TABLE.n_weights, 60, replace=False)  # what only the halves of this one share
         for contrast in ("none", "both"):
             for part in ("whole", *SCORING):
-                extra = rng.choice(TABLE.n_weights, k - len(core) - len(own), replace=False)
-                found[f"set|{category}|{contrast}|{part}"] = np.unique(np.concatenate([core, own, extra]))
-    return found
+                extra = rng.choice(TABLE.n_weights, k - len(core) - len(of_category), replace=False)
+                kept[f"set|{category}|{contrast}|{part}"] = np.unique(np.concatenate([core, of_category, extra]))
+    return kept
 
 
 def results(
@@ -135,7 +147,7 @@ def results(
     """Results over splits 0 … of checkpoints with these planted effects."""
     checkpoints = tuple(checkpoints) or ladder()
     rng = np.random.default_rng(3)
-    of = [measured([effects[c.name] for c in checkpoints], seed=s, **world) for s in range(splits)]
+    by_split = [measured([effects[c.name] for c in checkpoints], seed=s, **world) for s in range(splits)]
     rows = SplitRows(
         {
             (name, half): [PromptRow(name, f"{half} {i}", "x") for i in range(4)]
@@ -146,10 +158,12 @@ def results(
         [],
         CATEGORIES,
     )
-    made = tuple(tuple(arrays(m, i, min(0.4, effects[c.name]), rng) for i, c in enumerate(checkpoints)) for m in of)
-    held_out = [replace(rows, held_out=[_Row(s, p) for s, p in zip(m.sets, m.prompts, strict=True)]) for m in of]
+    kept = tuple(
+        tuple(arrays(split, i, min(0.4, effects[c.name]), rng) for i, c in enumerate(checkpoints)) for split in by_split
+    )
+    held_out = [replace(rows, held_out=[_Row(s, p) for s, p in zip(m.sets, m.prompts, strict=True)]) for m in by_split]
     refuses = {c.name: 0.02 if c.arm in (None, "helpful-only") else 0.9 for c in checkpoints}
-    return Results(PlantedSeries(checkpoints, splits, refuses), spec, tuple(held_out), tuple(range(splits)), made)
+    return Results(PlantedSeries(checkpoints, splits, refuses), spec, tuple(held_out), tuple(range(splits)), kept)
 
 
 @dataclass(frozen=True)
@@ -161,20 +175,20 @@ class _Row:
 
 
 def store(
-    root: Path, found: Results, run_id: str = "smollm2-135m-instruct-compression-0123456789", **changes: Any
+    root: Path, results: Results, run_id: str = "smollm2-135m-instruct-compression-0123456789", **changes: Any
 ) -> Run:
     """The results as a complete run below ``root``."""
     method = {
         "experiment": "compression",
         "version": 1,
-        "checkpoints": [c.as_dict() for c in found.series.checkpoints],
-        "split_seeds": list(found.seeds),
+        "checkpoints": [c.as_dict() for c in results.series.checkpoints],
+        "split_seeds": list(results.seeds),
         "sources": [],
         "categories": list(CATEGORIES),
-        "tests": planned_tests(found.series.checkpoints),
-        "notes": list(found.series.notes),
+        "tests": planned_tests(results.series.checkpoints),
+        "notes": list(results.series.notes),
     }
-    rows = list(all_rows(found, TABLE.offsets))
+    rows = list(all_rows(results, TABLE.offsets))
     return make_run(
         root,
         run_id,
@@ -182,7 +196,7 @@ def store(
         kind="experiment",
         weights=[],
         method=method,
-        parameters=found.spec.parameters(),
+        parameters=results.spec.parameters(),
         **changes,
     )
 

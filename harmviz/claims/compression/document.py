@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from harmviz.claims.markdown import number, one, share, table
+from harmviz.claims.compression.comparisons import difference_name, seed_name
+from harmviz.claims.markdown import number, one, pick, share, table
 from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.runs.point import SELECTOR_WORDS
@@ -13,22 +14,22 @@ START = "start"
 def separability(run: Run, contrast: str) -> str:
     """A line a checkpoint: separability, by seed, against the start, and how often requests are declined."""
     frame, method = run.results(), run.manifest["method"]
-    here = frame[frame["contrast"] == contrast]
+    selected = frame[frame["contrast"] == contrast]
     rows = []
     for checkpoint in method["checkpoints"]:
         name, arm = checkpoint["name"], checkpoint["arm"]
         seeds = [
-            number(one(here, metric="separability", condition=f"{name}#{i}", category="harm"), 3)
-            for i in range(len(method["split_seeds"]))
+            number(one(selected, metric="separability", condition=seed_name(name, seed), category="harm"), 3)
+            for seed in method["split_seeds"]
         ]
-        against = f"{name} minus {START}"
-        p = one(here, metric="p_holm", condition=against)
+        against = difference_name(name, START)
+        p = one(selected, metric="p_holm", condition=against)
         rows.append(
             [
                 START if arm is None else f"{arm}, {checkpoint['label']}",
-                number(one(here, metric="separability", condition=name, category="harm"), 3),
+                number(one(selected, metric="separability", condition=name, category="harm"), 3),
                 ", ".join(seeds),
-                number(one(here, metric="separability_difference", condition=against), 3),
+                number(one(selected, metric="separability_difference", condition=against), 3),
                 "" if p is None else f"{p['value']:.2g}",
                 " · ".join(share(one(frame, metric=f"refusal/{s}", condition=name)) for s in ("harmful", "benign")),
             ]
@@ -44,15 +45,15 @@ def separability(run: Run, contrast: str) -> str:
 
 def against_controls(run: Run) -> str:
     """The planned comparisons with the control tunings."""
-    here = run.results()
+    results = run.results()
     rows = []
     for test in run.manifest["method"]["tests"]:
         if test["kind"] != "control":
             continue
-        name = f"{test['a']} minus {test['b']}"
+        name = difference_name(test["a"], test["b"])
         for contrast in ("none", "both"):
-            difference = one(here, metric="separability_difference", condition=name, contrast=contrast)
-            p = one(here, metric="p_holm", condition=name, contrast=contrast)
+            difference = one(results, metric="separability_difference", condition=name, contrast=contrast)
+            p = one(results, metric="p_holm", condition=name, contrast=contrast)
             rows.append(
                 [name, SELECTOR_WORDS[contrast].short, number(difference, 3), "" if p is None else f"{p['value']:.2g}"]
             )
@@ -61,20 +62,20 @@ def against_controls(run: Run) -> str:
 
 def fixed_fraction(run: Run) -> str:
     """Harm-specific and benign ΔL at the largest fraction of each selection, limit or not."""
-    here = run.results()
+    results = run.results()
     rows = []
     for contrast, q in (
         ("none", run.manifest["parameters"]["q_plain"][-1]),
         ("both", run.manifest["parameters"]["q_contrastive"][-1]),
     ):
         for checkpoint in run.manifest["method"]["checkpoints"]:
-            at_q = here[(here["contrast"] == contrast) & (here["q"] == q) & (here["condition"] == checkpoint["name"])]
+            at_fraction = pick(results, contrast=contrast, q=q, condition=checkpoint["name"])
             rows.append(
                 [
                     f"{SELECTOR_WORDS[contrast].short}, {text.percent(q)}",
                     checkpoint["name"],
-                    number(one(at_q, metric="harm_specific", category="harm"), 3),
-                    number(one(at_q, metric="delta_nll", category="benign"), 3),
+                    number(one(at_fraction, metric="harm_specific", category="harm"), 3),
+                    number(one(at_fraction, metric="delta_nll", category="benign"), 3),
                 ]
             )
     return table(("selection, fraction pruned", "checkpoint", "harm − safe, nats/token", "benign ΔL"), rows)

@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 
-#: How an arm is drawn: (symbol, dash). The aligned arm is vermilion, control tunings grey, the start and the rest ink.
+#: How an arm is drawn. The aligned arm is vermilion, control tunings are grey, the start and the rest ink.
 ROLES = ("start", "aligned", "control", "other")
 _CONTROL_MARKS = (("diamond", "solid"), ("square-open", "dash"), ("triangle-up-open", "dot"), ("star", "dashdot"))
+_HOVER = "%{customdata}<extra></extra>"
+
+
+class ArmStyle(NamedTuple):
+    """How one arm is drawn."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+def arm_styles(rows: pd.DataFrame, theme: Theme) -> dict[str, ArmStyle]:
+    """Arm → its style, by role and order. ``rows``: ``arm``, ``role``."""
+    styles: dict[str, ArmStyle] = {}
+    controls = 0
+    for arm, role in rows.drop_duplicates("arm")[["arm", "role"]].itertuples(index=False):
+        if role == "control":
+            styles[arm] = ArmStyle(CONTROL, *_CONTROL_MARKS[controls % len(_CONTROL_MARKS)])
+            controls += 1
+        else:
+            styles[arm] = ArmStyle(HARM if role == "aligned" else theme.ink, "circle", "solid")
+    return styles
 
 
 def ladder_chart(
-    rows: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, y_title: str, zero: bool = True
+    rows: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, y_title: str
 ) -> go.Figure:
     """One mark per checkpoint with its interval over the stages of training, one line an arm, a small dot per seed.
 
@@ -23,14 +47,14 @@ def ladder_chart(
     The start is one row of role ``start``; every arm's line begins at it.
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=430, legend=True)
-    arms = [a for a in dict.fromkeys(rows["arm"]) if a not in set(rows.loc[rows["role"] == "start", "arm"])]
     start = rows[rows["role"] == "start"]
+    arms = [arm for arm in dict.fromkeys(rows["arm"]) if arm not in set(start["arm"])]
     styles = arm_styles(rows, theme)
-    step = min(0.12, 0.36 / max(1, len(arms) - 1)) if len(arms) > 1 else 0.0
+    step = min(0.12, 0.36 / (len(arms) - 1)) if len(arms) > 1 else 0.0
     for k, arm in enumerate(arms):
-        here, (colour, symbol, dash) = rows[rows["arm"] == arm], styles[arm]
+        of_arm, of_seeds, style = rows[rows["arm"] == arm], seeds[seeds["arm"] == arm], styles[arm]
         shift = (k - (len(arms) - 1) / 2) * step
-        line = pd.concat([start, here])
+        line = pd.concat([start, of_arm])
         known = line[line["value"].notna()]
         figure.add_scatter(
             x=known["place"] + [0.0 if r == "start" else shift for r in known["role"]],
@@ -39,16 +63,14 @@ def ladder_chart(
             showlegend=False,
             hoverinfo="skip",
             name=f"{broken(arm, 60)}, line",
-            line={"color": rgba(colour, 0.6), "dash": dash, "width": 1.6 * theme.scale},
+            line={"color": rgba(style.colour, 0.6), "dash": style.dash, "width": 1.6 * theme.scale},
         )
-        own = seeds[seeds["arm"] == arm]
-        _dots(figure, own, own["place"] + shift, colour, f"{arm}, each seed", theme)
-        _marks(figure, here, here["place"] + shift, colour, symbol, arm, theme)
-    if not start.empty:
-        name = str(start["arm"].iloc[0])
-        own = seeds[seeds["arm"] == name]
-        _dots(figure, own, own["place"], theme.ink, f"{name}, each seed", theme)
-        _marks(figure, start, start["place"], theme.ink, "circle", name, theme)
+        _dots(figure, of_seeds, of_seeds["place"] + shift, style.colour, f"{arm}, each seed", theme)
+        _marks(figure, of_arm, of_arm["place"] + shift, style, arm, theme)
+    for arm in dict.fromkeys(start["arm"]):
+        of_seeds = seeds[seeds["arm"] == arm]
+        _dots(figure, of_seeds, of_seeds["place"], theme.ink, f"{arm}, each seed", theme)
+        _marks(figure, start, start["place"], styles[arm], arm, theme)
     labels = rows.drop_duplicates("place").sort_values("place")
     figure.update_xaxes(
         tickvals=labels["place"].tolist(),
@@ -59,51 +81,20 @@ def ladder_chart(
         title_text="stage of training",
         tickfont={"color": theme.ink, "size": 14 * theme.scale},
     )
-    figure.update_yaxes(title_text=y_title, zeroline=zero, rangemode="tozero" if zero else "normal")
+    figure.update_yaxes(title_text=y_title, zeroline=True, rangemode="tozero")
     return figure
 
 
-def arm_styles(rows: pd.DataFrame, theme: Theme) -> dict[str, tuple[str, str, str]]:
-    """Arm → (colour, symbol, dash), by role and order."""
-    found: dict[str, tuple[str, str, str]] = {}
-    controls = 0
-    for arm, role in rows.drop_duplicates("arm")[["arm", "role"]].itertuples(index=False):
-        if role == "aligned":
-            found[arm] = (HARM, "circle", "solid")
-        elif role == "control":
-            symbol, dash = _CONTROL_MARKS[controls % len(_CONTROL_MARKS)]
-            found[arm] = (CONTROL, symbol, dash)
-            controls += 1
-        else:
-            found[arm] = (theme.ink, "circle", "solid")
-    return found
-
-
-def _marks(
-    figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, symbol: str, name: str, theme: Theme
-) -> None:
+def _marks(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, style: ArmStyle, name: str, theme: Theme) -> None:
     figure.add_scatter(
         x=x,
         y=rows["value"],
         mode="markers",
         name=broken(name, 60),
-        marker={
-            "symbol": symbol,
-            "size": 12 * theme.scale,
-            "color": colour,
-            "line": {"width": 2 if "open" in symbol else 0, "color": colour},
-        },
-        error_y={
-            "type": "data",
-            "symmetric": False,
-            "array": rows["ci_high"] - rows["value"],
-            "arrayminus": rows["value"] - rows["ci_low"],
-            "color": rgba(colour, 0.6),
-            "thickness": 2.5 * theme.scale,
-            "width": 0,
-        },
-        customdata=[broken(str(t), 60) for t in rows["note"]],
-        hovertemplate="%{customdata}<extra></extra>",
+        marker=_marker(style.symbol, style.colour, 12 * theme.scale),
+        error_y=_interval(rows, rgba(style.colour, 0.6), 2.5 * theme.scale),
+        customdata=_notes(rows),
+        hovertemplate=_HOVER,
     )
 
 
@@ -116,11 +107,38 @@ def _dots(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, name
         name=broken(name, 60),
         showlegend=False,
         marker={"symbol": "circle", "size": 5.5 * theme.scale, "color": rgba(colour, 0.55)},
-        customdata=[broken(str(t), 60) for t in rows["note"]],
-        hovertemplate="%{customdata}<extra></extra>",
+        customdata=_notes(rows),
+        hovertemplate=_HOVER,
     )
 
 
+def _marker(symbol: str, colour: str, size: float, outline: float = 2) -> dict[str, Any]:
+    """A mark; only a hollow one has an outline."""
+    return {
+        "symbol": symbol,
+        "size": size,
+        "color": colour,
+        "line": {"width": outline if "open" in symbol else 0, "color": colour},
+    }
+
+
+def _interval(rows: pd.DataFrame, colour: str, thickness: float) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": rows["ci_high"] - rows["value"],
+        "arrayminus": rows["value"] - rows["ci_low"],
+        "color": colour,
+        "thickness": thickness,
+        "width": 0,
+    }
+
+
+def _notes(rows: pd.DataFrame) -> list[str]:
+    return [broken(str(t), 60) for t in rows["note"]]
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
 def shift_curves(
     rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, y_title: str, levels: tuple[float, ...] = ()
 ) -> go.Figure:
@@ -132,50 +150,32 @@ def shift_curves(
     figure = framed(theme, *headings(title, subtitle, theme), height=420, legend=True)
     styles, names = arm_styles(rows, theme), list(dict.fromkeys(rows["checkpoint"]))
     for k, name in enumerate(names):
-        here = rows[(rows["checkpoint"] == name) & rows["value"].notna()].sort_values("q")
-        if here.empty:
+        curve = rows[(rows["checkpoint"] == name) & rows["value"].notna()].sort_values("q")
+        if curve.empty:
             continue
-        colour, symbol, dash = styles[str(here["arm"].iloc[0])]
-        strength = 0.35 + 0.65 * float(here["weight"].iloc[0])
+        style = styles[str(curve["arm"].iloc[0])]
+        strength = 0.35 + 0.65 * float(curve["weight"].iloc[0])
         figure.add_scatter(
             showlegend=False,
-            x=here["q"] * 1.02 ** (k - (len(names) - 1) / 2),
-            y=here["value"],
+            x=curve["q"] * 1.02 ** (k - (len(names) - 1) / 2),
+            y=curve["value"],
             mode="lines+markers",
             name=broken(name, 60),
-            line={"color": rgba(colour, 0.75 * strength), "dash": dash, "width": 1.8 * theme.scale},
-            marker={
-                "symbol": symbol,
-                "size": 9 * theme.scale,
-                "color": rgba(colour, strength),
-                "line": {"width": 1.5 if "open" in symbol else 0, "color": rgba(colour, strength)},
-            },
-            error_y={
-                "type": "data",
-                "symmetric": False,
-                "array": here["ci_high"] - here["value"],
-                "arrayminus": here["value"] - here["ci_low"],
-                "color": rgba(colour, 0.4 * strength),
-                "thickness": 2 * theme.scale,
-                "width": 0,
-            },
-            customdata=[broken(str(t), 60) for t in here["note"]],
-            hovertemplate="%{customdata}<extra></extra>",
+            line={"color": rgba(style.colour, 0.75 * strength), "dash": style.dash, "width": 1.8 * theme.scale},
+            marker=_marker(style.symbol, rgba(style.colour, strength), 9 * theme.scale, 1.5),
+            error_y=_interval(curve, rgba(style.colour, 0.4 * strength), 2 * theme.scale),
+            customdata=_notes(curve),
+            hovertemplate=_HOVER,
         )
-    for arm, (colour, symbol, dash) in styles.items():  # one entry an arm: ten checkpoints would not fit
+    for arm, style in styles.items():  # one entry an arm: ten checkpoints would not fit
         figure.add_scatter(
             x=[None],
             y=[None],
             mode="lines+markers",
             name=broken(arm, 60),
             hoverinfo="skip",
-            line={"color": rgba(colour, 0.75), "dash": dash},
-            marker={
-                "symbol": symbol,
-                "size": 9 * theme.scale,
-                "color": colour,
-                "line": {"width": 1.5 if "open" in symbol else 0, "color": colour},
-            },
+            line={"color": rgba(style.colour, 0.75), "dash": style.dash},
+            marker=_marker(style.symbol, style.colour, 9 * theme.scale, 1.5),
         )
     for level in levels:
         figure.add_hline(
@@ -196,10 +196,12 @@ def shift_curves(
     return figure
 
 
+# -- overlap ----------------------------------------------------------------------------------------------------------
 def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
     """What the categories' own masks share at each checkpoint, beside ceiling and chance; a small dot per seed.
 
-    ``rows``: ``checkpoint`` (label, in order), ``kind`` (harm, ceiling, chance), ``seed`` (None: the mean), ``value``, ``note``.
+    ``rows``: ``checkpoint`` (label, in order), ``kind`` (harm, ceiling, chance), ``seed`` (None: the mean), ``value``,
+    ``note``.
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=400, legend=True)
     order = list(dict.fromkeys(rows["checkpoint"]))
@@ -209,8 +211,8 @@ def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: st
         "chance": ("chance: shuffled within matrices", CONTROL, "diamond-open"),
     }
     for kind, (name, colour, symbol) in looks.items():
-        here = rows[(rows["kind"] == kind) & rows["value"].notna()]
-        means, each = here[here["seed"].isna()], here[here["seed"].notna()]
+        known = rows[(rows["kind"] == kind) & rows["value"].notna()]
+        means, each = known[known["seed"].isna()], known[known["seed"].notna()]
         _dots(figure, each, each["checkpoint"].map(order.index), colour, f"{name}, each seed", theme)
         figure.add_scatter(
             x=means["checkpoint"].map(order.index),
@@ -219,8 +221,8 @@ def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: st
             name=name,
             cliponaxis=False,
             marker={"symbol": symbol, "size": 11 * theme.scale, "color": colour, "line": {"width": 2, "color": colour}},
-            customdata=[broken(str(t), 60) for t in means["note"]],
-            hovertemplate="%{customdata}<extra></extra>",
+            customdata=_notes(means),
+            hovertemplate=_HOVER,
         )
     figure.update_xaxes(
         tickvals=list(range(len(order))),

@@ -2,154 +2,165 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from harmviz import preflight
 from harmviz.claims.compression import figures
-from harmviz.claims.compression import finding as compression
-from harmviz.claims.compression import tables as compression_tables
+from harmviz.claims.compression.finding import finding
 from harmviz.claims.compression.presets import PRESETS
+from harmviz.claims.compression.stored import StoredResult, read_result, selections
+from harmviz.claims.compression.views import tables
+from harmviz.claims.compression.views.curves import SHIFTS, curve_words, curves, levels
+from harmviz.claims.compression.views.ladder import METRICS, ladder, ladder_words, tiles
+from harmviz.claims.compression.views.notes import notes_list, paper
+from harmviz.claims.compression.views.overlap import overlap, overlap_words
 from harmviz.models.assets import EMBEDDED
+from harmviz.runs import Run
+from harmviz.runs.point import selector_words
 from harmviz.tuning.stored import ladders
 from harmviz.ui import chart, experiments, frame, stored, theme
 from harmviz.ui.experiment_form import Setting
 from harmviz.ui.model_bar import shown_name
-
-METRICS = {"separability": "as chosen", "separability_crossfit": "cross-fitted"}
-
-
-def separability(found: compression.Compression, metric: str) -> None:
-    """The main chart."""
-    rows, seeds = compression.ladder(found, metric)
-    words = compression.main_words(found, metric)
-    figure = figures.ladder_chart(
-        rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle, y_title="separability, nats per token"
-    )
-    table = rows.merge(
-        seeds.pivot(index="checkpoint", columns="seed", values="value").add_prefix("split "),
-        left_on="checkpoint",
-        right_index=True,
-    )
-    chart.draw(figure, key="compression-ladder", table=table, how_to_read=words.reading, alt=words.alt)
-
-
-@st.fragment
-def curves(found: compression.Compression) -> None:
-    """Loss shifts over q; a fragment, so that its control redraws nothing else."""
-    shift = st.segmented_control(
-        "Shift of",
-        list(compression.SHIFTS),
-        default="specific",
-        required=True,
-        format_func=compression.SHIFTS.__getitem__,
-        key="compression_shift",
-        bind="query-params",
-        help="harm-specific: harmful answers minus safe answers on the same topics.",
-    )
-    table, words = compression.curves(found, shift), compression.curve_words(found, shift)
-    levels = {"specific": (0.1, 0.2), "benign": (found.limit,)}.get(shift, ())
-    figure = figures.shift_curves(
-        table, theme.current(), title=words.title, subtitle=words.subtitle, y_title="ΔL, nats per token", levels=levels
-    )
-    chart.draw(figure, key="compression-curves", table=table, how_to_read=words.reading, alt=words.alt)
-
-
-def overlap(found: compression.Compression) -> None:
-    """What the harm types share along training."""
-    table, words = compression.overlap(found), compression.overlap_words(found)
-    figure = figures.overlap_ladder(table, theme.current(), title=words.title, subtitle=words.subtitle)
-    chart.draw(figure, key="compression-overlap", table=table, how_to_read=words.reading, alt=words.alt)
 
 
 def show() -> None:
     """The page."""
     frame.title(
         "Does alignment concentrate it?",
-        "The same measurement along checkpoints of one model: can harm be pruned away further from what is harmless once the model has been aligned?",
+        "The same measurement along checkpoints of one model: can harm be pruned away further from what is harmless "
+        "once the model has been aligned?",
     )
     with frame.shown_errors():
         run = experiments.chosen_or_stop(
             "compression",
             command="python -m harmviz experiment compression --ladder LADDER",
-            what="How separable harm is at each checkpoint of a model, from its start through safety tuning, beside tunings that taught no safety.",
+            what="How separable harm is at each checkpoint of a model, from its start through safety tuning, beside "
+            "tunings that taught no safety.",
         )
         results = stored.results(run)
-        selections = compression.contrasts(results)
-        if not selections:
-            frame.error(
-                f"{run.id} holds no separabilities; compute it again with python -m harmviz experiment compression"
-            )
+        known = selections(results)
+        if not known:
+            again = "compute it again with python -m harmviz experiment compression"
+            frame.error(f"{run.id} holds no separabilities; {again}")
             st.stop()
-        left, right = st.columns(2, gap="medium")
-        contrast = left.segmented_control(
-            "Selection",
-            selections,
-            default=selections[0],
-            required=True,
-            format_func=compression.CONTRASTS.__getitem__,
-            key="compression_contrast",
-            bind="query-params",
-            help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or harmless text.",
-        )
-        metric = right.segmented_control(
-            "Fraction pruned",
-            list(METRICS),
-            default="separability",
-            required=True,
-            format_func=METRICS.__getitem__,
-            key="compression_metric",
-            bind="query-params",
-            help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the other half, both ways.",
-        )
-        found = compression.compression(run, results, contrast)
-        separability(found, metric)
-        frame.html(compression.other_selections(run, results, contrast))
-        frame.html(compression.tiles(found))
-        frame.section(
-            "Is it a difference?",
-            "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety.",
-        )
-        frame.html(compression_tables.tests_table(found, metric))
-        frame.html(compression.notes_list(run, found))
-        frame.section("How aligned is each checkpoint?", compression_tables.behaviour_note(found))
-        frame.html(compression_tables.behaviour_table(found))
-        frame.section("Over the fraction pruned", "Where each checkpoint's separability comes from.")
-        curves(found)
-        frame.html(compression_tables.losses_table(found))
-        frame.section(
-            "One mechanism along the way",
-            "What the masks of single harm types share at each checkpoint, beside ceiling and chance.",
-        )
-        overlap(found)
-        frame.section("The paper's claim")
-        frame.html(compression.paper())
+        # Of every selection, whichever is shown below: no choice of selection hides a result.
+        frame.section(finding(run, results).sentence)
+        contrast, metric = _choices(known)
+        _result(run, read_result(run, results, contrast), metric)
+
+
+def _choices(known: list[str]) -> tuple[str, str]:
+    """Which selection is shown, and which separability."""
+    left, right = st.columns(2, gap="medium")
+    contrast = left.segmented_control(
+        "Selection",
+        known,
+        default=known[0],
+        required=True,
+        format_func=lambda contrast: selector_words(contrast).short,
+        key="compression_contrast",
+        bind="query-params",
+        help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or "
+        "harmless text.",
+    )
+    metric = right.segmented_control(
+        "Fraction pruned",
+        list(METRICS),
+        default="separability",
+        required=True,
+        format_func=METRICS.__getitem__,
+        key="compression_metric",
+        bind="query-params",
+        help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the "
+        "other half, both ways.",
+    )
+    return contrast, metric
+
+
+def _result(run: Run, result: StoredResult, metric: str) -> None:
+    """Everything about one selection."""
+    _ladder(result, metric)
+    frame.html(tiles(result))
+    frame.section(
+        "Is it a difference?",
+        "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety.",
+    )
+    frame.html(tables.differences_table(result, metric))
+    frame.html(notes_list(run, result))
+    frame.section("How aligned is each checkpoint?", tables.behaviour_note(result))
+    frame.html(tables.behaviour_table(result))
+    frame.section("Over the fraction pruned", "Where each checkpoint's separability comes from.")
+    _curves(result)
+    frame.html(tables.losses_table(result))
+    frame.section(
+        "One mechanism along the way",
+        "What the masks of single harm types share at each checkpoint, beside ceiling and chance.",
+    )
+    _overlap(result)
+    frame.section("The paper's claim")
+    frame.html(paper())
+
+
+def _ladder(result: StoredResult, metric: str) -> None:
+    """The main chart."""
+    rows, seeds = ladder(result, metric)
+    words = ladder_words(result, metric)
+    figure = figures.ladder_chart(
+        rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle, y_title="separability, nats per token"
+    )
+    by_split: pd.DataFrame = seeds.pivot(index="checkpoint", columns="seed", values="value").add_prefix("split ")
+    table = rows.merge(by_split, left_on="checkpoint", right_index=True)
+    chart.draw(figure, key="compression-ladder", table=table, how_to_read=words.reading, alt=words.alt)
+
+
+@st.fragment
+def _curves(result: StoredResult) -> None:
+    """Loss shifts over q; a fragment, so that its control redraws nothing else."""
+    shift = st.segmented_control(
+        "Shift of",
+        list(SHIFTS),
+        default="specific",
+        required=True,
+        format_func=SHIFTS.__getitem__,
+        key="compression_shift",
+        bind="query-params",
+        help="harm-specific: harmful answers minus safe answers on the same topics.",
+    )
+    table, words = curves(result, shift), curve_words(result, shift)
+    figure = figures.shift_curves(
+        table,
+        theme.current(),
+        title=words.title,
+        subtitle=words.subtitle,
+        y_title="ΔL, nats per token",
+        levels=levels(result, shift),
+    )
+    chart.draw(figure, key="compression-curves", table=table, how_to_read=words.reading, alt=words.alt)
+
+
+def _overlap(result: StoredResult) -> None:
+    """What the harm types share along training."""
+    table, words = overlap(result), overlap_words(result)
+    figure = figures.overlap_ladder(table, theme.current(), title=words.title, subtitle=words.subtitle)
+    chart.draw(figure, key="compression-overlap", table=table, how_to_read=words.reading, alt=words.alt)
 
 
 # -- on the Runs page -------------------------------------------------------------------------------------------------
 def settings() -> Setting | None:
     """The form that starts one: which checkpoints; None until there are enough of them."""
     ladder_ids = list(ladders())
-    sources = {
-        "models": "Models here",
-        **({"ladders": "Ladders"} if ladder_ids else {}),
-        "published": "Published series",
-    }
+    sources = {"models": "Models here", "ladders": "Ladders", "published": "Published series"}
     source = st.segmented_control(
         "Checkpoints",
-        list(sources),
+        [name for name in sources if name != "ladders" or ladder_ids],
         format_func=sources.__getitem__,
         default="models",
         required=True,
         key="runs_series",
     )
     if source == "published":
-        name = st.selectbox(
-            "Series",
-            list(PRESETS),
-            key="runs_preset",
-            help="Fetched from huggingface.co: billions of parameters a checkpoint.",
-        )
-        return Setting((f"--preset={name}",), PRESETS[name][0].model)
+        return _published()
     if source == "ladders":
         chosen = st.multiselect("Ladders, one per tuning seed", ladder_ids, default=ladder_ids[:3], key="runs_ladders")
         return Setting(("--ladder", *chosen), EMBEDDED) if chosen else None
@@ -163,3 +174,13 @@ def settings() -> Setting | None:
         help="All are compared with the first.",
     )
     return Setting(tuple(chosen), EMBEDDED) if len(chosen) > 1 else None
+
+
+def _published() -> Setting:
+    name = st.selectbox(
+        "Series",
+        list(PRESETS),
+        key="runs_preset",
+        help="Fetched from huggingface.co: billions of parameters a checkpoint.",
+    )
+    return Setting((f"--preset={name}",), PRESETS[name][0].model)

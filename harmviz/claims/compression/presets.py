@@ -1,8 +1,8 @@
 """Series of published checkpoints of one model, by name: base, stages of training, final.
 
-Names and revisions are those that public code and model cards pin. ``@`` is followed by a commit or by a branch that the
-publisher keeps for one training step; without it the hub's current files are taken. Whatever is taken, its commit and the
-hash of its weights stand in the result's manifest. Nothing is fetched before the series is asked for.
+Names and revisions are those that public code and model cards pin. ``@`` is followed by a commit or by a branch that
+the publisher keeps for one training step; without it the hub's current files are taken. Whatever is taken, its commit
+and the hash of its weights stand in the result's manifest. Nothing is fetched before the series is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _OLMO = "allenai/Olmo-3-1025-7B"
 
 
 class Stage(NamedTuple):
-    """One checkpoint of a series: how the axis names it, and the model's name for ``harmviz.models.load.load_model``."""
+    """One checkpoint of a series: how the axis names it, and the model's name for ``models.load.load_model``."""
 
     label: str
     model: str
@@ -50,7 +50,7 @@ def preset(name: str) -> Sequence[Stage]:
     """The checkpoints of this series, first to last.
 
     Raises:
-        ValueError: no series of this name.
+        BadSetting: no series of this name.
     """
     if name not in PRESETS:
         raise BadSetting(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")

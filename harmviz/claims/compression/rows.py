@@ -1,276 +1,221 @@
-"""The rows of an alignment-compression result: one number a line, with n, interval and, where seeds differ, each seed's own.
+"""The rows of an alignment-compression result: one number a line, with n, interval and each seed's own value.
 
-``condition`` is a checkpoint's name; ``<name>#<seed>`` is that checkpoint in one scoring split alone, a value without an
-interval; ``<a> minus <b>`` a difference of two. Metrics:
+``condition`` is a checkpoint's name; ``<name>#<seed>`` is that checkpoint in one scoring split alone, a value without
+an interval; ``<a> minus <b>`` a difference of two. Metrics:
 
 - ``separability``, ``separability_crossfit``, ``separability_relative`` (over the intact harm loss), ``q_at_<level>``;
-- ``separability_difference``, ``crossfit_difference``, ``p_swap``, ``p_holm`` (corrected over all tests of one selection);
+- ``separability_difference``, ``crossfit_difference``, ``p_swap``, ``p_holm`` (corrected over the tests of a
+  selection);
 - ``delta_nll`` and ``harm_specific`` at each grid point, ``nll``;
-- ``jaccard``, ``jaccard_half``, ``jaccard_ceiling``, ``jaccard_chance``: means over pairs of categories; ``gini``, ``effective_count``;
+- ``jaccard``, ``jaccard_half``, ``jaccard_ceiling``, ``jaccard_chance``: means over pairs of categories;
+- ``gini``, ``effective_count`` of the mean harm score;
 - behaviour as the ladder measured it: ``refusal/…``, ``loss/…``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 
-from harmviz.claims.compression.checkpoints import Checkpoint
+from harmviz.claims.compression.comparisons import difference_name, planned_tests, seed_name
+from harmviz.claims.compression.results import Results
 from harmviz.claims.compression.selections import WHOLE
 from harmviz.claims.compression.separability import Resampled
+from harmviz.claims.compression.series import Checkpoint
 from harmviz.claims.compression.swap_test import holm, swap_p_value
 from harmviz.claims.mapping.effects import NATS
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.splits import SCORING
 from harmviz.runs import Row
+from harmviz.runs.point import MEAN_OF_ALL, Point
+from harmviz.runs.rows import Where
 from harmviz.stats.chance import chance_overlap
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.overlap import cross_half, jaccard, split_half
 
-if TYPE_CHECKING:
-    from harmviz.claims.compression.measure import Results
-
+#: Harm-specific shifts (nats/token) whose smallest fraction is looked for.
 LEVELS = (0.1, 0.2)
-#: The arm whose claim is tested, and those that it is tested against.
-ALIGNED_ARM = "safety"
-_BASE: dict[str, Any] = {"experiment": "compression", "skip_tokens": 0}
-_MASK: dict[str, Any] = {**_BASE, "mask": "mean(all)", "scope": "global"}
+HARM, SHARE = "harm", "fraction"
 #: The mean overlap by chance is exact; its range over draws is not stored.
 _CHANCE_DRAWS = 1
 
 
-def difference_name(a: str, b: str) -> str:
-    """The condition of "a minus b"."""
-    return f"{a} minus {b}"
-
-
-def seed_name(checkpoint: str, seed: int) -> str:
-    """The condition of a checkpoint in the split of one seed."""
-    return f"{checkpoint}#{seed}"
-
-
-def planned_tests(checkpoints: Sequence[Checkpoint]) -> list[dict[str, str]]:
-    """The differences that are tested, fixed before anything is measured: ``a``, ``b``, ``kind``.
-
-    ``start``: each checkpoint minus the first. ``control``: the safety arm minus each other arm after equal steps.
-    ``previous``: each checkpoint minus the one before it, in a series without arms.
-    """
-    first, rest = checkpoints[0], checkpoints[1:]
-    tests = [{"a": c.name, "b": first.name, "kind": "start"} for c in rest]
-    for c in rest:
-        if c.arm == ALIGNED_ARM:
-            others = [o for o in rest if o.arm not in (ALIGNED_ARM, None) and (o.stage, o.step) == (c.stage, c.step)]
-            tests += [{"a": c.name, "b": o.name, "kind": "control"} for o in others]
-    if all(c.arm is None for c in checkpoints):
-        tests += [{"a": b.name, "b": a.name, "kind": "previous"} for a, b in pairwise(rest)]
-    return tests
-
-
 def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
     """Every row of the result. ``offsets``: those of the model's weight table."""
-    world = Resampled(
-        results.measured(), results.splits[0].categories, results.spec.points, BENIGN_LIMIT, seed=results.spec.seed
-    )
-    names = [c.name for c in results.series.checkpoints]
+    spec = results.spec
+    world = Resampled(results.measured(), results.categories, spec.points, BENIGN_LIMIT, seed=spec.seed)
+    checkpoints = results.series.checkpoints
+    names = [c.name for c in checkpoints]
     for contrast in CONTRASTS:
         yield from _separability(world, names, results.seeds, contrast)
-        yield from _tests(world, results.series.checkpoints, contrast, results.spec.seed)
+        yield from _tests(world, checkpoints, contrast, spec.seed)
+    yield from _losses(world, names)
     yield from _shifts(world, names, results)
-    yield from _structure(results, offsets)
+    yield from _overlaps(results, offsets)
+    yield from _concentration(results)
     yield from _behaviour(results)
 
 
-def _row(found: Estimate, **facts: Any) -> Row:
-    known = not math.isnan(found.value) and math.isfinite(found.value)
-    finite = (
-        known
-        and found.ci_low is not None
-        and math.isfinite(found.ci_low)
-        and found.ci_high is not None
-        and math.isfinite(found.ci_high)
-    )
-    return Row(
-        value=found.value if known else None,
-        ci_low=found.ci_low if finite else None,
-        ci_high=found.ci_high if finite else None,
-        n=found.n_clusters,
-        **facts,
-    )
+def _where(condition: str, point: Point | None = None, **more: Any) -> Where:
+    return Where(experiment="compression", condition=condition, point=point, skip_tokens=0, **more)
 
 
-def _plain(value: float) -> float | None:
+def _selection(world: Resampled, contrast: str) -> Point:
+    """The mean of all categories under this ranking; its q is a placeholder: each split chooses its own (``_at``)."""
+    return Point(MEAN_OF_ALL, 0.0, world.points[0].p, "global", contrast)
+
+
+def _at(row: Row, q: float | None) -> Row:
+    """The row with the fraction that it is about; None where it is about no single one."""
+    return replace(row, q=q)
+
+
+def _finite(estimate: Estimate) -> Estimate:
+    """The estimate without ends that are infinite, as fractions are that no grid point reaches."""
+    ends = (estimate.value, estimate.ci_low, estimate.ci_high)
+    known = all(end is not None and math.isfinite(end) for end in ends)
+    return estimate if known else estimate._replace(ci_low=None, ci_high=None)
+
+
+def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 def _separability(world: Resampled, names: Sequence[str], seeds: Sequence[int], contrast: str) -> Iterator[Row]:
-    common = {**_MASK, "category": "harm", "contrast": contrast, "p": world.points[0].p}
-    chosen, intact = world.chosen(contrast), world.combined(world.intact("harm"))
+    selection = _selection(world, contrast)
+    intact = world.combined(world.intact(HARM))
     for metric, of_split in (
         ("separability", world.separability(contrast)),
         ("separability_crossfit", world.cross_fitted(contrast)),
     ):
+        chosen = world.chosen(contrast) if metric == "separability" else None
         mean = world.combined(of_split)
         for i, name in enumerate(names):
-            yield _row(world.estimate(mean[:, i]), metric=metric, condition=name, unit=NATS, **common)
-            if metric == "separability":
-                yield _row(
-                    world.estimate(mean[:, i] / intact[:, i]),
-                    metric="separability_relative",
-                    condition=name,
-                    unit="ratio",
-                    **common,
-                )
+            where = _where(name, selection)
+            yield _at(where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=HARM), None)
+            if chosen is not None:
+                part = _finite(world.estimate(mean[:, i] / intact[:, i]))
+                yield _at(where.estimate("separability_relative", part, unit="ratio", category=HARM), None)
             for k, seed in enumerate(seeds):
-                point = chosen[k][i]
-                yield Row(
-                    metric=metric,
-                    condition=seed_name(name, seed),
-                    value=_plain(of_split[0, k, i]),
-                    unit=NATS,
-                    n=len(set(world.measured[k].prompts)),
-                    q=None if metric != "separability" or point is None else world.points[point].q,
-                    **common,
+                point = None if chosen is None else chosen[k][i]
+                row = _where(seed_name(name, seed), selection).value(
+                    metric, _number(of_split[0, k, i]), unit=NATS, category=HARM, n=len(set(world.measured[k].prompts))
                 )
+                yield _at(row, None if point is None else world.points[point].q)
     for level in LEVELS:
         reached = world.first_reaching(contrast, level)
         for i, name in enumerate(names):
-            yield _row(
-                world.estimate(reached[:, i]), metric=f"q_at_{level:g}", condition=name, unit="fraction", **common
-            )
+            fraction = _finite(world.estimate(reached[:, i]))
+            row = _where(name, selection).estimate(f"q_at_{level:g}", fraction, unit=SHARE, category=HARM)
+            yield _at(row, None)
 
 
 def _tests(world: Resampled, checkpoints: Sequence[Checkpoint], contrast: str, seed: int) -> Iterator[Row]:
     tests, place = planned_tests(checkpoints), {c.name: i for i, c in enumerate(checkpoints)}
     pairs = [(place[t["a"]], place[t["b"]]) for t in tests]
-    common = {**_MASK, "category": "harm", "contrast": contrast, "p": world.points[0].p}
-    conditions = [difference_name(t["a"], t["b"]) for t in tests]
+    selection = _selection(world, contrast)
+    places = [_where(difference_name(t["a"], t["b"]), selection) for t in tests]
     for metric, of_split in (
         ("separability_difference", world.separability(contrast)),
         ("crossfit_difference", world.cross_fitted(contrast)),
     ):
         mean = world.combined(of_split)
-        for condition, (a, b) in zip(conditions, pairs, strict=True):
-            yield _row(world.estimate(mean[:, a] - mean[:, b]), metric=metric, condition=condition, unit=NATS, **common)
+        for where, (a, b) in zip(places, pairs, strict=True):
+            difference = _finite(world.estimate(mean[:, a] - mean[:, b]))
+            yield _at(where.estimate(metric, difference, unit=NATS, category=HARM), None)
     raw = [swap_p_value(world, contrast, a, b, seed=seed) for a, b in pairs]
     for metric, values in (("p_swap", raw), ("p_holm", holm(raw))):
-        for condition, value in zip(conditions, values, strict=True):
-            yield Row(
-                metric=metric, condition=condition, value=value, unit="probability", n=len(world.prompts), **common
-            )
+        for where, value in zip(places, values, strict=True):
+            row = where.value(metric, value, unit="probability", category=HARM, n=len(world.prompts))
+            yield _at(row, None)
+
+
+def _losses(world: Resampled, names: Sequence[str]) -> Iterator[Row]:
+    """The intact losses."""
+    for category in (HARM, "safe", "benign"):
+        mean = world.combined(world.intact(category))
+        for i, name in enumerate(names):
+            loss = _finite(world.estimate(mean[:, i]))
+            yield _where(name).estimate("nll", loss, unit=NATS, category=category)
 
 
 def _shifts(world: Resampled, names: Sequence[str], results: Results) -> Iterator[Row]:
-    """Curves over q, and the intact losses."""
-    for category in ("harm", "safe", "benign"):
-        mean = world.combined(world.intact(category))
-        for i, name in enumerate(names):
-            yield _row(world.estimate(mean[:, i]), metric="nll", condition=name, category=category, unit=NATS, **_BASE)
+    """Curves over q."""
     for k, point in enumerate(world.points):
-        at: dict[str, Any] = {**_MASK, "q": point.q, "p": point.p, "contrast": point.contrast, "unit": NATS}
-        for kind in ("harm", "safe", "benign", "specific"):
+        for kind in (HARM, "safe", "benign", "specific"):
+            metric, category = ("harm_specific", HARM) if kind == "specific" else ("delta_nll", kind)
             shift = world.shift(kind, k)
-            what: dict[str, Any] = (
-                {"metric": "harm_specific", "category": "harm"}
-                if kind == "specific"
-                else {"metric": "delta_nll", "category": kind}
-            )
             mean = world.combined(shift)
             for i, name in enumerate(names):
-                yield _row(
-                    world.estimate(mean[:, i]),
-                    condition=name,
-                    n_weights=int(results.arrays[0][i]["n_weights"][k]),
-                    **what,
-                    **at,
-                )
-                if kind in ("specific", "benign"):
-                    for split, seed in enumerate(results.seeds):
-                        yield Row(
-                            condition=seed_name(name, seed),
-                            value=_plain(shift[0, split, i]),
-                            n=len(set(world.measured[split].prompts)),
-                            n_weights=int(results.arrays[split][i]["n_weights"][k]),
-                            **what,
-                            **at,
-                        )
+                n_weights = int(results.arrays[0][i]["n_weights"][k])
+                where = _where(name, point, n_weights=n_weights)
+                yield where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=category)
+                if kind not in ("specific", "benign"):
+                    continue
+                for split, seed in enumerate(results.seeds):
+                    n_weights = int(results.arrays[split][i]["n_weights"][k])
+                    where = _where(seed_name(name, seed), point, n_weights=n_weights)
+                    n = len(set(world.measured[split].prompts))
+                    yield where.value(metric, _number(shift[0, split, i]), unit=NATS, category=category, n=n)
 
 
-def _structure(results: Results, offsets: np.ndarray) -> Iterator[Row]:
-    """Overlap of the categories' own masks, and how few weights carry the mean score."""
-    categories, spec = results.splits[0].categories, results.spec
+def _overlaps(results: Results, offsets: np.ndarray) -> Iterator[Row]:
+    """What the categories' own masks share."""
+    spec, n = results.spec, results.splits[0].n_harmful
     for contrast in CONTRASTS:
-        at = {
-            **_BASE,
-            "mask": "pairs",
-            "category": "harm",
-            "scope": "global",
-            "contrast": contrast,
-            "q": spec.set_q,
-            "p": spec.p,
-            "unit": "fraction",
-        }
+        pairs = Point("pairs", spec.set_q, spec.p, "global", contrast)
         for i, checkpoint in enumerate(results.series.checkpoints):
-            per_split = [_overlap(of[i], categories, contrast, offsets) for of in results.arrays]
+            per_split = [_overlap(of_split[i], results.categories, contrast, offsets) for of_split in results.arrays]
             for metric in per_split[0]:
                 control = "random" if metric == "jaccard_chance" else "none"
-                values = [found[metric] for found in per_split]
-                for seed, value in zip(results.seeds, values, strict=True):
-                    yield Row(
-                        metric=metric,
-                        condition=seed_name(checkpoint.name, seed),
-                        value=value,
-                        control=control,
-                        n=_n_scored(results),
-                        **at,
-                    )
-                known = [v for v in values if v is not None]
-                yield Row(
-                    metric=metric,
-                    condition=checkpoint.name,
-                    value=float(np.mean(known)) if known else None,
-                    control=control,
-                    n=_n_scored(results),
-                    **at,
-                )
+                values = [overlap[metric] for overlap in per_split]
+                for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
+                    where = _where(condition, pairs, control=control)
+                    yield where.value(metric, value, unit=SHARE, category=HARM, n=n)
+
+
+def _concentration(results: Results) -> Iterator[Row]:
+    """How few weights carry the mean score; a number of no mask, so that its address is the set alone."""
+    n = results.splits[0].n_harmful
     for i, checkpoint in enumerate(results.series.checkpoints):
-        for place, (metric, unit) in enumerate((("gini", "fraction"), ("effective_count", "weights"))):
-            facts = {
-                **_BASE,
-                "mask": "mean(all)",
-                "category": "harm",
-                "metric": metric,
-                "unit": unit,
-                "n": _n_scored(results),
-            }
-            values = [_plain(of[i]["concentration"][place]) for of in results.arrays]
-            for seed, value in zip(results.seeds, values, strict=True):
-                yield Row(condition=seed_name(checkpoint.name, seed), value=value, **facts)
-            known = [v for v in values if v is not None]
-            yield Row(condition=checkpoint.name, value=float(np.mean(known)) if known else None, **facts)
+        for place, (metric, unit) in enumerate((("gini", SHARE), ("effective_count", "weights"))):
+            values = [_number(of_split[i]["concentration"][place]) for of_split in results.arrays]
+            for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
+                row = _where(condition).value(metric, value, unit=unit, category=HARM, n=n)
+                yield replace(row, mask=MEAN_OF_ALL)
 
 
-def _n_scored(results: Results) -> int:
-    rows = results.splits[0]
-    return sum(len(rows.signed[c, h]) for c in rows.categories for h in SCORING)
+def _each_and_mean(
+    name: str, seeds: Sequence[int], values: Sequence[float | None]
+) -> Iterator[tuple[str, float | None]]:
+    """(condition, value) of each seed, then of the checkpoint: the mean over the seeds where it was measured."""
+    yield from ((seed_name(name, seed), value) for seed, value in zip(seeds, values, strict=True))
+    yield name, _mean([v for v in values if v is not None])
 
 
-def _overlap(arrays: Any, categories: Sequence[str], contrast: str, offsets: np.ndarray) -> dict[str, float | None]:
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
+
+
+def _overlap(
+    arrays: Mapping[str, np.ndarray], categories: Sequence[str], contrast: str, offsets: np.ndarray
+) -> dict[str, float | None]:
     """Mean over pairs of categories (the ceiling: over categories) in one split."""
-    whole = {c: np.sort(arrays[f"set|{c}|{contrast}|{WHOLE}"]) for c in categories}
-    halves = {
-        c: (np.sort(arrays[f"set|{c}|{contrast}|{SCORING[0]}"]), np.sort(arrays[f"set|{c}|{contrast}|{SCORING[1]}"]))
-        for c in categories
-    }
+
+    def mask(category: str, part: str) -> np.ndarray:
+        return np.sort(arrays[f"set|{category}|{contrast}|{part}"])
+
+    def mean(values: Sequence[float]) -> float | None:
+        return _mean([v for v in values if not math.isnan(v)])
+
+    whole = {c: mask(c, WHOLE) for c in categories}
+    halves = {c: (mask(c, SCORING[0]), mask(c, SCORING[1])) for c in categories}
     pairs = list(combinations(categories, 2))
-
-    def mean(values: list[float]) -> float | None:
-        known = [v for v in values if not math.isnan(v)]
-        return float(np.mean(known)) if known else None
-
     chance = [
         chance_overlap(whole[a], whole[b], offsets, arrays["eligible"], draws=_CHANCE_DRAWS).expected.value
         for a, b in pairs
@@ -284,29 +229,25 @@ def _overlap(arrays: Any, categories: Sequence[str], contrast: str, offsets: np.
 
 
 def _behaviour(results: Results) -> Iterator[Row]:
-    """What the ladder measured of each checkpoint, seed by seed; with several seeds also their mean, without an interval."""
+    """What the ladder measured of each checkpoint by seed; of several seeds also their mean, without an interval."""
     for checkpoint in results.series.checkpoints:
-        found = [results.series.behaviour(k, checkpoint) for k in range(len(results.seeds))]
-        for metric in dict.fromkeys(m for of in found for m in of):
-            common = {**_BASE, "metric": metric, "category": metric.partition("/")[2]}
-            known = [(seed, of[metric]) for seed, of in zip(results.seeds, found, strict=True) if metric in of]
-            for seed, numbers in known:
-                yield Row(
-                    condition=seed_name(checkpoint.name, seed),
-                    value=numbers["value"],
-                    ci_low=numbers["ci_low"],
-                    ci_high=numbers["ci_high"],
-                    n=numbers["n"],
-                    unit=numbers["unit"],
-                    **common,
-                )
-            one = known[0][1] if len(known) == 1 else {"ci_low": None, "ci_high": None}
-            yield Row(
-                condition=checkpoint.name,
-                value=float(np.mean([numbers["value"] for _, numbers in known])),
-                ci_low=one["ci_low"],
-                ci_high=one["ci_high"],
-                n=min(numbers["n"] for _, numbers in known),
-                unit=known[0][1]["unit"],
-                **common,
-            )
+        by_seed = {seed: results.series.behaviour(k, checkpoint) for k, seed in enumerate(results.seeds)}
+        for metric in dict.fromkeys(m for numbers in by_seed.values() for m in numbers):
+            known = {seed: numbers[metric] for seed, numbers in by_seed.items() if metric in numbers}
+            for seed, number in known.items():
+                yield _measured_by_ladder(seed_name(checkpoint.name, seed), metric, number)
+            first = next(iter(known.values()))
+            pooled = {
+                "value": float(np.mean([number["value"] for number in known.values()])),
+                "ci_low": first["ci_low"] if len(known) == 1 else None,
+                "ci_high": first["ci_high"] if len(known) == 1 else None,
+                "n": min(number["n"] for number in known.values()),
+                "unit": first["unit"],
+            }
+            yield _measured_by_ladder(checkpoint.name, metric, pooled)
+
+
+def _measured_by_ladder(condition: str, metric: str, number: Mapping[str, Any]) -> Row:
+    n = number["n"]
+    estimate = Estimate(number["value"], number["ci_low"], number["ci_high"], n, n)
+    return _where(condition).estimate(metric, estimate, unit=number["unit"], category=metric.partition("/")[2])

@@ -1,9 +1,10 @@
 """One checkpoint scored and selected from, without a candidates file: only the best weights of each ranking are kept.
 
-The same scores, protection and ranking as a map run's (``pipeline.job``, ``masks.lists``), streamed: one set is scored at a
-time, and what later sets need stays in memory as float32 arrays of all scored weights: the sum of the harm scores, and the
-guards ``max(0, H_safe, H_benign)`` of the whole and of each scoring half. At most eight such arrays exist at once.
-The mean of contrastive scores is taken as ``mean(H) − guard``, which differs from a map run's by float32 rounding only.
+The same scores, protection and ranking as a map run's (``claims.mapping.stages``, ``masks.lists``), streamed: one set
+is scored at a time, and what later sets need stays in memory as float32 arrays of all scored weights: the sum of the
+harm scores, and the guards ``max(0, H_safe, H_benign)`` of the whole and of each scoring half. At most eight exist at
+once. The mean of contrastive scores is taken as ``mean(H) − guard``, which differs from a map run's by float32
+rounding only.
 """
 
 from __future__ import annotations
@@ -66,16 +67,15 @@ class Selections:
 def top_weights(
     table: WeightTable, score: Callable[[int], np.ndarray], eligible: Sequence[np.ndarray], k: int
 ) -> np.ndarray:
-    """Global indices of the ``k`` eligible weights of highest positive score, in selection order: score descending, then
-    parameter order, then flat index; exact, also under ties.
+    """Global indices of the ``k`` eligible weights of highest positive score, in selection order: score descending,
+    then parameter order, then flat index; exact, also under ties.
 
     ``score(i)``: flat float32 scores of matrix i. ``eligible[i]``: flat bool.
     """
     best = TopK(k)
     for i in range(len(table)):
-        best.add(
-            score(i) * eligible[i], int(table.offsets[i])
-        )  # 0 where protected, and TopK keeps positive scores only
+        # 0 where protected, and TopK keeps positive scores only.
+        best.add(score(i) * eligible[i], int(table.offsets[i]))
     return best.result()[0]
 
 
@@ -120,25 +120,22 @@ def select_weights(
     def harm(name: str) -> dict[str, list[np.ndarray]]:
         """Half or WHOLE → harm scores of every matrix."""
         nonlocal done
-        found: dict[str, list[np.ndarray]] = {}
+        scores: dict[str, list[np.ndarray]] = {}
         for half in SCORING:
             group = samples.signed[name, half]
             units = SCORE_UNITS * len(group)
-            made = score_signed(
-                loaded,
-                make_batches(group, max_tokens=default_batch_tokens(loaded), device=loaded.device),
-                progress=within(units),
-            )
-            found[half] = [m.cpu().numpy().ravel() for m in made]
+            batches = make_batches(group, max_tokens=default_batch_tokens(loaded), device=loaded.device)
+            sums = score_signed(loaded, batches, progress=within(units))
+            scores[half] = [matrix.cpu().numpy().ravel() for matrix in sums]
             done += units
         counts = [len(samples.signed[name, half]) for half in SCORING]
-        found[WHOLE] = [
-            (a + b) * np.float32(-1.0 / sum(counts)) for a, b in zip(*(found[half] for half in SCORING), strict=True)
+        scores[WHOLE] = [
+            (a + b) * np.float32(-1.0 / sum(counts)) for a, b in zip(*(scores[half] for half in SCORING), strict=True)
         ]
         for half, count in zip(SCORING, counts, strict=True):
-            for m in found[half]:
-                m *= np.float32(-1.0 / count)
-        return found
+            for matrix in scores[half]:
+                matrix *= np.float32(-1.0 / count)
+        return scores
 
     safe, benign = harm("safe"), harm("benign")
     guard = {
@@ -151,9 +148,9 @@ def select_weights(
     k = count_of(set_q, n)
     for category in samples.categories:
         scores = harm(category)
-        for part, own in scores.items():
-            of_set[category, "none", part] = top_weights(table, own.__getitem__, eligible, k)
-            contrasted = partial(_contrasted, own, guard[part])
+        for part, matrix_scores in scores.items():
+            of_set[category, "none", part] = top_weights(table, matrix_scores.__getitem__, eligible, k)
+            contrasted = partial(_contrasted, matrix_scores, guard[part])
             of_set[category, "both", part] = top_weights(table, contrasted, eligible, k)
         for i in matrices:
             total[i] += scores[WHOLE][i]
@@ -161,9 +158,8 @@ def select_weights(
     for matrix in total:
         matrix /= np.float32(len(samples.categories))
     most = count_of(q_max, n)
-    found = concentration(
-        lambda: iter(total), sum(len(samples.signed[c, h]) for c in samples.categories for h in SCORING)
-    )
+    n_harmful = sum(len(samples.signed[c, h]) for c in samples.categories for h in SCORING)
+    spread = concentration(lambda: iter(total), n_harmful)
     return Selections(
         {
             "none": top_weights(table, total.__getitem__, eligible, most),
@@ -171,11 +167,11 @@ def select_weights(
         },
         of_set,
         np.array([int(e.sum()) for e in eligible], dtype=np.int64),
-        found.gini,
-        found.effective_count,
+        spread.gini,
+        spread.effective_count,
     )
 
 
-def _contrasted(own: Sequence[np.ndarray], guard: Sequence[np.ndarray], index: int) -> np.ndarray:
+def _contrasted(scores: Sequence[np.ndarray], guard: Sequence[np.ndarray], index: int) -> np.ndarray:
     """``H_c − max(0, H_safe, H_benign)`` of one matrix."""
-    return own[index] - guard[index]
+    return scores[index] - guard[index]

@@ -1,8 +1,7 @@
-"""The page *Compression* over planted results: what changes with its controls, what its words claim, what it escapes."""
+"""The page *Compression* over planted results: what changes with its controls, what it claims, what it escapes."""
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
 import sys
@@ -12,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from harmviz.claims.compression import finding as words
-from harmviz.claims.compression import tables as compression_tables
-from harmviz.claims.compression.checkpoints import Checkpoint
+from harmviz.claims.compression.finding import sentence
+from harmviz.claims.compression.series import Checkpoint
+from harmviz.claims.compression.stored import read_result
+from harmviz.claims.compression.views.curves import SHIFTS
+from harmviz.claims.compression.views.ladder import ladder as ladder_tables
 from harmviz.runs import Run
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.compression import aligned_effects, ladder, results, store
@@ -43,64 +43,6 @@ def shown(planted: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     return planted
 
 
-def finding(run: Run, contrast: str = "both") -> str:
-    return words.finding(words.compression(run, run.results(), contrast))
-
-
-# -- what it claims ---------------------------------------------------------------------------------------------------
-def test_a_planted_difference_is_the_finding(planted: Run) -> None:
-    said = finding(planted)
-    assert said.startswith("Safety tuning makes harm more separable: +0.")
-    assert said.endswith("and more than every control tuning")
-
-
-def test_no_difference_is_said_where_there_is_none(tmp_path: Path) -> None:
-    flat = store(tmp_path, results({c.name: 0.2 for c in CHECKPOINTS}, CHECKPOINTS, noise=0.2))
-    assert finding(flat).startswith("No difference found")
-    found = words.compression(flat, flat.results(), "both")
-    assert "more separable" not in compression_tables.tests_table(found, "separability")
-    assert "no difference found" in compression_tables.tests_table(found, "separability")
-
-
-@pytest.mark.parametrize(
-    ("ends", "p_holm", "said"),
-    [
-        ((0.01, 0.09), 0.01, "more separable"),
-        ((-0.09, -0.01), 0.01, "less separable"),
-        ((-0.01, 0.09), 0.01, "undecided"),
-        ((0.01, 0.09), 0.2, "no difference found"),
-        ((-0.01, 0.09), 0.2, "no difference found"),
-        ((0.01, 0.09), math.nan, "no difference found"),
-    ],
-)
-def test_a_verdict_needs_interval_and_p_value(ends: tuple[float, float], p_holm: float, said: str) -> None:
-    row = pd.Series({"value": sum(ends) / 2, "ci_low": ends[0], "ci_high": ends[1]})
-    assert words.Difference("a", "b", "start", row, None, p_holm, p_holm, 3, 3).said == said
-
-
-def test_a_gain_that_controls_share_is_not_called_alignment(tmp_path: Path) -> None:
-    all_gain = {c.name: 0.1 if c.arm is None else 0.5 for c in CHECKPOINTS}
-    said = finding(store(tmp_path, results(all_gain, CHECKPOINTS, noise=0.08)))
-    assert "more separable" in said
-    assert said.endswith("no difference to the control tunings was found")
-
-
-def test_a_loss_of_separability_is_said(tmp_path: Path) -> None:
-    effects = {c.name: 0.1 if c.arm == "safety" else 0.5 for c in CHECKPOINTS}
-    assert "makes harm less separable: −" in finding(store(tmp_path, results(effects, CHECKPOINTS, noise=0.08)))
-
-
-def test_a_series_without_arms_names_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = [Checkpoint("base", "base"), Checkpoint("SFT", "SFT"), Checkpoint("DPO", "DPO")]
-    run = store(tmp_path / "runs", results({"base": 0.1, "SFT": 0.2, "DPO": 0.5}, plain, noise=0.08))
-    assert finding(run).startswith("Training up to DPO makes harm more separable")
-    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    app = opened()
-    assert figures(app)[0]["layout"]["xaxis"]["ticktext"] == ["base", "SFT", "DPO"]
-    assert "DPO − SFT" in markup(app)
-
-
-# -- what is drawn ----------------------------------------------------------------------------------------------------
 def test_the_chart_holds_the_stored_numbers(shown: Run) -> None:
     app = opened(compression_contrast="contrastive")
     chart = figures(app)[0]
@@ -114,12 +56,12 @@ def test_the_chart_holds_the_stored_numbers(shown: Run) -> None:
     assert len(numbers(trace(chart, "safety tuning, each seed")["y"])) == 6
     assert chart["layout"]["xaxis"]["ticktext"] == ["start", "SFT 60", "DPO 40"]
     assert len(figures(app)) == 3
-    said = markup(app)
-    assert said.count("How to read it.") == 3
-    assert "In the paper (arXiv:2604.09544)" in said
-    assert "refuses 91 % of harmful requests" in said
-    assert "91 %" in said
-    assert "safety-dpo-40 − helpful-only-dpo-40" in said
+    shown_markup = markup(app)
+    assert shown_markup.count("How to read it.") == 3
+    assert "In the paper (arXiv:2604.09544)" in shown_markup
+    assert "refuses 91 % of harmful requests" in shown_markup
+    assert "91 %" in shown_markup
+    assert "safety-dpo-40 − helpful-only-dpo-40" in shown_markup
 
 
 def test_selection_and_cross_fitting_change_the_chart_and_a_link_reopens_it(shown: Run) -> None:
@@ -129,7 +71,8 @@ def test_selection_and_cross_fitting_change_the_chart_and_a_link_reopens_it(show
         return numbers(trace(figures(of)[0], "safety tuning")["y"])
 
     plain = drawn(app)
-    assert f"Selected contrastive: {finding(shown)}." in re.sub(r"<[^>]*>", "", markup(app)), (
+    other = sentence(read_result(shown, shown.results(), "both"))
+    assert f"Selected contrastive, {other[0].lower()}{other[1:]}." in re.sub(r"<[^>]*>", "", markup(app)), (
         "the selection not shown is not hidden"
     )
     app.segmented_control(key="compression_contrast").set_value("both").run()
@@ -145,9 +88,9 @@ def test_selection_and_cross_fitting_change_the_chart_and_a_link_reopens_it(show
     assert np.allclose(drawn(linked), crossed)
 
 
-@pytest.mark.parametrize("shift", list(words.SHIFTS))
+@pytest.mark.parametrize("shift", list(SHIFTS))
 def test_the_curves_follow_their_control(shown: Run, shift: str) -> None:
-    app = opened(compression_contrast="contrastive", compression_shift=words.SHIFTS[shift])
+    app = opened(compression_contrast="contrastive", compression_shift=SHIFTS[shift])
     rows = shown.results()
     metric, category = ("harm_specific", "harm") if shift == "specific" else ("delta_nll", shift)
     rows = rows[
@@ -161,12 +104,20 @@ def test_the_curves_follow_their_control(shown: Run, shift: str) -> None:
     )
 
 
+def test_a_series_without_arms_names_its_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = [Checkpoint("base", "base"), Checkpoint("SFT", "SFT"), Checkpoint("DPO", "DPO")]
+    store(tmp_path / "runs", results({"base": 0.1, "SFT": 0.2, "DPO": 0.5}, plain, noise=0.08))
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
+    app = opened()
+    assert figures(app)[0]["layout"]["xaxis"]["ticktext"] == ["base", "SFT", "DPO"]
+    assert "DPO − SFT" in markup(app)
+
+
 def test_a_point_that_was_not_measured_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = results(aligned_effects(CHECKPOINTS), CHECKPOINTS)
-    run = store(tmp_path / "runs", found)
+    run = store(tmp_path / "runs", results(aligned_effects(CHECKPOINTS), CHECKPOINTS))
     frame = run.results()
     rows = frame[~((frame["metric"] == "separability") & (frame["condition"] == "safety-dpo-40"))]
-    chart, _ = words.ladder(words.compression(run, rows, "none"))
+    chart, _ = ladder_tables(read_result(run, rows, "none"))
     missing = chart.set_index("checkpoint").loc["safety-dpo-40"]
     assert np.isnan(missing["value"])
     assert "not measured" in missing["note"]
@@ -205,9 +156,9 @@ def test_names_from_files_are_never_markup(tmp_path: Path, monkeypatch: pytest.M
             for c in CHECKPOINTS[1:]
         ),
     ]
-    found = results({c.name: 0.2 for c in hostile}, hostile, splits=1)
-    found = replace(found, series=replace(found.series, notes=(evil,)))  # type: ignore[type-var]
-    store(tmp_path / "runs", found)
+    measured = results({c.name: 0.2 for c in hostile}, hostile, splits=1)
+    measured = replace(measured, series=replace(measured.series, notes=(evil,)))  # type: ignore[type-var]
+    store(tmp_path / "runs", measured)
     app = opened()
     assert "<img" not in markup(app)
     assert "<img" not in str(figures(app))

@@ -1,0 +1,78 @@
+"""The command: what it prints, and what ends with one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harmviz.cli import main
+from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.tuning.stored import Ladder
+
+
+def test_the_command_prints_tables_and_json(
+    ladders: list[Ladder], tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = [
+        "experiment",
+        "compression",
+        "--ladder",
+        str(ladders[0].path),
+        "--model",
+        str(tiny_dir),
+        "--at",
+        "safety-dpo-2",
+        "--data",
+        "builtin",
+        "--samples",
+        "4",
+        "--held-out",
+        "3",
+        "--q",
+        "5e-3",
+        "--set-q",
+        "0.02",
+        "--max-response-tokens",
+        "8",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1].startswith("Selected as in the paper, "), "the finding comes first"
+    assert "plain, as in the paper" in printed
+    assert "contrastive" in printed
+    assert "safety-dpo-2 minus start" in printed
+    assert "not reached" in printed
+    assert main([*call, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["finding"]["sentence"] == printed.splitlines()[1]
+    assert set(document["finding"]["numbers"]) == {"none", "both"}
+    assert document["tests"] == [{"a": "safety-dpo-2", "b": "start", "kind": "start"}]
+    assert {r["experiment"] for r in document["rows"]} == {"compression"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "give one of"),
+        (["a", "b", "--preset", "olmo3-7b"], "give one of"),
+        (["only-one"], "at least 2"),
+        (["x", "x"], "twice"),
+        (["--preset", "gpt-5"], "preset must be one of"),
+        (["a", "b", "--model", "m"], "--model names the start model"),
+        (["a", "b", "--splits", "0"], "splits must be"),
+        (["a", "b", "--q", "much"], "q must be fractions"),
+        (["a", "b", "--samples", "1"], "samples must be"),
+        (["--ladder", "nowhere-at-all", "--data", "builtin"], "no such ladder"),
+        (["a", "b", "--data", "builtin"], "neither"),
+    ],
+)
+def test_bad_arguments_end_with_one_line(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "compression", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert says in err
+    assert err.count("\n") == 1
+    assert issubclass(RunIncompatible, HarmvizError)
