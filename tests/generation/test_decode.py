@@ -368,6 +368,7 @@ def without_end_embedded(loaded: LoadedModel) -> LoadedModel:
     return loaded
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_four_panes_cost_less_than_twice_one() -> None:
     """Steps of 1, 2 and 4 variants taken in turns, so that the noise of a busy machine falls on all alike."""

@@ -285,6 +285,7 @@ def test_cuda(family: str) -> None:
     assert hash_weights(loaded) == before
 
 
+@pytest.mark.alone
 @pytest.mark.slow
 def test_toggle_and_restore_within_20_ms_on_the_embedded_model() -> None:
     from harmviz.models.load import load_model
