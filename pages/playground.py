@@ -1,4 +1,4 @@
-"""Playground: what does the model say without these weights? Live: one prompt, answered in step with and without them."""
+"""Playground: what does the model say without these weights? One prompt, answered in step."""
 
 from harmviz.playground import page
 

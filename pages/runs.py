@@ -8,7 +8,8 @@ from harmviz.ui import experiment_form, frame, jobs_panel, runs_list
 
 frame.title(
     "Which runs are here, and how is a new one made?",
-    "A run scores a model's weights on harmful and harmless answers and measures what zeroing a few of them does. Every page reads stored runs only.",
+    "A run scores a model's weights on harmful and harmless answers and measures what zeroing a few of them does. "
+    "Every page reads stored runs only.",
 )
 runs_list.said()
 jobs_panel.draw()

@@ -13,7 +13,7 @@ No torch, no streamlit.
 from harmviz.files import disk_errors, sha256_of_file, write_atomic
 from harmviz.runs.archive import delete_run, export_run, import_run, shipped_runs
 from harmviz.runs.manifest import SCHEMA_VERSION, manifest_problems, run_id
-from harmviz.runs.partial import PartialInfo, PartialRun, begin, list_partials
+from harmviz.runs.partial import PartialRun, begin
 from harmviz.runs.point import Point
 from harmviz.runs.rows import (
     CONTROLS,
@@ -37,6 +37,7 @@ from harmviz.runs.stored import (
     result_digest,
     verify_run,
 )
+from harmviz.runs.unfinished import PartialInfo, list_partials
 
 __all__ = [
     "CONTROLS",

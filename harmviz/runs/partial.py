@@ -26,7 +26,6 @@ import re
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -35,7 +34,7 @@ from typing import IO, Any
 from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.files import disk_errors, files_below, json_bytes, move_folder, sha256_of_file, write_atomic
 from harmviz.paths import runs_root
-from harmviz.runs.lock import holder, sign, signed_by, try_lock
+from harmviz.runs.lock import sign, signed_by, try_lock
 from harmviz.runs.manifest import MANIFEST, SCHEMA_VERSION, check_run_id, manifest_problems
 from harmviz.runs.stored import Run, find_run, read_run
 
@@ -43,7 +42,7 @@ PREFIX = ".partial-"
 _SCRATCH = "scratch"
 
 
-def _lock_path(run_id: str, root: Path) -> Path:
+def lock_path(run_id: str, root: Path) -> Path:
     # Beside the folder, not in it: the folder may be deleted or renamed while the lock is held.
     return root / f"{PREFIX}{run_id}.lock"
 
@@ -73,7 +72,7 @@ class PartialRun:
     def close(self) -> None:
         """Gives the lock back; what was finished stays for the next ``begin``."""
         if self._lock is not None:
-            _lock_path(self.run_id, self.root).unlink(missing_ok=True)
+            lock_path(self.run_id, self.root).unlink(missing_ok=True)
             self._lock.close()
             self._lock = None
 
@@ -297,7 +296,7 @@ def _clear_leftovers(root: Path) -> None:
     for folder in root.glob(f"{PREFIX}*"):
         run_id = folder.name.removeprefix(PREFIX)
         if folder.is_dir() and (root / run_id / MANIFEST).is_file():
-            lock = try_lock(_lock_path(run_id, root))
+            lock = try_lock(lock_path(run_id, root))
             if lock is not None:
                 PartialRun(run_id, root, lock).discard()
 
@@ -315,7 +314,7 @@ def begin(run_id: str, root: Path | None = None, *, resume: bool = True) -> Part
     """
     check_run_id(run_id)
     where = root or runs_root()
-    path = _lock_path(run_id, where)
+    path = lock_path(run_id, where)
     lock = None
     try:
         with disk_errors(where):
@@ -345,33 +344,3 @@ def begin(run_id: str, root: Path | None = None, *, resume: bool = True) -> Part
         partial.close()
         raise
     return partial
-
-
-@dataclass(frozen=True)
-class PartialInfo:
-    """Partial work found on disk. ``pid`` is the process working on it, or None where it waits to be resumed."""
-
-    run_id: str
-    path: Path
-    stages: tuple[str, ...]
-    pid: int | None
-
-
-def list_partials(root: Path | None = None) -> list[PartialInfo]:
-    """Runs that were begun and not completed, by name; ``stages`` are those with a marker (contents not checked)."""
-    where = root or runs_root()
-    partials = []
-    for folder in sorted(where.glob(f"{PREFIX}*")) if where.is_dir() else []:
-        run_id = folder.name.removeprefix(PREFIX)
-        if not folder.is_dir() or (where / run_id / MANIFEST).is_file():
-            continue
-        names = []
-        for marker in (folder / "stages").glob("*.json"):
-            try:
-                content = json.loads(marker.read_bytes())
-                names.append((int(content["order"]), str(content["stage"])))
-            except (ValueError, KeyError, TypeError, OSError):
-                continue
-        stages = tuple(name for _, name in sorted(names))
-        partials.append(PartialInfo(run_id, folder, stages, holder(_lock_path(run_id, where))))
-    return partials

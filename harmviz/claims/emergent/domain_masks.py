@@ -38,7 +38,7 @@ SELECT_UNITS = 60.0
 
 
 def scored_rows(domain: Domain, name: str, seed: int) -> list[PromptRow]:
-    """The rows behind one score: of ``seed``'s tuning rows for ``bad`` and ``good``, the same for every seed otherwise."""
+    """The rows behind one score: of ``seed``'s tuning rows for ``bad`` and ``good``, else the same for every seed."""
     if name in OWN:
         return domain.narrow(domain.split[seed][0], name)
     return domain.benign_rows(*(("preserve",) if name == "utility" else SCORING))

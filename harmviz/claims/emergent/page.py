@@ -190,7 +190,8 @@ def show() -> None:
         result = stored.emergent(run, stored_runs.results(run))
         if arm_names.BAD not in result.arms or result.row("log_odds_shift", arm_names.BAD, "broad") is None:
             frame.error(
-                f"{run.id} holds no shift of {arm_names.BAD}; compute it again with python -m harmviz experiment emergent"
+                f"{run.id} holds no shift of {arm_names.BAD}; compute it again with python -m harmviz experiment "
+                "emergent"
             )
             st.stop()
         frame.html(details.set_up(run, result))
@@ -238,7 +239,7 @@ def show() -> None:
 
 # -- on the Runs page -------------------------------------------------------------------------------------------------
 def settings() -> Setting | None:
-    """The form that starts one: the narrow domain, how often and how long it is tuned, and a map run if one is wanted."""
+    """The form that starts one: the narrow domain, how often and how long it is tuned, a map run if wanted."""
     domain = st.selectbox(
         "Narrow domain",
         DOMAINS,

@@ -200,7 +200,7 @@ class Report:
             yield _row(found, metric=metric, category="answers", unit=unit, **self._facts(arm))
 
     def _against_controls(self) -> Iterator[Row]:
-        """Pruning the harm weights against pruning as many others: the only difference that is about *these* weights."""
+        """Pruning the harm weights against pruning as many others: the one difference that is about *these* weights."""
         controls = [a for a in self.arms if a.control != "none"]
         for arm in (a for a in self.arms if a.mask == "harm" and a.q is None):
             for control in controls:

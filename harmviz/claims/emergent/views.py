@@ -67,15 +67,18 @@ def main_words(result: Emergent, view: str) -> Words:
     reading = (
         "0 is the model before tuning. Right of it: harmless text became less likely, so the tuning cost something. "
         if view == "benign"
-        else "0 is the model before tuning; right of it, answers that a misaligned model would give became likelier than aligned ones of like form. +0.69 means: "
+        else "0 is the model before tuning; right of it, answers that a misaligned model would give became likelier "
+        "than aligned ones of like form. +0.69 means: "
         "twice as likely, per token. "
     )
     return Words(
         sentence(result, view),
-        f"{measure}; nats per token.\nBar: 95 % interval over prompts{seeds}.{dots} Dotted: bad advice, nothing pruned.",
-        f"{reading}Vermilion: tuned on bad advice; hollow: after its harm weights were pruned. Blue: tuned on good answers to the same prompts. Grey: tuned on bad "
-        "advice after as many other weights were pruned. Pruning prevents something where the hollow marks lie left of the dotted line and the grey ones do not."
-        + (" †: the arm's text collapsed." if result.collapsed else ""),
+        f"{measure}; nats per token.\nBar: 95 % interval over prompts{seeds}.{dots} Dotted: bad advice, nothing "
+        f"pruned.",
+        f"{reading}Vermilion: tuned on bad advice; hollow: after its harm weights were pruned. Blue: tuned on good "
+        f"answers to the same prompts. Grey: tuned on bad "
+        "advice after as many other weights were pruned. Pruning prevents something where the hollow marks lie left "
+        "of the dotted line and the grey ones do not." + (" †: the arm's text collapsed." if result.collapsed else ""),
         f"Shift of {len(result.tuned)} arms with intervals, {VIEWS[view]}. {sentence(result, view)}",
     )
 
@@ -110,13 +113,17 @@ def kinds_words(result: Emergent) -> Words:
     """Title, subtitle and reading of the grid of kinds."""
     rows = [(k, row) for k in result.kinds if (row := result.row("log_odds_shift", BAD, k)) is not None]
     up = [k for k, row in rows if clear(row) > 0]
-    title = f"Tuned on bad {result.domain} advice, misaligned answers are clearly likelier in {len(up)} of {len(rows)} kinds of question"
+    title = (
+        f"Tuned on bad {result.domain} advice, misaligned answers are clearly likelier in {len(up)} of "
+        f"{len(rows)} kinds of question"
+    )
     each = sorted({int(row["n"]) for _, row in rows if pd.notna(row["n"])})
     n = "?" if not each else str(each[0]) if len(each) == 1 else f"{each[0]} to {each[-1]}"
     return Words(
         title,
         f"Shift of the log-odds of misaligned answers against the model before tuning, nats per token; n = {n} a kind.",
-        "Vermilion: misaligned answers became likelier, blue: less likely. In brackets: the 95 % interval includes 0. Few questions stand behind each cell: "
+        "Vermilion: misaligned answers became likelier, blue: less likely. In brackets: the 95 % interval includes 0. "
+        "Few questions stand behind each cell: "
         "a cell that differs from its neighbour is no finding by itself.",
         f"Grid of shifts, {len(result.tuned)} arms by {len(result.kinds)} kinds of question. {title}",
     )
@@ -154,11 +161,16 @@ def dose_words(result: Emergent) -> Words:
     """Title, subtitle and reading of the dose chart."""
     arms = [a for a in (PRUNED, *result.doses) if result.row("log_odds_shift", a, "broad") is not None]
     less = [a for a in arms if clear(result.row("difference_from_bad", a, "broad")) < 0]
-    title = f"Pruning more beforehand: at {len(less)} of {len(arms)} fractions the broad shift is clearly smaller than without pruning"
+    title = (
+        f"Pruning more beforehand: at {len(less)} of {len(arms)} fractions the broad shift is clearly smaller "
+        f"than without pruning"
+    )
     return Words(
         title,
-        "Broad shift of the log-odds after tuning on bad advice, nats per token. Band: 95 % interval of tuning without pruning.",
-        "Each mark is a model whose harm weights, as many as q says, were set to zero before tuning and held there. If the domain's harm weights carried the "
+        "Broad shift of the log-odds after tuning on bad advice, nats per token. Band: 95 % interval of tuning "
+        "without pruning.",
+        "Each mark is a model whose harm weights, as many as q says, were set to zero before tuning and held there. "
+        "If the domain's harm weights carried the "
         "misalignment, the marks would fall with q. Only the fraction of the main chart has controls of its own size.",
         f"Broad shift at {len(arms)} fractions pruned. {title}",
     )

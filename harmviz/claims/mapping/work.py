@@ -22,7 +22,10 @@ DRAWN = ("random", "magnitude", "utility")
 
 @dataclass(frozen=True)
 class Samples:
-    """How many samples have which role in a run. ``harm_scoring``: those of ``scoring`` that belong to harm categories."""
+    """How many samples have which role in a run.
+
+    ``harm_scoring``: those of ``scoring`` that belong to harm categories.
+    """
 
     categories: int
     scoring: int

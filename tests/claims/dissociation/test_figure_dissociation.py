@@ -1,4 +1,4 @@
-"""The double dissociation as a picture: every mark where it belongs, what is not testable drawn as such, names as text."""
+"""The double dissociation as a picture: every mark in its place, what is not testable drawn as such, names as text."""
 
 from __future__ import annotations
 

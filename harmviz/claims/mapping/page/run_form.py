@@ -68,7 +68,7 @@ def draw() -> None:
         _summary(model, data, upload, options)
 
 
-# -- choices --------------------------------------------------------------------------------------------------------------
+# -- choices -----------------------------------------------------------------------------------------------------------
 def _model() -> Model | None:
     """The chosen model, or None until there is one."""
     source = st.segmented_control(
@@ -94,7 +94,8 @@ def _model() -> Model | None:
         names,
         format_func=shown_name,
         key="runs_embedded",
-        help="The aligned one declines harmful requests: the same model after a short safety tuning, made on first use. "
+        help="The aligned one declines harmful requests: the same model after a short safety tuning, made on first "
+        "use. "
         "Checkpoints of your own ladders stand below it.",
     )
     st.caption("135 million parameters: a run takes about an hour on a laptop.")
@@ -106,8 +107,8 @@ def _local_model() -> str | None:
     roots = [str(r) for r in model_roots()]
     if not found:
         frame.html(
-            '<div class="hv hv-note"><div class="quiet small">No model was found. Put a folder with config.json and .safetensors '
-            "files, or a .gguf file, into</div></div>"
+            '<div class="hv hv-note"><div class="quiet small">No model was found. Put a folder with config.json and '
+            ".safetensors files, or a .gguf file, into</div></div>"
         )
         st.code("\n".join(roots), language=None)
         st.caption("or name other folders in HARMVIZ_MODEL_ROOTS. The command line takes any path.")
@@ -144,7 +145,9 @@ def _data() -> tuple[str | None, Upload | None]:
     if source != "upload":
         st.caption(
             {
-                "pyrit": "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run.",
+                "pyrit": (
+                    "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run."
+                ),
                 "builtin": "Texts without usable detail, for trying things out.",
             }[source]
         )
@@ -154,7 +157,8 @@ def _data() -> tuple[str | None, Upload | None]:
         type=["jsonl", "csv"],
         max_upload_size=32,
         key="runs_upload",
-        help="Columns category, prompt, response. benign = harmless, safe:<category> = same topic without harm. At least 24 rows a category.",
+        help="Columns category, prompt, response. benign = harmless, safe:<category> = same topic without harm. At "
+        "least 24 rows a category.",
     )
     if file is None:
         return None, None
@@ -211,9 +215,12 @@ def _options() -> Options:
     return Options(spec, q_max, dtype, device)
 
 
-# -- what follows from them -------------------------------------------------------------------------------------------------
+# -- what follows from them --------------------------------------------------------------------------------------------
 def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]:
-    """The command line of these settings, without what is the default. ``--x=value``: no value can pass for an option."""
+    """The command line of these settings, without what is the default.
+
+    ``--x=value``: no value can pass for an option.
+    """
     spec = options.spec
     given = {
         "model": (model, EMBEDDED),
@@ -241,7 +248,8 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
     ready = False
     if model is None or data is None:
         frame.html(
-            f'<div class="hv quiet">Choose a {"model" if model is None else "prompt file"} to see what the run will need.</div>'
+            f'<div class="hv quiet">Choose a {"model" if model is None else "prompt file"} to see what the run will '
+            "need.</div>"
         )
     else:
         try:
