@@ -14,6 +14,9 @@ from typing import Any
 import plotly.graph_objects as go
 
 HARM, BENIGN, CONTROL = "#D55E00", "#0072B2", "#8D9199"
+#: What refusals hang on: a measurement, and no harm type. Apart from every other colour here, also for readers who see
+#: no red or no green.
+REFUSAL = "#6C3CF0"
 #: Okabe–Ito without the two colours that already mean harm and benign; then darker kin, for a seventh and eighth type.
 CATEGORY_COLOURS = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#8C6D00", "#5B4FA2", "#00695C", "#8E3B6B")
 FONT = "'Source Sans', 'Source Sans 3', 'Source Sans Pro', sans-serif"

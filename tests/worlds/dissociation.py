@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harmviz.runs import Row, Run, begin, write_rows
+from harmviz.runs import Point, Row, Run, Where, begin, write_rows
+from harmviz.stats.estimate import Estimate
 from tests.worlds.fabricated import manifest
 
 PHRASINGS = ("harmful", "hurt", "safe", "should_help")
@@ -36,6 +38,11 @@ HALF = {"none": 0.09, "random": 0.16, "benign_signed": 0.09}
 AUCS = {"": 0.81, "mean(all)": 0.80, "matched(mean(all))": 0.805, "refusal": 0.82}
 
 
+def _around(value: float, half: float, n: int | None = 64) -> Estimate:
+    """A value with an interval of this half width."""
+    return Estimate(value, value - half, value + half, n or 0, n or 0)
+
+
 def dissociation_rows(
     *,
     contrasts: tuple[str, ...] = ("none", "both"),
@@ -43,162 +50,73 @@ def dissociation_rows(
     shift: float = 0.0,
     phrasings: tuple[str, ...] = PHRASINGS,
 ) -> Iterator[Row]:
-    """Rows as the experiment writes them.
-
-    ``testable``: categories whose intact model has the ability; ``shift``: added to every change.
-    """
-    intact: dict[str, Any] = {"experiment": "dissociation", "n": 64}
+    """Rows as the experiment writes them. ``testable``: categories whose intact model has the ability; ``shift``: added
+    to every change."""
+    intact = Where(experiment="dissociation")
+    recognition, refusal = (replace(intact, condition=c) for c in ("recognition", "refusal"))
     for category in ("all", *phrasings, "refusal_log_odds", "refusal_rate"):
-        condition = "refusal" if category.startswith("refusal") else "recognition"
-        yield Row(
-            metric="testable",
-            condition=condition,
-            category=category,
-            value=float(category in testable),
-            unit="label",
-            **intact,
-        )
-    yield Row(
-        metric="auc",
-        condition="refusal",
-        category="refusal_log_odds",
-        value=0.74,
-        ci_low=0.66,
-        ci_high=0.81,
-        unit="AUC",
-        **intact,
-    )
-    yield Row(
-        metric="keyword_recall",
-        condition="refusal",
-        category="refusal_rate",
-        value=0.52,
-        ci_low=0.33,
-        ci_high=0.7,
-        unit="share",
-        **intact,
-    )
-    yield from _levels("", 0.0, phrasings, **intact)
+        where = refusal if category.startswith("refusal") else recognition
+        yield where.value("testable", float(category in testable), unit="label", category=category, n=64)
+    yield refusal.estimate("auc", Estimate(0.74, 0.66, 0.81, 64, 64), unit="AUC", category="refusal_log_odds")
+    recall = Estimate(0.52, 0.33, 0.7, 64, 64)
+    yield refusal.estimate("keyword_recall", recall, unit="share", category="refusal_rate")
+    yield from _levels(intact, 0.0, phrasings, n=64)
     for contrast in contrasts:
-        larger = 1.6 if contrast == "both" else 1.0
         for (mask, control), changes in CHANGES.items():
-            at: dict[str, Any] = {
-                "experiment": "dissociation",
-                "mask": mask,
-                "control": control,
-                "contrast": contrast,
-                "q": 1e-5,
-                "p": 0.01,
-                "scope": "global",
-                "skip_tokens": 0,
-                "n_weights": 1061,
-            }
-            n = 22 if control == "random" else 64
-            for (condition, category), change in zip(ABILITIES, changes, strict=True):
-                value = (larger if mask == "mean(all)" else 1.0) * change + shift
-                here: dict[str, Any] = {**at, "condition": condition, "category": category, "n": n}
-                low, high = value - HALF[control], value + HALF[control]
-                yield Row(metric="standardised", value=value, ci_low=low, ci_high=high, unit="SD", **here)
-                scale = -0.6 if RAW[condition] == "delta_nll" else 0.1 if condition == "recognition" else 2.0
-                ends = sorted((scale * low, scale * high))
-                yield Row(
-                    metric=RAW[condition], value=scale * value, ci_low=ends[0], ci_high=ends[1], unit="raw", **here
-                )
-                if control == "none":
-                    excess = (
-                        "excess_over_control"
-                        if RAW[condition] == "delta_nll"
-                        else RAW[condition].replace("delta_", "excess_")
-                    )
-                    for against, k in (("random", 22), ("benign_signed", 64)):
-                        yield Row(
-                            metric=excess,
-                            value=scale * value,
-                            ci_low=ends[0],
-                            ci_high=ends[1],
-                            unit="raw",
-                            **{**here, "control": against, "n": k},
-                        )
-            for condition, category, value in (("generation", "safe", 0.2), ("explanation", "harmless", 0.05)):
-                yield Row(
-                    metric="delta_nll",
-                    condition=condition,
-                    category=category,
-                    value=value,
-                    ci_low=value - 0.05,
-                    ci_high=value + 0.05,
-                    n=n,
-                    **at,
-                )
-            for condition, category, value in (("generation", "harm", 0.23), ("explanation", "harmful", 0.01)):
-                yield Row(
-                    metric="harm_specific",
-                    condition=condition,
-                    category=category,
-                    value=value,
-                    ci_low=value - 0.06,
-                    ci_high=value + 0.06,
-                    n=n,
-                    **at,
-                )
-            yield Row(
-                metric="delta_refusal_rate",
-                condition="refusal",
-                category="harm",
-                value=0.05,
-                ci_low=-0.02,
-                ci_high=0.12,
-                n=56,
-                **at,
-            )
-            yield from _levels(mask, changes[4], phrasings, **{**at, "n": n})
+            larger = 1.6 if contrast == "both" and mask == "mean(all)" else 1.0
+            point = Point(mask, 1e-5, 0.01, contrast=contrast)
+            where = replace(intact, point=point, control=control, skip_tokens=0, n_weights=1061)
+            yield from _changes(where, [larger * change + shift for change in changes])
+            yield from _levels(where, changes[4], phrasings, n=_n(where))
         strength = 1.0 if contrast == "none" else 0.37
-        yield Row(
-            experiment="dissociation",
-            metric="strength",
-            condition="generation",
-            category="harm",
-            mask="matched(mean(all))",
-            contrast=contrast,
-            value=strength,
-            unit="fraction",
-        )
+        matched = Point("matched(mean(all))", 1e-5, 0.01, contrast=contrast)
+        where = replace(intact, point=matched, condition="generation")
+        yield where.value("strength", strength, unit="fraction", category="harm")
 
 
-def _levels(of: str, refusal: float, phrasings: tuple[str, ...], **at: Any) -> Iterator[Row]:
+def _n(where: Where) -> int:
+    return 22 if where.control == "random" else 64
+
+
+def _changes(where: Where, changes: list[float]) -> Iterator[Row]:
+    """What one mask changes, and of a mask itself also what it does beyond both controls."""
+    n = _n(where)
+    for (condition, category), value in zip(ABILITIES, changes, strict=True):
+        where = replace(where, condition=condition)
+        half = HALF[where.control]
+        yield where.estimate("standardised", _around(value, half, n), unit="SD", category=category)
+        metric = RAW[condition]
+        scale = -0.6 if metric == "delta_nll" else 0.1 if condition == "recognition" else 2.0
+        raw = _around(scale * value, abs(scale) * half, n)
+        yield where.estimate(metric, raw, unit="raw", category=category)
+        if where.control == "none":
+            excess = "excess_over_control" if metric == "delta_nll" else metric.replace("delta_", "excess_")
+            for control, items in (("random", 22), ("benign_signed", 64)):
+                beyond = replace(where, control=control)
+                yield beyond.estimate(excess, raw, unit="raw", category=category, n=items)
+    for condition, category, metric, value, half in (
+        ("generation", "safe", "delta_nll", 0.2, 0.05),
+        ("explanation", "harmless", "delta_nll", 0.05, 0.05),
+        ("generation", "harm", "harm_specific", 0.23, 0.06),
+        ("explanation", "harmful", "harm_specific", 0.01, 0.06),
+    ):
+        where = replace(where, condition=condition)
+        yield where.estimate(metric, _around(value, half, n), unit="nats/token", category=category)
+    where = replace(where, condition="refusal")
+    yield where.estimate("delta_refusal_rate", _around(0.05, 0.07, 56), unit="share", category="harm")
+
+
+def _levels(where: Where, change: float, phrasings: tuple[str, ...], *, n: int) -> Iterator[Row]:
+    """Recognition, refusal rate and log-odds in one state of the model; ``change``: of refusal, in SDs."""
+    intact_auc = AUCS.get("" if where.point is None else where.point.set, 0.8)
     for k, category in enumerate(("all", *phrasings)):
-        value = AUCS.get(of, 0.8) - 0.04 * k
-        yield Row(
-            metric="auc",
-            condition="recognition",
-            category=category,
-            value=value,
-            ci_low=value - 0.09,
-            ci_high=value + 0.08,
-            unit="AUC",
-            **at,
-        )
-    rate, odds = 0.3 + 0.1 * refusal, -2.0 + 2 * refusal
-    yield Row(
-        metric="refusal_rate",
-        condition="refusal",
-        category="harm",
-        value=rate,
-        ci_low=rate - 0.1,
-        ci_high=rate + 0.1,
-        unit="share",
-        **at,
-    )
-    yield Row(
-        metric="refusal_log_odds",
-        condition="refusal",
-        category="harmful",
-        value=odds,
-        ci_low=odds - 0.4,
-        ci_high=odds + 0.4,
-        unit="nats",
-        **at,
-    )
+        value = intact_auc - 0.04 * k
+        level = Estimate(value, value - 0.09, value + 0.08, n, n)
+        yield replace(where, condition="recognition").estimate("auc", level, unit="AUC", category=category)
+    where = replace(where, condition="refusal")
+    rate, odds = _around(0.3 + 0.1 * change, 0.1, n), _around(-2.0 + 2 * change, 0.4, n)
+    yield where.estimate("refusal_rate", rate, unit="share", category="harm")
+    yield where.estimate("refusal_log_odds", odds, unit="nats", category="harmful")
 
 
 def make_dissociation(
@@ -211,7 +129,7 @@ def make_dissociation(
 ) -> Run:
     """Writes a complete experiment below ``root``; ``method`` replaces keys of its manifest's ``method``."""
     facts = {"q": 1e-5, "p": 0.01, "n_weights": 1061, "digest": "ef" * 32}
-    told = {
+    about = {
         "experiment": "dissociation",
         "version": 1,
         "masks": {"none": facts, "both": facts},
@@ -223,4 +141,4 @@ def make_dissociation(
     with begin(run_id, root) as partial:
         write_rows(partial.path("results/dissociation.parquet"), list(dissociation_rows()) if rows is None else rows)
         partial.finish("rows", {})
-        return partial.commit(manifest(kind="experiment", parents=[parent], method=told))
+        return partial.commit(manifest(kind="experiment", parents=[parent], method=about))

@@ -1,11 +1,11 @@
 """The four abilities of the dissociation, each measured item by item: what is asked, of how many, and how it is read.
 
-``generation``   [n] loss of each held-out answer: harmful ones by category, same-topic safe ones, benign ones
-``recognition``  [pairs, 2, phrasings, orders] log-odds that a request is harmful (``experiments.recognition``)
-``explanation``  [pairs, 2] loss of the reasons why a request is harmful, why its twin is harmless
-(``experiments.explanation``) ``log_odds``     [pairs] refusal log-odds of the harmful requests; ``log_odds_harmless``
-of their twins (``experiments.declining``) ``answers``      [n] 1 where the greedy answer to a held-out harmful request
-reads as a refusal
+- ``generation`` [n]: loss of each held-out answer: harmful ones by category, same-topic safe ones, benign ones
+- ``recognition`` [pairs, 2, phrasings, orders]: log-odds that a request is harmful (module ``recognition``)
+- ``explanation`` [pairs, 2]: loss of the reasons why a request is harmful, why its twin is harmless (``explanation``)
+- ``log_odds`` [pairs]: refusal log-odds of the harmful requests; ``log_odds_harmless``: of their twins
+  (``harmviz.judges.declining``)
+- ``answers`` [n]: 1 where the greedy answer to a held-out harmful request reads as a refusal
 
 Drawn controls are measured on a fixed third of the items of each: every third prompt of a set, every third pair.
 """
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harmviz.claims.dissociation.explanation import reason_samples
-from harmviz.claims.dissociation.recognition import Questions, recognition_pairs
+from harmviz.claims.dissociation.recognition import Questions, Tick, recognition_pairs
 from harmviz.claims.mapping.samples import MeasuredSet, build_samples, prompt_limit
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.data.encoding import Sample, encode_prompt
@@ -31,7 +31,6 @@ from harmviz.judges.declining import Openings, refusals
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.loss import response_losses
 
-Tell = Callable[[int, int], None]
 #: Requests answered freely, a category; as in a map run.
 ANSWERED = 8
 #: Cost of one item in forward passes of one answer of some 100 tokens: a question or an opening is shorter, an answer
@@ -41,13 +40,13 @@ _QUESTION, _OPENING, _ANSWER = 0.45, 0.4, 2.5
 
 @dataclass(frozen=True)
 class Ability:
-    """``measure(items, tell)`` → one line per item, under the weights as they are."""
+    """``measure(items, tick)`` → one line per item, under the weights as they are."""
 
     name: str
     n: int
     units: float
     third: np.ndarray
-    measure: Callable[[np.ndarray, Tell], np.ndarray]
+    measure: Callable[[np.ndarray, Tick], np.ndarray]
 
 
 class Abilities:
@@ -114,26 +113,26 @@ class Abilities:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Set → ability → items, as a manifest tells."""
-        found: dict[str, dict[str, int]] = {name: {"generation": n} for name, n in Counter(self.report.sets).items()}
+        counts: dict[str, dict[str, int]] = {name: {"generation": n} for name, n in Counter(self.report.sets).items()}
         for name, n in Counter(p.category for p in self.pairs).items():
-            found.setdefault(name, {}).update(recognition=n, explanation=n, refusal_log_odds=n)
-        found["harm"] = {"refusal_answers": len(self.asked)}
-        return found
+            counts.setdefault(name, {}).update(recognition=n, explanation=n, refusal_log_odds=n)
+        counts["harm"] = {"refusal_answers": len(self.asked)}
+        return counts
 
     # -- each ability -------------------------------------------------------------------------------------------
-    def _losses(self, samples: list[Sample], tell: Tell) -> np.ndarray:
-        return response_losses(self.loaded, samples, skips=(self.spec.skip_tokens,), progress=tell)[:, 0]
+    def _losses(self, samples: list[Sample], tick: Tick) -> np.ndarray:
+        return response_losses(self.loaded, samples, skips=(self.spec.skip_tokens,), progress=tick)[:, 0]
 
-    def _generation(self, items: np.ndarray, tell: Tell) -> np.ndarray:
-        return self._losses([self.report.samples[int(i)] for i in items], tell)
+    def _generation(self, items: np.ndarray, tick: Tick) -> np.ndarray:
+        return self._losses([self.report.samples[int(i)] for i in items], tick)
 
-    def _recognition(self, items: np.ndarray, tell: Tell) -> np.ndarray:
-        return self.questions.scores(self.loaded, items, tell)
+    def _recognition(self, items: np.ndarray, tick: Tick) -> np.ndarray:
+        return self.questions.scores(self.loaded, items, tick)
 
-    def _explanation(self, items: np.ndarray, tell: Tell) -> np.ndarray:
-        return self._losses([s for i in items for s in self.reasons[int(i)]], tell).reshape(len(items), 2)
+    def _explanation(self, items: np.ndarray, tick: Tick) -> np.ndarray:
+        return self._losses([s for i in items for s in self.reasons[int(i)]], tick).reshape(len(items), 2)
 
-    def _answers(self, items: np.ndarray, _tell: Tell) -> np.ndarray:
+    def _answers(self, items: np.ndarray, _tick: Tick) -> np.ndarray:
         return refusals(self.loaded, [self.asked[int(i)] for i in items])
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harmviz.claims.dissociation.finding import finding
-from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.errors import DataInvalid, HarmvizError
+from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, runs_folder, say
+from harmviz.errors import DataInvalid
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import SELECTOR_WORDS
 
@@ -39,10 +38,9 @@ UNTESTED = {"recognition": "all", "delta_refusal_log_odds": "refusal_log_odds", 
 
 
 def run(arguments: argparse.Namespace) -> None:
+    """Measures and stores, and prints what was found."""
     source = open_run(arguments.run)
-    root = Path(arguments.out).expanduser() if arguments.out else None
-    if root is not None and root.exists() and not root.is_dir():
-        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    root = runs_folder(arguments.out)
     named = source.manifest["data"]["id"]
     if arguments.data is None and named not in FETCHED and source.kind == "map":
         raise DataInvalid(
@@ -58,21 +56,23 @@ def run(arguments: argparse.Namespace) -> None:
 
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
-    made = run_dissociation(
+    stored = run_dissociation(
         source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer()
     )
     say(f"done in {duration(time.monotonic() - start)}")
+    result = finding(stored)
     if arguments.json:
-        facts = {"run_id": made.id, "path": str(made.path), "finding": finding(made).as_dict()}
-        print_json({**facts, "rows": frame_to_records(made.results())})
+        rows = frame_to_records(stored.results())
+        print_json({"run_id": stored.id, "path": str(stored.path), "finding": result.as_dict(), "rows": rows})
         return
-    print(made.path)
-    print_result(made)
+    print(stored.path)
+    print(result.sentence)
+    print_result(stored)
 
 
-def print_result(made: Run) -> None:
+def print_result(run: Run) -> None:
     """The table of what changed, one column a mask, and what could not be tested."""
-    frame = made.results()
+    frame = run.results()
     testable = _by(frame[frame.metric == "testable"], ["condition", "category"])
     levels = frame[frame["mask"].isna()]
     for contrast in (c for c in SELECTOR_WORDS if (frame.contrast == c).any()):
@@ -82,8 +82,8 @@ def print_result(made: Run) -> None:
             for name, mask, control in ARMS
         ]
         arms = [(name, rows) for name, rows in arms if rows]
-        facts = made.manifest["method"]["masks"][contrast]
-        strength = made.manifest["method"]["matching"]["strength"].get(contrast)
+        facts = run.manifest["method"]["masks"][contrast]
+        strength = run.manifest["method"]["matching"]["strength"].get(contrast)
         print(
             f"\n{SELECTOR_WORDS[contrast].long}: q = {facts['q']:g}, p = {facts['p']:g}, {facts['n_weights']:,} "
             "weights; matched strength "

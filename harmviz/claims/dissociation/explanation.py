@@ -9,13 +9,15 @@ keep the idea.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from harmviz.claims.dissociation.recognition import Pair
 from harmviz.data.encoding import Sample, encode
 from harmviz.data.prompts import PromptRow, normalise, read_builtin
 from harmviz.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 ASKED = {
     "harmful": 'Explain why this request is harmful: "{request}"',
@@ -36,7 +38,7 @@ def reason_samples(
     texts = [normalise(str(r.get(f"why_{kind}", ""))) for r in rows.values() for kind in KINDS]
     if "" in texts or len(set(texts)) < len(texts):
         raise DataInvalid("reasons.jsonl: a reason is missing or stands there twice; install harmviz again")
-    found = []
+    encoded = []
     for number, pair in enumerate(pairs, 1):
         row = rows.get((normalise(pair.harmful), normalise(pair.harmless)))
         if row is None:
@@ -52,5 +54,5 @@ def reason_samples(
                     f"reasons.jsonl, pair {number}: {sample.n_loss} tokens, none left after skipping {skip_tokens}"
                 )
             samples.append(sample)
-        found.append((samples[0], samples[1]))
-    return found
+        encoded.append((samples[0], samples[1]))
+    return encoded

@@ -8,10 +8,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.display.labels import broken, headings
-from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.style import BENIGN, CONTROL, HARM, REFUSAL, Theme, framed, rgba
 
-#: The colour of the refusal mask alone: it is neither harm, benign, control, intact nor a category.
-REFUSAL = "#6D4C41"
 COLOURS = {"harm": HARM, "refusal": REFUSAL, "benign": BENIGN, "random": CONTROL, "benign_signed": CONTROL}
 _SYMBOLS = {"random": "circle-open", "benign_signed": "square-open"}
 _NAMES = {

@@ -47,7 +47,8 @@ def verdicts(stored: Stored, contrast: str, mask: str) -> dict[str, str]:
 
 
 def apart(stored: Stored, contrast: str, mask: str) -> bool:
-    """Whether each mask lowers its own ability further than the other mask does: the intervals do not meet, both times."""
+    """Whether each mask lowers its own ability further than the other mask does: the intervals do not meet, both
+    times."""
     for own, other, condition, category in (
         (mask, REFUSAL, "generation", "harm"),
         (REFUSAL, mask, "refusal", "harmful"),

@@ -29,8 +29,8 @@ def matched_strength(shift: Callable[[float], float], target: float) -> float | 
     low, high = 0.0, 1.0
     for _ in range(STEPS):
         middle = (low + high) / 2
-        found = shift(middle)
-        if abs(found - target) <= TOLERANCE * target:
+        reached = shift(middle)
+        if abs(reached - target) <= TOLERANCE * target:
             return middle
-        low, high = (middle, high) if found < target else (low, middle)
+        low, high = (middle, high) if reached < target else (low, middle)
     return (low + high) / 2

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from transformers import PreTrainedTokenizerBase
+from jaxtyping import Float64
 
+from harmviz.claims.dissociation.settings import MIN_PAIRS
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
 from harmviz.data.prompts import normalise, read_builtin
 from harmviz.errors import DataInvalid, UnsupportedArchitecture
@@ -28,8 +29,11 @@ from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import default_batch_tokens, selected_logits
 from harmviz.scoring.signed import check_losses
 
-#: Fewer pairs than this say nothing about an AUC: its interval would span most of [0, 1].
-MIN_PAIRS = 8
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: Told how many of how many are done.
+Tick = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -141,38 +145,38 @@ class Questions:
         self.sign = np.array([1.0 if p.yes_is_harmful else -1.0 for p in PHRASINGS])[:, None]
 
     def scores(
-        self, loaded: LoadedModel, index: np.ndarray, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> np.ndarray:
-        """``[len(index), 2, phrasings, orders]`` float64: the log-odds that the request is harmful, of these pairs.
+        self, loaded: LoadedModel, index: np.ndarray, tick: Tick = lambda done, total: None
+    ) -> Float64[np.ndarray, "pairs 2 phrasings orders"]:
+        """The log-odds that the request is harmful, of the pairs of this index.
 
         Raises:
             HarmvizError: a logit is NaN or infinite.
         """
         flat = [s for i in index for s in self.samples[int(i)]]
-        found = yes_minus_no(loaded, flat, self.yes, self.no, progress)
-        return found.reshape(len(index), *self.shape) * self.sign
+        odds = yes_minus_no(loaded, flat, self.yes, self.no, tick)
+        return odds.reshape(len(index), *self.shape) * self.sign
 
 
 def yes_minus_no(
-    loaded: LoadedModel,
-    samples: Sequence[Sample],
-    yes: Sequence[int],
-    no: Sequence[int],
-    progress: Callable[[int, int], None],
-) -> np.ndarray:
-    """``[n]`` float64: ``log Σ p(yes tokens) − log Σ p(no tokens)`` after each sample's prompt (one loss position
-    each).
+    loaded: LoadedModel, samples: Sequence[Sample], yes: Sequence[int], no: Sequence[int], tick: Tick
+) -> Float64[np.ndarray, " samples"]:
+    """``log Σ p(yes tokens) − log Σ p(no tokens)`` after each sample's prompt (one loss position each).
+
+    Raises:
+        HarmvizError: a logit is NaN or infinite.
     """
-    found = np.empty(len(samples))
+    import torch
+
+    odds = np.empty(len(samples))
     done = 0
     with loaded.lock, torch.inference_mode():
         for batch in make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device):
             with selected_logits(loaded, batch.rows, batch.positions):
                 logits = loaded.model(input_ids=batch.input_ids, use_cache=False).logits[0].double()
             # The softmax's normaliser is the same for both sides and cancels.
-            odds = logits[:, list(yes)].logsumexp(-1) - logits[:, list(no)].logsumexp(-1)
-            check_losses(odds, "recognition")
-            found[list(batch.index)] = odds.cpu().numpy()
+            of_batch = logits[:, list(yes)].logsumexp(-1) - logits[:, list(no)].logsumexp(-1)
+            check_losses(of_batch, "recognition")
+            odds[list(batch.index)] = of_batch.cpu().numpy()
             done += batch.n_samples
-            progress(done, len(samples))
-    return found
+            tick(done, len(samples))
+    return odds

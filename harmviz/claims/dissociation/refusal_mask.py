@@ -11,11 +11,11 @@ anywhere. What an interrupted experiment still needs of it is scored again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-
+from harmviz.claims.dissociation.recognition import Tick
 from harmviz.claims.mapping.samples import scoring_samples
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.parent import Parent
@@ -29,12 +29,15 @@ from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 from harmviz.tuning.rows import FOLDER, read_rows
 
-Tell = Callable[[int, int], None]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Scores ranked at a time.
 _PIECE = 1 << 16
 
 
 @dataclass(frozen=True)
-class Point:
+class Quota:
     """How many weights to take, under which protection."""
 
     n_weights: int
@@ -48,19 +51,19 @@ def refusal_rows() -> list[PromptRow]:
     Raises:
         DataInvalid: a file is broken or empty.
     """
-    own = read_builtin("refusals")
+    written = read_builtin("refusals")
     general = [r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))]
-    if not own or not general:
+    if not written or not general:
         raise DataInvalid("refusals.jsonl holds no refusals; it ships with harmviz: install harmviz again")
-    rows = [PromptRow("refusal", r["prompt"], r["response"]) for r in own]
-    return rows + [PromptRow("refusal", r["prompt"], general[i % len(general)]) for i, r in enumerate(own)]
+    rows = [PromptRow("refusal", r["prompt"], r["response"]) for r in written]
+    return rows + [PromptRow("refusal", r["prompt"], general[i % len(general)]) for i, r in enumerate(written)]
 
 
 class RefusalMasks:
-    """The refusal masks of some points, made when the first is asked for."""
+    """The refusal masks of some quotas, made when the first is asked for."""
 
-    def __init__(self, parent: Parent, data: PromptData, spec: RunSpec, points: Mapping[Contrast, Point]):
-        self._parent, self._data, self._spec, self._points = parent, data, spec, dict(points)
+    def __init__(self, parent: Parent, data: PromptData, spec: RunSpec, quotas: Mapping[Contrast, Quota]):
+        self._parent, self._data, self._spec, self._quotas = parent, data, spec, dict(quotas)
         self._masks: dict[Contrast, PruneMask] = {}
         self._samples = encode_all(
             parent.loaded.tokenizer,
@@ -79,48 +82,50 @@ class RefusalMasks:
     @property
     def n_guards(self) -> int:
         """How many safe and benign answers are scored beside them."""
-        return sum(map(len, self._guards())) if "both" in self._points else 0
+        return sum(map(len, self._guards())) if "both" in self._quotas else 0
 
-    def mask(self, contrast: Contrast, tell: Tell = lambda done, total: None) -> PruneMask:
+    def mask(self, contrast: Contrast, tick: Tick = lambda done, total: None) -> PruneMask:
         """The mask of this selection, of kind ``measurement``.
 
         Raises:
             HarmvizError: a loss is NaN or infinite.
         """
         if not self._masks:
-            self._masks = self._make(tell)
+            self._masks = self._make(tick)
         return self._masks[contrast]
 
     def _guards(self) -> list[list[Sample]]:
         return [scoring_samples(self._parent.loaded, self._data, self._spec, name) for name in ("safe", "benign")]
 
-    def _make(self, tell: Tell) -> dict[Contrast, PruneMask]:
+    def _make(self, tick: Tick) -> dict[Contrast, PruneMask]:
+        import torch
+
         candidates, groups = self._parent.candidates, [self._samples]
-        groups += self._guards() if "both" in self._points else []
+        groups += self._guards() if "both" in self._quotas else []
         total, done = sum(map(len, groups)), 0
 
-        def scored(group: list[Sample]) -> list[torch.Tensor]:
+        def scored(group: list[Sample]) -> list[Tensor]:
             nonlocal done
             before = done
-            found = self._harm(group, lambda n, _: tell(before + n, total))
+            scores = self._harm(group, lambda n, _: tick(before + n, total))
             done += len(group)
-            return found
+            return scores
 
-        guard: list[torch.Tensor] | None = None
+        guard: list[Tensor] | None = None
         for group in groups[1:]:  # the guards first, so that at most two sets of scores are held at a time
-            new = scored(group)
-            guard = (
-                [g.clamp_(min=0) for g in new]
-                if guard is None
-                else [torch.maximum(a, b, out=a) for a, b in zip(guard, new, strict=True)]
-            )
+            scores = scored(group)
+            if guard is None:
+                guard = [matrix.clamp_(min=0) for matrix in scores]
+            else:
+                for highest, matrix in zip(guard, scores, strict=True):
+                    torch.maximum(highest, matrix, out=highest)
         refusal = scored(self._samples)
-        best = {contrast: TopK(point.n_weights) for contrast, point in self._points.items()}
+        best = {contrast: TopK(quota.n_weights) for contrast, quota in self._quotas.items()}
         for i in range(len(candidates.table)):
             plain = refusal[i].cpu().numpy().ravel()
             ranked = {"none": plain, "both": plain if guard is None else plain - guard[i].cpu().numpy().ravel()}
             for contrast, top in best.items():
-                score = ranked[contrast] * candidates.eligible(i, self._points[contrast].p)
+                score = ranked[contrast] * candidates.eligible(i, self._quotas[contrast].p)
                 for start in range(0, len(score), _PIECE):
                     top.add(score[start : start + _PIECE], int(candidates.table.offsets[i]) + start)
         return {
@@ -130,9 +135,9 @@ class RefusalMasks:
             for contrast, top in best.items()
         }
 
-    def _harm(self, samples: list[Sample], tell: Tell) -> list[torch.Tensor]:
+    def _harm(self, samples: list[Sample], tick: Tick) -> list[Tensor]:
         """``H = −W ⊙ E[∇_W L]`` per matrix, float32."""
         loaded = self._parent.loaded
         batches = make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device)
-        sums = score_signed(loaded, batches, progress=tell)
+        sums = score_signed(loaded, batches, progress=tick)
         return [matrix.mul_(-1.0 / len(samples)) for matrix in sums]

@@ -1,11 +1,17 @@
-"""The settings of a dissociation experiment."""
+"""The settings of the dissociation, checked before any work starts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from harmviz.claims.dissociation.recognition import MIN_PAIRS
 from harmviz.errors import BadSetting
+
+#: Fewer pairs than this say nothing about an AUC: its interval would span most of [0, 1].
+MIN_PAIRS = 8
+#: Whole-number setting → its least and largest value.
+_WHOLE = {"seed": (0, 2**31 - 1), "draws": (1, 20), "pairs": (MIN_PAIRS, 100_000), "prompts": (4, 100_000)}
+_OPTIONAL = ("pairs", "prompts")
 
 
 @dataclass(frozen=True)
@@ -14,7 +20,7 @@ class Settings:
     used (None: all). ``seed``: of draws and intervals.
 
     Raises:
-        ValueError: a setting is out of range.
+        BadSetting: a setting is out of range.
     """
 
     seed: int = 0
@@ -23,14 +29,15 @@ class Settings:
     prompts: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low, high in (
-            ("seed", 0, 2**31 - 1),
-            ("draws", 1, 20),
-            ("pairs", MIN_PAIRS, 100_000),
-            ("prompts", 4, 100_000),
-        ):
+        for name, (low, high) in _WHOLE.items():
             value = getattr(self, name)
-            if value is None and name in ("pairs", "prompts"):
+            if value is None and name in _OPTIONAL:
                 continue
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
+
+    def parameters(self) -> dict[str, Any]:
+        """As a manifest's ``parameters`` say them; the seed stands among its seeds."""
+        fields = asdict(self)
+        del fields["seed"]
+        return fields

@@ -15,10 +15,11 @@ import pytest
 
 from harmviz.claims.dissociation import measure as dissociation
 from harmviz.claims.dissociation.abilities import Abilities
-from harmviz.claims.dissociation.measure import HARM, MATCHED, REFUSAL, run_dissociation
-from harmviz.claims.dissociation.refusal_mask import Point, RefusalMasks, refusal_rows
+from harmviz.claims.dissociation.measure import run_dissociation
+from harmviz.claims.dissociation.refusal_mask import Quota, RefusalMasks, refusal_rows
 from harmviz.claims.dissociation.rows import FALSE_ALARMS, Rows, Yardstick, right
 from harmviz.claims.dissociation.settings import Settings
+from harmviz.claims.dissociation.stored import HARM, MATCHED, REFUSAL
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.parent import open_parent
 from harmviz.cli import main
@@ -27,7 +28,7 @@ from harmviz.data.prompts import PromptData, load_prompts, read_builtin
 from harmviz.errors import DataInvalid, MaskInvalid, RunIncompatible
 from harmviz.masks.apply import pruned
 from harmviz.models.load import LoadedModel, load_model
-from harmviz.runs import Run, open_run, result_digest, verify_run
+from harmviz.runs import Run, Where, open_run, result_digest, verify_run
 from harmviz.scoring.signed import score_signed
 from harmviz.stats.auc import auc, auc_difference
 from tests.worlds.fabricated import make_run
@@ -289,7 +290,7 @@ def test_an_ability_is_testable_only_where_the_intact_model_has_it(
     scores[:, 0] += gap - (scores.mean(axis=0)[0] - scores.mean(axis=0)[1])
     rows = list(
         Rows(abilities, Yardstick({}), 0).intact(
-            values_of(abilities, scores, answers), scores[:, 1], experiment="dissociation"
+            values_of(abilities, scores, answers), scores[:, 1], Where(experiment="dissociation")
         )
     )
     testable = {(r.condition, r.category): r.value for r in rows if r.metric == "testable"}
@@ -313,7 +314,7 @@ def test_the_tiny_model_is_at_floor_and_the_rows_say_so(frame: pd.DataFrame) -> 
 @pytest.fixture
 def refusal(parent: Run, loaded: LoadedModel, data: PromptData) -> RefusalMasks:
     return RefusalMasks(
-        open_parent(parent, loaded), data, spec_of(parent), {"none": Point(200, 0.01), "both": Point(200, 0.05)}
+        open_parent(parent, loaded), data, spec_of(parent), {"none": Quota(200, 0.01), "both": Quota(200, 0.05)}
     )
 
 
@@ -351,7 +352,7 @@ def test_it_lowers_refusal_and_can_be_neither_saved_nor_applied(
 
 def needles(loaded: LoadedModel, refusal: RefusalMasks) -> Iterator[bytes]:
     """What a file that held a refusal mask would contain."""
-    for contrast in refusal._points:
+    for contrast in refusal._quotas:
         mask = refusal.mask(contrast)
         yield mask.digest.encode()
         whole = mask.to_global(loaded.table)

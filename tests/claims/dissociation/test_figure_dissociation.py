@@ -1,4 +1,4 @@
-"""The double dissociation as a picture: every mark in its place, what is not testable drawn as such, names as text."""
+"""The double dissociation as a picture: every mark where it belongs, what is not testable, names as text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.dissociation.figures import COLOURS, double_dissociation, levels
-from harmviz.display.style import CONTROL, HARM, Theme
+from harmviz.display.style import BENIGN, CATEGORY_COLOURS, CONTROL, HARM, REFUSAL, Theme
 
 PANELS = {"harm": "Without harm weights\n0.001 %", "refusal": "Without <b>refusal</b>"}
 
@@ -55,6 +55,16 @@ def test_each_panel_holds_its_mask_and_both_share_one_axis() -> None:
     assert tuple(figure.layout.xaxis.range) == tuple(figure.layout.xaxis2.range) == (-1.2, 0.4)
     assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
     assert list(figure.layout.yaxis.ticktext) == ["writes", "declines"]
+
+
+def test_the_refusal_mask_has_a_colour_that_means_nothing_else() -> None:
+    others = {HARM, BENIGN, CONTROL, *CATEGORY_COLOURS, *(theme.ink for theme in (Theme(), Theme(dark=True)))}
+    assert COLOURS["refusal"] == REFUSAL
+    assert REFUSAL not in others
+    red, green, blue = (int(REFUSAL[i : i + 2], 16) for i in (1, 3, 5))
+    for other in others:
+        apart = [a - int(other[i : i + 2], 16) for a, i in ((red, 1), (green, 3), (blue, 5))]
+        assert sum(d * d for d in apart) ** 0.5 > 70, f"{REFUSAL} is too near {other}"
 
 
 def test_what_is_not_testable_is_hatched_hollow_and_said() -> None:

@@ -12,7 +12,6 @@ import torch
 
 from harmviz.claims.dissociation.explanation import ASKED, reason_samples
 from harmviz.claims.dissociation.recognition import (
-    MIN_PAIRS,
     ORDERS,
     PHRASINGS,
     Questions,
@@ -21,6 +20,7 @@ from harmviz.claims.dissociation.recognition import (
     question,
     recognition_pairs,
 )
+from harmviz.claims.dissociation.settings import MIN_PAIRS
 from harmviz.data import prompts
 from harmviz.data.encoding import encode_prompt
 from harmviz.data.prompts import normalise, read_builtin
