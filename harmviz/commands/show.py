@@ -16,10 +16,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Prints the run, or with ``--json`` all its rows."""
     stored = open_run(arguments.run)
     claim, method = claim_of(stored), stored.manifest["method"]
-    command = None if claim is None else claim.face("command")
-    finding = None
-    if claim is not None and hasattr(command, "print_result"):  # claims whose face is not yet whole have no finding
-        finding = claim.face("finding").finding(stored)
+    finding = None if claim is None else claim.face("finding").finding(stored)
     if arguments.json:
         model = stored.manifest["model"]
         print_json(
@@ -39,7 +36,7 @@ def run(arguments: argparse.Namespace) -> None:
     print_header(stored, finding)
     if is_ladder(stored):
         print_ladder(Ladder(stored))
-    elif command is None:
+    elif claim is None:
         print(f"experiment {method.get('experiment')!r} is not known to this version; see its rows with --json")
     else:
-        (getattr(command, "print_result", None) or command.print_found)(stored)
+        claim.face("command").print_result(stored)
