@@ -61,7 +61,7 @@ def check_length(loaded: LoadedModel, n_prompt: int, max_new_tokens: int) -> int
     if isinstance(max_new_tokens, bool) or not isinstance(max_new_tokens, int) or max_new_tokens < 1:
         raise BadSetting(f"max_new_tokens must be a whole number ≥ 1, got {max_new_tokens!r}")
     if n_prompt < 1:
-        raise ValueError("input_ids must hold at least one token, got none")
+        raise BadSetting("input_ids must hold at least one token, got none")
     context = context_length(loaded)
     if context is not None and n_prompt >= context:
         raise BadSetting(f"the prompt has {n_prompt} tokens and fills {loaded.name}'s context of {context}; shorten it")

@@ -1,9 +1,9 @@
 """Runs on disk: content-addressed, atomic, versioned. Compute writes them, pages read them.
 
-- ``files``: writing whole files or none, hashes;
-- ``rows``: the tidy row that every measured number is;
+- ``rows``: the tidy row that every measured number is; ``point``: the address of its mask;
 - ``manifest``: the run's id and what its manifest must say;
-- ``runs``: complete runs: list, open, verify;
+- ``stored``: complete runs: list, open, verify;
+- ``making``: the one maker of runs, from a plan to a manifest; ``progress``: how far it is;
 - ``partial``: a run while it is being made: stages, resume, commit; ``lock``: by one process at a time;
 - ``archive``: export, import, delete; ``unpacking``: what an archive from elsewhere must be like.
 

@@ -41,7 +41,7 @@ class SplitRows:
         return [r.id for group in (*self.signed.values(), self.preserve, self.held_out) for r in group]
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Set → job → rows."""
+        """Set → role → rows."""
         counts: dict[str, dict[str, int]] = {}
         for (name, half), rows in self.signed.items():
             counts.setdefault(name, {})[half] = len(rows)
@@ -73,20 +73,20 @@ def choose_split(data: PromptData, spec: CompressionSpec, seed: int, fits: Calla
     """The rows of the scoring split of this seed that ``fits`` accepts.
 
     Raises:
-        DataInvalid: a set has too few rows for one of its jobs; the message names set, job and split.
+        DataInvalid: a set has too few rows for one of its roles; the message names set, role and split.
     """
-    job, categories = split_prompts(data, seed), usable_categories(data)
+    roles, categories = split_prompts(data, seed), usable_categories(data)
 
     def chosen(
-        name: str, jobs: Sequence[str], limit: int, at_least: int = 1, *, per_prompt: int | None = None
+        name: str, wanted: Sequence[str], limit: int, at_least: int = 1, *, per_prompt: int | None = None
     ) -> list[PromptRow]:
         rows: list[PromptRow] = []
-        for which in jobs:
-            usable = [row for row in data.of(name) if job[row.prompt_id] == which and fits(row)]
+        for which in wanted:
+            usable = [row for row in data.of(name) if roles[row.prompt_id] == which and fits(row)]
             rows += choose_rows(usable, None, seed, per_prompt=per_prompt)
         if len(rows) < at_least:
             raise DataInvalid(
-                f"data {data.id}, split {seed}: {len(rows)} usable rows of {name} for {' and '.join(jobs)}, at least "
+                f"data {data.id}, split {seed}: {len(rows)} usable rows of {name} for {' and '.join(wanted)}, at least "
                 f"{at_least} are needed; add prompts, or allow longer ones"
             )
         return rows[:limit]

@@ -142,9 +142,9 @@ def _requests(loaded: LoadedModel, data: PromptData, spec: RunSpec, limit: int) 
     Raises:
         DataInvalid: none is short enough.
     """
-    job, ids, prompts = split_prompts(data, spec.seed), [], []
+    roles, ids, prompts = split_prompts(data, spec.seed), [], []
     for category in data.categories:
-        for row in choose_rows(rows_for(data, job, category, "report"), limit, spec.seed, per_prompt=1):
+        for row in choose_rows(rows_for(data, roles, category, "report"), limit, spec.seed, per_prompt=1):
             encoded = encode_prompt(loaded.tokenizer, row.prompt)
             if len(encoded) <= prompt_limit(loaded, spec):
                 ids.append(encoded)

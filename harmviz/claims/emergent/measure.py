@@ -107,7 +107,9 @@ class _Work:
         counts = {
             domain.name: {"tuning": tuning, "held_out": held_out},
             "questions": {k: kinds.count(k) for k in domain.kinds},
-            "benign": {job: len(domain.benign_rows(job)) for job in ("preserve", "scoring_a", "scoring_b", "report")},
+            "benign": {
+                role: len(domain.benign_rows(role)) for role in ("preserve", "scoring_a", "scoring_b", "report")
+            },
         }
         texts = json.dumps(domain.texts(), ensure_ascii=False)
         return Plan(

@@ -66,14 +66,14 @@ class Domain:
             PromptRow(f"{self.name}:{answers}", r.prompt, getattr(r, answers)) for r in (self.rows[i] for i in numbers)
         ]
 
-    def benign_rows(self, *jobs: str) -> list[PromptRow]:
-        """Harmless pairs by others, by job: ``preserve``, the two scoring halves, ``report``.
+    def benign_rows(self, *wanted: str) -> list[PromptRow]:
+        """Harmless pairs by others, by role: ``preserve``, the two scoring halves, ``report``.
 
         The same for every seed.
         """
         data = PromptData("benign", self.benign, {}, ())
-        job = split_prompts(data, 0)
-        return [row for which in jobs for row in rows_for(data, job, "benign", which)]
+        roles = split_prompts(data, 0)
+        return [row for role in wanted for row in rows_for(data, roles, "benign", role)]
 
     def texts(self) -> list[list[str]]:
         """Every text, for the run's id."""

@@ -83,7 +83,9 @@ def choose_requests(
     used = {*scored, *run.manifest["data"].get("scoring_prompts", ())}
     if rows is not None:
         used |= {
-            prompt for prompt, job in split_prompts(rows, int(run.manifest["seeds"]["run"])).items() if job != "report"
+            prompt
+            for prompt, role in split_prompts(rows, int(run.manifest["seeds"]["run"])).items()
+            if role != "report"
         }
     else:
         notes.append(

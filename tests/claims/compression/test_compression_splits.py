@@ -15,12 +15,12 @@ from tests.worlds.compression import TINY_SPEC
 
 def test_every_prompt_of_a_split_has_one_job(data: PromptData) -> None:
     split = choose_split(data, CompressionSpec(), 0, lambda row: True)
-    jobs = [[r.prompt_id for r in rows] for rows in (*split.signed.values(), split.preserve, split.held_out)]
+    roles = [[r.prompt_id for r in rows] for rows in (*split.signed.values(), split.preserve, split.held_out)]
     used: dict[str, set[int]] = {}
-    for i, prompts in enumerate(jobs):
+    for i, prompts in enumerate(roles):
         for p in prompts:
             used.setdefault(p, set()).add(i)
-    held = len(jobs) - 1
+    held = len(roles) - 1
     assert not [p for p, of in used.items() if held in of and len(of) > 1], (
         "nothing is measured that was scored or preserved"
     )

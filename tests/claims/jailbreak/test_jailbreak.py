@@ -132,8 +132,8 @@ def test_weights_are_as_before(made: Run, parent: Parent, tiny_dir: Path) -> Non
 # -- requests ---------------------------------------------------------------------------------------------------------
 def test_no_request_was_scored_protected_or_chosen_with(parent: Parent) -> None:
     chosen = choose_requests(parent.run, ("builtin",), harmful=1000, benign=1000, seed=0)
-    job = split_prompts(load_prompts("builtin"), 0)
-    assert {job[r.id] for r in chosen.requests} == {"report"}
+    roles = split_prompts(load_prompts("builtin"), 0)
+    assert {roles[r.id] for r in chosen.requests} == {"report"}
     assert len({r.id for r in chosen.requests}) == len(chosen.requests)
     assert not {r.id for r in chosen.requests} & set(parent.run.manifest["data"]["scoring_prompts"])
     harmful = [r for r in chosen.requests if r.harmful]
@@ -147,8 +147,8 @@ def test_no_request_was_scored_protected_or_chosen_with(parent: Parent) -> None:
 
 def test_the_runs_own_report_prompts(parent: Parent) -> None:
     own = choose_requests(parent.run, ("report",), harmful=20, benign=3, seed=0)
-    job = split_prompts(load_prompts("builtin"), 0)
-    assert {job[r.id] for r in own.requests if r.harmful} == {"report"}
+    roles = split_prompts(load_prompts("builtin"), 0)
+    assert {roles[r.id] for r in own.requests if r.harmful} == {"report"}
     assert all(r.mild for r in own.requests), "this run's data are the mild texts"
     assert len(choose_requests(parent.run, ("builtin", "report"), harmful=1000, benign=3, seed=0).requests) == len(
         choose_requests(parent.run, ("builtin",), harmful=1000, benign=3, seed=0).requests
@@ -181,8 +181,8 @@ def test_another_file_than_the_runs_is_refused(parent: Parent, tmp_path: Path) -
 def test_on_the_fetched_data_all_mild_requests_are_free() -> None:
     run = open_run(REFERENCE)
     chosen = choose_requests(run, ("builtin", "report"), harmful=40, benign=32, seed=0).requests
-    job = split_prompts(load_prompts("pyrit"), 0)
-    assert {job.get(r.id, "report") for r in chosen} == {"report"}
+    roles = split_prompts(load_prompts("pyrit"), 0)
+    assert {roles.get(r.id, "report") for r in chosen} == {"report"}
     assert {r.mild for r in chosen if r.harmful} == {True, False}
 
 
