@@ -10,6 +10,7 @@ import pytest
 from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
+from harmviz.ui import menu
 from tests.worlds.charts import markup
 from tests.worlds.fabricated import make_run, manifest
 
@@ -33,7 +34,7 @@ def opened(page: str = "pages/overview.py") -> AppTest:
 
 
 def test_the_navigation_lists_every_page_script() -> None:
-    assert sorted(part for part in (ROOT / "app.py").read_text().split('"') if part.startswith("pages/")) == PAGES
+    assert sorted(f"pages/{entry.file}.py" for entry in menu.entries()) == PAGES
 
 
 @pytest.mark.parametrize("page", PAGES)

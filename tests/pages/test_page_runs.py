@@ -4,7 +4,6 @@ against one.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import shutil
@@ -20,13 +19,12 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from harmviz import claims as experiments
 from harmviz import jobs
 from harmviz import runs as store
+from harmviz.claims import experiments
 from harmviz.cli import parser
 from harmviz.preflight import machine
 from harmviz.runs import begin
-from harmviz.ui import experiment_form
 from tests.worlds.charts import markup, open_page
 from tests.worlds.fabricated import make_run, manifest
 
@@ -416,9 +414,11 @@ def test_the_form_offers_every_experiment_of_the_command_line_and_each_can_be_sh
         for a in parser()._actions
         if getattr(a, "choices", None)
     ]
-    assert set(names) == set(experiments.NAMES) == set(experiment_form.OFFERS)
-    for name in experiments.NAMES:
-        assert callable(importlib.import_module(f"harmviz.commands.{name}").print_found)
+    offered = {name for name, claim in experiments().items() if claim.offer is not None}
+    assert set(names) == set(experiments()) == offered
+    for name, claim in experiments().items():
+        assert callable(claim.face("command").print_result), name
+        assert not claim.offer.own_form or callable(claim.face("page").settings)
 
 
 def test_a_local_model_is_named_by_its_folder_and_one_that_is_gone_is_one_clear_line(

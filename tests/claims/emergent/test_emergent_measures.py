@@ -106,5 +106,7 @@ def test_each_seed_has_its_own_split_and_benign_rows_are_the_same() -> None:
     assert world.split[0] != world.split[1]
     for tuning, held_out in world.split.values():
         assert sorted((*tuning, *held_out)) == list(range(16))
-    roles = [{r.prompt_id for r in world.benign_rows(role)} for role in ("preserve", "scoring_a", "scoring_b", "report")]
+    roles = [
+        {r.prompt_id for r in world.benign_rows(role)} for role in ("preserve", "scoring_a", "scoring_b", "report")
+    ]
     assert sum(map(len, roles)) == len(set.union(*roles))
