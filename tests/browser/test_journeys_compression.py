@@ -45,7 +45,7 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
         )
         contrastive = drawn(page)
         assert len(contrastive) == 2
-        assert page.get_by_text("safety-dpo-40 − start").is_visible()
+        page.get_by_text("safety-dpo-40 − start").first.wait_for(timeout=WAIT)
         page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 3", timeout=WAIT)
         widths = page.evaluate(
             "[...document.querySelectorAll('.hv-scroll')].map(e => [e.firstElementChild.offsetWidth, e.clientWidth])"

@@ -23,6 +23,7 @@ from harmviz import jobs
 from harmviz import runs as store
 from harmviz.claims import experiments
 from harmviz.cli import parser
+from harmviz.files import json_bytes
 from harmviz.preflight import machine
 from harmviz.runs import begin
 from tests.worlds.charts import markup, open_page
@@ -221,7 +222,7 @@ def test_an_archive_is_imported(cache, tmp_path):
     run = make_run(tmp_path / "elsewhere")
     shutil.rmtree(run.path / "masks")  # this hand-made run's mask has no header
     files = {k: v for k, v in run.manifest["files"].items() if not k.startswith("masks/")}
-    (run.path / "manifest.json").write_bytes(store.files.json_bytes({**run.manifest, "files": files}))
+    (run.path / "manifest.json").write_bytes(json_bytes({**run.manifest, "files": files}))
     store.export_run(store.read_run(run.path), packed)
     app = uploaded(opened(), packed.getvalue())
     assert f"{run.id} is imported." in markup(app)
