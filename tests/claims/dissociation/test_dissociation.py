@@ -481,7 +481,7 @@ def test_every_option_changes_the_output(
         == 0
     )
     document = json.loads(capsys.readouterr().out)
-    assert set(document) == {"run_id", "path", "rows"}
+    assert set(document) == {"run_id", "path", "finding", "rows"}
     assert document["run_id"] != made.id
     ours = pd.DataFrame(document["rows"])
     assert not ours[["value", "ci_low", "ci_high"]].equals(made.results()[["value", "ci_low", "ci_high"]])
