@@ -70,6 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_json({**facts, "finding": finding(made).as_dict(), "rows": records})
         return
     print(made.path)
+    print(finding(made).sentence)
     print_result(made)
 
 
