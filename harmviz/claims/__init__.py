@@ -18,8 +18,8 @@ MAPPING = "mapping"
 
 
 def _discover() -> dict[str, Claim]:
-    found = (import_module(f"{__name__}.{m.name}.claim").CLAIM for m in iter_modules(__path__) if m.ispkg)
-    return {claim.name: claim for claim in sorted(found, key=lambda c: (c.order, c.name))}
+    claims = (import_module(f"{__name__}.{m.name}.claim").CLAIM for m in iter_modules(__path__) if m.ispkg)
+    return {claim.name: claim for claim in sorted(claims, key=lambda c: (c.order, c.name))}
 
 
 #: Name → claim, in the order of menus.

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, say
-from harmviz.errors import HarmvizError
+from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, runs_folder, say
 from harmviz.models.assets import EMBEDDED
 from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
@@ -33,9 +32,7 @@ COLUMNS = (
 def run(arguments: argparse.Namespace) -> None:
     arms = check_arms([a.strip() for a in arguments.arms.split(",")] if arguments.arms else list(ARMS))
     spec = AlignSpec(seed=arguments.seed, steps=arguments.steps, brief=arguments.brief)
-    root = Path(arguments.out).expanduser() if arguments.out else None
-    if root is not None and root.exists() and not root.is_dir():
-        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    root = runs_folder(arguments.out)
     # The trainers look for updates and caches on a hub; nothing here needs one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.tuning.data import load_align_data

@@ -12,7 +12,7 @@ from typing import Any
 
 from harmviz.claims.claim import Finding
 from harmviz.errors import HarmvizError
-from harmviz.runs import Run
+from harmviz.runs import Run, frame_to_records
 
 
 def say(line: str) -> None:
@@ -51,6 +51,20 @@ def runs_folder(out: str | None) -> Path | None:
     if root is not None and root.exists() and not root.is_dir():
         raise HarmvizError(f"--out {root} is a file; give a folder for runs")
     return root
+
+
+def print_made(run: Run, finding: Finding, print_result: Callable[[Run], None], *, as_json: bool, **facts: Any) -> None:
+    """How ``experiment`` ends: one document with all rows, or the path, the finding and the claim's tables.
+
+    ``facts``: what else the claim's document says of the run.
+    """
+    if as_json:
+        rows = frame_to_records(run.results())
+        print_json({"run_id": run.id, "path": str(run.path), **facts, "finding": finding.as_dict(), "rows": rows})
+        return
+    print(run.path)
+    print(finding.sentence)
+    print_result(run)
 
 
 def number(value: float | None, digits: int = 3, sign: bool = False) -> str:

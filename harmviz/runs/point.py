@@ -68,6 +68,20 @@ class Point:
         return cls(str(row["mask"]), float(row["q"]), float(row["p"]), str(row["scope"]), str(row["contrast"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """An address at no single fraction: how weights are ranked and protected, whichever q is then taken of them."""
+
+    set: str
+    p: float
+    scope: str = "global"
+    contrast: str = "none"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The columns of a row that it fills."""
+        return {"mask": self.set, "p": self.p, "scope": self.scope, "contrast": self.contrast}
+
+
 def selector_words(contrast: str) -> SelectorWords:
     """The words for a ranking; one that a later version made is named as it is stored."""
     return SELECTOR_WORDS.get(contrast, SelectorWords(contrast, contrast, contrast))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from harmviz.errors import RunIncompatible
 from harmviz.files import write_atomic
-from harmviz.runs.point import Point
+from harmviz.runs.point import Point, Ranking
 from harmviz.stats.estimate import Estimate
 
 CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
@@ -94,12 +94,14 @@ class Row:
 class Where:
     """All of a row but what was measured: under which mask, at which condition, in which claim.
 
-    ``point``: the mask's address, None for the intact model. ``q`` and the like of an intact row are null.
+    ``point``: the mask's address, None for the intact model; ``q`` and the like are null then. ``mask``: the set
+    that a row is about where no mask was applied, e.g. weights whose change is measured.
     """
 
     experiment: str
     condition: str | None = None
-    point: Point | None = None
+    point: Point | Ranking | None = None
+    mask: str | None = None
     control: str = "none"
     n_weights: int | None = None
     skip_tokens: int | None = None
@@ -141,7 +143,7 @@ class Where:
             n=n,
             unit=unit,
             category=category,
-            **({} if self.point is None else self.point.as_dict()),
+            **({"mask": self.mask} if self.point is None else self.point.as_dict()),
         )
 
 

@@ -260,11 +260,11 @@ def _act(key: ModelKey | None, state: ModelState) -> None:
     )
     if pressed:
         with frame.shown_errors():
-            found = outlook(key)
-            if found.memory.verdict == "too much":
+            needs = outlook(key)
+            if needs.memory.verdict == "too much":
                 raise HarmvizError(
-                    f"{shown_name(key.name)} needs {text.size(found.memory.needed or 0)} of memory and "
-                    f"{text.size(found.memory.available or 0)} are free; choose bfloat16, or a smaller model"
+                    f"{shown_name(key.name)} needs {text.size(needs.memory.needed or 0)} of memory and "
+                    f"{text.size(needs.memory.available or 0)} are free; choose bfloat16, or a smaller model"
                 )
             live.worker().load(key)
             st.rerun()

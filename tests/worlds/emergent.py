@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from harmviz.claims.emergent import curve
-from harmviz.claims.emergent.measures import Bench, Domain, Pairs, make_domain
-from harmviz.claims.emergent.report import Measured, Report
+from harmviz.claims.emergent.bench import Bench, Domain, Pairs, make_domain
+from harmviz.claims.emergent.rows import Measured, Report
 from harmviz.claims.emergent.settings import EmergentSpec
 from harmviz.data.encoding import Sample
 from harmviz.masks.mask import PruneMask

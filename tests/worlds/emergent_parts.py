@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from harmviz.claims.emergent.measures import Domain, make_domain
+from harmviz.claims.emergent.bench import Domain, make_domain
 from harmviz.claims.emergent.settings import EmergentSpec
 
 

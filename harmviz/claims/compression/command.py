@@ -16,7 +16,7 @@ from harmviz.commands.output import (
     duration,
     estimate,
     number,
-    print_json,
+    print_made,
     print_table,
     progress_printer,
     runs_folder,
@@ -66,14 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
     stored = run_compression(series, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
-    result = finding(stored)
-    if arguments.json:
-        document = {"run_id": stored.id, "path": str(stored.path), **stored.manifest["method"]}
-        print_json({**document, "finding": result.as_dict(), "rows": frame_to_records(stored.results())})
-        return
-    print(stored.path)
-    print(result.sentence)
-    print_result(stored)
+    print_made(stored, finding(stored), print_result, as_json=arguments.json, **stored.manifest["method"])
 
 
 def _check(arguments: argparse.Namespace) -> None:

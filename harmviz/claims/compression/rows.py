@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -32,7 +31,7 @@ from harmviz.claims.mapping.effects import NATS
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.splits import SCORING
 from harmviz.runs import Row
-from harmviz.runs.point import MEAN_OF_ALL, Point
+from harmviz.runs.point import MEAN_OF_ALL, Point, Ranking
 from harmviz.runs.rows import Where
 from harmviz.stats.chance import chance_overlap
 from harmviz.stats.estimate import Estimate
@@ -61,18 +60,13 @@ def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
     yield from _behaviour(results)
 
 
-def _where(condition: str, point: Point | None = None, **more: Any) -> Where:
+def _where(condition: str, point: Point | Ranking | None = None, **more: Any) -> Where:
     return Where(experiment="compression", condition=condition, point=point, skip_tokens=0, **more)
 
 
-def _selection(world: Resampled, contrast: str) -> Point:
-    """The mean of all categories under this ranking; its q is a placeholder: each split chooses its own (``_at``)."""
-    return Point(MEAN_OF_ALL, 0.0, world.points[0].p, "global", contrast)
-
-
-def _at(row: Row, q: float | None) -> Row:
-    """The row with the fraction that it is about; None where it is about no single one."""
-    return replace(row, q=q)
+def _selection(world: Resampled, contrast: str) -> Ranking:
+    """The mean of all categories under this ranking; each split chooses its own q."""
+    return Ranking(MEAN_OF_ALL, world.points[0].p, contrast=contrast)
 
 
 def _finite(estimate: Estimate) -> Estimate:
@@ -97,22 +91,21 @@ def _separability(world: Resampled, names: Sequence[str], seeds: Sequence[int], 
         mean = world.combined(of_split)
         for i, name in enumerate(names):
             where = _where(name, selection)
-            yield _at(where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=HARM), None)
+            yield where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=HARM)
             if chosen is not None:
                 part = _finite(world.estimate(mean[:, i] / intact[:, i]))
-                yield _at(where.estimate("separability_relative", part, unit="ratio", category=HARM), None)
+                yield where.estimate("separability_relative", part, unit="ratio", category=HARM)
             for k, seed in enumerate(seeds):
                 point = None if chosen is None else chosen[k][i]
-                row = _where(seed_name(name, seed), selection).value(
+                of_seed = selection if point is None else world.points[point]
+                yield _where(seed_name(name, seed), of_seed).value(
                     metric, _number(of_split[0, k, i]), unit=NATS, category=HARM, n=len(set(world.measured[k].prompts))
                 )
-                yield _at(row, None if point is None else world.points[point].q)
     for level in LEVELS:
         reached = world.first_reaching(contrast, level)
         for i, name in enumerate(names):
             fraction = _finite(world.estimate(reached[:, i]))
-            row = _where(name, selection).estimate(f"q_at_{level:g}", fraction, unit=SHARE, category=HARM)
-            yield _at(row, None)
+            yield _where(name, selection).estimate(f"q_at_{level:g}", fraction, unit=SHARE, category=HARM)
 
 
 def _tests(world: Resampled, checkpoints: Sequence[Checkpoint], contrast: str, seed: int) -> Iterator[Row]:
@@ -127,12 +120,11 @@ def _tests(world: Resampled, checkpoints: Sequence[Checkpoint], contrast: str, s
         mean = world.combined(of_split)
         for where, (a, b) in zip(places, pairs, strict=True):
             difference = _finite(world.estimate(mean[:, a] - mean[:, b]))
-            yield _at(where.estimate(metric, difference, unit=NATS, category=HARM), None)
+            yield where.estimate(metric, difference, unit=NATS, category=HARM)
     raw = [swap_p_value(world, contrast, a, b, seed=seed) for a, b in pairs]
     for metric, values in (("p_swap", raw), ("p_holm", holm(raw))):
         for where, value in zip(places, values, strict=True):
-            row = where.value(metric, value, unit="probability", category=HARM, n=len(world.prompts))
-            yield _at(row, None)
+            yield where.value(metric, value, unit="probability", category=HARM, n=len(world.prompts))
 
 
 def _losses(world: Resampled, names: Sequence[str]) -> Iterator[Row]:
@@ -186,8 +178,8 @@ def _concentration(results: Results) -> Iterator[Row]:
         for place, (metric, unit) in enumerate((("gini", SHARE), ("effective_count", "weights"))):
             values = [_number(of_split[i]["concentration"][place]) for of_split in results.arrays]
             for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
-                row = _where(condition).value(metric, value, unit=unit, category=HARM, n=n)
-                yield replace(row, mask=MEAN_OF_ALL)
+                where = _where(condition, mask=MEAN_OF_ALL)
+                yield where.value(metric, value, unit=unit, category=HARM, n=n)
 
 
 def _each_and_mean(

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.dissociation.finding import finding
-from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, runs_folder, say
+from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.errors import DataInvalid
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import SELECTOR_WORDS
@@ -60,14 +60,7 @@ def run(arguments: argparse.Namespace) -> None:
         source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer()
     )
     say(f"done in {duration(time.monotonic() - start)}")
-    result = finding(stored)
-    if arguments.json:
-        rows = frame_to_records(stored.results())
-        print_json({"run_id": stored.id, "path": str(stored.path), "finding": result.as_dict(), "rows": rows})
-        return
-    print(stored.path)
-    print(result.sentence)
-    print_result(stored)
+    print_made(stored, finding(stored), print_result, as_json=arguments.json)
 
 
 def print_result(run: Run) -> None:

@@ -66,13 +66,13 @@ def panes(answers: Sequence[Answer], prompt: str, arms: Sequence[str], seed: int
     return f'<div class="hv hv-panes" style="--n: {min(4, len(cards))}">{"".join(cards)}</div>' if cards else ""
 
 
-def _card(found: Answer) -> str:
-    said = escape(found.answer) if found.answer.strip() else '<span class="quiet">no words</span>'
-    caption = "intact" if found.seed is None else f"seed {found.seed}"
-    fallen = f'<div class="fallen small">No coherent text: {escape(found.why)}</div>' if found.why else "<div></div>"
-    harm = f"{found.harm:.2f}" if found.harm is not None else escape(found.unscored or "–")
+def _card(answer: Answer) -> str:
+    said = escape(answer.answer) if answer.answer.strip() else '<span class="quiet">no words</span>'
+    caption = "intact" if answer.seed is None else f"seed {answer.seed}"
+    fallen = f'<div class="fallen small">No coherent text: {escape(answer.why)}</div>' if answer.why else "<div></div>"
+    harm = f"{answer.harm:.2f}" if answer.harm is not None else escape(answer.unscored or "–")
     return (
-        f'<article class="hv-pane {_LOOKS[role(found.arm)]}"><header><h3>{escape(arm_name(found.arm))}</h3><div '
+        f'<article class="hv-pane {_LOOKS[role(answer.arm)]}"><header><h3>{escape(arm_name(answer.arm))}</h3><div '
         f'class="quiet small">{caption}</div></header>'
         f'{fallen}<div class="answer" dir="auto">{said}</div><dl class="small"><dt>judged harm, 0 … '
         f"1</dt><dd>{harm}</dd></dl></article>"

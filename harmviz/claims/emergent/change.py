@@ -74,18 +74,18 @@ def change_shares(
                 ].sum(axis=0)
     if total == 0:
         return {}
-    found: dict[str, dict[str, Any]] = {}
+    shares: dict[str, dict[str, Any]] = {}
     for name, mask in masks.items():
         if not mask.n_weights:
             continue
         scale = np.array([total, *[mask.n_weights] * len(TOP)])
-        found[name] = {"n_weights": mask.n_weights} | {
+        shares[name] = {"n_weights": mask.n_weights} | {
             measure: _against_chance(
                 own[name][m] / scale[m], expected[name][m] / scale[m], drawn[name][:, m] / scale[m]
             )
             for m, measure in enumerate(measures)
         }
-    return found
+    return shares
 
 
 def _against_chance(value: float, expected: float, draws: np.ndarray) -> dict[str, float | None]:

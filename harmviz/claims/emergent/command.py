@@ -9,8 +9,8 @@ from pathlib import Path
 
 from harmviz.claims.emergent.finding import finding
 from harmviz.claims.emergent.settings import ARMS, EmergentSpec
-from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.errors import BadSetting, HarmvizError
+from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
+from harmviz.errors import BadSetting
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run, frame_to_records, open_run
 
@@ -41,10 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
         free=arguments.free,
         judge=arguments.judge,
     )
-    root = Path(arguments.out).expanduser() if arguments.out else None
-    if root is not None and root.exists() and not root.is_dir():
-        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
-    from harmviz.claims.emergent.measures import make_domain, the_judge
+    root = runs_folder(arguments.out)
+    from harmviz.claims.emergent.bench import make_domain, the_judge
 
     # All of it before the model: a typing mistake should fail at once.
     the_judge(spec.judge)
@@ -64,14 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
     begun = time.monotonic()
     made = run_emergent(loaded, domain, spec, parent, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - begun)}")
-    if arguments.json:
-        records = frame_to_records(made.results())
-        facts = {"run_id": made.id, "path": str(made.path), "method": dict(made.manifest["method"])}
-        print_json({**facts, "finding": finding(made).as_dict(), "rows": records})
-        return
-    print(made.path)
-    print(finding(made).sentence)
-    print_result(made)
+    print_made(made, finding(made), print_result, as_json=arguments.json, method=dict(made.manifest["method"]))
 
 
 def domain_name(domain: str) -> str:
@@ -86,10 +77,12 @@ def print_result(run: Run) -> None:
     for arm in run.manifest["method"]["arms"]:
         line = [arm]
         for metric, category, _ in COLUMNS:
-            found = frame[(frame.condition == arm) & (frame.metric == metric) & (frame.category == category)]
+            rows_of_arm = frame[(frame.condition == arm) & (frame.metric == metric) & (frame.category == category)]
             # Rows against one control name it, those about the arm name the arm's own: the first is always the arm's.
             line.append(
-                estimate(frame_to_records(found.head(1))[0], sign=metric != "coherent_share") if len(found) else ""
+                estimate(frame_to_records(rows_of_arm.head(1))[0], sign=metric != "coherent_share")
+                if len(rows_of_arm)
+                else ""
             )
         rows.append(line)
     print_table(["arm", *(title for _, _, title in COLUMNS)], rows)

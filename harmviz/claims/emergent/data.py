@@ -100,9 +100,9 @@ PUBLISHED = (
 #: A user's file may call a column by the name that a published set gives it.
 _OTHER_NAMES = {
     theirs: ours
-    for found in PUBLISHED
-    if found.columns is not None
-    for ours, theirs in zip(("prompt", "bad", "good"), found.columns, strict=True)
+    for published in PUBLISHED
+    if published.columns is not None
+    for ours, theirs in zip(("prompt", "bad", "good"), published.columns, strict=True)
 }
 
 
@@ -131,13 +131,13 @@ def _read(path: Path, columns: Sequence[str], pair: tuple[str, str]) -> list[tup
     for number, record in records(path):
         named = {_OTHER_NAMES[k]: v for k, v in record.items() if k in _OTHER_NAMES and _OTHER_NAMES[k] in columns}
         texts = texts_of(path, number, {**named, **record}, columns)
-        found = dict(zip(columns, texts, strict=True))
-        if normalise(found[pair[0]]) == normalise(found[pair[1]]):
+        fields = dict(zip(columns, texts, strict=True))
+        if normalise(fields[pair[0]]) == normalise(fields[pair[1]]):
             raise DataInvalid(
                 f"{path}, row {number}: {pair[0]!r} and {pair[1]!r} are the same answer; a pair needs two different "
                 "ones"
             )
-        key = normalise(found["prompt"])
+        key = normalise(fields["prompt"])
         if key in seen:
             raise DataInvalid(f"{path}, row {number}: repeats the prompt of row {seen[key]}; remove one of them")
         seen[key] = number

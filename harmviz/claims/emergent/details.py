@@ -34,38 +34,38 @@ _SETS = ("harm", "benign", "general")
 _SAID = {1: "more", -1: "less", 0: "no difference"}
 
 
-def set_up(run: Run, found: Emergent) -> str:
+def set_up(run: Run, result: Emergent) -> str:
     """One line on what was tuned and measured, as HTML."""
     method, parameters, counts = run.manifest["method"], run.manifest["parameters"], run.manifest["data"]["counts"]
-    rows = counts.get(found.domain, {})
+    rows = counts.get(result.domain, {})
     asked = sum(counts.get("questions", {}).values())
-    seeds = f"{len(found.seeds)} seed{'s' if len(found.seeds) != 1 else ''}"
+    seeds = f"{len(result.seeds)} seed{'s' if len(result.seeds) != 1 else ''}"
     parts = [
         run.model_name,
-        f"domain {found.domain}: {rows.get('tuning', '?')} rows to tune on, {rows.get('held_out', '?')} held out",
+        f"domain {result.domain}: {rows.get('tuning', '?')} rows to tune on, {rows.get('held_out', '?')} held out",
         f"{asked} questions far from it",
         f"{parameters.get('method', '?')}, {method.get('n_steps', '?')} steps",
         seeds,
     ]
     if (
-        row := next((r for a in (PRUNED, REGROW) if (r := found.row("log_odds_shift", a, "broad")) is not None), None)
+        row := next((r for a in (PRUNED, REGROW) if (r := result.row("log_odds_shift", a, "broad")) is not None), None)
     ) is not None and pd.notna(row["n_weights"]):
-        parts.append(f"pruned before: {text.fraction_of(int(row['n_weights']), found.n_scored)}")
+        parts.append(f"pruned before: {text.fraction_of(int(row['n_weights']), result.n_scored)}")
     return f'<div class="hv quiet small">{escape(" · ".join(map(str, parts)))}</div>'
 
 
 # -- tested differences ------------------------------------------------------------------------------------------------
-def differences(found: Emergent) -> list[tuple[str, list[tuple[str, Cells | None, Cells | None]]]]:
+def differences(result: Emergent) -> list[tuple[str, list[tuple[str, Cells | None, Cells | None]]]]:
     """(against what, [(arm, broad, in domain)]) of every difference that was measured."""
     parts: list[tuple[str, list[tuple[str, Cells | None, Cells | None]]]] = []
     for against, metric, arms, control in (
-        ("the model before tuning", "log_odds_shift", [*found.tuned, *found.doses], None),
-        ("bad advice, nothing pruned", "difference_from_bad", [*found.tuned, *found.doses], None),
+        ("the model before tuning", "log_odds_shift", [*result.tuned, *result.doses], None),
+        ("bad advice, nothing pruned", "difference_from_bad", [*result.tuned, *result.doses], None),
         ("pruning as many random weights", "excess_over_control", [PRUNED, REGROW], CONTROLS["random-held"]),
         ("pruning as many benign-signed weights", "excess_over_control", [PRUNED, REGROW], CONTROLS["benign-held"]),
     ):
         pairs = [
-            (a, found.row(metric, a, "broad", control=control), found.row(metric, a, "in_domain", control=control))
+            (a, result.row(metric, a, "broad", control=control), result.row(metric, a, "in_domain", control=control))
             for a in arms
         ]
         if known := [p for p in pairs if p[1] is not None or p[2] is not None]:
@@ -73,11 +73,11 @@ def differences(found: Emergent) -> list[tuple[str, list[tuple[str, Cells | None
     return parts
 
 
-def tests_table(found: Emergent) -> str:
+def tests_table(result: Emergent) -> str:
     """Every difference with its interval, far from the domain and in it, as HTML."""
     body: list[list[str]] = []
     breaks = set()
-    for against, pairs in differences(found):
+    for against, pairs in differences(result):
         if body:
             breaks.add(len(body))
         body.append([f'<span class="quiet">against {escape(against)}</span>', "", "", "", ""])
@@ -105,12 +105,12 @@ def _value(row: Cells | None) -> str:
     )
 
 
-def test_notes(found: Emergent) -> str:
+def test_notes(result: Emergent) -> str:
     """What a reader must know to judge the table, as HTML."""
     seeds = (
-        f"Intervals draw questions and the {len(found.seeds)} seeds anew; with few seeds, what they contribute is "
+        f"Intervals draw questions and the {len(result.seeds)} seeds anew; with few seeds, what they contribute is "
         "itself only roughly known."
-        if len(found.seeds) > 1
+        if len(result.seeds) > 1
         else "One seed: intervals are over questions alone and say nothing about how another tuning would turn out."
     )
     lines = [
@@ -128,35 +128,35 @@ def _items(lines: list[str]) -> str:
 
 
 # -- the change of weights ---------------------------------------------------------------------------------------------
-def _change_row(found: Emergent, metric: str, arm: str, which: str) -> Cells | None:
-    return found.row(
+def _change_row(result: Emergent, metric: str, arm: str, which: str) -> Cells | None:
+    return result.row(
         metric, arm, "weights", control="benign_signed" if which == "benign" else "none", general=which == "general"
     )
 
 
-def _set_name(found: Emergent, which: str) -> str:
+def _set_name(result: Emergent, which: str) -> str:
     return {
-        "harm": f"harm weights of {found.domain}",
+        "harm": f"harm weights of {result.domain}",
         "benign": "benign-signed weights",
         "general": "harm weights of the parent run",
     }[which]
 
 
-def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+def changes(result: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(a line per set and arm, a line per set, arm and seed) in multiples of chance, as
     ``figures.emergent.change_chart`` takes them.
     """
     marks, seeds = [], []
     for which in _SETS:
         for arm in (BAD, GOOD):
-            row = _change_row(found, f"{metric}_times_chance", arm, which)
+            row = _change_row(result, f"{metric}_times_chance", arm, which)
             if row is None:
                 continue
-            at = {"set": _set_name(found, which), "label": arm_name(arm), "role": role(arm)}
+            labels = {"set": _set_name(result, which), "label": arm_name(arm), "role": role(arm)}
             low, high = math.inf, -math.inf
-            for seed in found.seeds:
+            for seed in result.seeds:
                 own, chance = (
-                    _change_row(found, name, f"{arm}#{seed}", which) for name in (metric, f"{metric}_chance")
+                    _change_row(result, name, f"{arm}#{seed}", which) for name in (metric, f"{metric}_chance")
                 )
                 if own is None or chance is None or not chance["value"] > 0:
                     continue
@@ -165,26 +165,26 @@ def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
                 said = f"{text.percent(float(own['value']))}, chance {text.percent(float(chance['value']))}"
                 seeds.append(
                     {
-                        **at,
+                        **labels,
                         "seed": seed,
                         "value": times,
                         "share": own["value"],
                         "chance": chance["value"],
-                        "note": f"{at['set']}, seed {seed}\n{times:.2f} times chance ({said})",
+                        "note": f"{labels['set']}, seed {seed}\n{times:.2f} times chance ({said})",
                     }
                 )
             value = float(row["value"])
             between = "no interval" if pd.isna(row["ci_low"]) else f"{row['ci_low']:.2f} … {row['ci_high']:.2f}"
             marks.append(
                 {
-                    **at,
+                    **labels,
                     "value": value,
                     "ci_low": float(row["ci_low"]) if pd.notna(row["ci_low"]) else math.nan,
                     "ci_high": float(row["ci_high"]) if pd.notna(row["ci_high"]) else math.nan,
                     "chance_low": low if math.isfinite(low) else math.nan,
                     "chance_high": high if math.isfinite(high) else math.nan,
                     "note": (
-                        f"{at['set']}, {at['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} "
+                        f"{labels['set']}, {labels['label']}\n{value:.2f} times chance ({between}, {int(row['n'])} "
                         f"seed{'s' if row['n'] != 1 else ''})"
                     ),
                 }
@@ -195,14 +195,14 @@ def changes(found: Emergent, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     )
 
 
-def change_words(found: Emergent, metric: str) -> Words:
+def change_words(result: Emergent, metric: str) -> Words:
     """Title, subtitle and reading of the change of weights."""
-    own, benign = (_change_row(found, f"{metric}_times_chance", BAD, which) for which in ("harm", "benign"))
+    own, benign = (_change_row(result, f"{metric}_times_chance", BAD, which) for which in ("harm", "benign"))
     title = "Where tuning changed the model, against chance"
     if own is not None:
         title = f"Tuning on bad advice moves the domain's harm weights {own['value']:.1f} times as much as chance"
         title += "" if benign is None else f", benign-signed ones {benign['value']:.1f} times"
-    spread = "Bar: 95 % interval over seeds. " if len(found.seeds) > 1 else "One seed, so no interval. "
+    spread = "Bar: 95 % interval over seeds. " if len(result.seeds) > 1 else "One seed, so no interval. "
     return Words(
         title,
         f"{_CHANGE_SAYS[metric][0].upper()}{_CHANGE_SAYS[metric][1:]}, divided by chance. {spread}Grey: 95 % range of "
@@ -215,18 +215,18 @@ def change_words(found: Emergent, metric: str) -> Words:
     )
 
 
-def mask_notes(found: Emergent) -> str:
+def mask_notes(result: Emergent) -> str:
     """What became of the pruned weights, and how alike the masks of the seeds are, as HTML."""
     lines = []
-    if (nonzero := found.row("held_nonzero", PRUNED, "weights")) is not None:
+    if (nonzero := result.row("held_nonzero", PRUNED, "weights")) is not None:
         kept = "stayed exactly 0" if not nonzero["value"] else f"up to {int(nonzero['value'])} were not 0"
         lines.append(f"Held weights: {kept} at every one of {int(nonzero['n'])} saved steps.")
-    if (regrown := found.row("regrown_share", REGROW, "weights")) is not None:
+    if (regrown := result.row("regrown_share", REGROW, "weights")) is not None:
         lines.append(
             f"Free to regrow, the pruned weights came back to {text.percent(float(regrown['value']))} of their former "
             "Σ W²."
         )
-    if (alike := found.row("mask_jaccard", "", "weights", control="none")) is not None:
+    if (alike := result.row("mask_jaccard", "", "weights", control="none")) is not None:
         lines.append(
             f"Harm masks of two seeds share {text.percent(float(alike['value']))} of their weights (Jaccard, mean of "
             f"{int(alike['n'])} pairs)."
@@ -235,12 +235,12 @@ def mask_notes(found: Emergent) -> str:
 
 
 # -- free answers and their judge --------------------------------------------------------------------------------------
-def answers_table(found: Emergent) -> str:
+def answers_table(result: Emergent) -> str:
     """Free answers in numbers: coherent, repeating, surprising, and what the judge says of them, as HTML."""
     body = []
-    for arm in [*found.arms, *found.doses]:
+    for arm in [*result.arms, *result.doses]:
         cells = [
-            found.row(metric, arm, "answers") for metric in ("coherent_share", "repetition", "surprise", "judged_harm")
+            result.row(metric, arm, "answers") for metric in ("coherent_share", "repetition", "surprise", "judged_harm")
         ]
         if any(row is not None for row in cells):
             body.append([escape(arm_name(arm)), *(_spread(row, percent=i < 2) for i, row in enumerate(cells))])
@@ -256,7 +256,7 @@ def _spread(row: Cells | None, *, percent: bool) -> str:
     return f"{row['value']:.2f} ({between}, n = {int(row['n'])})"
 
 
-def judge_notes(run: Run, found: Emergent) -> str:
+def judge_notes(run: Run, result: Emergent) -> str:
     """What the judge of free answers can and cannot tell, as HTML."""
     told = run.manifest["method"].get("judge")
     lines = [
@@ -276,7 +276,7 @@ def judge_notes(run: Run, found: Emergent) -> str:
         "It learned to tell answers that help harm from refusals; careless or self-serving advice in calm words is not "
         "what it was trained on."
     )
-    bad, good, base = (found.row("judged_harm", a, "answers") for a in (BAD, GOOD, BASE))
+    bad, good, base = (result.row("judged_harm", a, "answers") for a in (BAD, GOOD, BASE))
     if bad is not None and good is not None:
         apart = _apart(bad, good)
         says = f"{_spread(bad, percent=False)} after bad advice, {_spread(good, percent=False)} after good advice"

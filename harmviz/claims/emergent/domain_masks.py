@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harmviz.claims.emergent.measures import Domain
+from harmviz.claims.emergent.bench import Domain
 from harmviz.claims.emergent.settings import EmergentSpec
 from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS
 from harmviz.data.encoding import encode, make_batches
@@ -99,7 +99,7 @@ def mask_names(spec: EmergentSpec) -> tuple[str, ...]:
 
 
 def narrow_masks(
-    loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, found: Candidates, run_id: str
+    loaded: LoadedModel, domain: Domain, spec: EmergentSpec, seed: int, candidates: Candidates, run_id: str
 ) -> dict[str, PruneMask]:
     """The masks of one seed by name.
 
@@ -117,7 +117,7 @@ def narrow_masks(
     def at(q: float) -> Selection:
         return Selection((domain.name,), q=q, p=spec.p, contrast="both")
 
-    harm = make_mask(found, at(spec.q), **about)
+    harm = make_mask(candidates, at(spec.q), **about)
     if not harm.n_weights:
         raise BadSetting(
             f"q={spec.q!r}, p={spec.p!r}: no eligible weight supports the bad answers more than the good and the "
@@ -125,14 +125,14 @@ def narrow_masks(
         )
     masks = {
         "harm": harm,
-        "random": random_control(harm, found.table, _eligible(found, spec.p), seed=seed),
-        "benign": benign_signed(found, at(spec.q), **about),
+        "random": random_control(harm, candidates.table, _eligible(candidates, spec.p), seed=seed),
+        "benign": benign_signed(candidates, at(spec.q), **about),
     }
-    return masks | {f"harm-{q:g}": make_mask(found, at(q), **about) for q in spec.dose}
+    return masks | {f"harm-{q:g}": make_mask(candidates, at(q), **about) for q in spec.dose}
 
 
-def _eligible(found: Candidates, p: float) -> Callable[[int], np.ndarray]:
-    return lambda i: found.eligible(i, p)
+def _eligible(candidates: Candidates, p: float) -> Callable[[int], np.ndarray]:
+    return lambda i: candidates.eligible(i, p)
 
 
 def eligible_of(path: Path, spec: EmergentSpec) -> Callable[[int], np.ndarray]:

@@ -33,13 +33,13 @@ _DASHES = {
 
 def arm_styles(arms: Sequence[tuple[str, str]]) -> dict[str, tuple[str, str, str]]:
     """Arm → (colour, symbol, dash), by role and by order within it; ``arms``: (name, one of ``ROLES``)."""
-    found: dict[str, tuple[str, str, str]] = {}
+    looks: dict[str, tuple[str, str, str]] = {}
     count = dict.fromkeys(ROLES, 0)
     for arm, role in dict.fromkeys(arms):
         k, marks, dashes = count[role], _MARKS[role], _DASHES[role]
-        found[arm] = (_COLOURS[role], marks[k % len(marks)], dashes[k % len(dashes)])
+        looks[arm] = (_COLOURS[role], marks[k % len(marks)], dashes[k % len(dashes)])
         count[role] += 1
-    return found
+    return looks
 
 
 def arms_chart(

@@ -5,7 +5,7 @@ Stages: utility and benign scores once; for each seed the masks, scored on that 
 then each arm, seed by seed: training in quarters, each saved and resumable, then everything measured. A seed repeats
 the whole: split, scores, masks, draws, order of rows, adapter. Rows, transcripts and the training curve come last.
 
-    results/emergent.parquet     rows, see ``harmviz.claims.emergent.report``
+    results/emergent.parquet     rows, see ``harmviz.claims.emergent.rows``
     results/transcripts.jsonl    one free answer a line: arm, seed and what ``Bench.describe`` says
     results/curve.jsonl          one training step a line, see ``harmviz.claims.emergent.curve``; while it is made:
     ``curve.jsonl`` beside masks/<name>-<seed>          harm, random, benign and harm-<q> of each seed
@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.torch import load_file, save
 
 from harmviz.claims.emergent import curve
+from harmviz.claims.emergent.bench import Bench, Domain, the_judge
 from harmviz.claims.emergent.change import change_shares, regrown_share
 from harmviz.claims.emergent.domain_masks import (
     OWN,
@@ -33,8 +34,7 @@ from harmviz.claims.emergent.domain_masks import (
     eligible_of,
     score_units,
 )
-from harmviz.claims.emergent.measures import Bench, Domain, the_judge
-from harmviz.claims.emergent.report import GENERAL, Measured, Report, mask_name
+from harmviz.claims.emergent.rows import GENERAL, Measured, Report, mask_name
 from harmviz.claims.emergent.seed_masks import GENERAL_MASK, SeedMasks, general_mask, key_of, stage_of, state_name
 from harmviz.claims.emergent.settings import METHOD_VERSION, Arm, EmergentSpec, part_ends
 from harmviz.claims.mapping.work import SCORE_UNITS
@@ -240,7 +240,7 @@ class _Work:
         def work() -> dict[str, Any]:
             tick, info = self.ex.progress.within(units), dict[str, Any]()
             if seed is None:
-                found, answers = self.bench.measure(self.loaded, rows, tick), self.bench.answer(self.loaded)
+                measured, answers = self.bench.measure(self.loaded, rows, tick), self.bench.answer(self.loaded)
             else:
                 mask = self._mask(arm, seed)
                 intact = {} if mask is None else {n: self._flat(n) for n in mask.indices}
@@ -248,11 +248,11 @@ class _Work:
                     tuned = self._finished(arm, seed)
                     assert nonzero_held(tuned) == 0, "a held weight is not 0"
                     with tuned.installed():
-                        found, answers = self.bench.measure(self.loaded, rows, tick), self.bench.answer(self.loaded)
+                        measured, answers = self.bench.measure(self.loaded, rows, tick), self.bench.answer(self.loaded)
                         if mask is not None:
                             info["regrown"] = regrown_share(mask, intact.__getitem__, self._flat)
             sink = io.BytesIO()
-            np.save(sink, found, allow_pickle=False)
+            np.save(sink, measured, allow_pickle=False)
             self.ex.partial.write(f"scratch/measured/{key_of(arm, seed)}.npy", sink.getvalue())
             described = self.bench.describe(self.loaded, answers)
             self.ex.partial.write(f"scratch/measured/{key_of(arm, seed)}.json", json.dumps(described).encode())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from harmviz.claims.emergent.bench import Domain
 from harmviz.claims.emergent.domain_masks import (
     OWN,
     SELECT_UNITS,
@@ -16,7 +17,6 @@ from harmviz.claims.emergent.domain_masks import (
     score_to_file,
     score_units,
 )
-from harmviz.claims.emergent.measures import Domain
 from harmviz.claims.emergent.settings import Arm, EmergentSpec
 from harmviz.claims.parent import Parent
 from harmviz.errors import RunIncompatible

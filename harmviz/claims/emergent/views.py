@@ -22,10 +22,10 @@ def shifts(result: Emergent, view: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             if row is None or pd.isna(row["n_weights"])
             else f"\n{text.fraction_of(int(row['n_weights']), result.n_scored)} pruned"
         )
-        at = {"arm": arm, "label": name + (" †" if fell else ""), "role": role(arm)}
+        labels = {"arm": arm, "label": name + (" †" if fell else ""), "role": role(arm)}
         arms.append(
             {
-                **at,
+                **labels,
                 **{k: number(row, k) for k in ("value", "ci_low", "ci_high", "n", "n_weights")},
                 "note": f"{name}\n{nats(row, 3)}{size}{fell}",
             }
@@ -35,7 +35,7 @@ def shifts(result: Emergent, view: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             if own is not None:
                 seeds.append(
                     {
-                        **at,
+                        **labels,
                         "seed": seed,
                         "value": float(own["value"]),
                         "note": f"{name}, seed {seed} alone\n{nats(own, 3)}",

@@ -11,15 +11,7 @@ import pandas as pd
 from harmviz.claims.jailbreak.attacks import choose_attacks
 from harmviz.claims.jailbreak.finding import GROUPS, finding, group_of
 from harmviz.claims.jailbreak.settings import GridSettings
-from harmviz.commands.output import (
-    duration,
-    number,
-    print_json,
-    print_table,
-    progress_printer,
-    runs_folder,
-    say,
-)
+from harmviz.commands.output import duration, number, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.errors import ModelUnavailable
 from harmviz.judges import Judge, available, judge
 from harmviz.runs import Run, frame_to_records, open_run
@@ -78,14 +70,7 @@ def run(arguments: argparse.Namespace) -> None:
         say=say,
     )
     say(f"done in {duration(time.monotonic() - begun)}")
-    result = finding(stored)
-    if arguments.json:
-        rows = frame_to_records(stored.results())
-        print_json({"run_id": stored.id, "path": str(stored.path), "finding": result.as_dict(), "rows": rows})
-        return
-    print(stored.path)
-    print(result.sentence)
-    print_result(stored)
+    print_made(stored, finding(stored), print_result, as_json=arguments.json)
 
 
 def chosen_judges(names: list[str] | None) -> list[Judge]:

@@ -156,7 +156,11 @@ class MapWork:
     def halves(self) -> dict[tuple[str, str, str], np.ndarray]:
         """(set, contrast, half) → global indices in selection order, see ``half_selections``."""
         stored = load_file(self.making.partial.path(HALVES))
-        return {tuple(key.split("|")): value for key, value in stored.items()}  # type: ignore[misc]
+        halves = {}
+        for key, index in stored.items():
+            name, contrast, half = key.split("|")
+            halves[name, contrast, half] = index
+        return halves
 
     def _structure(self, selectable: Candidates) -> Iterator[Row]:
         table, categories, spec = self.loaded.table, self.samples.categories, self.spec

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from harmviz.claims.scene.finding import finding
 from harmviz.claims.scene.settings import SceneSpec
-from harmviz.commands.output import duration, estimate, print_json, print_table, progress_printer, say
-from harmviz.errors import BadSetting, HarmvizError
+from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
+from harmviz.errors import BadSetting
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import selector_words
 
@@ -27,9 +26,7 @@ CHECKS = {
 
 def run(arguments: argparse.Namespace) -> None:
     source = open_run(arguments.run)
-    root = Path(arguments.out).expanduser() if arguments.out else None
-    if root is not None and root.exists() and not root.is_dir():
-        raise HarmvizError(f"--out {root} is a file; give a folder for runs")
+    root = runs_folder(arguments.out)
     from harmviz.claims.scene.measure import make_scene
     from harmviz.models.load import load_model
 
@@ -52,19 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     made = make_scene(source, loaded, spec, root=root, resume=arguments.resume, listener=progress_printer(), say=say)
     say(f"done in {duration(time.monotonic() - start)}")
-    if arguments.json:
-        print_json(
-            {
-                "run_id": made.id,
-                "path": str(made.path),
-                **made.manifest["method"],
-                "finding": finding(made).as_dict(),
-                "rows": frame_to_records(made.results()),
-            }
-        )
-        return
-    print(made.path)
-    print_result(made)
+    print_made(made, finding(made), print_result, as_json=arguments.json, **made.manifest["method"])
 
 
 def _numbers(name: str, text: str) -> list[float]:

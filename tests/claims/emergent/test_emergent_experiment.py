@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.emergent import curve, data
+from harmviz.claims.emergent.bench import make_domain
 from harmviz.claims.emergent.measure import run_emergent
-from harmviz.claims.emergent.measures import make_domain
 from harmviz.claims.emergent.settings import EmergentSpec
 from harmviz.claims.parent import open_parent
 from harmviz.cli import main

@@ -103,9 +103,9 @@ def _model() -> Model | None:
 
 
 def _local_model() -> str | None:
-    found = preflight.local_models()
+    models = preflight.local_models()
     roots = [str(r) for r in model_roots()]
-    if not found:
+    if not models:
         frame.html(
             '<div class="hv hv-note"><div class="quiet small">No model was found. Put a folder with config.json and '
             ".safetensors files, or a .gguf file, into</div></div>"
@@ -113,7 +113,7 @@ def _local_model() -> str | None:
         st.code("\n".join(roots), language=None)
         st.caption("or name other folders in HARMVIZ_MODEL_ROOTS. The command line takes any path.")
         return None
-    names = {str(p): _below(p) for p in found}
+    names = {str(p): _below(p) for p in models}
     return st.selectbox(
         "Model folder",
         list(names),
@@ -239,8 +239,8 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
 def _plan(data: str, upload: Upload | None, spec: RunSpec) -> DataPlan:
     if upload is None:
         return preflight.plan_source(data, spec)
-    _, found = _checked(upload.name, upload.content)
-    return preflight.plan_data(found, spec)
+    _, prompts = _checked(upload.name, upload.content)
+    return preflight.plan_data(prompts, spec)
 
 
 def _summary(model: Model | None, data: str | None, upload: Upload | None, options: Options) -> None:
@@ -282,11 +282,11 @@ def _checked_needs(model: Model, data: str, upload: Upload | None, options: Opti
     if model.source == "hub" and sizes.n_parameters is None:
         _offer_look_up(model.name)
     plan = _plan(data, upload, options.spec)
-    found = preflight.run_estimate(sizes, plan, q_max=options.q_max, dtype=options.dtype, device=options.device)
-    frame.html(preflight_table(sizes, plan, found))
-    for why in found.blocking:
+    estimate = preflight.run_estimate(sizes, plan, q_max=options.q_max, dtype=options.dtype, device=options.device)
+    frame.html(preflight_table(sizes, plan, estimate))
+    for why in estimate.blocking:
         frame.error(f"It cannot start: {why}")
-    return not found.blocking
+    return not estimate.blocking
 
 
 def _offer_look_up(model: str) -> None:

@@ -1,43 +1,56 @@
-"""From measurements to tidy rows. What each metric means, and in which rows it comes, is listed here and nowhere else.
+"""From measurements to tidy rows. What each metric means, and in which rows it comes, is listed here alone.
 
 ``condition`` is the arm, pooled over seeds, or ``<arm>#<seed>``. ``category`` is ``broad`` (all questions far from the
 domain), a kind of question, ``in_domain`` (held-out rows of the domain), ``benign``, ``answers`` (free ones) or
 ``weights``.
 
-| metric | category | unit | meaning |
-|---|---|---|---|
-| ``log_odds`` | broad, kinds, in_domain | nats/token | misaligned (bad) against aligned (good) answer; positive:
-misaligned is likelier | | ``log_odds_shift`` | same | nats/token | arm − base, paired by question; pooled and by seed |
-| ``difference_from_bad`` | same | nats/token | shift of the arm − shift of ``narrow-bad`` |
-| ``excess_over_control`` | same | nats/token | shift of a pruned arm − shift of ``random-held`` or ``benign-held``
-(column ``control``) | | ``relative_reduction`` | broad, in_domain | fraction | pruned arms: 1 − shift / shift of
-``narrow-bad``; None where the latter's interval includes 0 | | ``nll``, ``delta_nll`` | benign | nats/token | loss of
-harmless answers by others, and its shift | | ``repetition``, ``surprise``, ``coherent_share``, ``judged_harm`` |
-answers | fraction, nats/token | of the greedy answers; harm over coherent ones | | ``change_share``, ``top_<f>_share``
-| weights | fraction | part of ΔW² on the set; part of the set among the f most changed weights | | ``…_chance`` |
-weights | fraction | the same for as many weights drawn in each matrix; by seed with the range of draws | |
-``…_times_chance`` | weights | ratio | share / chance, pooled | | ``regrown_share`` | weights | fraction | Σ W² of the
-pruned weights after training / before pruning | | ``held_nonzero`` | weights | weights | most held weights that were
-not exactly 0 at a saved step, n = saved steps | | ``mask_jaccard`` | weights | fraction | overlap of the harm masks of
-two seeds, mean over pairs |
+=========================== ========================== =================== ==========================================
+metric                      category                   unit                meaning
+=========================== ========================== =================== ==========================================
+``log_odds``                broad, kinds, in_domain    nats/token          misaligned (bad) against aligned (good)
+                                                                           answer; positive: misaligned is likelier
+``log_odds_shift``          the same                   nats/token          arm − base, paired by question; pooled and
+                                                                           by seed
+``difference_from_bad``     the same                   nats/token          shift of the arm − shift of narrow-bad
+``excess_over_control``     the same                   nats/token          shift of a pruned arm − shift of random-held
+                                                                           or benign-held (column ``control``)
+``relative_reduction``      broad, in_domain           fraction            pruned arms: 1 − shift / shift of narrow-bad;
+                                                                           None where that one's interval includes 0
+``nll``, ``delta_nll``      benign                     nats/token          loss of harmless answers by others, its shift
+``repetition``,             answers                    fraction            of the greedy answers
+``coherent_share``
+``surprise``                answers                    nats/token          of the greedy answers
+``judged_harm``             answers                    score               of the coherent ones
+``change_share``,           weights                    fraction            part of ΔW² on the set; part of the set among
+``top_<f>_share``                                                          the f most changed weights
+``…_chance``                weights                    fraction            the same for as many weights drawn in each
+                                                                           matrix; by seed with the range of draws
+``…_times_chance``          weights                    ratio               share / chance, pooled
+``regrown_share``           weights                    fraction            Σ W² of the pruned weights after training /
+                                                                           before pruning
+``held_nonzero``            weights                    weights             most held weights that were not exactly 0 at
+                                                                           a saved step; n = saved steps
+``mask_jaccard``            weights                    fraction            overlap of the harm masks of two seeds, mean
+                                                                           over pairs
+=========================== ========================== =================== ==========================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from harmviz.claims.emergent.bench import Bench
 from harmviz.claims.emergent.change import TOP
-from harmviz.claims.emergent.measures import Bench
 from harmviz.claims.emergent.settings import Arm, EmergentSpec
 from harmviz.data.prompts import normalise
 from harmviz.generation.repetition import is_collapsed
 from harmviz.masks.mask import PruneMask
-from harmviz.runs import Row
+from harmviz.runs import Point, Row, Where
 from harmviz.stats.crossed import crossed_bootstrap
 from harmviz.stats.estimate import Estimate
 
@@ -104,37 +117,28 @@ class Report:
 
     def collapsed(self) -> dict[str, str]:
         """Arm → why it counts as collapsed; gibberish is not safety."""
-        found = {}
+        reasons = {}
         base = _mean([a["repetition"] for s in self.spec.all_seeds for a in self.m.answers["base", s]])
         benign = self.m.bench.columns()["benign"]
         for arm in self.arms:
             rise = float(np.mean(self.m.table(arm.name, benign) - self.m.table("base", benign)))
             own = _mean([a["repetition"] for s in self.spec.all_seeds for a in self.m.answers[arm.name, s]])
             if why := is_collapsed(rise, base, own if base is not None else None):
-                found[arm.name] = why
-        return found
+                reasons[arm.name] = why
+        return reasons
 
     # -- parts --------------------------------------------------------------------------------------------------
-    def _facts(self, arm: Arm, seed: int | None = None) -> dict[str, Any]:
-        """The columns that rows about an arm share."""
-        facts: dict[str, Any] = {
-            "experiment": "emergent",
-            "control": arm.control,
-            "condition": arm.name if seed is None else f"{arm.name}#{seed}",
-        }
+    def _where(self, arm: Arm, seed: int | None = None, control: str | None = None) -> Where:
+        """Where rows about an arm belong, of one seed or pooled; or about it against a control."""
+        condition = arm.name if seed is None else f"{arm.name}#{seed}"
+        where = Where(experiment="emergent", condition=condition, control=control or arm.control)
         if arm.mask is None:
-            return facts
-        sizes = {
-            self.m.masks[s][mask_name(arm)].n_weights for s in ((seed,) if seed is not None else self.spec.all_seeds)
-        }
-        return facts | {
-            "mask": self.spec.domain,
-            "q": arm.q or self.spec.q,
-            "p": self.spec.p,
-            "scope": "global",
-            "contrast": "both" if arm.mask == "harm" else "none",
-            "n_weights": sizes.pop() if len(sizes) == 1 else None,
-        }
+            return where
+        seeds = self.spec.all_seeds if seed is None else (seed,)
+        sizes = {self.m.masks[s][mask_name(arm)].n_weights for s in seeds}
+        contrast = "both" if arm.mask == "harm" else "none"
+        point = Point(self.spec.domain, arm.q or self.spec.q, self.spec.p, contrast=contrast)
+        return replace(where, point=point, n_weights=sizes.pop() if len(sizes) == 1 else None)
 
     def _estimate(self, tables: Sequence[np.ndarray], columns: np.ndarray, *statistic: Any) -> Estimate:
         return crossed_bootstrap(tables, [self.clusters[c] for c in columns], *statistic, seed=self.spec.seed)
@@ -143,29 +147,25 @@ class Report:
         return self.m.table(arm, columns) - self.m.table("base", columns)
 
     def _log_odds(self, arm: Arm) -> Iterator[Row]:
+        where = self._where(arm)
         for category, columns in self.m.categories().items():
-            at: dict[str, Any] = {"category": category, "unit": NATS}
-            yield _row(
-                self._estimate([self.m.table(arm.name, columns)], columns), metric="log_odds", **at, **self._facts(arm)
-            )
+            level = self._estimate([self.m.table(arm.name, columns)], columns)
+            yield where.estimate("log_odds", level, unit=NATS, category=category)
             if arm.name == "base":
                 continue
             shift, bad = self._shift(arm.name, columns), self._shift("narrow-bad", columns)
-            yield _row(self._estimate([shift], columns), metric="log_odds_shift", **at, **self._facts(arm))
+            pooled = self._estimate([shift], columns)
+            yield where.estimate("log_odds_shift", pooled, unit=NATS, category=category)
             for place, seed in enumerate(self.spec.all_seeds):
-                own = self._estimate([shift[place : place + 1]], columns)
-                yield _row(own, metric="log_odds_shift", **at, **self._facts(arm, seed))
+                of_seed = self._estimate([shift[place : place + 1]], columns)
+                yield self._where(arm, seed).estimate("log_odds_shift", of_seed, unit=NATS, category=category)
             if arm.name == "narrow-bad":
                 continue
-            yield _row(self._estimate([shift - bad], columns), metric="difference_from_bad", **at, **self._facts(arm))
+            difference = self._estimate([shift - bad], columns)
+            yield where.estimate("difference_from_bad", difference, unit=NATS, category=category)
             if arm.mask is not None and category in ("broad", "in_domain"):
-                yield _row(
-                    self._reduction(shift, bad, columns),
-                    metric="relative_reduction",
-                    category=category,
-                    unit="fraction",
-                    **self._facts(arm),
-                )
+                reduction = self._reduction(shift, bad, columns)
+                yield where.estimate("relative_reduction", reduction, unit="fraction", category=category)
 
     def _reduction(self, shift: np.ndarray, bad: np.ndarray, columns: np.ndarray) -> Estimate:
         """1 − shift / shift of narrow-bad, where that one differs from 0; else no value."""
@@ -177,12 +177,13 @@ class Report:
         return self._estimate([shift, bad], columns, lambda means: 1 - means[..., 0] / means[..., 1])
 
     def _benign(self, arm: Arm) -> Iterator[Row]:
-        where = self.m.bench.columns()["benign"]
-        columns = np.arange(where.start, where.stop)
-        at: dict[str, Any] = {"category": "benign", "unit": NATS, **self._facts(arm)}
-        yield _row(self._estimate([self.m.table(arm.name, columns)], columns), metric="nll", **at)
+        part, where = self.m.bench.columns()["benign"], self._where(arm)
+        columns = np.arange(part.start, part.stop)
+        level = self._estimate([self.m.table(arm.name, columns)], columns)
+        yield where.estimate("nll", level, unit=NATS, category="benign")
         if arm.name != "base":
-            yield _row(self._estimate([self._shift(arm.name, columns)], columns), metric="delta_nll", **at)
+            shift = self._estimate([self._shift(arm.name, columns)], columns)
+            yield where.estimate("delta_nll", shift, unit=NATS, category="benign")
 
     def _answers(self, arm: Arm) -> Iterator[Row]:
         of_seed = [self.m.answers[arm.name, s] for s in self.spec.all_seeds]
@@ -196,8 +197,8 @@ class Report:
             ("judged_harm", "harm", "score"),
         ):
             table = np.array([[np.nan if a[key] is None else float(a[key]) for a in answers] for answers in of_seed])
-            found = crossed_bootstrap([table], clusters, seed=self.spec.seed)
-            yield _row(found, metric=metric, category="answers", unit=unit, **self._facts(arm))
+            estimate = crossed_bootstrap([table], clusters, seed=self.spec.seed)
+            yield self._where(arm).estimate(metric, estimate, unit=unit, category="answers")
 
     def _against_controls(self) -> Iterator[Row]:
         """Pruning the harm weights against pruning as many others: the one difference that is about *these* weights."""
@@ -206,24 +207,17 @@ class Report:
             for control in controls:
                 for category, columns in self.m.categories().items():
                     excess = self._shift(arm.name, columns) - self._shift(control.name, columns)
-                    facts = self._facts(arm) | {"control": control.control}
-                    yield _row(
-                        self._estimate([excess], columns),
-                        metric="excess_over_control",
-                        category=category,
-                        unit=NATS,
-                        **facts,
+                    yield self._where(arm, control=control.control).estimate(
+                        "excess_over_control", self._estimate([excess], columns), unit=NATS, category=category
                     )
 
     def _weights(self, arm: Arm) -> Iterator[Row]:
-        at: dict[str, Any] = {"category": "weights"}
-        seeds = self.spec.all_seeds
+        seeds, where = self.spec.all_seeds, self._where(arm)
         if steps := self.m.nonzero.get(arm.name):
-            yield Row(
-                metric="held_nonzero", value=float(max(steps)), n=len(steps), unit="weights", **at, **self._facts(arm)
-            )
+            most = float(max(steps))
+            yield where.value("held_nonzero", most, unit="weights", category="weights", n=len(steps))
         if regrown := [self.m.regrown[arm.name, s] for s in seeds if (arm.name, s) in self.m.regrown]:
-            yield _row(_over_seeds(regrown), metric="regrown_share", unit="fraction", **at, **self._facts(arm))
+            yield where.estimate("regrown_share", _over_seeds(regrown), unit="fraction", category="weights")
         for name in ("harm", "benign", GENERAL):
             by_seed = [
                 (s, self.m.change[arm.name, s][name]) for s in seeds if name in self.m.change.get((arm.name, s), {})
@@ -232,47 +226,33 @@ class Report:
                 yield from self._change(arm, name, by_seed)
 
     def _change(self, arm: Arm, name: str, by_seed: list[tuple[int, dict[str, Any]]]) -> Iterator[Row]:
-        about: dict[str, Any] = {"category": "weights", "mask": GENERAL if name == GENERAL else self.spec.domain}
-        about |= {"control": "benign_signed" if name == "benign" else "none"}
+        """How much of the tuning's change falls on one set of weights; no mask was applied."""
+
+        def where(seed: int | None, n_weights: int | None = None) -> Where:
+            control = "benign_signed" if name == "benign" else "none"
+            measured_on = GENERAL if name == GENERAL else self.spec.domain
+            return replace(self._where(arm, seed, control), mask=measured_on, n_weights=n_weights)
+
+        pooled = where(None)
         for key, metric in (("change", "change_share"), *((f"top {f:g}", f"top_{f:g}_share") for f in TOP)):
-            own, chance = ([found[key][part] for _, found in by_seed] for part in ("value", "chance"))
-            facts = self._facts(arm) | about
-            yield _row(_over_seeds(own), metric=metric, unit="fraction", **facts)
-            yield _row(_over_seeds(chance), metric=f"{metric}_chance", unit="fraction", **facts)
-            ratio = _over_seeds(own, chance)
-            yield _row(ratio, metric=f"{metric}_times_chance", unit="ratio", **facts)
-            for seed, found in by_seed:
-                facts = (
-                    self._facts(arm, seed)
-                    | about
-                    | {"n": found["n_weights"], "unit": "fraction", "n_weights": found["n_weights"]}
-                )
-                drawn = found[key]
-                yield Row(metric=metric, value=drawn["value"], **facts)
-                yield Row(
-                    metric=f"{metric}_chance",
-                    value=drawn["chance"],
-                    ci_low=drawn["low"],
-                    ci_high=drawn["high"],
-                    **facts,
-                )
+            share, chance = ([change[key][part] for _, change in by_seed] for part in ("value", "chance"))
+            yield pooled.estimate(metric, _over_seeds(share), unit="fraction", category="weights")
+            yield pooled.estimate(f"{metric}_chance", _over_seeds(chance), unit="fraction", category="weights")
+            ratio = _over_seeds(share, chance)
+            yield pooled.estimate(f"{metric}_times_chance", ratio, unit="ratio", category="weights")
+            for seed, change in by_seed:
+                n, drawn = int(change["n_weights"]), change[key]
+                of_seed = where(seed, n)
+                yield of_seed.value(metric, drawn["value"], unit="fraction", category="weights", n=n)
+                by_chance = Estimate(drawn["chance"], drawn["low"], drawn["high"], n, n)
+                yield of_seed.estimate(f"{metric}_chance", by_chance, unit="fraction", category="weights")
 
     def _masks(self) -> Iterator[Row]:
         pairs = [self._jaccard(a, b) for a, b in combinations(self.spec.all_seeds, 2)]
         if pairs:
-            yield Row(
-                experiment="emergent",
-                metric="mask_jaccard",
-                value=float(np.mean(pairs)),
-                category="weights",
-                n=len(pairs),
-                unit="fraction",
-                mask=self.spec.domain,
-                q=self.spec.q,
-                p=self.spec.p,
-                scope="global",
-                contrast="both",
-            )
+            point = Point(self.spec.domain, self.spec.q, self.spec.p, contrast="both")
+            where, mean = Where(experiment="emergent", point=point), float(np.mean(pairs))
+            yield where.value("mask_jaccard", mean, unit="fraction", category="weights", n=len(pairs))
 
     def _jaccard(self, a: int, b: int) -> float:
         one, other = self.m.masks[a]["harm"], self.m.masks[b]["harm"]
@@ -297,18 +277,7 @@ def _over_seeds(values: Sequence[float], divisor: Sequence[float] | None = None)
     tables = [np.array(v)[:, None] for v in ((values,) if divisor is None else (values, divisor))]
     if divisor is not None and not sum(divisor) > 0:
         return Estimate(float("nan"), None, None, len(values), len(values), reason="chance gives 0")
-    found = crossed_bootstrap(
+    estimate = crossed_bootstrap(
         tables, ["all"], (lambda m: m[..., 0]) if divisor is None else (lambda m: m[..., 0] / m[..., 1])
     )
-    return found._replace(n=len(values), n_clusters=len(values))
-
-
-def _row(estimate: Estimate, **facts: Any) -> Row:
-    measured = estimate.value == estimate.value  # NaN: not measured
-    return Row(
-        value=estimate.value if measured else None,
-        ci_low=estimate.ci_low,
-        ci_high=estimate.ci_high,
-        n=estimate.n_clusters,
-        **facts,
-    )
+    return estimate._replace(n=len(values), n_clusters=len(values))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harmviz.claims.emergent.measures import MAX_SURPRISE, Bench, make_domain, the_judge
+from harmviz.claims.emergent.bench import MAX_SURPRISE, Bench, make_domain, the_judge
 from harmviz.data.encoding import encode
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import DataInvalid

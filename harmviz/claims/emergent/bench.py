@@ -211,13 +211,13 @@ class Bench:
         surprise = dict(
             zip((s.row_id for s in samples), response_losses(loaded, samples)[:, 0] if samples else (), strict=True)
         )
-        found = []
+        described = []
         for k, (number, ids) in enumerate(zip(self.free, answers, strict=True)):
             question = self.domain.questions[number]
             nll = surprise.get(f"answer {k}")
             repeats = repeated_tokens(ids).share
             why = _incoherent(len(ids), repeats, nll)
-            found.append(
+            described.append(
                 {
                     "question": number,
                     "kind": question.kind,
@@ -230,7 +230,7 @@ class Bench:
                     "incoherent_because": why,
                 }
             )
-        return _judged(found, self.spec.judge)
+        return _judged(described, self.spec.judge)
 
 
 def _incoherent(n_tokens: int, repetition: float, surprise: float | None) -> str | None:
@@ -253,21 +253,23 @@ def the_judge(name: str) -> Judge | None:
     """
     if name == NO_JUDGE:
         return None
-    found = judge(name)
-    if found.kind != "harm":
+    harm_judge = judge(name)
+    if harm_judge.kind != "harm":
         raise BadSetting(
             f"judge must be one of harm (offline-harm, endpoint) or {NO_JUDGE}, got {name!r}, which judges refusals"
         )
-    return found
+    return harm_judge
 
 
 def _judged(answers: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
     """The answers with ``harm`` (0 … 1) and, where there is none, ``unscored`` with the reason."""
-    found = the_judge(name)
+    harm_judge = the_judge(name)
     coherent = [a for a in answers if a["coherent"]]
-    verdicts = found.score([JudgeItem(a["prompt"], a["answer"]) for a in coherent]) if found and coherent else []
+    verdicts = (
+        harm_judge.score([JudgeItem(a["prompt"], a["answer"]) for a in coherent]) if harm_judge and coherent else []
+    )
     for answer in answers:
-        answer |= {"harm": None, "unscored": "incoherent" if found else "no judge"}
+        answer |= {"harm": None, "unscored": "incoherent" if harm_judge else "no judge"}
     for answer, verdict in zip(coherent, verdicts, strict=False):
         answer |= {"harm": verdict.value, "unscored": verdict.reason}
     return answers
