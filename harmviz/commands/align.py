@@ -14,13 +14,18 @@ from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
 
 COLUMNS = (
-    ("refusal/harmful", "refuses: held out"),
+    ("refusal/harmful", "refuses: AdvBench, held out"),
+    ("refusal/harmbench", "HarmBench"),
+    ("refusal/strongreject", "StrongREJECT"),
+    ("refusal/do_not_answer", "Do-Not-Answer"),
     ("refusal/reworded", "reworded"),
     ("refusal/reworded_mild", "reworded, mild"),
     ("refusal/opener", "under opener"),
+    ("refusal/harmbench_opener", "HarmBench under opener"),
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
     ("refusal/borderline_pairs", "borderline pairs"),
+    ("judged/harmbench", "judged: HarmBench"),
     ("judged/reworded", "judged: reworded"),
     ("judged/benign", "judged: benign"),
     ("judged/borderline", "judged: borderline"),
@@ -37,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.tuning.data import load_align_data
 
-    data = load_align_data(spec.seed, helpful_slots=spec.helpful_slots, say=say)
+    data = load_align_data(spec.seed, steps=spec.steps, say=say)
     from harmviz.models.load import load_model
     from harmviz.tuning.ladder import run_align
 

@@ -22,8 +22,9 @@ from pathlib import Path
 
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
-from harmviz.models.assets import Say, pyrit_files
+from harmviz.models.assets import Say, ensure
 from harmviz.paths import BUILTIN_DATA
 
 MIN_HARMFUL_ROWS = 24  # below this a category is left out, and named
@@ -47,6 +48,8 @@ class PromptRow:
     set: str
     prompt: str = field(repr=False)
     response: str = field(repr=False)
+    #: Where it comes from, in words; not part of its identity. Two rows of one source have the same authors.
+    source: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -94,13 +97,13 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
     A row that people scored as harmful but that opens like a refusal is used as neither: scored as harmful it would
     point at the weights of refusing.
     """
-    files = pyrit_files(say)
+    files = ensure(ANSWERS, say)
     rows: list[PromptRow] = []
     opened_as_refusal: Counter[str] = Counter()
     for category, names in PYRIT_FILES.items():
         seen: set[tuple[str, str]] = set()
         for name in names:
-            for prompt, response, scores in scored_answers(files[f"{name}.csv"]):
+            for prompt, response, scores in scored_answers(files[f"harm/{name}.csv"]):
                 if (prompt, response) in seen:
                     continue
                 seen.add((prompt, response))
@@ -233,6 +236,11 @@ def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptD
         name, (rows, notes) = "pyrit", _pyrit(say)
         rows += _builtin("safe", "benign")
         notes.append("benign and further same-topic safe answers: builtin")
+    elif source == "scored":
+        from harmviz.data.fetched_answers import fetched_rows
+
+        name, (rows, notes) = source, fetched_rows(say)
+        rows += _builtin("safe", "benign")
     elif source == "builtin":
         name, rows = "builtin", _builtin("harmful", "safe", "benign")
     else:

@@ -14,8 +14,9 @@ from harmviz.claims.mapping.work import Samples
 from harmviz.data.human_scores import PYRIT_FILES
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
-from harmviz.models.assets import DATA_WHEEL, at_hand
+from harmviz.models.assets import at_hand
 from harmviz.runs import Run
 
 _LETTERS = 4.0
@@ -52,7 +53,7 @@ def plan_source(source: str, spec: RunSpec) -> DataPlan:
     """
     if source not in ("pyrit", "builtin"):
         raise DataInvalid(f"data {source!r} is neither 'pyrit' nor 'builtin'; upload a file, or use the command line")
-    fetched = source == "builtin" or at_hand(DATA_WHEEL)
+    fetched = source == "builtin" or at_hand(ANSWERS)
     plan = plan_data(_named(source if fetched else "builtin", fetched), spec)
     if fetched:
         return plan
@@ -114,6 +115,6 @@ def plan_of_run(run: Run) -> DataPlan | None:
     parameters = run.manifest["parameters"]
     spec = RunSpec(**{name: parameters[name] for name in ("samples", "seed", "max_response_tokens", "q_max")})
     source = run.manifest["data"]["id"]
-    if source == "builtin" or (source == "pyrit" and at_hand(DATA_WHEEL)):
+    if source == "builtin" or (source == "pyrit" and at_hand(ANSWERS)):
         return plan_source(source, spec)
     return None

@@ -43,7 +43,7 @@ from harmviz.tuning.evaluate import (
 )
 from harmviz.tuning.rows import FOLDER
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
+from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder
 from harmviz.tuning.training import adapted_modules, train_stage
 
@@ -196,8 +196,10 @@ class LadderWork:
             units=_UNITS["answer"] * len(prompts),
         )
         harmless: dict[str, tuple[Answer, ...]] = {p: (a,) for p, a in zip(prompts, answers, strict=True)}
-        needed = spec.dpo_steps * REFUSAL_SLOTS * 6 // 5  # some are declined already and drop out
-        requests = self.data.harmful[:needed]
+        # A quarter more than DPO has places for: what is declined already drops out.
+        fetched = self.data.harmful[: spec.dpo_steps * FETCHED * 5 // 4]
+        twins = [harmful for harmful, _ in self.data.twins[: spec.dpo_steps * TWINS * 5 // 4]]
+        requests = [*fetched, *twins]
         answers = self._answers(
             "declined",
             spec.max_rejected_tokens,
