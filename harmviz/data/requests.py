@@ -8,6 +8,7 @@ sets). Texts stay in the process: claims store counts, hashes and what is answer
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,7 @@ def _harmbench(files: dict[str, Path]) -> list[str]:
 
 
 def _strongreject(files: dict[str, Path]) -> list[str]:
-    rows = csv.DictReader(_text(files["data/strongreject_dataset.csv"]).splitlines())
+    rows = csv.DictReader(io.StringIO(_text(files["data/strongreject_dataset.csv"])))
     return [row["forbidden_prompt"] for row in rows if row["source"] == _OWN]
 
 

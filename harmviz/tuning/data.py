@@ -31,9 +31,10 @@ from typing import Any
 from harmviz.data.prompts import load_prompts, normalise, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
+from harmviz.data.rows import FOLDER, read_rows
+from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
-from harmviz.tuning.rows import FOLDER, read_rows
 from harmviz.tuning.settings import EVERYDAY, SOUNDING, TWINS
 from harmviz.tuning.wording import reword
 
@@ -63,7 +64,7 @@ class AlignData:
     """
 
     harmful: tuple[str, ...] = field(repr=False)
-    twins: tuple[tuple[str, str], ...] = field(repr=False)
+    twins: tuple[Twin, ...] = field(repr=False)
     sounding: tuple[str, ...] = field(repr=False)
     everyday: tuple[str, ...] = field(repr=False)
     reserved: tuple[str, ...] = field(repr=False)
@@ -119,20 +120,21 @@ def _worded(items: Sequence[str], seed: int, what: str) -> list[str]:
     return list(dict.fromkeys(worded))
 
 
-def _worded_twins(twins: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, str]]:
+def _worded_twins(pairs: Sequence[Twin], seed: int) -> list[Twin]:
     """The pairs in their order, ``REWORDED`` of them in other words, both halves drawn alike.
 
     So that nothing but what is asked for tells them apart.
     """
     source = random.Random(f"{seed} wording twins")
     worded = []
-    for number, pair in enumerate(twins):
+    for number, pair in enumerate(pairs):
         if source.random() < REWORDED:
-            harmful, harmless = (
-                reword(text, [twin[half] for twin in twins], random.Random(f"{seed} twin {number}"))
-                for half, text in enumerate(pair)
+            pair = Twin(
+                *(
+                    reword(text, [other[half] for other in pairs], random.Random(f"{seed} twin {number}"))
+                    for half, text in enumerate(pair)
+                )
             )
-            pair = (harmful, harmless)
         worded.append(pair)
     return worded
 
@@ -163,9 +165,9 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
     too_near = [content_words(p) for p in (*held, *held_questions, *mild, *all_scored, *chain(*never.values()))]
     rest = _shuffled([*advbench[HELD_OUT_HARMFUL:], *questions[HELD_OUT_QUESTIONS:]], seed, "tuning")
     tuning = [p for p in rest if not near_any(p, too_near)]
-    pairs = [(r["harmful"], r["harmless"]) for r in read_rows(FOLDER / "twins.jsonl", ("harmful", "harmless"))]
-    twins = [pair for pair in pairs if not near_any(pair[0], too_near)]
-    random.Random(f"{seed} twins").shuffle(twins)
+    pairs, _ = twins()
+    paired = [pair for pair in pairs if not near_any(pair.harmful, too_near)]
+    random.Random(f"{seed} twins").shuffle(paired)
     if len(tuning) < 100:
         raise DataInvalid(
             f"{len(tuning)} harmful requests are left for tuning, at least 100 are needed; fetch the data set again"
@@ -191,14 +193,14 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
     everyday = _shuffled([*benign[RESERVED:], *everyday], seed, "helpful")
     data = AlignData(
         harmful=tuple(_worded(tuning, seed, "harmful")),
-        twins=tuple(_worded_twins(twins, seed))[: steps * TWINS],
+        twins=tuple(_worded_twins(paired, seed))[: steps * TWINS],
         sounding=tuple(_worded(sounding, seed, "sounding"))[: steps * SOUNDING],
         everyday=tuple(_worded(everyday, seed, "helpful"))[: steps * EVERYDAY],
         reserved=tuple(_worded(benign[:RESERVED], seed, "reserved")),
         refusals=tuple(r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))),
         held_out={k: tuple(v) for k, v in held_out.items()},
         benign_pairs=tuple((r["prompt"], r["response"]) for r in builtin),
-        n_near=len(rest) - len(tuning) + len(pairs) - len(twins),
+        n_near=len(rest) - len(tuning) + len(pairs) - len(paired),
     )
     check_disjoint(data)
     return data

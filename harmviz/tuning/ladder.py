@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.rows import FOLDER
 from harmviz.files import canonical_json, json_bytes, sha256_of_file
 from harmviz.judges import Judge
 from harmviz.judges.protocol import identity
@@ -41,7 +42,6 @@ from harmviz.tuning.evaluate import (
     own_prompts,
     tokens_to_decode,
 )
-from harmviz.tuning.rows import FOLDER
 from harmviz.tuning.schedule import OwnAnswers, Schedule
 from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder

@@ -121,7 +121,7 @@ class Schedule:
         complied = self.own.complied
         fetched = [p for p in data.harmful if stage == "sft" or p in complied]
         # In DPO a twin needs an answer to be avoided, which the start model gave by complying.
-        pairs = [t for t in data.twins if stage == "sft" or t[0] in complied]
+        pairs = [t for t in data.twins if stage == "sft" or t.harmful in complied]
         sources = (
             _cycle(fetched, seed, f"{stage} harmful"),
             _cycle(data.reserved, seed, f"{stage} reserved"),
@@ -132,10 +132,10 @@ class Schedule:
         twins = _cycle(pairs, seed, f"{stage} twins")
         for _ in range(steps):
             drawn = [next(twins) for _ in range(TWINS)]
-            refused = [next(harmful) for _ in range(FETCHED)] + [(rounds, pair[0]) for rounds, pair in drawn]
+            refused = [next(harmful) for _ in range(FETCHED)] + [(rounds, pair.harmful) for rounds, pair in drawn]
             if arm != "safety":
                 refused = [next(reserved) for _ in refused]
-            answered = [(rounds, pair[1]) for rounds, pair in drawn]
+            answered = [(rounds, pair.harmless) for rounds, pair in drawn]
             answered += [next(sounding) for _ in range(SOUNDING)] + [next(everyday) for _ in range(EVERYDAY)]
             yield from (Place(prompt, True, rounds) for rounds, prompt in refused)
             yield from (Place(prompt, False, rounds) for rounds, prompt in answered)

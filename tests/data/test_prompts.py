@@ -386,18 +386,18 @@ def test_too_few_different_prompts(write: Callable[..., str]) -> None:
 @pytest.fixture
 def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up data set in the fetched one's format: 24 harmful, 3 safe rows per file, one comment line first."""
-    files = {}
+    files: dict[str, Path] = {}
     for category, names in PYRIT_FILES.items():
         for name in names:
             scores = [1.0] * 24 + [0.0] * 3
             rows = [[f"{category} goal {name} {i}", f"{name} answer {i}", s, s] for i, s in enumerate(scores)]
-            files[f"{name}.csv"] = tmp_path / f"{name}.csv"
-            with files[f"{name}.csv"].open("w", newline="") as f:
+            path = files[f"harm/{name}.csv"] = tmp_path / f"{name}.csv"
+            with path.open("w", newline="") as f:
                 f.write("# a comment line\n")
                 writer = csv.writer(f)
                 writer.writerow(["objective", "assistant_response", "human_score_1", "human_score_2"])
                 writer.writerows(rows)
-    monkeypatch.setattr(prompts, "pyrit_files", lambda say: files)
+    monkeypatch.setattr(prompts, "ensure", lambda wheel, say: files)
     return tmp_path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from harmviz.data.twins import Twin
 from harmviz.models.adapters import Adapter
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.answers import Answer
@@ -31,7 +32,7 @@ HELD_OUT = (
 def make_data() -> AlignData:
     return AlignData(
         harmful=tuple(f"bad thing {i}" for i in range(12)),
-        twins=tuple((f"bad twin {i}", f"good twin {i}") for i in range(6)),
+        twins=tuple(Twin(f"bad twin {i}", f"good twin {i}") for i in range(6)),
         sounding=tuple(f"loud thing {i}" for i in range(5)),
         everyday=tuple(f"good thing {i}" for i in range(10)),
         reserved=tuple(f"plain thing {i}" for i in range(8)),

@@ -1,4 +1,4 @@
-"""Rows of the JSON-lines files that ship with harmviz for tuning."""
+"""Rows of the JSON-lines files that ship with harmviz for tuning and its controls."""
 
 from __future__ import annotations
 
