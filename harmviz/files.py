@@ -22,8 +22,7 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 @contextmanager
 def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turns "no space left" (a quota, a limit on file sizes) inside the block into ``OutOfMemory``, whose line says what
-    to free.
+    """Turns "no space left", a quota or a limit on file sizes inside the block into ``OutOfMemory`` with what to do.
 
     Raises:
         OutOfMemory: the disk, or the user's quota on it, is full, or the file would be larger than the user's may be.

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.mapping.finding import finding
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RESPONSE_TOKENS, SAMPLES, RunSpec, default_q_max
 from harmviz.commands.output import (
     duration,
     estimate,
@@ -43,11 +43,16 @@ _DIFFERENCES = {"harm_specific": "harm − safe", "harm_minus_benign": "harm −
 
 def run(arguments: argparse.Namespace) -> None:
     """Scores, selects, prunes and measures, and prints what was found."""
+    quick, given = arguments.quick, (arguments.samples, arguments.max_response_tokens)
+    usual = (SAMPLES[quick], RESPONSE_TOKENS[quick])
+    samples, response_tokens = (u if g is None else g for g, u in zip(given, usual, strict=True))
     spec = RunSpec(
-        samples=arguments.samples,
+        samples=samples,
         seed=arguments.seed,
         skip_tokens=arguments.skip_tokens,
-        max_response_tokens=arguments.max_response_tokens,
+        max_response_tokens=response_tokens,
+        max_prompt_tokens=arguments.max_prompt_tokens,
+        quick=quick,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
     from harmviz.data.prompts import load_prompts
