@@ -12,6 +12,7 @@ from typing import Any
 
 from harmviz.claims.claim import Finding
 from harmviz.errors import HarmvizError
+from harmviz.files import printable
 from harmviz.runs import Run, frame_to_records
 
 
@@ -36,9 +37,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_header(run: Run, finding: Finding | None) -> None:
     """Which run, which model, which data, and what it found."""
     model = run.manifest["model"]
-    print(f"{run.id}\n{model['name']}, {model['dtype']}; data {run.manifest['data']['id']}")
+    tags = "".join(f" [{tag}]" for tag in run.tags)
+    print(f"{run.id}{tags}\n{printable(model['name'])}, {model['dtype']}; data {printable(run.manifest['data']['id'])}")
     if finding is not None:
         print(finding.sentence)
+
+
+def left_out(run: Run) -> list[dict[str, Any]]:
+    """The rows a run left out of its data, as JSON."""
+    return [{"set": name, "reason": reason, "rows": n} for name, reason, n in run.dropped]
 
 
 def runs_folder(out: str | None) -> Path | None:

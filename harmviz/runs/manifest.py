@@ -9,7 +9,8 @@ The manifest of a complete run, schema 1::
     created         UTC, ISO 8601
     model           {name, revision, weight_hash, dtype, n_parameters, n_scored_weights, family}
     weights         WeightTable.to_json(); may be empty for an experiment over several models
-    data            {id, hash, counts: {set: {split: n}}, left_out: {category: reason}, notes: [text]}
+    data            {id, hash, counts: {set: {split: n}}, left_out: {category: reason}, notes: [text]}; where rows
+                    were left out also dropped: {set: {reason: n}}
     method          {...} what was computed      parameters  {...} with which settings
     seeds           {name: number}
     software        {package: version}           hardware    {...}

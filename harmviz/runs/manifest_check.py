@@ -46,8 +46,9 @@ _DATA: Types = {"id": str, "hash": str, "counts": dict, "left_out": dict, "notes
 _VALUES: Types = {"seeds": _NUMBER, "timings": _NUMBER, "digests": str, "software": str}
 #: A row of the weight table; a row may leave out what has a default.
 _MATRIX: Types = {"name": str, "layer": int, "module_kind": str, "rows": int, "cols": int}
-#: A point of a map run's headline.
-_POINT: Types = {"q": _NUMBER, "p": _NUMBER, "n_weights": int, "mask": str}
+#: A point of a map run's headline: what it must say, and what it may.
+_POINT: Types = {"q": _NUMBER, "p": _NUMBER}
+_OF_POINT: Types = {"n_weights": int, "mask": str, "within_benign_limit": bool, "benign_limit": _NUMBER}
 #: Longest name of a model, a set, a matrix. A model's name may be a path.
 _MAX_NAME = 4096
 _MAX_SIDE = 1 << 40
@@ -138,6 +139,10 @@ def _bad_data(data: Mapping[str, Any]) -> Iterator[str]:
             yield f"data.left_out.{_shown(name)} must be text"
     if not all(isinstance(note, str) for note in data["notes"]):
         yield "data.notes must be texts"
+    dropped = data.get("dropped", {})
+    by_set = dropped.values() if isinstance(dropped, dict) else [None]
+    if not all(isinstance(r, dict) and all(type(n) is int and n >= 0 for n in r.values()) for r in by_set):
+        yield "data.dropped must map sets to reasons to numbers of rows"
     prompts = data.get("scoring_prompts", [])
     if not isinstance(prompts, list) or not all(isinstance(prompt, str) for prompt in prompts):
         yield "data.scoring_prompts must be ids of prompts"
@@ -153,6 +158,9 @@ def _bad_files(files: Mapping[str, Any]) -> Iterator[str]:
 
 def _bad_headline(manifest: Mapping[str, Any]) -> Iterator[str]:
     """A map run's chosen points: pages and commands compute with them."""
+    empty = manifest["method"].get("empty_masks", [])
+    if not isinstance(empty, list) or not all(isinstance(name, str) for name in empty):
+        yield "method.empty_masks must be names"
     headline = manifest["method"].get("headline", {})
     if manifest["kind"] != "map":
         return
@@ -161,10 +169,14 @@ def _bad_headline(manifest: Mapping[str, Any]) -> Iterator[str]:
         return
     for contrast, point in headline.items():
         where = f"method.headline.{_shown(contrast)}"
-        if not isinstance(point, dict) or (wrong := _wrong_types("", point, _POINT)):
-            yield f"{where}.{wrong[0] if isinstance(point, dict) else 'q is missing'}"
-        elif not (0 <= point["q"] <= 1 and 0 <= point["p"] <= 1 and point["n_weights"] >= 0):
-            yield f"{where} is impossible: q {point['q']}, p {point['p']}, {point['n_weights']} weights"
+        if not isinstance(point, dict):
+            yield f"{where} must be dict"
+            continue
+        given = {key: kind for key, kind in _OF_POINT.items() if key in point}
+        if wrong := _wrong_types("", point, {**_POINT, **given}):
+            yield f"{where}.{wrong[0]}"
+        elif not (0 <= point["q"] <= 1 and 0 <= point["p"] <= 1 and point.get("n_weights", 0) >= 0):
+            yield f"{where} is impossible: q {point['q']}, p {point['p']}, {point.get('n_weights')} weights"
 
 
 def _bad_weights(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -60,6 +60,22 @@ class Run:
         return taken_in(self.path)
 
     @property
+    def quick(self) -> bool:
+        """Whether it is a first look: fewer prompts, grid points and draws than a full run."""
+        return self.manifest["parameters"].get("quick") is True
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What every list says beside its name."""
+        return (*(["quick"] if self.quick else []), *(["imported"] if self.taken_in is not None else []))
+
+    @property
+    def dropped(self) -> list[tuple[str, str, int]]:
+        """(set, reason, number of rows) of what the run left out of its data."""
+        sets = self.manifest["data"].get("dropped", {})
+        return [(name, reason, n) for name, reasons in sets.items() for reason, n in reasons.items()]
+
+    @property
     def created(self) -> str:
         """When it was completed, UTC, ISO 8601."""
         return str(self.manifest["created"])

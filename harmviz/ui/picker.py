@@ -48,7 +48,8 @@ def choose() -> None:
         )
         run = maps[chosen]
         facts = f"{text.count(run.manifest['model']['n_scored_weights'])} scored weights · {text.date(run.created)}"
-        frame.html(f'<div class="hv quiet small">{escape(facts)}</div>')
+        tags = "".join(f' <span class="hv-tag">{tag}</span>' for tag in run.tags)
+        frame.html(f'<div class="hv quiet small">{escape(facts)}{tags}</div>')
     if chosen != default:
         st.query_params[PARAMETER] = chosen
     else:
@@ -63,7 +64,7 @@ def show(run_id: str) -> None:
 
 def _label(run: Run, runs: list[Run]) -> str:
     """Model and data; the hash too where two runs would read alike."""
-    name = f"{run.model_name} · {run.manifest['data']['id']}"
+    name = " · ".join((run.model_name, run.manifest["data"]["id"], *run.tags))
     alike = sum(
         1 for r in runs if r.model_name == run.model_name and r.manifest["data"]["id"] == run.manifest["data"]["id"]
     )

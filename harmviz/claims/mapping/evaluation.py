@@ -49,6 +49,8 @@ class Evaluation:
         self.categories = run.samples.categories
         self.seed, self.skip = run.spec.seed, run.spec.skip_tokens
         self.kept: dict[str, PruneMask] = {}
+        #: Masks that hold no weight, in words: they prune nothing, and whoever reads must be told.
+        self.empty: list[str] = []
         self.provenance: dict[str, Any] = {
             "run_id": run.making.partial.run_id,
             "scoring_prompts": list(run.samples.scoring_prompts),
@@ -60,7 +62,10 @@ class Evaluation:
         return Selection(self.categories, q=q, p=p, contrast=contrast)
 
     def mask(self, selection: Selection) -> PruneMask:
-        return make_mask(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+        made = make_mask(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+        if made.n_weights == 0:
+            self.empty.append(_named(self.point(selection)))
+        return made
 
     def drawn(self, control: str, mask: PruneMask, p: float, draw: int) -> PruneMask:
         """Draw number ``draw`` of a control matched to ``mask`` among weights eligible at ``p``."""
@@ -224,8 +229,13 @@ class Behaviour:
         return behaviour_rows(self.of(mask, name), self.intact, cost, where)
 
 
+def _named(point: Point) -> str:
+    return f"{point.set}, {selector_words(point.contrast).state}, q = {point.q:g}, p = {point.p:g}"
+
+
 def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
-    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns the headline points.
+    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns what the manifest's method
+    says of it: ``headline``, the chosen points, and ``empty_masks``, where there are any.
 
     What costs time is a stage of its own (losses, behaviour, the causal check, other scores); the rest is computed anew
     by a process that resumes.
@@ -261,7 +271,8 @@ def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
 
     run.stage("results", 0.0, write)
     run.making.digests |= digests
-    return headline
+    empty = list(dict.fromkeys(evaluation.empty))
+    return {"headline": headline, **({"empty_masks": empty} if empty else {})}
 
 
 def _rows_at(

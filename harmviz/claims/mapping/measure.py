@@ -90,11 +90,11 @@ def run_map(
         making.data |= {
             "counts": run.samples.counts,
             "scoring_prompts": list(run.samples.scoring_prompts),
-            "dropped": run.samples.dropped,
+            **({"dropped": run.samples.dropped} if run.samples.dropped else {}),
         }
         making.progress.total = run_units(run.samples.amounts(), spec)
         run.score()
-        return {"headline": evaluate(run, run.select())}
+        return evaluate(run, run.select())
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
 

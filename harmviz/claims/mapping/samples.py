@@ -111,12 +111,16 @@ class _Chooser:
             max_prompt_tokens=self.max_prompt_tokens,
         )
 
+    def fits(self, row: PromptRow) -> bool:
+        """Whether its prompt is within the limit."""
+        return len(encode_prompt(self.loaded.tokenizer, row.prompt)) <= self.max_prompt_tokens
+
     def reason(self, row: PromptRow) -> str | None:
         """Why the row is left out everywhere, or None. A response must be longer than the largest skip, so that both
         losses exist."""
         if row.id not in self._reasons:
             tokenizer, why = self.loaded.tokenizer, None
-            if len(encode_prompt(tokenizer, row.prompt)) > self.max_prompt_tokens:
+            if not self.fits(row):
                 why = f"prompt longer than {self.max_prompt_tokens:,} tokens"
             elif len(tokenizer.encode(row.response, add_special_tokens=False)) <= max(SKIPS):
                 why = f"answer of {max(SKIPS)} tokens or fewer"
@@ -189,7 +193,8 @@ def build_samples(
             counts[name][split] = len(new)
         held_out[split] = MeasuredSet(tuple(samples), tuple(sets))
     dropped = choose.dropped()
-    if blank := sum(map(len, own_prompts(data, spec).values())) - sum(map(len, answers.values())):
+    asked = [r for rows in own_prompts(data, spec).values() for r in rows if choose.fits(r)]
+    if blank := len(asked) - sum(map(len, answers.values())):
         dropped["benign_own"] = {f"the model's own answer blank, or of {max(SKIPS)} tokens or fewer": blank}
     for name, by_split in counts.items():
         for split, n in by_split.items():
