@@ -11,11 +11,12 @@ from harmviz.display import text
 from harmviz.paths import runs_root
 from harmviz.runs import Run
 from harmviz.ui import frame, stored
-from harmviz.ui.run_card import empty_state
+from harmviz.ui.run_card import empty_state, note
 
 PARAMETER = "run"
 KEY = "run-choice"
 _CURRENT = "_run"
+_MOST_DAMAGED = 20
 
 
 def choose() -> None:
@@ -25,6 +26,7 @@ def choose() -> None:
     runs of the same name appear.)
     """
     maps = {run.id: run for run in stored.runs() if run.kind == "map"}
+    _damaged()
     if not maps:
         st.session_state[_CURRENT] = None
         return
@@ -55,6 +57,18 @@ def choose() -> None:
     else:
         st.query_params.pop(PARAMETER, None)
     st.session_state[_CURRENT] = run
+
+
+def _damaged() -> None:
+    """What cannot be read, below the picker: it hides nothing, and nobody looks for a run that is named here."""
+    damaged = stored.damaged()
+    if not damaged:
+        return
+    n = len(damaged)
+    with st.sidebar.expander(f"{n} damaged run{'s' if n > 1 else ''}", icon=":material/warning:"):
+        for broken in damaged[:_MOST_DAMAGED]:
+            frame.html(note(broken.name, broken.reason))
+        st.page_link("pages/runs.py", label="Delete them under Runs", icon=":material/stacks:")
 
 
 def show(run_id: str) -> None:

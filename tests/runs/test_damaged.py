@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import shutil
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,8 @@ from harmviz.cli import main
 from harmviz.errors import RunIncompatible, RunNotFound
 from harmviz.paths import shipped_runs_root
 from harmviz.runs import imports
-from tests.worlds.damage import DAMAGES, damaged_run, rewritten, state_of
+from harmviz.runs.rows import rows_problem
+from tests.worlds.damage import DAMAGES, bomb, damaged_run, packed, rewritten, state_of
 from tests.worlds.fabricated import make_run
 
 OLD, NEW, FUTURE = "2020-01-01T00:00:00+00:00", "2026-01-01T00:00:00+00:00", "2099-01-01T00:00:00+00:00"
@@ -81,12 +85,7 @@ def test_the_command_lists_the_damaged_beside_the_others(runs: Path, capsys: pyt
 
 
 def test_a_bomb_is_not_written_out_in_memory(tmp_path: Path) -> None:
-    """Ten million bytes a row, a thousand rows, a file of some kB: refused by looking at the dictionary."""
-    import tracemalloc
-
-    from harmviz.runs.rows import rows_problem
-    from tests.worlds.damage import bomb
-
+    """Three million bytes a row in a file of some kB: refused by looking at the dictionary."""
     bomb(tmp_path / "x.parquet", 50, category="x" * 3_000_000)
     assert (tmp_path / "x.parquet").stat().st_size < 400_000
     tracemalloc.start()
@@ -107,8 +106,6 @@ def test_a_new_run_covers_its_manifest_and_an_older_one_says_that_it_does_not(
     new.path.rename(old)
     rewritten(old, run_id=old.name)
     text = (old / "manifest.json").read_text()
-    import json
-
     (old / "manifest.json").write_text(json.dumps({k: v for k, v in json.loads(text).items() if k != "manifest_hash"}))
     assert main(["verify", old.name]) == 0
     assert "manifest not covered" in capsys.readouterr().out
@@ -124,20 +121,6 @@ def test_shipped_runs_open_and_verify_though_no_hash_covers_them() -> None:
 
 
 # -- imports ----------------------------------------------------------------------------------------------------------
-def packed(folder: Path, run_id: str, **changes: object) -> io.BytesIO:
-    """The archive of a run made elsewhere."""
-    archive = io.BytesIO()
-    run = make_run(folder, run_id, **changes)
-    from tests.worlds.damage import changed
-
-    (run.path / "masks" / "mean.safetensors").unlink()  # no mask of a kind that may come in
-    files = {n: h for n, h in run.manifest["files"].items() if not n.startswith("masks/")}
-    rewritten(run.path, files=files)
-    assert changed
-    store.export_run(store.read_run(run.path), archive)
-    return archive
-
-
 def test_an_import_is_neither_latest_nor_default_by_its_date_or_name(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
     only = store.import_run(packed(elsewhere, "smollm2-135m-instruct-pyrit-aaaaaaaaaa", created=FUTURE), root)
@@ -184,8 +167,6 @@ def test_an_import_takes_no_shipped_id(tmp_path: Path) -> None:
         store.import_run(packed(tmp_path / "elsewhere", shipped.id), root)
     assert store.list_runs(root) == []
     edited = tmp_path / "edited" / shipped.id
-    import shutil
-
     shutil.copytree(shipped.path, edited)
     rewritten(edited, created=FUTURE)  # the same results, another manifest
     archive = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harmviz.runs import export_run, read_run
 from harmviz.runs.manifest import manifest_hash
 from harmviz.runs.rows import SCHEMA
 from tests.worlds.fabricated import make_run
@@ -179,6 +181,16 @@ def damaged_run(root: Path, name: str) -> Path:
     folder = make_run(root, f"{name}-0000000000").path
     DAMAGES[name][0](folder)
     return folder
+
+
+def packed(folder: Path, run_id: str = "smollm2-135m-instruct-pyrit-0123456789", **changes: Any) -> io.BytesIO:
+    """The archive of a run made by hand below ``folder``, without its mask, which has no header."""
+    run = make_run(folder, run_id, **changes)
+    (run.path / "masks" / "mean.safetensors").unlink()
+    rewritten(run.path, files={n: h for n, h in run.manifest["files"].items() if not n.startswith("masks/")})
+    archive = io.BytesIO()
+    export_run(read_run(run.path), archive)
+    return archive
 
 
 def state_of(folder: Path) -> dict[str, tuple[str, bytes]]:

@@ -45,6 +45,8 @@ class Extent:
             a harm type, and all.
         preserved, own_preserved: most benign rows, and own answers, of the preservation set.
         validation, report: held-out prompts that choose (q, p), and that report.
+        controls: fewest report prompts of a set, where it has them, on which drawn controls are measured; otherwise every
+            third is. Below two there is no interval.
         transfer: held-out split on which each type's own mask is measured.
         behaviour: prompts answered freely under a mask, of each harm type and of benign.
         answer_tokens: where free answers are cut.
@@ -60,6 +62,7 @@ class Extent:
     own_preserved: int
     validation: Prompts
     report: Prompts
+    controls: int
     transfer: Literal["report", "controls"]
     behaviour: tuple[int, int]
     answer_tokens: int
@@ -67,7 +70,11 @@ class Extent:
 
     def as_dict(self) -> Mapping[str, Any]:
         """As the manifest of a quick run says it."""
-        return asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+
+    def n_controls(self, n_report: int) -> int:
+        """How many of a set's report prompts the drawn controls are measured on."""
+        return max(-(-n_report // 3), min(self.controls, n_report))
 
 
 FULL = Extent(
@@ -80,6 +87,7 @@ FULL = Extent(
     own_preserved=32,
     validation=Prompts(None, 8, None, None),
     report=Prompts(None, 8, None, None),
+    controls=1,
     transfer="report",
     behaviour=(8, 24),
     answer_tokens=48,
@@ -95,6 +103,7 @@ QUICK = Extent(
     own_preserved=12,
     validation=Prompts(3, 2, 6, 6),
     report=Prompts(4, 2, 8, 6),
+    controls=2,
     transfer="controls",
     behaviour=(2, 6),
     answer_tokens=24,

@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from harmviz.claims.mapping.extent import Extent
 from harmviz.claims.mapping.settings import SKIPS, RunSpec
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.encoding import Sample, encode_all, encode_prompt
@@ -210,7 +211,7 @@ def build_samples(
         scoring,
         preserve,
         held_out,
-        _control_subset(held_out["report"]),
+        _control_subset(held_out["report"], spec.extent),
         {k: dict(v) for k, v in counts.items()},
         data.categories,
         dropped,
@@ -218,12 +219,15 @@ def build_samples(
     )
 
 
-def _control_subset(report: MeasuredSet) -> MeasuredSet:
-    """Every third prompt of each set: the fixed subset on which the drawn controls (many masks) are measured."""
+def _control_subset(report: MeasuredSet, extent: Extent) -> MeasuredSet:
+    """Every third prompt of each set, or a few more where it has few (``Extent.controls``): the fixed subset on which
+    the drawn controls (many masks) are measured."""
+    of_set = Counter(report.sets)
     seen: dict[str, int] = defaultdict(int)
     kept: set[str] = set()
     for name, prompt in zip(report.sets, report.prompts, strict=True):
-        if seen[name] % 3 == 0:
+        few = -(-of_set[name] // 3) < extent.controls
+        if seen[name] < extent.controls if few else seen[name] % 3 == 0:
             kept.add(prompt)
         seen[name] += 1
     return report.subset(kept)
