@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import signal
-import sys
 from collections.abc import Iterable, Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -18,6 +17,7 @@ from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
 from harmviz.claims.options import MODEL_OPTIONS
+from harmviz.commands import terminal
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
 
@@ -180,22 +180,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     What is raised by mistake goes on to Python, which shows where and ends with 1: a fault of harmviz.
     """
+    terminal.prepare()
+    try:
+        code = _run(argv)
+    except SystemExit as e:  # argparse: --help, or a mistake in the arguments
+        raise SystemExit(terminal.finish(e.code if isinstance(e.code, int) else 0)) from None
+    return terminal.finish(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: locks released, finished stages kept
     try:
         _command(arguments).run(arguments)
     except HarmvizError as e:
-        print(f"harmviz: {e}", file=sys.stderr)
+        terminal.tell(f"harmviz: {e}")
         return e.exit_code
     except KeyboardInterrupt:
-        print("harmviz: cancelled; finished stages are kept, --resume goes on from there", file=sys.stderr)
+        terminal.tell("harmviz: cancelled; finished stages are kept, --resume goes on from there")
         return 130
     except (MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and "home directory" in str(e):  # of pathlib, for a ~ that stands for nothing
+            terminal.tell("harmviz: a path begins with ~, and there is no such home directory; write the path out")
+            return 2
         if not isinstance(e, MemoryError) and type(e).__name__ != "OutOfMemoryError":  # torch's, without loading torch
             raise
         advice = "use a smaller model, --dtype bfloat16 or --device cpu; finished stages are kept"
-        print(f"harmviz: memory ran out; {advice}", file=sys.stderr)
+        terminal.tell(f"harmviz: memory ran out; {advice}")
         return 1
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         return 0
+    except OSError as e:
+        if e.errno not in terminal.REFUSED:
+            raise
+        terminal.tell(f"harmviz: {terminal.refusal(e)}")
+        return 1
     return 0

@@ -42,9 +42,22 @@ def _facts(run: Run) -> str:
             f"<div class='small'>{escape(text.set_name(c))}: {escape(r)}</div>" for c, r in data["left_out"].items()
         )
         rows.append(("Left out", why))
+    if run.dropped:
+        lines = "".join(
+            f"<tr><td>{escape(text.set_name(name))}</td><td>{text.count(n)}</td><td>{escape(why)}</td></tr>"
+            for name, why, n in run.dropped
+        )
+        head = "<thead><tr><th>set</th><th>rows</th><th>why</th></tr></thead>"
+        rows.append(("Rows left out", f'<table class="hv-rows small">{head}<tbody>{lines}</tbody></table>'))
+    if data["notes"]:
+        rows.append(("Notes", "".join(f"<div class='small'>{escape(note)}</div>" for note in data["notes"])))
     if run.manifest["parents"]:
         rows.append(("Computed from", "<br>".join(f"<code>{escape(str(p))}</code>" for p in run.manifest["parents"])))
     return "".join(f'<div class="hv-fact"><div class="quiet small">{k}</div>{v}</div>' for k, v in rows)
+
+
+def _tags(run: Run) -> str:
+    return "".join(f'<span class="hv-tag">{tag}</span>' for tag in (_KIND[run.kind], *run.tags))
 
 
 def run_card(run: Run, results: pd.DataFrame) -> str:
@@ -53,7 +66,7 @@ def run_card(run: Run, results: pd.DataFrame) -> str:
     return (
         '<article class="hv hv-card"><header>'
         f"<h3>{escape(run.model_id)}</h3>"
-        f'<span class="hv-tag">{_KIND[run.kind]}</span><span class="quiet small">{escape(model["dtype"])}</span>'
+        f'{_tags(run)}<span class="quiet small">{escape(model["dtype"])}</span>'
         f'<span class="when quiet small">{escape(text.date(run.created))}</span></header>'
         f'<div class="id quiet small"><code>{escape(run.id)}</code></div>'
         f'<div class="hv-body"><section>{_facts(run)}</section><section>{effects}</section></div></article>'
@@ -65,9 +78,11 @@ def compact_card(run: Run, results: pd.DataFrame | None) -> str:
     model, data = run.manifest["model"], run.manifest["data"]
     effects = "" if results is None else CLAIMS[MAPPING].face("card").line(run, results)
     facts = f"{data['id']} · {model['dtype']} · {text.count(model['n_scored_weights'])} scored weights"
+    if n := sum(n for _, _, n in run.dropped):
+        facts += f" · {text.count(n)} rows left out"
     return (
         f'<div class="hv"><div class="hv-compact"><h3>{escape(run.model_id)}</h3>'
-        f'<span class="hv-tag">{_KIND[run.kind]}</span><span class="quiet small">{escape(facts)}</span>'
+        f'{_tags(run)}<span class="quiet small">{escape(facts)}</span>'
         f'<span class="right quiet small">{escape(text.date(run.created))}</span></div>'
         f'<div class="hv-compact-line small">{effects}</div>'
         f'<div class="quiet small"><code>{escape(run.id)}</code></div></div>'

@@ -39,7 +39,7 @@ def map_run_id(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> str:
         "device": loaded.device.type,
         "parameters": spec.parameters(),
     }
-    return run_id([loaded.name, data.id], determinants)
+    return run_id([loaded.name, *(["quick"] if spec.quick else []), data.id], determinants)
 
 
 def map_plan(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> Plan:
@@ -87,10 +87,14 @@ def run_map(
         _check_disk(making.partial, scratch_bytes(loaded.table.n_weights, len(data.categories) + 2))
         run = MapWork(loaded, data, spec, making)
         run.samples = build_samples(loaded, data, spec, run.answer())
-        making.data |= {"counts": run.samples.counts, "scoring_prompts": list(run.samples.scoring_prompts)}
-        making.progress.total = run_units(run.samples.amounts())
+        making.data |= {
+            "counts": run.samples.counts,
+            "scoring_prompts": list(run.samples.scoring_prompts),
+            **({"dropped": run.samples.dropped} if run.samples.dropped else {}),
+        }
+        making.progress.total = run_units(run.samples.amounts(), spec)
         run.score()
-        return {"headline": evaluate(run, run.select())}
+        return evaluate(run, run.select())
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
 

@@ -17,7 +17,7 @@ from harmviz.claims.mapping.maps import build_maps
 from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
 from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, CONTRASTS, FIXED_P, MAX_ROWS, RunSpec
 from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
-from harmviz.claims.mapping.work import ABSOLUTE_UNITS, ANSWER_UNITS, SCORE_UNITS
+from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING
@@ -72,7 +72,7 @@ class MapWork:
             answers = generate_batch(self.loaded, prompts, self.spec.max_response_tokens)
             return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
-        answers = iter(self.making.json("answers", ANSWER_UNITS, texts))
+        answers = iter(self.making.json("answers", answer_units(self.spec), texts))
         return {
             split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, answers, strict=False) if t.strip()]
             for split, group in rows.items()

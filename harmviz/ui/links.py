@@ -1,0 +1,36 @@
+"""What a link may say. A link is typed, cut, or made by somebody else: what no control could have written is dropped.
+
+Controls take from the URL what they can (Streamlit drops values that are none of their options); this is for what makes
+them fail: numbers that are not finite (``play_seed=inf``) and values of any length. Unknown names are read by nobody.
+"""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+#: A hub id, the longest text that a control writes, has at most 200 letters.
+MAX_LENGTH = 300
+
+
+def clean() -> None:
+    """Drops impossible values before any control reads them, so that the control shows its default. Called once, by
+    app.py."""
+    for name in list(st.query_params):
+        values = st.query_params.get_all(name)
+        kept = [value for value in values if possible(value)]
+        if len(name) > MAX_LENGTH or not kept:
+            st.query_params.pop(name, None)
+        elif kept != values:
+            st.query_params[name] = kept
+
+
+def possible(value: str) -> bool:
+    """Whether a control can have written this: no number that is not finite, no long text, no control characters."""
+    if len(value) > MAX_LENGTH or not all(c.isprintable() for c in value):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except ValueError:
+        return True  # a word
