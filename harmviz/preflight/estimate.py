@@ -179,7 +179,7 @@ def _samples_of(run: Run) -> Samples:
     def total(names: list[str], *splits: str) -> int:
         return sum(n for name in names for split, n in counts[name].items() if split in splits)
 
-    every, extent = list(counts), RunSpec.of_run(run.manifest["parameters"]).extent
+    every = list(counts)
     report = total(every, "report")
     return Samples(
         len(harm),
@@ -188,7 +188,7 @@ def _samples_of(run: Run) -> Samples:
         total(every, "preserve"),
         total(every, "validation"),
         report,
-        sum(extent.n_controls(counts[n].get("report", 0)) for n in every),
+        sum(math.ceil(counts[n].get("report", 0) / 3) for n in every),
     )
 
 

@@ -86,7 +86,7 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
         sets.append(own_answers[split])
         held[split] = [r for group in sets for r in group]
         if split == "report":
-            controls = sum(extent.n_controls(len(group)) for group in sets)
+            controls = sum(-(-len(group) // 3) for group in sets)
     samples = Samples(
         len(data.categories),
         len(harm) + len(others) + len(benign),

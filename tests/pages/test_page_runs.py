@@ -192,6 +192,17 @@ def test_damaged_and_unfinished_work_is_named_hides_nothing_and_can_be_put_away(
     assert sorted(p.name for p in (cache / "runs").iterdir()) == ["good-0000000000"]
 
 
+def test_a_quick_run_is_offered_with_its_own_defaults_and_costs_less(cache):
+    app = opened()
+    whole = table(app)
+    app.toggle(key="runs_quick").set_value(True)
+    ran(app)
+    assert command(app) == "python -m harmviz run --quick"
+    assert table(app) != whole
+    app.number_input(key="runs_prompt_tokens").set_value(1024)
+    assert command(ran(app)) == "python -m harmviz run --quick --max-prompt-tokens=1024"
+
+
 def test_every_kind_of_damage_is_listed_with_its_reason_and_hides_no_page(cache):
     make_run(cache / "runs", "good-0000000000")
     for name in DAMAGES:

@@ -45,8 +45,6 @@ class Extent:
             a harm type, and all.
         preserved, own_preserved: most benign rows, and own answers, of the preservation set.
         validation, report: held-out prompts that choose (q, p), and that report.
-        controls: fewest report prompts of a set, where it has them, on which drawn controls are measured; otherwise every
-            third is. Below two there is no interval.
         transfer: held-out split on which each type's own mask is measured.
         behaviour: prompts answered freely under a mask, of each harm type and of benign.
         answer_tokens: where free answers are cut.
@@ -62,7 +60,6 @@ class Extent:
     own_preserved: int
     validation: Prompts
     report: Prompts
-    controls: int
     transfer: Literal["report", "controls"]
     behaviour: tuple[int, int]
     answer_tokens: int
@@ -71,10 +68,6 @@ class Extent:
     def as_dict(self) -> Mapping[str, Any]:
         """As the manifest of a quick run says it."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    def n_controls(self, n_report: int) -> int:
-        """How many of a set's report prompts the drawn controls are measured on."""
-        return max(-(-n_report // 3), min(self.controls, n_report))
 
 
 FULL = Extent(
@@ -87,12 +80,13 @@ FULL = Extent(
     own_preserved=32,
     validation=Prompts(None, 8, None, None),
     report=Prompts(None, 8, None, None),
-    controls=1,
     transfer="report",
     behaviour=(8, 24),
     answer_tokens=48,
     other_scores=True,
 )
+#: Four and four report prompts: with fewer, resampling leaves a type empty too often for harm minus safe to have an
+#: interval (``stats.resampling.MAX_DROPPED``).
 QUICK = Extent(
     q_divisors=(10, 2, 1),
     p_grid=(0.01,),
@@ -102,8 +96,7 @@ QUICK = Extent(
     preserved=24,
     own_preserved=12,
     validation=Prompts(3, 2, 6, 6),
-    report=Prompts(4, 2, 8, 6),
-    controls=2,
+    report=Prompts(4, 4, 8, 6),
     transfer="controls",
     behaviour=(2, 6),
     answer_tokens=24,

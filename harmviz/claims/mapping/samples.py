@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harmviz.claims.mapping.extent import Extent
 from harmviz.claims.mapping.settings import SKIPS, RunSpec
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.encoding import Sample, encode_all, encode_prompt
@@ -211,7 +210,7 @@ def build_samples(
         scoring,
         preserve,
         held_out,
-        _control_subset(held_out["report"], spec.extent),
+        _control_subset(held_out["report"]),
         {k: dict(v) for k, v in counts.items()},
         data.categories,
         dropped,
@@ -219,15 +218,12 @@ def build_samples(
     )
 
 
-def _control_subset(report: MeasuredSet, extent: Extent) -> MeasuredSet:
-    """Every third prompt of each set, or a few more where it has few (``Extent.controls``): the fixed subset on which
-    the drawn controls (many masks) are measured."""
-    of_set = Counter(report.sets)
+def _control_subset(report: MeasuredSet) -> MeasuredSet:
+    """Every third prompt of each set: the fixed subset on which the drawn controls (many masks) are measured."""
     seen: dict[str, int] = defaultdict(int)
     kept: set[str] = set()
     for name, prompt in zip(report.sets, report.prompts, strict=True):
-        few = -(-of_set[name] // 3) < extent.controls
-        if seen[name] < extent.controls if few else seen[name] % 3 == 0:
+        if seen[name] % 3 == 0:
             kept.add(prompt)
         seen[name] += 1
     return report.subset(kept)

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES, RunSpec
 from harmviz.data.prompts import PromptData
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
@@ -174,13 +174,21 @@ def _checked(name: str, content: bytes) -> tuple[Upload, PromptData]:
 
 
 def _options() -> Options:
+    quick = st.toggle(
+        "Quick first look",
+        key="runs_quick",
+        help="About ten minutes for a small model: fewer prompts, grid points and draws, the same controls. Its "
+        "intervals are wide, and it is marked as quick everywhere.",
+    )
+    # A control of its own for each: what was chosen for one is no choice for the other.
+    kind = "_quick" if quick else ""
     samples = st.number_input(
         "Samples per harm type",
         4,
         1000,
-        _DEFAULTS.samples,
+        SAMPLES[quick],
         4,
-        key="runs_samples",
+        key=f"runs_samples{kind}",
         help="Responses scored per category at most, half in each scoring half.",
     )
     with st.expander("More options"):
@@ -190,10 +198,19 @@ def _options() -> Options:
                 "Max response tokens",
                 16,
                 4096,
-                _DEFAULTS.max_response_tokens,
+                RESPONSE_TOKENS[quick],
                 16,
-                key="runs_tokens",
+                key=f"runs_tokens{kind}",
                 help="Where responses are cut.",
+            )
+            prompt_tokens = st.number_input(
+                "Max prompt tokens",
+                8,
+                100_000,
+                PROMPT_TOKENS,
+                64,
+                key="runs_prompt_tokens",
+                help="Rows with a longer prompt are left out, and counted.",
             )
             dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key="runs_dtype")
             q_max = st.selectbox(
@@ -211,7 +228,15 @@ def _options() -> Options:
             skip = st.selectbox(
                 "Skip first tokens", (0, 8), key="runs_skip", help="Response openers left out of the scoring loss."
             )
-    spec = RunSpec(int(samples), int(seed), q_max or DEFAULT_Q_MAX, int(skip), int(tokens))
+    spec = RunSpec(
+        samples=int(samples),
+        seed=int(seed),
+        q_max=q_max or DEFAULT_Q_MAX,
+        skip_tokens=int(skip),
+        max_response_tokens=int(tokens),
+        max_prompt_tokens=int(prompt_tokens),
+        quick=quick,
+    )
     return Options(spec, q_max, dtype, device)
 
 
@@ -225,15 +250,21 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
     given = {
         "model": (model, EMBEDDED),
         "data": (data, "pyrit"),
-        "samples": (spec.samples, _DEFAULTS.samples),
+        "samples": (spec.samples, SAMPLES[spec.quick]),
         "seed": (spec.seed, _DEFAULTS.seed),
-        "max-response-tokens": (spec.max_response_tokens, _DEFAULTS.max_response_tokens),
+        "max-response-tokens": (spec.max_response_tokens, RESPONSE_TOKENS[spec.quick]),
+        "max-prompt-tokens": (spec.max_prompt_tokens, PROMPT_TOKENS),
         "skip-tokens": (spec.skip_tokens, 0),
         "q-max": (options.q_max, None),
         "dtype": (options.dtype, "auto"),
         "device": (options.device, "auto"),
     }
-    return ("run", *(f"--{name}={value}" for name, (value, default) in given.items() if value not in (default, None)))
+    quick = ("--quick",) if spec.quick else ()
+    return (
+        "run",
+        *quick,
+        *(f"--{name}={value}" for name, (value, default) in given.items() if value not in (default, None)),
+    )
 
 
 def _plan(data: str, upload: Upload | None, spec: RunSpec) -> DataPlan:
