@@ -24,7 +24,18 @@ from harmviz.files import write_atomic
 from harmviz.runs.point import Point, Ranking
 from harmviz.stats.estimate import Estimate
 
-CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
+CONTROLS = (
+    "none",
+    "random",
+    "magnitude",
+    "utility",
+    "benign_signed",
+    "safe_signed",
+    "unprotected",
+    "mirror_safe",
+    "mirror_benign",
+    "sham",
+)
 SCOPES = ("global", "matrix")
 
 

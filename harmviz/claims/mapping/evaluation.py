@@ -19,6 +19,7 @@ from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
+from harmviz.claims.mapping.mirrors import mirror_masks
 from harmviz.claims.mapping.samples import prompt_limit
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
@@ -168,6 +169,12 @@ class Evaluation:
             where = replace(self.where(self.point(selection), mask), control=control)
             yield from self.effect(mask, "report", where)
 
+    def mirrors(self, selection: Selection) -> Iterator[Row]:
+        """The contrastive selection turned round, at this point (``mirrors``)."""
+        for control, mask in mirror_masks(self.run, self.candidates, selection, self.provenance):
+            where = replace(self.where(self.point(selection), mask), control=control)
+            yield from self.effect(mask, "report", where)
+
     def halves(self, selection: Selection) -> Iterator[Row]:
         """The same mask as selected by each scoring half alone: how much the mask itself varies.
 
@@ -290,6 +297,8 @@ def _rows_at(
     yield from evaluation.signed_controls(chosen, name)
     if fixed != chosen:
         yield from evaluation.controls(fixed, ("random",))
+    if chosen.contrast == "both":
+        yield from evaluation.mirrors(chosen)
     yield from evaluation.halves(chosen)
     yield from evaluation.transfer(chosen)
     yield from written.rows(mask, name, where, evaluation.cost(mask, "report"))

@@ -49,6 +49,8 @@ class Extent:
         behaviour: prompts answered freely under a mask, of each harm type and of benign.
         answer_tokens: where free answers are cut.
         other_scores: whether masks of other scores are compared.
+        shams: whether sham types are scored, the null of overlap and core.
+        gate: the gate judges every set at q_max divided by each of these. gate_draws: of its random masks.
     """
 
     q_divisors: tuple[int, ...]
@@ -64,6 +66,9 @@ class Extent:
     behaviour: tuple[int, int]
     answer_tokens: int
     other_scores: bool
+    shams: bool
+    gate: tuple[int, ...]
+    gate_draws: int
 
     def as_dict(self) -> Mapping[str, Any]:
         """As the manifest of a quick run says it."""
@@ -84,6 +89,9 @@ FULL = Extent(
     behaviour=(8, 24),
     answer_tokens=48,
     other_scores=True,
+    shams=True,
+    gate=(10, 2),
+    gate_draws=2,
 )
 #: Four and four report prompts: with fewer, resampling leaves a type empty too often for harm minus safe to have an
 #: interval (``stats.resampling.MAX_DROPPED``).
@@ -101,4 +109,7 @@ QUICK = Extent(
     behaviour=(2, 6),
     answer_tokens=24,
     other_scores=False,
+    shams=False,
+    gate=(2,),
+    gate_draws=1,
 )

@@ -36,8 +36,8 @@ from harmviz.stats.estimate import Estimate
 
 #: Nats. In the first results the mask of refusal weights did −9.8, a benign-signed one −0.8, a harm mask +3.5.
 LIMIT = -2.0
-#: Mild requests that ship with harmviz, as many of each harm type as come out; and draws of the random mask.
-REQUESTS, DRAWS = 12, 2
+#: Mild requests that ship with harmviz, of every harm type in turn.
+REQUESTS = 12
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,13 @@ class Gate:
         eligible: Callable[[int], np.ndarray],
         *,
         seed: int,
+        draws: int = 2,
         requests: Sequence[str] | None = None,
     ):
-        """``eligible``: as for ``random_control``. ``requests``: instead of the mild ones that ship with harmviz."""
-        self.loaded, self.eligible, self.seed = loaded, eligible, seed
+        """``eligible``, ``seed``: as for ``random_control``. ``draws``: of the random mask of each size. ``requests``:
+        instead of the mild ones that ship with harmviz.
+        """
+        self.loaded, self.eligible, self.seed, self.draws = loaded, eligible, seed, draws
         asked = mild_requests() if requests is None else list(requests)
         self.openings = Openings(loaded.tokenizer, asked)
         self.index = np.arange(len(asked))
@@ -87,7 +90,7 @@ class Gate:
         if mask.n_weights not in self._random:
             draws = [
                 self._shift(random_control(mask, self.loaded.table, self.eligible, seed=self.seed, draw=draw))
-                for draw in range(DRAWS)
+                for draw in range(self.draws)
             ]
             self._random[mask.n_weights] = np.mean(draws, axis=0)
         clusters = [str(i) for i in self.index]
@@ -111,17 +114,15 @@ def mild_requests() -> list[str]:
     return [group[i] for i in range(depth) for group in by_type.values() if i < len(group)][:REQUESTS]
 
 
-def gate_points(q_max: float, p: float) -> tuple[tuple[float, float], ...]:
-    """(q, p) at which every set is judged: a tenth and a half of what can be selected."""
-    return (q_max / 10, p), (q_max / 2, p)
+def judge_sets(gate: Gate, candidates: Candidates, fractions: Sequence[float], p: float) -> list[Judged]:
+    """Every ranked set at every gate point, plainly ranked: what it holds, before harmless text is subtracted.
 
-
-def judge_sets(gate: Gate, candidates: Candidates, points: Sequence[tuple[float, float]]) -> list[Judged]:
-    """Every ranked set at every gate point, plainly ranked: what it holds, before harmless text is subtracted."""
+    ``fractions``: the q of the gate points; ``p``: fraction protected.
+    """
     judged = []
     for name in (*candidates.categories, *((MEAN,) if len(candidates.categories) > 1 else ()), *candidates.baselines):
         members = candidates.categories if name == MEAN else (name,)
-        for q, p in points:
+        for q in fractions:
             mask = make_mask(candidates, Selection(members, q=q, p=p), model_hash=gate.loaded.weight_hash)
             judged.append(gate.judge(name, Point(MEAN_OF_ALL if name == MEAN else name, q, p), mask))
     return judged

@@ -19,6 +19,7 @@ from harmviz.claims.mapping.claim import CLAIM
 from harmviz.claims.mapping.evaluation import evaluate
 from harmviz.claims.mapping.samples import build_samples
 from harmviz.claims.mapping.settings import METHOD_VERSION, RunSpec
+from harmviz.claims.mapping.shams import sham_rows
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import run_units, scratch_bytes
 from harmviz.data.prompts import PromptData
@@ -94,7 +95,10 @@ def run_map(
         }
         making.progress.total = run_units(run.samples.amounts(), spec)
         run.score()
-        return evaluate(run, run.select())
+        candidates = run.select()
+        if spec.extent.shams:
+            making.rows("shams", lambda: sham_rows(run, candidates))
+        return evaluate(run, candidates)
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
 

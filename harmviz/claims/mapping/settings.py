@@ -13,7 +13,7 @@ from harmviz.masks.ranking import check_fraction
 from harmviz.runs.point import Contrast
 
 #: Raised whenever the same settings would give other numbers.
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 CANDIDATE_P_GRID = (0.0, 0.01, 0.05)
 #: The point printed beside the chosen one, which nobody chose.
 FIXED_Q, FIXED_P = 1e-5, 0.01

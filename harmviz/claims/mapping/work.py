@@ -13,6 +13,8 @@ from harmviz.claims.mapping.settings import CONTRASTS, RESPONSE_TOKENS, RunSpec
 SCORE_UNITS, ABSOLUTE_UNITS = 3.0, 3.5
 #: Candidates, maps, halves, structure.
 SELECT_UNITS = 200.0
+#: Forward passes of one sample that judging one mask at the gate costs: short requests with eight openings each.
+GATE_UNITS = 40.0
 #: Controls that are drawn at random, several times each.
 DRAWN = ("random", "magnitude", "utility")
 
@@ -45,6 +47,11 @@ def behaviour_units(extent: Extent) -> float:
     return 250.0 * steps * max(0.5, prompts)
 
 
+def gate_units(n: Samples, extent: Extent) -> float:
+    """Forward passes of one sample that the gate costs."""
+    return GATE_UNITS * (1 + len(extent.gate) * (n.categories + 3 + extent.gate_draws))
+
+
 def measure_units(n: Samples, extent: Extent) -> float:
     """Forward passes of one sample that measuring costs."""
     grid = len(CONTRASTS) * len(extent.q_divisors) * len(extent.p_grid)
@@ -52,7 +59,7 @@ def measure_units(n: Samples, extent: Extent) -> float:
     others = extent.other_scores
     return (
         n.validation * (grid + 1)
-        + n.report * (len(CONTRASTS) * (2 + 3 + 2) + 1)
+        + n.report * (len(CONTRASTS) * (2 + 3 + 2) + 1 + 2)
         + transfer
         + n.controls * (len(CONTRASTS) * extent.control_draws * (len(DRAWN) + 1) + 3 * others)
         + behaviour_units(extent) * (2 + len(CONTRASTS))
@@ -63,7 +70,9 @@ def measure_units(n: Samples, extent: Extent) -> float:
 def run_units(n: Samples, spec: RunSpec) -> float:
     """Forward passes of one sample that a whole run costs."""
     scored = SCORE_UNITS * n.scoring + ABSOLUTE_UNITS * n.preserve
-    return answer_units(spec) + scored + SELECT_UNITS + measure_units(n, spec.extent)
+    shams = SCORE_UNITS * n.scoring if spec.extent.shams else 0.0
+    select = SELECT_UNITS + gate_units(n, spec.extent) + shams
+    return answer_units(spec) + scored + select + measure_units(n, spec.extent)
 
 
 def scratch_bytes(n_weights: int, n_sets: int) -> int:

@@ -69,6 +69,8 @@ def test_every_effect_has_its_interval_n_and_controls(tiny_run, frame):
         at_point = effect[(effect.contrast == contrast) & (effect.q == point["q"]) & (effect.p == point["p"])]
         at_point = at_point[(at_point["mask"] == "mean(all)") & (at_point.skip_tokens == 0)]
         wanted = {"none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected"}
+        if contrast == "both":
+            wanted |= {"mirror_safe", "mirror_benign"}
         assert set(at_point.control) == wanted
         for control in wanted:
             measured = set(at_point[at_point.control == control].category)
