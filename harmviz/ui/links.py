@@ -18,7 +18,11 @@ MAX_LENGTH = 300
 
 def clean() -> None:
     """Drops impossible values before any control reads them, so that the control shows its default. Called once, by
-    app.py."""
+    app.py.
+
+    Controls are seeded from the link as it was when the run of the script began: after a change it begins again.
+    """
+    changed = False
     for name in list(st.query_params):
         values = st.query_params.get_all(name)
         kept = [value for value in values if possible(value)] if len(name) <= MAX_LENGTH else []
@@ -30,6 +34,9 @@ def clean() -> None:
                 st.query_params[name] = kept
             else:
                 del st.query_params[name]
+            changed = True
+    if changed:
+        st.rerun()
 
 
 def possible(value: str) -> bool:
