@@ -13,6 +13,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+#: What ``run`` uses where nothing is said: (full, quick).
+SAMPLES, RESPONSE_TOKENS = (24, 8), (96, 32)
+#: Longest prompt used, in tokens.
+PROMPT_TOKENS = 512
+
 
 @dataclass(frozen=True)
 class Prompts:
