@@ -52,7 +52,7 @@ def mask_file(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_runs_lists_what_is_stored(tiny_run, monkeypatch, capsys):
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_run.parent.parent))
     (row,) = document(capsys, ["runs"])
-    assert set(row) == {"run_id", "path", "kind", "model", "created"}
+    assert set(row) == {"run_id", "path", "kind", "model", "created", "tags"}
     assert (row["run_id"], row["path"], row["kind"]) == (tiny_run.name, str(tiny_run), "map")
     assert main(["runs"]) == 0
     assert tiny_run.name in capsys.readouterr().out

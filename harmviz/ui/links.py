@@ -7,8 +7,10 @@ them fail: numbers that are not finite (``play_seed=inf``) and values of any len
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 #: A hub id, the longest text that a control writes, has at most 200 letters.
 MAX_LENGTH = 300
@@ -16,14 +18,25 @@ MAX_LENGTH = 300
 
 def clean() -> None:
     """Drops impossible values before any control reads them, so that the control shows its default. Called once, by
-    app.py."""
+    app.py.
+
+    Controls are seeded from the link as it was when the run of the script began: after a change it begins again.
+    """
+    changed = False
     for name in list(st.query_params):
         values = st.query_params.get_all(name)
-        kept = [value for value in values if possible(value)]
-        if len(name) > MAX_LENGTH or not kept:
-            st.query_params.pop(name, None)
-        elif kept != values:
-            st.query_params[name] = kept
+        kept = [value for value in values if possible(value)] if len(name) <= MAX_LENGTH else []
+        if kept == values:
+            continue
+        # A control that is drawn already has taken its value and keeps it; its parameter is no longer ours to change.
+        with suppress(StreamlitAPIException):
+            if kept:
+                st.query_params[name] = kept
+            else:
+                del st.query_params[name]
+            changed = True
+    if changed:
+        st.rerun()
 
 
 def possible(value: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Page, option
-from harmviz.claims.mapping.settings import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
+from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.stage_words import PHASES, stage_words
 from harmviz.claims.options import MODEL_OPTIONS, RUN_OPTIONS
 

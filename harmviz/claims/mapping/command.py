@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.mapping.extent import RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.finding import finding
 from harmviz.claims.mapping.remarks import remarks
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RESPONSE_TOKENS, SAMPLES, RunSpec, default_q_max
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
 from harmviz.commands.output import (
     duration,
     estimate,

@@ -2,7 +2,7 @@
 
 Measuring under masks takes nine tenths of a run, and what it costs is passes × samples: every mask is a pass over
 held-out prompts. A quick run makes the same passes for the same claims, with controls and intervals, over fewer prompts
-(four report prompts a harm type, where the full run has all there are), fewer grid points and fewer draws. Other scores
+(five report prompts a harm type, where the full run has all there are), fewer grid points and fewer draws. Other scores
 (absolute SNIP, Wanda, magnitude), which are no controls, are left out. Its intervals are wide: it shows that a model
 works here and what to expect, and settles little.
 """
@@ -12,6 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+#: What ``run`` uses where nothing is said: (full, quick).
+SAMPLES, RESPONSE_TOKENS = (24, 8), (96, 32)
+#: Longest prompt used, in tokens.
+PROMPT_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ FULL = Extent(
     gate=(10, 2),
     gate_draws=2,
 )
-#: Four and four report prompts: with fewer, resampling leaves a type empty too often for harm minus safe to have an
+#: Five and four report prompts: with fewer, resampling leaves a type empty too often for harm minus safe to have an
 #: interval (``stats.resampling.MAX_DROPPED``).
 QUICK = Extent(
     q_divisors=(10, 2, 1),
@@ -104,7 +109,7 @@ QUICK = Extent(
     preserved=24,
     own_preserved=12,
     validation=Prompts(3, 2, 6, 6),
-    report=Prompts(4, 4, 8, 6),
+    report=Prompts(5, 4, 8, 6),
     transfer="controls",
     behaviour=(2, 6),
     answer_tokens=24,

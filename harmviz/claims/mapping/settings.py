@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from decimal import ROUND_FLOOR, Context
 from typing import Any
 
-from harmviz.claims.mapping.extent import FULL, QUICK, Extent
+from harmviz.claims.mapping.extent import FULL, PROMPT_TOKENS, QUICK, RESPONSE_TOKENS, SAMPLES, Extent
 from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
 from harmviz.runs.point import Contrast
@@ -24,10 +24,6 @@ MAX_ROWS = 5_000_000
 BENIGN_LIMIT = {"none": 0.05, "both": 0.1}
 CONTRASTS: tuple[Contrast, ...] = ("none", "both")
 SKIPS = (0, 8)
-#: What ``run`` uses where nothing is said: (full, quick).
-SAMPLES, RESPONSE_TOKENS = (24, 8), (96, 32)
-#: Longest prompt used, in tokens.
-PROMPT_TOKENS = 512
 
 
 def n_lists(n_categories: int) -> int:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harmviz.claims.mapping.extent import FULL, Extent
-from harmviz.claims.mapping.settings import CONTRASTS, RESPONSE_TOKENS, RunSpec
+from harmviz.claims.mapping.extent import FULL, RESPONSE_TOKENS, Extent
+from harmviz.claims.mapping.settings import CONTRASTS, RunSpec
 
 #: Cost of one scored sample in forward passes of one sample.
 SCORE_UNITS, ABSOLUTE_UNITS = 3.0, 3.5

@@ -115,7 +115,7 @@ def test_a_quick_run_is_a_quarter_of_the_passes_and_preflight_knows() -> None:
         for quick in (False, True)
     }
     units = {quick: run_units(plan.samples, plan.spec) for quick, plan in plans.items()}
-    assert units[True] < units[False] / 3.5
+    assert units[True] < units[False] / 3
     seconds = {
         quick: run_estimate(model_estimate("smollm2-135m-instruct"), plan).seconds for quick, plan in plans.items()
     }
@@ -146,7 +146,7 @@ def test_it_is_marked_in_every_list_and_in_show(quick: Run, cache: Path, capsys:
     assert main(["show", quick.id]) == 0
     shown = capsys.readouterr().out
     assert f"{quick.id} [quick]" in shown
-    assert "QUICK run, a first look: at most 4 report prompts a harm type, 2 draws a control" in shown
+    assert "QUICK run, a first look: at most 5 report prompts a harm type, 2 draws a control" in shown
     assert main(["show", quick.id, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tags"] == ["quick"]
     assert main(["verify", quick.id]) == 0

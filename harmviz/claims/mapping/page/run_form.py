@@ -9,7 +9,8 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES, RunSpec
+from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
 from harmviz.data.prompts import PromptData
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
