@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from decimal import ROUND_FLOOR, Context
 from typing import Any
 
@@ -94,3 +95,12 @@ class RunSpec:
             "benign_limit": dict(BENIGN_LIMIT),
             "control_draws": CONTROL_DRAWS,
         }
+
+    @classmethod
+    def of_run(cls, parameters: Mapping[str, Any]) -> RunSpec:
+        """The settings that a stored run was made with, from its manifest's ``parameters``.
+
+        Raises:
+            KeyError: they do not say what every run says. BadSetting: a value is out of range.
+        """
+        return cls(**{f.name: parameters[f.name] for f in fields(cls)})
