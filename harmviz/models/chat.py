@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 PROBE, ANSWER = "Name three colours of a rainbow, please.", "Crimson, amber and teal."
 #: An opened chain of thought at the end of a rendering, and how it is closed.
 _OPENED = re.compile(r"(?:<(?P<tag>(?:\w+:)?(?:think|thinking|thought|reasoning))>|\[(?P<square>THINK)\])\s*$")
+#: A part as a template writes it that takes contents for texts.
+_PART_WRITTEN_OUT = re.compile(r"""['"]type['"]: ?['"]text['"]""")
 _TURN, _FINAL = "<|start|>assistant", "<|channel|>final<|message|>"
 #: Llama's templates write today's date into the prompt unless they are given one; this is the one they fall back on.
 _DATE = "26 Jul 2024"
@@ -132,7 +134,7 @@ def _holding_the_request(tokenizer: PreTrainedTokenizerBase, request: Sequence[M
         except ModelUnavailable as e:
             failure = failure or e
             continue
-        if stands_in(PROBE, text):
+        if stands_in(PROBE, text) and not _PART_WRITTEN_OUT.search(text):
             return parts, text
     raise failure or ModelUnavailable(
         "the chat template leaves the request out of what the model reads; mend or remove chat_template.jinja"
