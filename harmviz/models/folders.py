@@ -23,19 +23,13 @@ _PROJECTOR = "mmproj"
 
 @dataclass(frozen=True)
 class Held:
-    """What a path holds. ``files``: the parts of a GGUF file in order; empty for the others, whose ``folder`` tells."""
+    """What a path holds. ``name``: what the model is called, after the folder or the GGUF file that was given.
+    ``files``: the parts of a GGUF file in order; empty for the others, whose ``folder`` tells."""
 
     kind: Literal["model", "gguf", "adapter"]
+    name: str
     folder: Path
     files: tuple[Path, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """What the model is called: the folder's name, or that of the GGUF file without its ending."""
-        if not self.files:
-            return self.folder.resolve().name
-        part = _PART.fullmatch(self.files[0].name)
-        return part["stem"] if part else self.files[0].stem
 
 
 def held_at(path: Path) -> Held:
@@ -80,7 +74,8 @@ def read_json(path: Path) -> dict[str, Any]:
 def _of_file(path: Path) -> Held:
     if not is_gguf(path):
         raise ModelUnavailable(f"{path} is no GGUF model; of a model or an adapter in another format give the folder")
-    return Held("gguf", path.parent, _parts(path))
+    part = _PART.fullmatch(path.name)
+    return Held("gguf", part["stem"] if part else path.stem, path.parent, _parts(path))
 
 
 def _parts(path: Path) -> tuple[Path, ...]:
@@ -101,6 +96,7 @@ def _parts(path: Path) -> tuple[Path, ...]:
 
 
 def _of_folder(folder: Path) -> Held:
+    called = folder.name or folder.resolve().name
     names = sorted(p.name for p in folder.iterdir() if p.is_file())
     has_config, has_adapter = "config.json" in names, ADAPTER_CONFIG in names
     weights = [n for n in names if n.endswith(".safetensors") and not n.startswith("adapter_model")]
@@ -115,11 +111,11 @@ def _of_folder(folder: Path) -> Held:
             raise ModelUnavailable(
                 f"{folder} is a LoRA adapter without {ADAPTER_WEIGHTS}; save it with safe_serialization"
             )
-        return Held("adapter", folder)
+        return Held("adapter", called, folder)
     if has_config and weights:
-        return Held("model", folder)
+        return Held("model", called, folder)
     if ggufs := _gguf_files(folder, names):
-        return Held("gguf", folder, ggufs)
+        return Held("gguf", called, folder, ggufs)
     raise ModelUnavailable(_nothing(folder, names, has_config))
 
 

@@ -67,7 +67,7 @@ def test_a_gguf_file_in_parts_is_the_whole_file(n: int, toy: Path, tmp_path: Pat
     parts = split_gguf(toy, tmp_path / "parts", n)
     for given in (parts[0], parts[-1], tmp_path / "parts"):
         loaded = load_model(str(given))
-        assert loaded.name == "toy" if given.is_file() else "parts"
+        assert loaded.name == ("toy" if given.is_file() else "parts")
         assert loaded.weight_hash == whole.weight_hash
         assert loaded.tokenizer_hash == whole.tokenizer_hash
     size, of_whole = model_estimate(str(parts[0])), model_estimate(str(toy))
