@@ -86,6 +86,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--p", type=float, default=0.01, help="fraction of weights protected by utility (0.01)")
     p.add_argument("--scope", default="global", choices=("global", "matrix"))
     p.add_argument("--contrast", default="none", choices=("none", "both"), help="both: contrastive selection")
+    p.add_argument(
+        "--from-model",
+        action="store_true",
+        help="score the sets again, with the run's model and data: any q, and the mean of any categories (minutes)",
+    )
+    _options(p, MODEL_OPTIONS)
+    p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --from-model")
     p.add_argument("--out", required=True, metavar="FILE", help="where to write the mask (.safetensors)")
     _json_option(p)
 
@@ -93,13 +100,24 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--mask", required=True, metavar="F", help="a mask file")
     _options(p, MODEL_OPTIONS)
     p.add_argument("--run", default=None, metavar="RUN", help="the mask's run: adds random and magnitude controls")
-    p.add_argument("--data", default="pyrit", metavar="D")
+    p.add_argument(
+        "--split",
+        default=None,
+        choices=("report",),
+        help="report: on the report prompts of --run, with its settings, so that its stored rows come out again",
+    )
+    p.add_argument(
+        "--data", default=None, metavar="D", help="pyrit (default), builtin or a file; the run's with --split"
+    )
     _json_option(p)
 
     p = commands.add_parser("generate", help="the intact model and masked variants side by side")
     _options(p, MODEL_OPTIONS)
     p.add_argument("--mask", action="append", default=[], metavar="F", help="a mask file; may be given several times")
     p.add_argument("--prompt", required=True, metavar="TEXT")
+    p.add_argument(
+        "--answer-begins", default="", metavar="TEXT", help="words that every answer begins with, e.g. 'Sure, here is'"
+    )
     p.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     p.add_argument("--strength", type=float, default=1.0, metavar="S", help="0 intact … 1 zeroed (1)")
     p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (0)")

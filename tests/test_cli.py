@@ -142,6 +142,28 @@ def test_generate_puts_the_intact_model_first(tiny_dir, mask_file, capsys):
     assert weak["variants"][0]["token_ids"] == weak["variants"][1]["token_ids"]
 
 
+def test_generate_begins_every_answer_with_the_given_words(tiny_dir, mask_file, capsys):
+    argv = [
+        "generate",
+        "--model",
+        str(tiny_dir),
+        "--mask",
+        str(mask_file),
+        "--prompt",
+        "Hello",
+        "--max-new-tokens",
+        "8",
+    ]
+    alone = document(capsys, argv)
+    assert alone["answer_begins"] == ""
+    begun = document(capsys, [*argv, "--answer-begins", "Sure, here is"])
+    assert begun["answer_begins"] == "Sure, here is"
+    ids = [[v["token_ids"] for v in made["variants"]] for made in (alone, begun)]
+    assert all(a != b for a, b in zip(*ids, strict=True))  # it is read by every variant
+    assert main([*argv, "--answer-begins", "Sure, here is"]) == 0
+    assert capsys.readouterr().out.count("\nSure, here is") == 2
+
+
 def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, monkeypatch):
     from harmviz.commands import verify
 

@@ -7,7 +7,8 @@ The manifest of a complete run, schema 1::
     kind            map | experiment
     parents         run ids this one was computed from
     created         UTC, ISO 8601
-    model           {name, revision, weight_hash, dtype, n_parameters, n_scored_weights, family}
+    model           {name, revision, weight_hash, dtype, n_parameters, n_scored_weights, family}, and in newer runs
+                    {tokenizer_hash, config_hash, notes: [text]}; n_parameters counts all, also those that read images
     weights         WeightTable.to_json(); may be empty for an experiment over several models
     data            {id, hash, counts: {set: {split: n}}, left_out: {category: reason}, notes: [text]}; where rows
                     were left out also dropped: {set: {reason: n}}

@@ -23,7 +23,7 @@ from harmviz.judges.protocol import identity
 from harmviz.judges.refusing import usable_judge
 from harmviz.models.adapters import load_adapter, merged, save_adapter
 from harmviz.models.load import LoadedModel
-from harmviz.runs.making import PACKAGES, Making, Plan, make, model_facts, versions
+from harmviz.runs.making import PACKAGES, Making, Plan, identity_of, make, model_facts, versions
 from harmviz.runs.progress import Listener
 from harmviz.tuning.answers import Answer, Tick, answers_of, greedy, sampled
 from harmviz.tuning.data import AlignData
@@ -85,7 +85,7 @@ def run_align(
 def ladder_id(loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: Sequence[str], judge: Judge | None) -> str:
     """The id of the run these settings make: ``<model>-align-<10 hex digits>`` of everything that determines it."""
     bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, None if judge is None else identity(judge)]
-    determinants = [VERSION, loaded.weight_hash, data.hashes, spec.as_dict(), *bench, arms]
+    determinants = [VERSION, identity_of(model_facts(loaded)), data.hashes, spec.as_dict(), *bench, arms]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     return f"{slug}-{ALIGN}-{hashlib.sha256(canonical_json(determinants).encode()).hexdigest()[:10]}"
 

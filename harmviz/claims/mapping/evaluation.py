@@ -112,8 +112,10 @@ class Evaluation:
         return np.array(self.losses.sets[split].sets) == "benign"
 
     # -- parts --------------------------------------------------------------------------------------------------
-    def intact(self) -> Iterator[Row]:
-        for split, condition in (("validation", "validation"), ("report", None)):
+    def intact(self, *splits: str) -> Iterator[Row]:
+        """The intact losses on these splits (``validation``, ``report``)."""
+        for split in splits:
+            condition = None if split == "report" else split
             for column, skip in enumerate(SKIPS):
                 where = Where(experiment="effect", condition=condition, skip_tokens=skip)
                 nll = self.losses.of(None, split)[:, column]
@@ -140,15 +142,22 @@ class Evaluation:
         return self.selection(q, p, contrast), bool(allowed), rows
 
     def controls(self, selection: Selection, kinds: tuple[str, ...], save_as: str | None = None) -> Iterator[Row]:
+        """As ``drawn_controls``, of the mask of this selection."""
+        mask = self.mask(selection)
+        yield from self.drawn_controls(mask, self.where(self.point(selection), mask), kinds, save_as)
+
+    def drawn_controls(
+        self, mask: PruneMask, where: Where, kinds: tuple[str, ...], save_as: str | None = None
+    ) -> Iterator[Row]:
         """Rows of the drawn controls of this mask, each over its draws, on the control subset.
 
         One draw of each goes with the run under ``save_as``, so that a page can play the control beside the mask.
         """
-        mask, subset = self.mask(selection), self.losses.sets["controls"]
+        assert where.point is not None, "a mask has an address"
+        p, subset = where.point.p, self.losses.sets["controls"]
         of_mask = self.losses.delta(mask, "report", self.skip)[self._in_subset]
-        where = self.where(self.point(selection), mask)
         for control in kinds:
-            masks = [self.drawn(control, mask, selection.p, draw) for draw in range(self.run.spec.extent.control_draws)]
+            masks = [self.drawn(control, mask, p, draw) for draw in range(self.run.spec.extent.control_draws)]
             of_draws = [self.losses.delta(drawn, "controls", self.skip) for drawn in masks]
             if save_as is not None:
                 self.kept[f"{save_as}.{control}"] = masks[0]
@@ -248,7 +257,7 @@ def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
     by a process that resumes.
     """
     evaluation = Evaluation(run, candidates)
-    rows: list[Row] = list(evaluation.intact())
+    rows: list[Row] = list(evaluation.intact("validation", "report"))
     headline: dict[str, Any] = {}
     digests: dict[str, str] = {}
     written = Behaviour(run)

@@ -26,7 +26,7 @@ from harmviz.data.prompts import PromptData
 from harmviz.errors import OutOfMemory
 from harmviz.models.load import LoadedModel
 from harmviz.runs import PartialRun, Run, run_id
-from harmviz.runs.making import Making, Plan, make, model_facts
+from harmviz.runs.making import Making, Plan, identity_of, make, model_facts
 from harmviz.runs.progress import Listener
 
 
@@ -34,7 +34,7 @@ def map_run_id(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> str:
     """The id of the run these settings make: equal settings on equal model and data have equal ids."""
     determinants = {
         "method": METHOD_VERSION,
-        "weight_hash": loaded.weight_hash,
+        **identity_of(model_facts(loaded)),
         "data_hash": data.hash,
         "dtype": str(loaded.dtype),
         "device": loaded.device.type,

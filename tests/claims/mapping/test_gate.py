@@ -146,6 +146,9 @@ def test_a_type_that_fails_is_left_out_of_the_run(
     stored = Candidates.load(run.path / "candidates.safetensors")
     assert "privacy" not in stored.categories
     assert len(stored.categories) > 1
+    again = ["mask", str(run.path), "--categories", "privacy", "--q", "0.01", "--from-model", "--model", str(tiny_dir)]
+    assert main([*again, "--out", str(tmp_path / "mask.safetensors")]) == 2, "nor is it ranked anew"
+    assert not (tmp_path / "mask.safetensors").exists()
     rows = run.results()
     assert "privacy" not in set(rows[rows["condition"] != "gate"]["mask"].dropna())
 
