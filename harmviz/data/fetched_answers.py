@@ -1,4 +1,4 @@
-"""The fetched request–answer pairs as rows of the default data set ``scored``, each with the source it comes from.
+"""The fetched request–answer pairs of the data set ``scored``, each with the source it comes from.
 
 | source | who says what is harmful | rows become |
 |---|---|---|
@@ -8,8 +8,7 @@
 
 An answer that several sources or files hold is used once, from the first of them. An answer that opens like a refusal
 is used as neither: scored as harmful it would point at the weights of refusing, and as safe it is none of the same
-kind. Harm and safe rows of one source have the same authors, so that their difference is not authorship
-(``harmviz.data.matching``).
+kind. Harm and safe answers of one source have the same authors, so that their difference is not authorship.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
-from harmviz.data.prompts import PromptRow, normalise
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
@@ -53,15 +52,20 @@ class Labelled(NamedTuple):
     harmful: bool
     reason: str = ""
 
+    @property
+    def set(self) -> str:
+        """The set that the answer belongs to."""
+        return self.category if self.harmful else f"safe:{self.category}"
 
-def fetched_rows(say: Say = lambda _: None) -> tuple[list[PromptRow], list[str]]:
-    """(rows, notes) of all three sources.
+
+def fetched_answers(say: Say = lambda _: None) -> tuple[list[Labelled], list[str]]:
+    """(answers that are used, notes) of all three sources.
 
     Raises:
         AssetUnavailable: the files are neither here nor obtainable. DataInvalid: a file is not what it was.
     """
     files = ensure(ANSWERS, say)
-    rows: list[PromptRow] = []
+    used: list[Labelled] = []
     refusing: Counter[str] = Counter()
     seen: set[str] = set()
     for item in (*_scored(files, HUMAN), *_scored(files, OBJECTIVE), *many_shot(files)):
@@ -73,14 +77,13 @@ def fetched_rows(say: Say = lambda _: None) -> tuple[list[PromptRow], list[str]]
         if reads_as_refusal(item.answer):
             refusing[item.source] += item.harmful
             continue
-        name = item.category if item.harmful else f"safe:{item.category}"
-        rows.append(PromptRow(name, item.prompt, item.answer, item.source))
+        used.append(item)
     notes = [
         f"{source}: {n} answers labelled harmful read as refusals and are not used"
         for source, n in refusing.items()
         if n
     ]
-    return rows, notes
+    return used, notes
 
 
 def _scored(files: dict[str, Path], source: str) -> Iterator[Labelled]:

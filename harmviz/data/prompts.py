@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from harmviz.data.fetched_answers import fetched_answers
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.wheels import ANSWERS
@@ -34,11 +36,6 @@ COLUMNS = ("category", "prompt", "response")
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def normalise(text: str) -> str:
-    """Case and white space folded: two prompts that differ in nothing else are the same prompt."""
-    return " ".join(text.lower().split())
 
 
 @dataclass(frozen=True)
@@ -237,9 +234,9 @@ def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptD
         rows += _builtin("safe", "benign")
         notes.append("benign and further same-topic safe answers: builtin")
     elif source == "scored":
-        from harmviz.data.fetched_answers import fetched_rows
-
-        name, (rows, notes) = source, fetched_rows(say)
+        answers, notes = fetched_answers(say)
+        name = source
+        rows = [PromptRow(a.set, a.prompt, a.answer, a.source) for a in answers]
         rows += _builtin("safe", "benign")
     elif source == "builtin":
         name, rows = "builtin", _builtin("harmful", "safe", "benign")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmviz.data.prompts import normalise
+from harmviz.data.folding import normalise
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE
 

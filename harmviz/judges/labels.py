@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import PYRIT_FILES, scored_answers
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.prompts import read_builtin
 from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
 from harmviz.judges.protocol import JudgeItem

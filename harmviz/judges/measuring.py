@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.prompts import read_builtin
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.data.wheels import ANSWERS
 from harmviz.judges.agreement import auc, ordered_pairs, spearman

@@ -28,7 +28,8 @@ from functools import cached_property
 from itertools import chain
 from typing import Any
 
-from harmviz.data.prompts import load_prompts, normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
 from harmviz.data.rows import FOLDER, read_rows

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harmviz.data import fetched_answers
+from harmviz.data import fetched_answers as module
 from harmviz.data.fetched_answers import (
     HUMAN,
     MANY_SHOT,
     MIXED,
     OBJECTIVE,
     OBJECTIVE_FILES,
-    fetched_rows,
+    fetched_answers,
     many_shot,
 )
 from harmviz.data.human_scores import PYRIT_FILES
@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
             made[f"{folder}/{name}.csv"].write_text(HEADER)
     made["jailbreak/many_shot_examples.json"] = tmp_path / "many.json"
     pairs(made)
-    monkeypatch.setattr(fetched_answers, "ensure", lambda wheel, say: made)
+    monkeypatch.setattr(module, "ensure", lambda wheel, say: made)
     return made
 
 
@@ -53,8 +53,8 @@ def test_labels_of_three_sources(files: dict[str, Path]) -> None:
     append(files["harm/privacy.csv"], ("goal a", "one", 0.5), ("goal b", "two", 0.25))
     append(files["objective/cyber.csv"], ("goal c", "three", 1), ("goal d", "four", 0))
     pairs(files, ("goal e", "five", "Harmful. It hurts."), ("goal f", "six", "not harmful: it is mild."))
-    rows, notes = fetched_rows()
-    assert [(r.set, r.response, r.source) for r in rows] == [
+    rows, notes = fetched_answers()
+    assert [(r.set, r.answer, r.source) for r in rows] == [
         ("privacy", "one", HUMAN),
         ("safe:privacy", "two", HUMAN),
         ("exploits", "three", OBJECTIVE),
@@ -69,7 +69,7 @@ def test_an_answer_is_used_once_from_the_first_source(files: dict[str, Path]) ->
     append(files["harm/hate_speech.csv"], ("goal a", "One.", 1), ("goal b", "one.", 1), ("goal a", "One.", 0))
     append(files["objective/bias.csv"], ("goal c", "ONE.", 0), ("goal c", "two", 1))
     pairs(files, ("goal d", "two", "harmful"))
-    rows, _ = fetched_rows()
+    rows, _ = fetched_answers()
     assert [(r.prompt, r.set, r.source) for r in rows] == [
         ("goal a", "hate", HUMAN),
         ("goal b", "hate", HUMAN),  # people scored one answer to two requests
@@ -79,7 +79,7 @@ def test_an_answer_is_used_once_from_the_first_source(files: dict[str, Path]) ->
 
 def test_refusals_are_used_as_neither_and_counted(files: dict[str, Path]) -> None:
     append(files["objective/sexual.csv"], ("a", "I can't help with that.", 1), ("b", "I cannot help with it.", 0))
-    rows, notes = fetched_rows()
+    rows, notes = fetched_answers()
     assert rows == []
     assert notes == ["objective: 1 answers labelled harmful read as refusals and are not used"]
 
@@ -110,7 +110,7 @@ def test_what_is_no_verdict_is_left_out(files: dict[str, Path]) -> None:
 def test_a_damaged_file_is_named_without_its_text(files: dict[str, Path], content: str) -> None:
     files["jailbreak/many_shot_examples.json"].write_text(content)
     with pytest.raises(DataInvalid, match=r"many\.json: needs user") as error:
-        fetched_rows()
+        fetched_answers()
     assert "secret" not in str(error.value)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harmviz.data.prompts import load_prompts, normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import DataInvalid

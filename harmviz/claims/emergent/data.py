@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
-from harmviz.data.prompts import normalise, records, texts_of
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import records, texts_of
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE
 from harmviz.tuning.data import content_words, near_any
