@@ -135,8 +135,15 @@ def wrap(
     try:
         unembedded = unembedded_tokens(model, tokenizer)
         of_template = chat_form(tokenizer).notes if tokenizer.chat_template else ()
+        reads_with = tokenizer_hash(tokenizer)
     except ModelUnavailable as e:
         raise ModelUnavailable(f"model {name}: {e}") from e
+    except Exception as e:  # a tokenizer with damaged files may load, and then fail in many ways
+        reason = (str(e).strip().splitlines() or [""])[0][:200]
+        raise ModelUnavailable(
+            f"model {name}: its tokenizer cannot be used ({type(e).__name__}: {reason}); copy or download its files "
+            "again"
+        ) from e
     first = next(model.parameters())
     return LoadedModel(
         model,
@@ -148,7 +155,7 @@ def wrap(
         modules,
         first.device,
         first.dtype,
-        tokenizer_hash=tokenizer_hash(tokenizer),
+        tokenizer_hash=reads_with,
         config_hash=settings,
         unembedded=unembedded,
         notes=(*of_template, *_notes(model, unembedded)),
