@@ -207,6 +207,22 @@ def _from_file(path: Path) -> list[PromptRow]:
 
 
 # -- putting a data set together --------------------------------------------------------------------------------------
+def _refuse_harmless_refusals(data: PromptData) -> None:
+    """Nothing. A set of harmless text that is full of refusals would be selected from, and guard, as what it is not.
+
+    Raises:
+        DataInvalid: more than ``MAX_REFUSAL_SHARE`` of its responses read as refusals; the message names the set.
+    """
+    for name in (s for s in data.sets if s == "benign" or s.startswith("safe:")):
+        rows = data.of(name)
+        share = sum(reads_as_refusal(r.response) for r in rows) / len(rows)
+        if share > MAX_REFUSAL_SHARE:
+            raise DataInvalid(
+                f"{share:.0%} of the responses of {name!r} read as refusals (limit {MAX_REFUSAL_SHARE:.0%}): refusals "
+                "are measurement-only, whatever their set is called; remove them"
+            )
+
+
 def _unusable(rows: list[PromptRow], refusals: set[str]) -> str | None:
     """Why a harm category cannot be scored, or None."""
     if len(rows) < MIN_HARMFUL_ROWS:
@@ -254,6 +270,7 @@ def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptD
             rows += _builtin("safe")
             notes.append("the file has no safe:<category> rows: builtin ones are used")
     data = PromptData(name, tuple(rows), {}, tuple(notes))
+    _refuse_harmless_refusals(data)
     refusals = {normalise(r["response"]) for r in read_builtin("refusals")}
     left_out = {c: why for c in data.categories if (why := _unusable(data.of(c), refusals))}
     kept = [c for c in data.categories if c not in left_out]

@@ -9,7 +9,7 @@ from html import escape
 
 import pandas as pd
 
-from harmviz.claims import CLAIMS, MAPPING
+from harmviz.claims import CLAIMS, MAPPING, claim_of
 from harmviz.display import text
 from harmviz.runs import PartialInfo, Run
 
@@ -60,9 +60,25 @@ def _tags(run: Run) -> str:
     return "".join(f'<span class="hv-tag">{tag}</span>' for tag in (_KIND[run.kind], *run.tags))
 
 
+def _found(run: Run, results: pd.DataFrame) -> str:
+    """What the run found, as HTML: of a map run its loss shifts, of an experiment its finding."""
+    claim = claim_of(run)
+    if claim is None:
+        return ""
+    if claim.name == MAPPING:
+        return str(claim.face("card").line(run, results))
+    try:
+        sentence = str(claim.face("finding").finding(run, results).sentence)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+        # An experiment from elsewhere may say of itself what no rule can read; the other runs are listed all the same.
+        return f'<span class="quiet">{escape(claim.title)}: its finding cannot be read ({type(e).__name__})</span>'
+    return f'<span class="quiet">{escape(claim.title)}</span> <span>{escape(sentence)}</span>'
+
+
 def run_card(run: Run, results: pd.DataFrame) -> str:
     """The card of one run."""
-    model, effects = run.manifest["model"], CLAIMS[MAPPING].face("card").effects(run, results)
+    model = run.manifest["model"]
+    effects = CLAIMS[MAPPING].face("card").effects(run, results) if run.kind == "map" else _found(run, results)
     return (
         '<article class="hv hv-card"><header>'
         f"<h3>{escape(run.model_id)}</h3>"
@@ -74,9 +90,9 @@ def run_card(run: Run, results: pd.DataFrame) -> str:
 
 
 def compact_card(run: Run, results: pd.DataFrame | None) -> str:
-    """The run in three lines: model, data and date; what zeroing its mask does, with interval and n; its id."""
+    """The run in three lines: model, data and date; what it found, in one line; its id."""
     model, data = run.manifest["model"], run.manifest["data"]
-    effects = "" if results is None else CLAIMS[MAPPING].face("card").line(run, results)
+    effects = "" if results is None else _found(run, results)
     facts = f"{data['id']} · {model['dtype']} · {text.count(model['n_scored_weights'])} scored weights"
     if n := sum(n for _, _, n in run.dropped):
         facts += f" · {text.count(n)} rows left out"

@@ -382,6 +382,16 @@ def test_too_few_different_prompts(write: Callable[..., str]) -> None:
     assert data.left_out["fraud"].startswith("fewer than 6 different prompts")
 
 
+@pytest.mark.parametrize("name", ["benign", "safe:arson"])
+def test_refusals_are_refused_whatever_their_set_is_called(write: Callable[[list[Row]], str], name: str) -> None:
+    declining = rows_of(name, 24, response="I can't help with that.")
+    with pytest.raises(DataInvalid, match=f"100% of the responses of '{name}' read as refusals") as error:
+        load_prompts(write([*rows_of("arson", 24), *declining]))
+    assert "can't help" not in str(error.value)
+    few = [*rows_of("arson", 24), *rows_of(name, 24), *rows_of(name, 4, response="I can't help with that, no.")]
+    assert load_prompts(write(few)).categories == ("arson",)
+
+
 # -- the fetched set --------------------------------------------------------------------------------------------------
 @pytest.fixture
 def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -28,6 +28,7 @@ def remarks(run: Run, results: pd.DataFrame) -> list[str]:
     if n := sum(n for _, _, n in run.dropped):
         reasons = dict.fromkeys(reason for _, reason, _ in run.dropped)
         said.append(f"{text.count(n)} rows were left out: {'; '.join(reasons)}.")
+    said += [f"The model: {note}." for note in run.manifest["model"].get("notes", ())]
     return said
 
 
