@@ -11,7 +11,9 @@ from filelock import FileLock
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it; must come before torch is loaded
 
+#: A complete run of the tiny model; and a quick one, for tests that are about neither its size nor its numbers.
 TINY_RUN = ("--data", "builtin", "--samples", "8", "--q-max", "0.05", "--max-response-tokens", "32")
+QUICK_RUN = (*TINY_RUN, "--quick")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -41,17 +43,28 @@ def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made_once(tmp_path_factory, "models", save) / "tiny"
 
 
-@pytest.fixture(scope="session")
-def tiny_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a complete run of the tiny model on the builtin data, made by ``python -m harmviz run``."""
+def _run(factory: pytest.TempPathFactory, name: str, model: Path, options: tuple[str, ...]) -> Path:
+    """Folder of the complete run that ``python -m harmviz run`` makes of a model with these options."""
     from harmviz.cli import main
 
     def run(folder: Path) -> None:
-        assert main(["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(folder / "runs")]) == 0
+        assert main(["run", "--model", str(model), *options, "--out", str(folder / "runs")]) == 0
 
-    root = made_once(tmp_path_factory, "cache", run) / "runs"
+    root = made_once(factory, name, run) / "runs"
     (made,) = [p for p in root.iterdir() if not p.name.startswith(".")]
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a complete run of the tiny model on the builtin data."""
+    return _run(tmp_path_factory, "cache", tiny_dir, TINY_RUN)
+
+
+@pytest.fixture(scope="session")
+def quick_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a quick run of the tiny model on the builtin data."""
+    return _run(tmp_path_factory, "quick", tiny_dir, QUICK_RUN)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
-from harmviz.data.wheels import ANSWERS
+from harmviz.data.wheels import ANSWERS, MANY_SHOT_FILE
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say, ensure
 
@@ -104,7 +104,7 @@ def many_shot(files: dict[str, Path]) -> Iterator[Labelled]:
     Raises:
         DataInvalid: the file is not what it was.
     """
-    path = files["jailbreak/many_shot_examples.json"]
+    path = files[MANY_SHOT_FILE]
     try:
         pairs = [(p["user"].strip(), p["assistant"].strip(), p["category"].strip()) for p in json.loads(_text(path))]
     except (KeyError, TypeError, AttributeError, ValueError) as e:

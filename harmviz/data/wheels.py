@@ -16,7 +16,9 @@ from harmviz.models.assets import Wheel
 _HARM = "pyrit/datasets/scorer_evals/harm/"
 _OBJECTIVE = "pyrit/datasets/scorer_evals/objective/"
 _REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer/"
-_MANY_SHOT = "pyrit/datasets/jailbreak/many_shot_examples.json"
+#: The many-shot pairs, by folder and name.
+MANY_SHOT_FILE = "jailbreak/many_shot_examples.json"
+_MANY_SHOT = f"pyrit/datasets/{MANY_SHOT_FILE}"
 _REQUESTS = "pyrit/datasets/seed_datasets/local/"
 ANSWERS = Wheel(
     distribution="pyrit",

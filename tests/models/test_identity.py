@@ -16,7 +16,7 @@ from harmviz.errors import RunIncompatible
 from harmviz.models.load import LoadedModel, load_model
 from harmviz.runs import open_run
 from harmviz.runs.making import Plan, identity_of, model_facts
-from tests.conftest import TINY_RUN
+from tests.conftest import QUICK_RUN
 from tests.worlds.model_files import change_json, llama
 
 TEMPLATE = (
@@ -100,7 +100,7 @@ def test_plans_of_manifests_without_these_hashes_keep_their_ids() -> None:
 
 def test_the_same_weights_with_another_template_are_another_run(tmp_path: Path) -> None:
     folder, root = llama(tmp_path / "m"), tmp_path / "runs"
-    argv = ["run", "--model", str(folder), *TINY_RUN, "--out", str(root)]
+    argv = ["run", "--model", str(folder), *QUICK_RUN, "--out", str(root)]
     assert main(argv) == 0
     changed_template(folder)
     assert main(argv) == 0

@@ -25,6 +25,7 @@ from harmviz.claims import experiments
 from harmviz.cli import parser
 from harmviz.preflight import machine
 from harmviz.runs import begin
+from tests.conftest import QUICK_RUN
 from tests.worlds.charts import markup, open_page
 from tests.worlds.damage import DAMAGES, damaged_run, packed
 from tests.worlds.fabricated import make_run, manifest
@@ -350,9 +351,7 @@ def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
 
 
 def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir):
-    job = jobs.start(
-        ("run", f"--model={tiny_dir}", "--data=builtin", "--samples=8", "--q-max=0.05", "--max-response-tokens=32")
-    )
+    job = jobs.start(("run", f"--model={tiny_dir}", *QUICK_RUN))
     app = opened()
     app.button(key=f"runs_cancel_{job.id}").click()
     ran(app)

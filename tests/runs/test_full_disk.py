@@ -9,15 +9,15 @@ from pathlib import Path
 
 from harmviz.cli import main
 from harmviz.runs import list_partials, list_runs, open_run, result_digest
-from tests.conftest import TINY_RUN
+from tests.conftest import QUICK_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The score files of the tiny model are smaller, its candidates larger.
 LIMIT = 60_000
 
 
-def test_a_full_disk_loses_no_finished_stage(tiny_dir: Path, tiny_run: Path, tmp_path: Path) -> None:
-    command = ["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(tmp_path), "--resume"]
+def test_a_full_disk_loses_no_finished_stage(tiny_dir: Path, quick_run: Path, tmp_path: Path) -> None:
+    command = ["run", "--model", str(tiny_dir), *QUICK_RUN, "--out", str(tmp_path), "--resume"]
 
     def no_large_file() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT))
@@ -44,5 +44,5 @@ def test_a_full_disk_loses_no_finished_stage(tiny_dir: Path, tiny_run: Path, tmp
     assert "score.utility" in stages[0]
     assert main(command) == 0
     (run,) = list_runs(tmp_path)
-    assert result_digest(run) == result_digest(open_run(tiny_run))
+    assert result_digest(run) == result_digest(open_run(quick_run))
     assert list_partials(tmp_path) == []
