@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+os.environ.pop("COLUMNS", None)  # tables are as wide as they need, whatever terminal the tests run in
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it; must come before torch is loaded
 
 #: A complete run of the tiny model; and a quick one, for tests that are about neither its size nor its numbers.
