@@ -68,7 +68,7 @@ def _found(run: Run, results: pd.DataFrame) -> str:
     if claim.name == MAPPING:
         return str(claim.face("card").line(run, results))
     try:
-        sentence = str(claim.face("finding").finding(run, results).sentence)
+        sentence = str(claim.face("finding").finding(run).sentence)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         # An experiment from elsewhere may say of itself what no rule can read; the other runs are listed all the same.
         return f'<span class="quiet">{escape(claim.title)}: its finding cannot be read ({type(e).__name__})</span>'
