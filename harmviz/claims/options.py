@@ -8,7 +8,10 @@ from harmviz.models.assets import EMBEDDED
 #: Which model, how precise, where.
 MODEL_OPTIONS = (
     option(
-        "--model", default=None, metavar="M", help=f"{EMBEDDED} (default), a folder, a .gguf file, or hub id@revision"
+        "--model",
+        default=None,
+        metavar="M",
+        help=f"{EMBEDDED} (default), a folder (model, LoRA adapter), a .gguf file, or hub id@revision",
     ),
     option("--dtype", default="auto", metavar="T", help="auto (default), float32 or bfloat16"),
     option("--device", default="auto", choices=("auto", "cpu", "cuda")),
