@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -50,22 +51,20 @@ def ran(
     env = {**os.environ, "HARMVIZ_CACHE": str(cache), "OMP_NUM_THREADS": "1", **environment}
     for name in unset:
         env.pop(name, None)
-    sinks = [open(sink, "wb") if isinstance(sink, str) else sink for sink in (out, err)]  # noqa: SIM115
-    try:
+    with ExitStack() as opened:
+        stdout, stderr = (
+            opened.enter_context(Path(sink).open("wb")) if isinstance(sink, str) else sink for sink in (out, err)
+        )
         return subprocess.run(
             [sys.executable, "-m", "harmviz", *arguments],
             cwd=ROOT,
-            stdout=sinks[0],
-            stderr=sinks[1],
+            stdout=stdout,
+            stderr=stderr,
             env=env,
             preexec_fn=limit,
             timeout=120,
             check=False,
         )
-    finally:
-        for sink in sinks:
-            if not isinstance(sink, int):
-                sink.close()
 
 
 def one_line(done: subprocess.CompletedProcess[bytes], code: int, *said: str) -> None:

@@ -35,6 +35,10 @@ PAGES = {
 _RED = "parseInt(getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor.match(/\\d+/)[0])"
 PAPER_IS = {"light": f"{_RED} > 200", "dark": f"{_RED} < 60"}
 
+#: The ink of a chart's title, where one is drawn: charts are drawn anew for a theme.
+_INK = "parseInt(getComputedStyle(document.querySelector('.js-plotly-plot text')).fill.match(/\\d+/)[0])"
+INK_IS = {"light": f"{_INK} < 120", "dark": f"{_INK} > 135"}
+
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
@@ -46,12 +50,14 @@ def test_every_page_in_both_themes(browser: Any, serve: Callable[..., Any], refe
             page, name = context.new_page(), path or "overview"
             problems: list[str] = []
             page.on("pageerror", lambda e, problems=problems: problems.append(str(e)))
-            page.goto(f"{url}/{path}")
             papers = set()
             for theme in ("light", "dark"):
                 page.emulate_media(color_scheme=theme)
+                page.goto(f"{url}/{path}")  # charts are drawn for the theme that a page is opened in
                 at_rest(page, there)
                 page.wait_for_function(PAPER_IS[theme], timeout=WAIT)
+                if there == CHART:
+                    page.wait_for_function(INK_IS[theme], timeout=WAIT)
                 papers.add(page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).background"))
                 page.screenshot(path=ARTIFACTS / f"{name}-{theme}.png")
                 assert page.get_by_test_id("stException").count() == 0, name

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from harmviz.claims.mapping.mirrors import MIRRORS, mirror_score
-from harmviz.claims.mapping.samples import RunSamples
+from harmviz.claims.mapping.samples import MeasuredSet, RunSamples
 from harmviz.claims.mapping.shams import LEAST, shuffled_types, topic_types
 from harmviz.data.encoding import Sample
 from harmviz.data.prompts import PromptRow, load_prompts
@@ -38,7 +38,7 @@ def samples() -> RunSamples:
     rows = [PromptRow("benign", r.prompt, r.response) for r in load_prompts("builtin").of("benign")]
     for half, part in zip(SCORING, (rows[:90], rows[90:]), strict=True):
         scoring["benign", half] = [Sample(r.id, r.prompt_id, (1, 2), 1, 1) for r in part]
-    return RunSamples(scoring, [], {}, None, {}, ("a", "b", "c"), {})  # type: ignore[arg-type]
+    return RunSamples(scoring, [], {}, MeasuredSet((), ()), {}, ("a", "b", "c"), {})
 
 
 def test_shuffled_types_hold_the_same_samples_whole_prompts_and_like_sizes(samples: RunSamples) -> None:
