@@ -17,7 +17,7 @@ from typing import NoReturn
 from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
-from harmviz.claims.options import MODEL_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
 
@@ -68,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("fetch", help="embedded model and data set into the asset cache, verified by sha256")
     _json_option(p)
 
+    p = commands.add_parser("data", help="what would be read of your data: rows by set, what is left out and why")
+    p.add_argument("source", metavar="FILE", help=DATA_HELP)
+    _add(p, DATA_OPTIONS)
+
     _add(commands.add_parser("run", help=CLAIMS[MAPPING].help), CLAIMS[MAPPING].options)
 
     p = commands.add_parser("runs", help="list the stored runs; export, import or delete one")
@@ -93,8 +97,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--mask", required=True, metavar="F", help="a mask file")
     _options(p, MODEL_OPTIONS)
     p.add_argument("--run", default=None, metavar="RUN", help="the mask's run: adds random and magnitude controls")
-    p.add_argument("--data", default="pyrit", metavar="D")
-    _json_option(p)
+    p.add_argument("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)")
+    _add(p, DATA_OPTIONS)
 
     p = commands.add_parser("generate", help="the intact model and masked variants side by side")
     _options(p, MODEL_OPTIONS)

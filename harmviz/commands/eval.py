@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harmviz.commands.output import estimate, print_json, print_table, say
+from harmviz.commands.user_data import load_told
 from harmviz.data.encoding import Sample, encode_all
-from harmviz.data.prompts import PromptData, load_prompts
+from harmviz.data.prompts import PromptData
 from harmviz.data.splits import choose_rows
 from harmviz.errors import DataInvalid, RunIncompatible
 from harmviz.masks.candidates import Candidates
@@ -35,7 +36,7 @@ _SHOWN = ("delta_nll", "harm_specific", "excess_over_control")
 def run(arguments: argparse.Namespace) -> None:
     mask = PruneMask.load(arguments.mask)
     source = open_run(arguments.run) if arguments.run else None
-    data = load_prompts(arguments.data, say=say)
+    data = load_told(arguments)
     from harmviz.masks.apply import check_mask
     from harmviz.models.load import load_model
 

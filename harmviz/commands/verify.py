@@ -61,7 +61,7 @@ def _causal(stored: Run) -> dict[str, float]:
     from harmviz.models.load import load_model
 
     settings = stored.manifest["parameters"]
-    spec = RunSpec(**{k: settings[k] for k in ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")})
+    spec = RunSpec.of_parameters(settings)
     data = load_prompts(stored.manifest["data"]["id"], say=say)
     if data.hash != stored.manifest["data"]["hash"]:
         raise RunIncompatible(f"the data set {data.id!r} here is not the one run {stored.id} was made on")

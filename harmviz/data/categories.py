@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from harmviz.errors import DataInvalid
 
@@ -98,6 +99,28 @@ def file_name(name: str) -> str:
         return name
     slug = re.sub(r"[^a-z0-9]+", "-", unicodedata.normalize("NFKD", name.casefold()).encode("ascii", "ignore").decode())
     return f"{slug.strip('-')[:40] or 'set'}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+
+
+def is_combined(name: str) -> bool:
+    """Whether the name of a mask is that of several categories together, ``mean(all)`` or ``union(a,b)``."""
+    return _COMBINED.fullmatch(name) is not None
+
+
+def split_names(text: str, known: Sequence[str]) -> list[str]:
+    """The names in a comma-separated list, each in the spelling of ``known``, whose names may hold commas themselves.
+
+    Case and blanks do not matter. The longest known name that begins a rest of the list is taken; what begins with none
+    stays as it was written, up to the next comma.
+    """
+    spelling = {fold(name): name for name in known}
+    parts, names = text.split(","), []
+    while parts:
+        ends = range(len(parts), 0, -1)
+        end = next((n for n in ends if fold(",".join(parts[:n])) in spelling), 1)
+        written = ",".join(parts[:end])
+        names.append(spelling.get(fold(written), tidy(written)))
+        parts = parts[end:]
+    return names
 
 
 class Spellings:

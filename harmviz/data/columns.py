@@ -70,13 +70,19 @@ class ReadOptions:
     @classmethod
     def of_json(cls, said: Any) -> ReadOptions:
         """What ``as_json`` said; the defaults for whatever is not of its form."""
-        known = said if isinstance(said, Mapping) else {}
+        known: Mapping[str, Any] = said if isinstance(said, Mapping) else {}
         columns, category = known.get("columns"), known.get("category")
         return cls(
             {str(k): str(v) for k, v in columns.items() if k in ROLES} if isinstance(columns, Mapping) else {},
             category if isinstance(category, str) else None,
             known.get("drop_bad") is True,
         )
+
+    @classmethod
+    def of_manifest(cls, data: Mapping[str, Any]) -> ReadOptions:
+        """How the data of a run was read, by its manifest's ``data``."""
+        reading = data.get("reading")
+        return cls.of_json(reading.get("options") if isinstance(reading, Mapping) else None)
 
 
 #: A file as it is.

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
 from harmviz.data.categories import BENIGN, SAFE, fold
 from harmviz.data.columns import AS_IT_IS, ReadOptions
@@ -60,6 +62,15 @@ class PromptRow:
         return f"PromptRow({self.set}, {self.id})"
 
 
+class SetSummary(NamedTuple):
+    """One set of some data: its rows, its distinct prompts, and where they are from."""
+
+    name: str
+    rows: int
+    prompts: int
+    origin: str
+
+
 @dataclass(frozen=True)
 class PromptData:
     """All rows of one source.
@@ -88,6 +99,22 @@ class PromptData:
 
     def of(self, set_name: str) -> list[PromptRow]:
         return [r for r in self.rows if r.set == set_name]
+
+    def summary(self) -> list[SetSummary]:
+        """Every set with its size, harm categories first."""
+        shipped = {(r.prompt, r.response) for r in _builtin("harmful", "safe", "benign")}
+        order = sorted(self.sets, key=lambda s: (s not in self.categories, s))
+        by_set: dict[str, list[PromptRow]] = {name: [] for name in order}
+        for row in self.rows:
+            by_set[row.set].append(row)
+        return [
+            SetSummary(name, len(rows), len({r.prompt_id for r in rows}), self._origin(rows, shipped))
+            for name, rows in by_set.items()
+        ]
+
+    def _origin(self, rows: Sequence[PromptRow], shipped: set[tuple[str, str]]) -> str:
+        inside = sum((r.prompt, r.response) in shipped for r in rows)
+        return "built in" if inside == len(rows) else self.id if not inside else f"{self.id}, built in"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -206,3 +233,17 @@ def load_prompts(source: str = "pyrit", *, options: ReadOptions = AS_IT_IS, say:
     if not any(r.set in wanted and r.set.startswith("safe:") for r in rows):
         wanted |= {s for s in data.sets if s.startswith("safe:")}
     return PromptData(name, tuple(r for r in rows if r.set in wanted), left_out, data.notes, reading)
+
+
+def load_again(source: str | None, stored: Mapping[str, Any], *, say: Say = lambda _: None) -> PromptData:
+    """The data that a run was made on, read as it was then.
+
+    Args:
+        source: where it is; None: its id names it. stored: ``data`` of the run's manifest.
+
+    Raises:
+        DataInvalid, AssetUnavailable: as ``load_prompts``.
+    """
+    source = source or str(stored["id"])
+    shipped = source in ("pyrit", "builtin")
+    return load_prompts(source, options=AS_IT_IS if shipped else ReadOptions.of_manifest(stored), say=say)

@@ -45,7 +45,8 @@ class Reading:
     def as_json(self) -> dict[str, Any]:
         """The reading as JSON."""
         plain = {k: getattr(self, k) for k in ("format", "layout", "records")}
-        return {**plain, **{k: dict(getattr(self, k)) for k in ("columns", "dropped", "unused")}}
+        counted = {k: dict(getattr(self, k)) for k in ("columns", "dropped", "unused")}
+        return {**plain, **counted, "options": self.options.as_json}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
+from harmviz.claims.mapping.settings import MAX_PROMPT_TOKENS, OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.human_scores import PYRIT_FILES
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts
@@ -19,7 +19,6 @@ from harmviz.models.assets import DATA_WHEEL, at_hand
 from harmviz.runs import Run
 
 _LETTERS = 4.0
-_LONGEST_PROMPT = 512
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,12 @@ class DataPlan:
     lengths: tuple[tuple[float, float], ...]
     max_response_tokens: int
     notes: tuple[str, ...] = ()
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS
 
     def tokens_per_sample(self, max_response_tokens: int | None = None) -> float:
         """Mean tokens of a sample, cut where this plan cuts its responses, or elsewhere."""
         cut = max_response_tokens or self.max_response_tokens
-        lengths = [min(_LONGEST_PROMPT, prompt) + min(cut, response) for prompt, response in self.lengths]
+        lengths = [min(self.max_prompt_tokens, prompt) + min(cut, response) for prompt, response in self.lengths]
         return sum(lengths) / len(lengths) if lengths else float(cut)
 
 
@@ -102,7 +102,7 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     )
     notes = tuple(f"{c} is left out: {why}" for c, why in data.left_out.items())
     lengths = tuple((len(r.prompt) / _LETTERS, len(r.response) / _LETTERS) for r in (*harm, *others, *held["report"]))
-    return DataPlan(samples, lengths, spec.max_response_tokens, notes)
+    return DataPlan(samples, lengths, spec.max_response_tokens, notes, spec.max_prompt_tokens)
 
 
 def plan_of_run(run: Run) -> DataPlan | None:
@@ -112,7 +112,7 @@ def plan_of_run(run: Run) -> DataPlan | None:
         KeyError, TypeError, ValueError: its manifest does not say which settings it used.
     """
     parameters = run.manifest["parameters"]
-    spec = RunSpec(**{name: parameters[name] for name in ("samples", "seed", "max_response_tokens", "q_max")})
+    spec = RunSpec.of_parameters(parameters)
     source = run.manifest["data"]["id"]
     if source == "builtin" or (source == "pyrit" and at_hand(DATA_WHEEL)):
         return plan_source(source, spec)

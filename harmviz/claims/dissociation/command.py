@@ -10,6 +10,7 @@ import pandas as pd
 
 from harmviz.claims.dissociation.finding import finding
 from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
+from harmviz.data.prompts import load_again
 from harmviz.errors import DataInvalid
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import SELECTOR_WORDS
@@ -48,10 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     from harmviz.claims.dissociation.measure import run_dissociation
     from harmviz.claims.dissociation.settings import Settings
-    from harmviz.data.prompts import load_prompts
 
     settings = Settings(seed=arguments.seed, draws=arguments.draws, pairs=arguments.pairs, prompts=arguments.prompts)
-    data = load_prompts(arguments.data or named, say=say)
+    data = load_again(arguments.data, source.manifest["data"], say=say)
     from harmviz.models.load import load_model
 
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)

@@ -49,7 +49,6 @@ from harmviz.stats.bootstrap import category_mean
 
 #: Raised whenever the same settings would give other numbers.
 VERSION = 1
-SPEC_KEYS = ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")
 #: Losses of the validation prompts that matching takes at most: intact, each mask whole, each halving.
 _MATCH_PASSES = STEPS + 3
 
@@ -83,7 +82,7 @@ def run_dissociation(
             f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts "
             "it scored stay apart"
         )
-    spec = RunSpec(**{k: manifest["parameters"][k] for k in SPEC_KEYS})
+    spec = RunSpec.of_parameters(manifest["parameters"])
     abilities = Abilities(loaded, data, spec, pairs=settings.pairs, prompts=settings.prompts)
     arms = Arms(parent, headline, skip_tokens=spec.skip_tokens)
     quotas = {c: Quota(mask.n_weights, arms.points[c].p) for c, mask in arms.masks.items()}

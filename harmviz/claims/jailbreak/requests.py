@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harmviz.data.prompts import PromptData, PromptRow, load_prompts, read_builtin
+from harmviz.data.prompts import PromptData, PromptRow, load_again, read_builtin
 from harmviz.data.splits import choose_rows, split_prompts
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
@@ -127,7 +127,7 @@ def data_of(run: Run, source: str | None = None, say: Say = lambda _: None) -> P
     """
     if source is None and run.manifest["data"]["id"] not in _KNOWN_DATA:
         return None
-    data = load_prompts(source or run.manifest["data"]["id"], say=say)
+    data = load_again(source, run.manifest["data"], say=say)
     if data.hash == run.manifest["data"]["hash"]:
         return data
     if source is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Page, option
 from harmviz.claims.mapping.stage_words import PHASES, stage_words
-from harmviz.claims.options import MODEL_OPTIONS, RUN_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, RUN_OPTIONS
 
 CLAIM = Claim(
     name="mapping",
@@ -16,7 +16,8 @@ CLAIM = Claim(
     experiments=("effect", "transfer", "overlap", "concentration", "causal"),
     options=(
         *MODEL_OPTIONS,
-        option("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file"),
+        option("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)"),
+        *DATA_OPTIONS,
         option("--samples", type=int, default=24, metavar="N", help="responses scored per category at most (24)"),
         option("--seed", type=int, default=0, metavar="K", help="of splits, choices, draws and intervals (0)"),
         option(
@@ -28,6 +29,7 @@ CLAIM = Claim(
         ),
         option("--skip-tokens", type=int, default=0, metavar="K", help="response openers left out of the loss: 0 or 8"),
         option("--max-response-tokens", type=int, default=96, metavar="N", help="where responses are cut (96)"),
+        option("--max-prompt-tokens", type=int, default=512, metavar="N", help="longer prompts are left out (512)"),
         *RUN_OPTIONS,
     ),
     pages=(

@@ -24,6 +24,7 @@ from harmviz.commands.output import (
     runs_folder,
     say,
 )
+from harmviz.commands.user_data import load_told
 from harmviz.display import text
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run, frame_to_records
@@ -48,20 +49,20 @@ def run(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         skip_tokens=arguments.skip_tokens,
         max_response_tokens=arguments.max_response_tokens,
+        max_prompt_tokens=arguments.max_prompt_tokens,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
-    from harmviz.data.prompts import load_prompts
-
-    data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second
-    for category, why in data.left_out.items():
-        say(f"category {category} is left out: {why}")
+    data = load_told(arguments)  # before the model: a typing mistake should fail within a second
     root = runs_folder(arguments.out)
     from harmviz.claims.mapping.measure import run_map
+    from harmviz.claims.mapping.samples import length_notes
     from harmviz.models.load import load_model
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     if arguments.q_max is None:
         spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
+    for note in length_notes(loaded, data, spec):
+        say(note)
     start = time.monotonic()
     stored = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - start)}")

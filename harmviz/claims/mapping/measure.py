@@ -17,7 +17,7 @@ from typing import Any
 
 from harmviz.claims.mapping.claim import CLAIM
 from harmviz.claims.mapping.evaluation import evaluate
-from harmviz.claims.mapping.samples import build_samples
+from harmviz.claims.mapping.samples import build_samples, length_notes
 from harmviz.claims.mapping.settings import METHOD_VERSION, RunSpec
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import run_units, scratch_bytes
@@ -50,7 +50,13 @@ def map_plan(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> Plan:
         name=CLAIM.name,
         version=METHOD_VERSION,
         model=model_facts(loaded),
-        data={"id": data.id, "hash": data.hash, "left_out": data.left_out, "notes": list(data.notes)},
+        data={
+            "id": data.id,
+            "hash": data.hash,
+            "left_out": data.left_out,
+            "notes": [*data.notes, *length_notes(loaded, data, spec)],
+            **({} if data.reading is None else {"reading": data.reading.as_json}),
+        },
         parameters=spec.parameters(),
         units=1.0,
         device=loaded.device.type,

@@ -7,13 +7,13 @@ Every prompt has one role (``harmviz.data.splits``). Sets measured: each harm ca
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, SKIPS, RunSpec
 from harmviz.claims.mapping.work import Samples
-from harmviz.data.encoding import Sample, encode_all
+from harmviz.data.encoding import Sample, encode_all, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
 from harmviz.errors import DataInvalid
@@ -75,9 +75,35 @@ class RunSamples:
 
 
 def prompt_limit(loaded: LoadedModel, spec: RunSpec) -> int:
-    """Longest prompt used, in tokens: 512, or what the model's context leaves beside a response."""
+    """Longest prompt used, in tokens: the setting, or what the model's context leaves beside a response."""
     context = context_length(loaded)
-    return 512 if context is None else min(512, context - spec.max_response_tokens)
+    limit = spec.max_prompt_tokens
+    return limit if context is None else min(limit, context - spec.max_response_tokens)
+
+
+def length_notes(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> list[str]:
+    """What is left out of the data because of its length in this model's tokens, counted by set; a line each."""
+    limit, tokenizer = prompt_limit(loaded, spec), loaded.tokenizer
+    long: Counter[str] = Counter()
+    short: Counter[str] = Counter()
+    for row in data.rows:
+        if len(encode_prompt(tokenizer, row.prompt)) > limit:
+            long[row.set] += 1
+        elif len(tokenizer.encode(row.response, add_special_tokens=False)) <= max(SKIPS):
+            short[row.set] += 1
+    notes = []
+    if long:
+        raised = limit == spec.max_prompt_tokens
+        how = "--max-prompt-tokens raises the limit" if raised else "the model's context holds no more"
+        notes.append(f"{_counted(long)} left out: prompts of more than {limit} tokens; {how}")
+    if short:
+        notes.append(f"{_counted(short)} left out: responses of at most {max(SKIPS)} tokens")
+    return notes
+
+
+def _counted(by_set: Counter[str]) -> str:
+    n = sum(by_set.values())
+    return f"{n:,} rows ({', '.join(f'{name}: {k:,}' for name, k in sorted(by_set.items()))})"
 
 
 def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from decimal import ROUND_FLOOR, Context
 from typing import Any
@@ -19,6 +20,14 @@ CANDIDATE_P_GRID = (0.0, 0.01, 0.05)
 #: The point printed beside the chosen one, which nobody chose.
 FIXED_Q, FIXED_P = 1e-5, 0.01
 DEFAULT_Q_MAX = 1e-4
+MAX_PROMPT_TOKENS = 512
+#: Whole-number setting, its least and its largest value.
+_WHOLE = (
+    ("samples", 4, 100_000),
+    ("seed", 0, 2**31 - 1),
+    ("max_response_tokens", 16, 4096),
+    ("max_prompt_tokens", 16, 1 << 20),
+)
 #: Most candidate rows a run stores (some 50 bytes each).
 MAX_ROWS = 5_000_000
 #: Largest benign ΔL (nats/token) on the validation prompts that a chosen (q, p) may cost.
@@ -53,6 +62,7 @@ class RunSpec:
     ``samples``: most responses scored per category (half of them in each scoring half). ``seed``: of splits, sample
     choice, control draws and intervals. ``skip_tokens``: response openers left out of the scoring loss.
     ``max_response_tokens``: where responses are cut. ``q_max``: largest fraction that can be selected later.
+    ``max_prompt_tokens``: longer prompts are left out, and counted.
 
     Raises:
         ValueError: a setting is out of range.
@@ -63,9 +73,10 @@ class RunSpec:
     q_max: float = DEFAULT_Q_MAX
     skip_tokens: int = 0
     max_response_tokens: int = 96
+    max_prompt_tokens: int = MAX_PROMPT_TOKENS
 
     def __post_init__(self) -> None:
-        for name, low, high in (("samples", 4, 100_000), ("seed", 0, 2**31 - 1), ("max_response_tokens", 16, 4096)):
+        for name, low, high in _WHOLE:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
@@ -85,9 +96,23 @@ class RunSpec:
         """(q, p) printed unchosen: q = 1e-5, or q_max where that is less, or a tenth of a q_max beyond 1e-4."""
         return min(FIXED_Q, self.q_max) if self.q_max <= DEFAULT_Q_MAX else self.q_max / 10, FIXED_P
 
+    @classmethod
+    def of_parameters(cls, parameters: Mapping[str, Any]) -> RunSpec:
+        """The settings that a manifest's ``parameters`` say; those it does not name were the default.
+
+        Raises:
+            KeyError: it is not that of a map run. ValueError, TypeError: a setting is not what it may be.
+        """
+        needed = {name: parameters[name] for name in ("samples", "seed", "q_max", "max_response_tokens")}
+        return cls(**needed, **{n: parameters[n] for n in ("skip_tokens", "max_prompt_tokens") if n in parameters})
+
     def parameters(self) -> dict[str, Any]:
+        """Every setting, and what follows from them, as a manifest says it."""
+        settings = asdict(self)
+        if self.max_prompt_tokens == MAX_PROMPT_TOKENS:
+            del settings["max_prompt_tokens"]  # runs from before it could be set keep their ids
         return {
-            **asdict(self),
+            **settings,
             "q_grid": list(self.q_grid),
             "p_grid": list(P_GRID),
             "fixed_point": list(self.fixed_point),

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harmviz.claims.dissociation import measure as dissociation
 from harmviz.claims.dissociation.abilities import Abilities
 from harmviz.claims.dissociation.measure import run_dissociation
 from harmviz.claims.dissociation.refusal_mask import Quota, RefusalMasks, refusal_rows
@@ -72,7 +71,7 @@ def abilities(parent: Run, loaded: LoadedModel, data: PromptData) -> Abilities:
 
 
 def spec_of(run: Run) -> RunSpec:
-    return RunSpec(**{k: run.manifest["parameters"][k] for k in dissociation.SPEC_KEYS})
+    return RunSpec.of_parameters(run.manifest["parameters"])
 
 
 def one(frame: pd.DataFrame, **keys: Any) -> pd.Series:
