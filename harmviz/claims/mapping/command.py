@@ -4,6 +4,7 @@ contrastive side by side, each number with its n, interval and controls."""
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -143,9 +144,10 @@ def _print_causal(rows: pd.DataFrame) -> None:
     by_metric = {row["metric"]: row for row in frame_to_records(rows)}
     if "relative_error" in by_metric:
         measured, predicted, error = (by_metric[m] for m in ("measured", "predicted", "relative_error"))
+        share = "not measured" if (value := error["value"]) is None or math.isnan(value) else f"{value:.2%}"
         print(
             f"\ncausal check: measured dL/dε {number(measured['value'], 4)} against ΣH "
-            f"{number(predicted['value'], 4)} nats/token, relative error {error['value']:.2%} (n={int(error['n'])})"
+            f"{number(predicted['value'], 4)} nats/token, relative error {share} (n={int(error['n'])})"
         )
 
 
