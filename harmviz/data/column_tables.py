@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmviz.data.tables import MAX_BYTES, Table, check_rows, folded
+from harmviz.data.table import MAX_BYTES, Table, check_rows, folded
 from harmviz.errors import DataInvalid
 
 _BATCH_ROWS = 4096

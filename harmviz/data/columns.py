@@ -67,6 +67,17 @@ class ReadOptions:
         said = {"columns": dict(self.columns), "category": self.category, "drop_bad": self.drop_bad}
         return {name: value for name, value in said.items() if value}
 
+    @property
+    def typed_columns(self) -> str:
+        """``columns`` as ``read_options`` takes it."""
+        return ",".join(f"{role}={column}" for role, column in self.columns.items())
+
+    @property
+    def as_arguments(self) -> tuple[str, ...]:
+        """What says the same on the command line; ``--x=value``: no value can pass for an option."""
+        given = {"columns": self.typed_columns, "category": self.category}
+        return (*(f"--{k}={v}" for k, v in given.items() if v), *(["--drop-bad"] if self.drop_bad else []))
+
     @classmethod
     def of_json(cls, said: Any) -> ReadOptions:
         """What ``as_json`` said; the defaults for whatever is not of its form."""

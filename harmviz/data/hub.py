@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harmviz.data.faults import Fault
-from harmviz.data.tables import SUFFIXES, Table, check_rows, read_table, readable
+from harmviz.data.table import Table, check_rows
+from harmviz.data.tables import SUFFIXES, read_table, readable
 from harmviz.errors import DataInvalid
 
 HUB = "hub:"

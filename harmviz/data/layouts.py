@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harmviz.data.columns import ReadOptions, find_uses
-from harmviz.data.tables import Table, shown_column
+from harmviz.data.table import Table, shown_column
 from harmviz.data.turns import turns_of
 from harmviz.errors import DataInvalid
 

@@ -8,43 +8,20 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harmviz.data.faults import Fault, refuse_faults
+from harmviz.data.column_tables import read_parquet, read_saved_folder
+from harmviz.data.faults import refuse_faults
+from harmviz.data.table import MAX_BYTES, Table
+from harmviz.data.text_tables import read_delimited, read_json
 from harmviz.errors import DataInvalid
 
-#: The most that is read of one file: bytes when unpacked, and rows.
-MAX_BYTES = 512 << 20
-MAX_ROWS = 1_000_000
 #: Suffixes of files that can be read; each of the text ones also with ``.gz`` behind it.
 TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 SUFFIXES = (*TEXT_SUFFIXES, ".parquet")
 KINDS = f"{', '.join(TEXT_SUFFIXES)} (each also .gz), .parquet, or a folder saved by `datasets`"
-
-
-@dataclass
-class Table:
-    """The records of one file under the names of its columns, which are stripped and folded for case.
-
-    Attributes:
-        where: the file as messages name it.
-        format: what it was read as, e.g. ``CSV with semicolons``.
-        records: (row number, column → value); rows count from 1 (JSON arrays, Parquet) or are lines of the file.
-        faults: rows that could not be read.
-    """
-
-    where: str
-    format: str
-    records: list[tuple[int, dict[str, Any]]] = field(repr=False)
-    faults: list[Fault] = field(default_factory=list, repr=False)
-
-    @property
-    def columns(self) -> list[str]:
-        """Every column of any record, in the order of their first occurrence."""
-        return list(dict.fromkeys(name for _, record in self.records for name in record))
 
 
 def suffix_of(path: Path) -> str:
@@ -70,19 +47,13 @@ def read_table(path: Path) -> Table:
         DataInvalid: no such file, of no kind that is read, too large, or damaged as a whole; the message says which.
     """
     if path.is_dir():
-        from harmviz.data.column_tables import read_saved_folder
-
         return read_saved_folder(path)
     if not readable(path):
         raise DataInvalid(f"data file {path} is of no kind that is read here: {KINDS}")
     if not path.is_file():
         raise DataInvalid(f"data file {path} does not exist")
     if suffix_of(path) == ".parquet":
-        from harmviz.data.column_tables import read_parquet
-
         return read_parquet(path)
-    from harmviz.data.text_tables import read_delimited, read_json
-
     read = read_delimited if suffix_of(path).startswith((".csv", ".tsv")) else read_json
     return read(path, read_text(path))
 
@@ -116,32 +87,3 @@ def records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     table = read_table(path)
     refuse_faults(table.where, table.faults, droppable=False)
     yield from table.records
-
-
-def folded(where: str, names: Iterable[Any]) -> list[str]:
-    """The names of columns, stripped and folded for case.
-
-    Raises:
-        DataInvalid: two of them read alike then.
-    """
-    read = [str(name).strip().casefold() for name in names]
-    if twice := {name for name in read if name and read.count(name) > 1}:
-        raise DataInvalid(f"{where}: {shown_column(min(twice))} stands there more than once; rename one of the columns")
-    return read
-
-
-def shown_column(name: str) -> str:
-    """The name of a column as messages show it: never what may be a text, such as a first row taken for a header."""
-    if len(name) > 40 or len(name.split()) > 4:
-        return f"a column named by {len(name)} letters (is the header missing?)"
-    return ascii(name) if any(not c.isprintable() for c in name) else repr(name)
-
-
-def check_rows(where: str, n: int) -> None:
-    """Nothing.
-
-    Raises:
-        DataInvalid: more rows than are read.
-    """
-    if n > MAX_ROWS:
-        raise DataInvalid(f"{where} has more than {MAX_ROWS:,} rows; take a part of it")

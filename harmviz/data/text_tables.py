@@ -14,7 +14,7 @@ from typing import Any
 
 from harmviz.data.columns import KNOWN_NAMES
 from harmviz.data.faults import Fault
-from harmviz.data.tables import Table, check_rows, folded
+from harmviz.data.table import Table, check_rows, folded
 from harmviz.errors import DataInvalid
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}

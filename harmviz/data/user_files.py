@@ -13,7 +13,8 @@ from harmviz.data.faults import count_faults, describe, refuse_faults
 from harmviz.data.hub import is_hub, read_hub
 from harmviz.data.layouts import Layout, recognise
 from harmviz.data.record_reading import NamedRow, RecordReader
-from harmviz.data.tables import Table, read_table, read_text, readable, stem_of, suffix_of
+from harmviz.data.table import Table
+from harmviz.data.tables import read_table, read_text, readable, stem_of, suffix_of
 from harmviz.errors import DataInvalid
 
 Say = Callable[[str], None]

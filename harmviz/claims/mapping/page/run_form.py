@@ -9,8 +9,12 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import jobs, preflight
+from harmviz.claims.mapping.page.data_preview import data_preview
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
+from harmviz.data.categories import MAX_LETTERS
+from harmviz.data.columns import read_options
 from harmviz.data.prompts import PromptData
+from harmviz.data.tables import SUFFIXES
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
 from harmviz.models.assets import EMBEDDED
@@ -154,23 +158,41 @@ def _data() -> tuple[str | None, Upload | None]:
         return source, None
     file = st.file_uploader(
         "Prompt file",
-        type=["jsonl", "csv"],
+        type=[*(suffix.removeprefix(".") for suffix in SUFFIXES), "gz"],
         max_upload_size=32,
         key="runs_upload",
-        help="Columns category, prompt, response. benign = harmless, safe:<category> = same topic without harm. At "
-        "least 24 rows a category.",
+        help="Harm type, request and harmful answer of each row, in any common layout. benign = harmless, "
+        "safe:<category> = same topic without harm. At least 24 rows a category.",
     )
     if file is None:
         return None, None
     with frame.shown_errors():
-        upload, _ = _checked(file.name, file.getvalue())
+        upload, prompts = _checked(file.name, file.getvalue(), *_reading())
+        frame.html(data_preview(prompts))
         return upload.name, upload
     return None, None
 
 
+def _reading() -> tuple[str, str, bool]:
+    """How the reader says to read the file: columns, harm type of all rows, whether bad rows are left out."""
+    with st.expander("How to read it"):
+        columns = st.text_input(
+            "Columns",
+            key="runs_columns",
+            placeholder="prompt=goal,response=target",
+            max_chars=500,
+            help="Which column is what, where the file does not say it by its names.",
+        )
+        category = st.text_input(
+            "Harm type of all rows", key="runs_category", max_chars=MAX_LETTERS, help="Where no column says it."
+        )
+        drop_bad = st.checkbox("Leave out rows that cannot be used", key="runs_drop_bad", help="They are counted.")
+    return columns.strip(), category.strip(), drop_bad
+
+
 @st.cache_resource(max_entries=2, show_spinner="Reading the file")
-def _checked(name: str, content: bytes) -> tuple[Upload, PromptData]:
-    return jobs.check_upload(name, content)
+def _checked(name: str, content: bytes, columns: str, category: str, drop_bad: bool) -> tuple[Upload, PromptData]:
+    return jobs.check_upload(name, content, read_options(columns or None, category or None, drop_bad))
 
 
 def _options() -> Options:
@@ -239,7 +261,8 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
 def _plan(data: str, upload: Upload | None, spec: RunSpec) -> DataPlan:
     if upload is None:
         return preflight.plan_source(data, spec)
-    _, prompts = _checked(upload.name, upload.content)
+    said = upload.options
+    _, prompts = _checked(upload.name, upload.content, said.typed_columns, said.category or "", said.drop_bad)
     return preflight.plan_data(prompts, spec)
 
 
@@ -267,7 +290,7 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
     if model is None or data is None:
         return
     words = arguments(model.name, data if upload is None else None, options)
-    shown = words if upload is None else (*words, f"--data={upload.name}")
+    shown = words if upload is None else (*words, f"--data={upload.name}", *upload.options.as_arguments)
     st.caption("The same from the command line:")
     st.code(shlex.join(["python", "-m", "harmviz", *shown]), language=None, wrap_lines=True)
     if pressed and ready:
