@@ -107,7 +107,7 @@ def read_options(columns: str | None, category: str | None, drop_bad: bool) -> R
         BadSetting: a use is unknown, named twice or without a column, or both say the category.
     """
     named: dict[str, str] = {}
-    for part in re.split(rf",(?=\s*(?:{'|'.join(ROLES)})\s*=)", columns) if columns else []:
+    for part in re.split(rf"(?i),(?=\s*(?:{'|'.join(ROLES)})\s*=)", columns) if columns else []:
         role, equals, column = part.partition("=")
         role, column = role.strip().casefold(), column.strip().casefold()
         if role not in ROLES or not equals or not column:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from harmviz.data.categories import BENIGN, SAFE, Spellings, fold, read_category
+from harmviz.data.categories import BENIGN, SAFE, Spellings, read_category, tidy
 from harmviz.data.cells import MISSING, Unusable, text_of
 from harmviz.data.faults import Fault
 from harmviz.data.layouts import Layout, truth
@@ -163,6 +163,6 @@ class RecordReader:
         except DataInvalid as e:
             column = self.layout.uses.get("category", "category")
             raise Unusable(f"column {column!r} names no harm type", f"column {column!r}: {e}") from None
-        if found == BENIGN and fold(name) != BENIGN:
-            self.harmless.setdefault(" ".join(name.split()))
+        if found == BENIGN and tidy(name) != BENIGN:
+            self.harmless.setdefault(tidy(name))
         return found
