@@ -17,7 +17,7 @@ from typing import NoReturn
 from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
-from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
 
@@ -130,6 +130,10 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for further seeds: keep the ends of the stages alone, and measure each on 24 requests a set",
     )
+    p.add_argument(
+        "--requests", default=None, metavar="FILE", help=f"harmful requests to measure on too: {REQUESTS_HELP}"
+    )
+    _options(p, DATA_OPTIONS)
     p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")
     p.add_argument("--resume", action="store_true", help="go on where an interrupted ladder of these settings stopped")
     _json_option(p)

@@ -29,6 +29,9 @@ DATA_OPTIONS = (
 #: What --data takes.
 DATA_HELP = "pyrit, builtin, a file (.jsonl, .json, .csv, .tsv, .parquet, .gz), a saved folder, or hub:owner/name"
 
+#: What --requests takes as a file.
+REQUESTS_HELP = "a .txt file with one a line, or anything that --data takes"
+
 #: Where a run goes and how it is taken up again.
 RUN_OPTIONS = (
     option("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)"),

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, runs_folder, say
+from harmviz.commands.user_data import typed_options
+from harmviz.data.own_requests import own_requests
 from harmviz.models.assets import EMBEDDED
 from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
@@ -17,6 +19,7 @@ COLUMNS = (
     ("refusal/harmful", "refuses: held out"),
     ("refusal/reworded", "reworded"),
     ("refusal/reworded_mild", "reworded, mild"),
+    ("refusal/own", "your requests"),
     ("refusal/opener", "under opener"),
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
@@ -36,8 +39,14 @@ def run(arguments: argparse.Namespace) -> None:
     # The trainers look for updates and caches on a hub; nothing here needs one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.tuning.data import load_align_data
+    from harmviz.tuning.own_requests import with_own_requests
 
+    own = own_requests(arguments.requests, typed_options(arguments), say=say) if arguments.requests else None
     data = load_align_data(spec.seed, helpful_slots=spec.helpful_slots, say=say)
+    if own is not None:
+        data, notes = with_own_requests(data, own)
+        for note in notes:
+            say(note)
     from harmviz.models.load import load_model
     from harmviz.tuning.ladder import run_align
 
