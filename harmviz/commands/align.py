@@ -10,7 +10,7 @@ from typing import Any
 
 from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, runs_folder, say
 from harmviz.commands.user_data import typed_options
-from harmviz.data.own_requests import own_requests
+from harmviz.data.own_requests import OWN, own_requests
 from harmviz.models.assets import EMBEDDED
 from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
@@ -19,7 +19,6 @@ COLUMNS = (
     ("refusal/harmful", "refuses: held out"),
     ("refusal/reworded", "reworded"),
     ("refusal/reworded_mild", "reworded, mild"),
-    ("refusal/own", "your requests"),
     ("refusal/opener", "under opener"),
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
@@ -30,6 +29,8 @@ COLUMNS = (
     ("loss/written", "benign loss, written"),
     ("loss/own", "own answers"),
 )
+#: Where requests of a reader's own were asked too.
+OWN_COLUMN = (f"refusal/{OWN}", "your requests")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
 def print_ladder(ladder: Ladder) -> None:
     """The table: a line per checkpoint, every number that was measured with its interval and n."""
     lines = [{"name": "start", **ladder.start}, *ladder.checkpoints]
-    columns = [(key, title) for key, title in COLUMNS if any(key in line["numbers"] for line in lines)]
+    columns = [(key, title) for key, title in (*COLUMNS, OWN_COLUMN) if any(key in line["numbers"] for line in lines)]
     rows = [[line["name"], *(_cell(line["numbers"].get(key)) for key, _ in columns)] for line in lines]
     print_table(["checkpoint", *(title for _, title in columns)], rows)
     print(

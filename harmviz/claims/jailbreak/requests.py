@@ -1,9 +1,9 @@
 """Which requests the attacks are tried on: held out, so that no mask and no (q, p) was found on any of them.
 
 Harmful requests are the mild ones that ship with harmviz (``builtin``), or the report prompts of the map run's own
-data (``report``), a reader's own (``own``), or several in turn, spread over harm types. Benign ones ship with harmviz. A request that the run
-scored, protected or chose with is left out. Answers to mild requests may be shown; those to fetched ones never leave
-the process.
+data (``report``), or a reader's own (``own``), or several in turn, spread over harm types. Benign ones ship with
+harmviz, or are a reader's own. A request that the run scored, protected or chose with is left out. Answers to mild
+requests may be shown; those to all others never leave the process.
 """
 
 from __future__ import annotations

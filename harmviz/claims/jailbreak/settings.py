@@ -30,7 +30,7 @@ def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
     given = set(sources)
     if unknown := sorted(given - set(SOURCES)):
         raise BadSetting(
-            f"requests must come from builtin or report (or both, comma-separated), or a file of yours; got {unknown[0]!r}"
+            f"requests must come from builtin or report (or both, comma-separated) or a file, got {unknown[0]!r}"
         )
     if not given:
         raise BadSetting(f"requests must name at least one of {', '.join(SOURCES)}")
