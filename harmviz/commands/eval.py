@@ -30,6 +30,7 @@ PER_SET = 24
 DRAWS = 5
 SEED = 0
 MAX_RESPONSE_TOKENS = 96
+MAX_PROMPT_TOKENS = 512
 _SHOWN = ("delta_nll", "harm_specific", "excess_over_control")
 
 
@@ -73,7 +74,14 @@ def _measured_on(loaded: LoadedModel, mask: PruneMask, data: PromptData) -> tupl
     sets: list[str] = []
     for name in data.sets:
         rows = choose_rows([r for r in data.of(name) if r.prompt_id not in left_out], PER_SET, SEED, per_prompt=1)
-        encoded = encode_all(loaded.tokenizer, rows, max_response_tokens=MAX_RESPONSE_TOKENS)
+        encoded = encode_all(
+            loaded.tokenizer, rows, max_response_tokens=MAX_RESPONSE_TOKENS, max_prompt_tokens=MAX_PROMPT_TOKENS
+        )
+        if len(encoded) < len(rows):
+            say(
+                f"{len(rows) - len(encoded)} of {len(rows)} rows of {name} are left out: a prompt of more than "
+                f"{MAX_PROMPT_TOKENS} tokens, or no response token"
+            )
         samples += encoded
         sets += [name] * len(encoded)
     return samples, sets

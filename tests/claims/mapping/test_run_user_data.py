@@ -16,6 +16,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, largest_exact_q
 from harmviz.runs import Run, open_run
 from harmviz.runs.point import MEAN_OF_ALL
+from tests.worlds.charts import markup, open_page
 from tests.worlds.data_files import WRITERS, Row, jsonl, rows
 
 BRIEF = ("--samples", "4", "--max-response-tokens", "16", "--q-max", "1e-3")
@@ -58,6 +59,13 @@ def test_one_harm_type_is_enough(of_one: Run) -> None:
 def test_what_needs_two_types_says_so(of_one: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(of_one.path)]) == 0
     assert "one harm type: overlap and transfer between types need two" in capsys.readouterr().out
+
+
+def test_the_page_on_overlap_says_so(of_one: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARMVIZ_CACHE", str(of_one.path.parent.parent))
+    for page in ("overview", "harm_map", "overlap"):
+        shown = markup(open_page(page, run=of_one.id))
+        assert ("This run has one harm type" in shown) == (page == "overlap")
 
 
 def test_its_masks_are_selected_at_every_stored_level(of_one: Run) -> None:
