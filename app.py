@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from harmviz.ui import frame, live, menu, picker
+from harmviz.ui import frame, links, live, menu, picker
 
 frame.set_up()
+links.clean()
 page = st.navigation(menu.pages())
 picker.choose()
 live.panel()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import signal
-import sys
 from collections.abc import Iterable, Sequence
 from types import FrameType, ModuleType
 from typing import NoReturn
@@ -18,6 +17,7 @@ from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
 from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
+from harmviz.commands import terminal
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
 
@@ -90,6 +90,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--p", type=float, default=0.01, help="fraction of weights protected by utility (0.01)")
     p.add_argument("--scope", default="global", choices=("global", "matrix"))
     p.add_argument("--contrast", default="none", choices=("none", "both"), help="both: contrastive selection")
+    p.add_argument(
+        "--from-model",
+        action="store_true",
+        help="score the sets again, with the run's model and data: any q, and the mean of any categories (minutes)",
+    )
+    _options(p, MODEL_OPTIONS)
+    p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --from-model")
     p.add_argument("--out", required=True, metavar="FILE", help="where to write the mask (.safetensors)")
     _json_option(p)
 
@@ -97,13 +104,22 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--mask", required=True, metavar="F", help="a mask file")
     _options(p, MODEL_OPTIONS)
     p.add_argument("--run", default=None, metavar="RUN", help="the mask's run: adds random and magnitude controls")
-    p.add_argument("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)")
+    p.add_argument(
+        "--split",
+        default=None,
+        choices=("report",),
+        help="report: on the report prompts of --run, with its settings, so that its stored rows come out again",
+    )
+    p.add_argument("--data", default=None, metavar="D", help=f"{DATA_HELP} (pyrit; the run's with --split)")
     _add(p, DATA_OPTIONS)
 
     p = commands.add_parser("generate", help="the intact model and masked variants side by side")
     _options(p, MODEL_OPTIONS)
     p.add_argument("--mask", action="append", default=[], metavar="F", help="a mask file; may be given several times")
     p.add_argument("--prompt", required=True, metavar="TEXT")
+    p.add_argument(
+        "--answer-begins", default="", metavar="TEXT", help="words that every answer begins with, e.g. 'Sure, here is'"
+    )
     p.add_argument("--max-new-tokens", type=int, default=64, metavar="N")
     p.add_argument("--strength", type=float, default=1.0, metavar="S", help="0 intact … 1 zeroed (1)")
     p.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (0)")
@@ -188,22 +204,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     What is raised by mistake goes on to Python, which shows where and ends with 1: a fault of harmviz.
     """
+    terminal.prepare()
+    try:
+        code = _run(argv)
+    except SystemExit as e:  # argparse: --help, or a mistake in the arguments
+        raise SystemExit(terminal.finish(e.code if isinstance(e.code, int) else 0)) from None
+    return terminal.finish(code)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: locks released, finished stages kept
     try:
         _command(arguments).run(arguments)
     except HarmvizError as e:
-        print(f"harmviz: {e}", file=sys.stderr)
+        terminal.tell(f"harmviz: {e}")
         return e.exit_code
     except KeyboardInterrupt:
-        print("harmviz: cancelled; finished stages are kept, --resume goes on from there", file=sys.stderr)
+        terminal.tell("harmviz: cancelled; finished stages are kept, --resume goes on from there")
         return 130
     except (MemoryError, RuntimeError) as e:
+        if isinstance(e, RuntimeError) and "home directory" in str(e):  # of pathlib, for a ~ that stands for nothing
+            terminal.tell("harmviz: a path begins with ~, and there is no such home directory; write the path out")
+            return 2
         if not isinstance(e, MemoryError) and type(e).__name__ != "OutOfMemoryError":  # torch's, without loading torch
             raise
         advice = "use a smaller model, --dtype bfloat16 or --device cpu; finished stages are kept"
-        print(f"harmviz: memory ran out; {advice}", file=sys.stderr)
+        terminal.tell(f"harmviz: memory ran out; {advice}")
         return 1
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         return 0
+    except OSError as e:
+        if e.errno not in terminal.REFUSED:
+            raise
+        terminal.tell(f"harmviz: {terminal.refusal(e)}")
+        return 1
     return 0

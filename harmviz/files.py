@@ -16,22 +16,28 @@ from harmviz.errors import OutOfMemory
 
 #: Starts every temporary name. Readers skip hidden names, so a leftover is never mistaken for a result.
 TEMPORARY = ".tmp-"
-_FULL = {errno.ENOSPC, errno.EDQUOT}
+#: No space, no quota, or a limit on the size of a file (``ulimit -f``).
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
 def disk_errors(path: Path, n_bytes: int | None = None) -> Iterator[None]:
-    """Turns "no space left" (or a quota) inside the block into ``OutOfMemory`` with a line that says what to free.
+    """Turns "no space left", a quota or a limit on file sizes inside the block into ``OutOfMemory`` with what to do.
 
     Raises:
-        OutOfMemory: the disk, or the user's quota on it, is full.
+        OutOfMemory: the disk, or the user's quota on it, is full, or the file would be larger than the user's may be.
     """
     try:
         yield
     except OSError as e:
-        if e.errno not in _FULL:
+        if e.errno not in FULL:
             raise
         need = f"need {n_bytes:,} bytes" if n_bytes is not None else "need more room"
+        if e.errno == errno.EFBIG:
+            raise OutOfMemory(
+                f"a file may not grow this large here: {need} at {path}; raise the limit (ulimit -f) and run the same "
+                "command again"
+            ) from e
         raise OutOfMemory(f"disk full: {need} at {path}; free some space there and run the same command again") from e
 
 
@@ -90,6 +96,12 @@ def sha256_of_file(path: Path, *, sync: bool = False) -> str:
 def files_below(folder: Path) -> list[str]:
     """Relative POSIX paths of all files below ``folder``, sorted; none where there is no such folder."""
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def printable(text: str) -> str:
+    """A name from the disk or from a file as a line can show it: control characters and bytes that are no text are
+    spelled out, so that it can be encoded and moves no cursor."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def canonical_json(value: Any) -> str:

@@ -3,13 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
+os.environ.pop("COLUMNS", None)  # tables are as wide as they need, whatever terminal the tests run in
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it; must come before torch is loaded
 
+#: A complete run of the tiny model; and a quick one, for tests that are about neither its size nor its numbers.
 TINY_RUN = ("--data", "builtin", "--samples", "8", "--q-max", "0.05", "--max-response-tokens", "32")
+QUICK_RUN = (*TINY_RUN, "--quick")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of all test processes makes by ``make(folder)``, and the others find."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(root / f"{name}.lock"):
+        if not folder.is_dir():
+            part = root / f"{name}.part"
+            make(part)
+            part.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -17,22 +36,36 @@ def tiny_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a saved tiny Llama with its tokenizer."""
     from tests.worlds.tiny import tiny_model
 
-    folder = tmp_path_factory.mktemp("models") / "tiny"
-    loaded = tiny_model("llama")
-    loaded.model.save_pretrained(folder)
-    loaded.tokenizer.save_pretrained(folder)
-    return folder
+    def save(folder: Path) -> None:
+        loaded = tiny_model("llama")
+        loaded.model.save_pretrained(folder / "tiny")
+        loaded.tokenizer.save_pretrained(folder / "tiny")
+
+    return made_once(tmp_path_factory, "models", save) / "tiny"
+
+
+def _run(factory: pytest.TempPathFactory, name: str, model: Path, options: tuple[str, ...]) -> Path:
+    """Folder of the complete run that ``python -m harmviz run`` makes of a model with these options."""
+    from harmviz.cli import main
+
+    def run(folder: Path) -> None:
+        assert main(["run", "--model", str(model), *options, "--out", str(folder / "runs")]) == 0
+
+    root = made_once(factory, name, run) / "runs"
+    (made,) = [p for p in root.iterdir() if not p.name.startswith(".")]
+    return made
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a complete run of the tiny model on the builtin data, made by ``python -m harmviz run``."""
-    from harmviz.cli import main
+    """Folder of a complete run of the tiny model on the builtin data."""
+    return _run(tmp_path_factory, "cache", tiny_dir, TINY_RUN)
 
-    root = tmp_path_factory.mktemp("cache") / "runs"
-    assert main(["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(root)]) == 0
-    (run,) = [p for p in root.iterdir() if not p.name.startswith(".")]
-    return run
+
+@pytest.fixture(scope="session")
+def quick_run(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a quick run of the tiny model on the builtin data."""
+    return _run(tmp_path_factory, "quick", tiny_dir, QUICK_RUN)
 
 
 @pytest.fixture

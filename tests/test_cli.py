@@ -52,7 +52,7 @@ def mask_file(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_runs_lists_what_is_stored(tiny_run, monkeypatch, capsys):
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_run.parent.parent))
     (row,) = document(capsys, ["runs"])
-    assert set(row) == {"run_id", "path", "kind", "model", "created"}
+    assert set(row) == {"run_id", "path", "kind", "model", "created", "tags"}
     assert (row["run_id"], row["path"], row["kind"]) == (tiny_run.name, str(tiny_run), "map")
     assert main(["runs"]) == 0
     assert tiny_run.name in capsys.readouterr().out
@@ -123,23 +123,30 @@ def test_eval_leaves_out_scoring_prompts_and_shows_controls(tiny_dir, tiny_run, 
     assert any(r["metric"] == "excess_over_control" for r in with_run["rows"])
 
 
-def test_generate_puts_the_intact_model_first(tiny_dir, mask_file, capsys):
-    argv = [
-        "generate",
-        "--model",
-        str(tiny_dir),
-        "--mask",
-        str(mask_file),
-        "--prompt",
-        "Hello",
-        "--max-new-tokens",
-        "8",
-    ]
-    made = document(capsys, argv)
+@pytest.fixture
+def generate(tiny_dir, mask_file):
+    """The command that answers *Hello* with and without a mask."""
+    words = ["--model", str(tiny_dir), "--mask", str(mask_file), "--prompt", "Hello", "--max-new-tokens", "8"]
+    return ["generate", *words]
+
+
+def test_generate_puts_the_intact_model_first(generate, capsys):
+    made = document(capsys, generate)
     assert [v["name"] for v in made["variants"]] == ["intact", "mask"]
     assert set(made["variants"][0]) >= {"name", "mask_digest", "strength", "text", "token_ids", "tokens_per_s"}
-    weak = document(capsys, [*argv, "--strength", "0"])
+    weak = document(capsys, [*generate, "--strength", "0"])
     assert weak["variants"][0]["token_ids"] == weak["variants"][1]["token_ids"]
+
+
+def test_generate_begins_every_answer_with_the_given_words(generate, capsys):
+    alone = document(capsys, generate)
+    assert alone["answer_begins"] == ""
+    begun = document(capsys, [*generate, "--answer-begins", "Sure, here is"])
+    assert begun["answer_begins"] == "Sure, here is"
+    ids = [[v["token_ids"] for v in made["variants"]] for made in (alone, begun)]
+    assert all(a != b for a, b in zip(*ids, strict=True))  # it is read by every variant
+    assert main([*generate, "--answer-begins", "Sure, here is"]) == 0
+    assert capsys.readouterr().out.count("\nSure, here is") == 2
 
 
 def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, monkeypatch):

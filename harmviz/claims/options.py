@@ -8,7 +8,10 @@ from harmviz.models.assets import EMBEDDED
 #: Which model, how precise, where.
 MODEL_OPTIONS = (
     option(
-        "--model", default=None, metavar="M", help=f"{EMBEDDED} (default), a folder, a .gguf file, or hub id@revision"
+        "--model",
+        default=None,
+        metavar="M",
+        help=f"{EMBEDDED} (default), a folder (model, LoRA adapter), a .gguf file, or hub id@revision",
     ),
     option("--dtype", default="auto", metavar="T", help="auto (default), float32 or bfloat16"),
     option("--device", default="auto", choices=("auto", "cpu", "cuda")),
@@ -27,7 +30,9 @@ DATA_OPTIONS = (
     option("--drop-bad", action="store_true", help="leave out rows that cannot be used, and count them"),
 )
 #: What --data takes.
-DATA_HELP = "pyrit, builtin, a file (.jsonl, .json, .csv, .tsv, .parquet, .gz), a saved folder, or hub:owner/name"
+DATA_HELP = (
+    "pyrit, scored, builtin, a file (.jsonl, .json, .csv, .tsv, .parquet, .gz), a saved folder, or hub:owner/name"
+)
 
 #: What --requests takes as a file.
 REQUESTS_HELP = "a .txt file with one a line, or anything that --data takes"

@@ -16,6 +16,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run
+from harmviz.runs.making import identity_of
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,22 @@ def open_parent(run: Run, loaded: LoadedModel) -> Parent:
         raise RunIncompatible(
             f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them"
         )
-    theirs = run.manifest["model"]["weight_hash"]
-    if theirs != loaded.weight_hash:
-        raise RunIncompatible(
-            f"run {run.id} was made with other weights ({theirs[:12]}…) than {loaded.name} has "
-            f"({loaded.weight_hash[:12]}…); give the run of this very model, or the model of this run"
-        )
+    check_same_model(run, loaded)
     return Parent(run, loaded, Candidates.load(run.candidates_path))
+
+
+def check_same_model(run: Run, loaded: LoadedModel) -> None:
+    """Nothing, if the run was made with the loaded model: its weights, and its tokenizer and chat template too. (Older
+    runs name their weights alone.)
+
+    Raises:
+        RunIncompatible: it was not; the message says what differs.
+    """
+    made_with = identity_of(run.manifest["model"])
+    for name, what in (("weight_hash", "other weights"), ("tokenizer_hash", "another tokenizer or chat template")):
+        theirs, ours = made_with.get(name), getattr(loaded, name)
+        if theirs is not None and theirs != ours:
+            raise RunIncompatible(
+                f"run {run.id} was made with {what} ({theirs[:12]}…) than {loaded.name} has "
+                f"({ours[:12]}…); give the run of this very model, or the model of this run"
+            )

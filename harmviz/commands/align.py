@@ -16,13 +16,18 @@ from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
 
 COLUMNS = (
-    ("refusal/harmful", "refuses: held out"),
+    ("refusal/harmful", "refuses: AdvBench, held out"),
+    ("refusal/harmbench", "HarmBench"),
+    ("refusal/strongreject", "StrongREJECT"),
+    ("refusal/do_not_answer", "Do-Not-Answer"),
     ("refusal/reworded", "reworded"),
     ("refusal/reworded_mild", "reworded, mild"),
     ("refusal/opener", "under opener"),
+    ("refusal/harmbench_opener", "HarmBench under opener"),
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
     ("refusal/borderline_pairs", "borderline pairs"),
+    ("judged/harmbench", "judged: HarmBench"),
     ("judged/reworded", "judged: reworded"),
     ("judged/benign", "judged: benign"),
     ("judged/borderline", "judged: borderline"),
@@ -43,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.tuning.own_requests import with_own_requests
 
     own = own_requests(arguments.requests, typed_options(arguments), say=say) if arguments.requests else None
-    data = load_align_data(spec.seed, helpful_slots=spec.helpful_slots, say=say)
+    data = load_align_data(spec.seed, steps=spec.steps, say=say)
     if own is not None:
         data, notes = with_own_requests(data, own)
         for note in notes:

@@ -1,4 +1,8 @@
-"""``eval``: what a mask does to each set's loss, on prompts it was not scored on."""
+"""``eval``: what a mask does to each set's loss, on prompts it was not scored on.
+
+With ``--split report`` on the report prompts of ``--run``, encoded as that run encoded them: the rows of a mask that
+the run measured come out again, to the digit on the machine that made them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harmviz.commands.output import estimate, print_json, print_table, say
-from harmviz.commands.user_data import load_told
+from harmviz.commands.output import estimate, print_json, print_table, progress_printer, say
+from harmviz.commands.user_data import load_told, typed_options
+from harmviz.data.columns import AS_IT_IS
 from harmviz.data.encoding import Sample, encode_all
 from harmviz.data.prompts import PromptData
 from harmviz.data.splits import choose_rows
-from harmviz.errors import DataInvalid, RunIncompatible
+from harmviz.errors import BadSetting, DataInvalid, RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.controls import matched_control, random_control
 from harmviz.masks.mask import PruneMask
@@ -37,6 +42,9 @@ _SHOWN = ("delta_nll", "harm_specific", "excess_over_control")
 def run(arguments: argparse.Namespace) -> None:
     mask = PruneMask.load(arguments.mask)
     source = open_run(arguments.run) if arguments.run else None
+    if arguments.split == "report":
+        _show(arguments, mask, _repeated(arguments, mask, source), controls=True)
+        return
     data = load_told(arguments)
     from harmviz.masks.apply import check_mask
     from harmviz.models.load import load_model
@@ -46,15 +54,42 @@ def run(arguments: argparse.Namespace) -> None:
     samples, sets = _measured_on(loaded, mask, data)
     if not any(s in data.categories for s in sets):
         raise DataInvalid(
-            f"data {arguments.data!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
+            f"data {data.id!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
         )
     left_out = len(_scoring_prompts(mask))
     say(f"{len(samples)} samples; {left_out} prompts the mask was scored on are left out")
-    frame = rows_to_frame(_rows(loaded, mask, source, data, samples, sets))
+    _show(arguments, mask, _rows(loaded, mask, source, data, samples, sets), controls=source is not None)
+
+
+def _repeated(arguments: argparse.Namespace, mask: PruneMask, source: Run | None) -> list[Row]:
+    """The rows on the report prompts of the run.
+
+    Raises:
+        BadSetting: no run is given, or options of reading are. RunIncompatible: model, data or mask are not the run's.
+    """
+    if source is None:
+        raise BadSetting("--split report takes prompts and settings from a run; name it with --run")
+    if typed_options(arguments) != AS_IT_IS:
+        raise BadSetting("--split report reads the data as its run did; leave out --columns, --category and --drop-bad")
+    from harmviz.claims.mapping.again import open_again, report_rows, taken_up
+    from harmviz.masks.apply import check_mask
+
+    loaded, data = open_again(
+        source, model=arguments.model, data=arguments.data, device=arguments.device, say=say, dtype=arguments.dtype
+    )
+    check_mask(loaded, mask)
+    candidates = Candidates.load(source.candidates_path)
+    with taken_up(source, loaded, data, progress_printer()) as work:
+        return report_rows(work, mask, candidates, controls=mask.kind == "harm")
+
+
+def _show(arguments: argparse.Namespace, mask: PruneMask, rows: list[Row], *, controls: bool) -> None:
+    """One document, or a table of what matters most. ``controls``: whether controls were asked for."""
+    frame = rows_to_frame(rows)
     if arguments.json:
         print_json({"mask_digest": mask.digest, "n_weights": mask.n_weights, "rows": frame_to_records(frame)})
         return
-    if source is None and mask.kind == "harm":
+    if not controls and mask.kind == "harm":
         say("no controls are measured without --run RUN: an effect alone does not show that it is about these weights")
     shown = [r for r in frame_to_records(frame) if r["metric"] in _SHOWN]
     print_table(

@@ -1,4 +1,8 @@
-"""``generate``: one prompt, answered by the intact model and by each masked variant, decoded together in step."""
+"""``generate``: one prompt, answered by the intact model and by each masked variant, decoded together in step.
+
+``--answer-begins`` puts the same opening words into every variant's mouth: they are read, not written, and stand before
+what each goes on with.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +32,13 @@ def run(arguments: argparse.Namespace) -> None:
     check_sampling(arguments.temperature, 1.0)
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     variants = [Variant("intact"), *(Variant(name, mask, arguments.strength) for name, mask in masks)]
+    opening = arguments.answer_begins
     answers = generate(
         loaded,
         encode_prompt(loaded.tokenizer, arguments.prompt),
         variants,
         max_new_tokens=arguments.max_new_tokens,
+        prefill_ids=loaded.tokenizer.encode(opening, add_special_tokens=False) if opening else (),
         temperature=arguments.temperature,
         seed=arguments.seed,
     )
@@ -40,6 +46,7 @@ def run(arguments: argparse.Namespace) -> None:
         print_json(
             {
                 "prompt": arguments.prompt,
+                "answer_begins": opening,
                 "variants": [
                     {
                         "name": a.name,
@@ -59,4 +66,4 @@ def run(arguments: argparse.Namespace) -> None:
         changed = "" if answer.mask_digest is None else f", strength {answer.strength:g}"
         pace = f"{len(answer.token_ids)} tokens, {answer.tokens_per_s:.1f}/s, {answer.finished}"
         print(f"== {answer.name}{changed} ({pace})")
-        print(f"{answer.text}\n")
+        print(f"{opening}{answer.text}\n")

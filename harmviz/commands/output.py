@@ -4,41 +4,59 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from harmviz.claims.claim import Finding
+from harmviz.commands.terminal import shown, speaks_unicode, tell, width
 from harmviz.errors import HarmvizError
+from harmviz.files import printable
 from harmviz.runs import Run, frame_to_records
 
 
 def say(line: str) -> None:
     """One line of what is going on, on stderr (stdout may be a JSON document)."""
-    print(line, file=sys.stderr, flush=True)
+    tell(line)
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    print(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
+    text = json.dumps(document, ensure_ascii=not speaks_unicode(), indent=2, allow_nan=False)
+    print(text.encode(errors="backslashreplace").decode())  # half a surrogate pair is no text, but an escape in JSON
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Left-aligned columns, as wide as their widest entry."""
-    table = [list(header), *[list(r) for r in rows]]
+    """Left-aligned columns, as wide as their widest entry; one below the other where the terminal is too narrow."""
+    table = [[shown(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    columns = width()
+    if columns is not None and sum(widths) + 2 * len(widths) - 2 > columns:
+        for row in table[1:]:
+            print("\n".join(filter(None, (_line(*cell) for cell in zip(table[0], row, strict=True)))))
+        return
     for row in table:
         print("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _line(name: str, cell: str) -> str:
+    """One cell of a row that is written downwards."""
+    return f"{name}: {cell}" if name and cell else cell
 
 
 def print_header(run: Run, finding: Finding | None) -> None:
     """Which run, which model, which data, and what it found."""
     model = run.manifest["model"]
-    print(f"{run.id}\n{model['name']}, {model['dtype']}; data {run.manifest['data']['id']}")
+    tags = "".join(f" [{tag}]" for tag in run.tags)
+    print(f"{run.id}{tags}\n{printable(model['name'])}, {model['dtype']}; data {printable(run.manifest['data']['id'])}")
     if finding is not None:
         print(finding.sentence)
+
+
+def left_out(run: Run) -> list[dict[str, Any]]:
+    """The rows a run left out of its data, as JSON."""
+    return [{"set": name, "reason": reason, "rows": n} for name, reason, n in run.dropped]
 
 
 def runs_folder(out: str | None) -> Path | None:

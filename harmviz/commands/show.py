@@ -6,7 +6,7 @@ import argparse
 
 from harmviz.claims import claim_of
 from harmviz.commands.align import print_ladder
-from harmviz.commands.output import print_header, print_json
+from harmviz.commands.output import left_out, print_header, print_json
 from harmviz.display import text
 from harmviz.runs import frame_to_records, open_run
 from harmviz.tuning.stored import Ladder, is_ladder
@@ -27,6 +27,9 @@ def run(arguments: argparse.Namespace) -> None:
                 "n_scored_weights": model["n_scored_weights"],
                 "n_parameters": model["n_parameters"],
                 "categories": text.harm_types(stored.manifest["data"]["counts"]),
+                "tags": list(stored.tags),
+                "left_out": stored.manifest["data"]["left_out"],
+                "dropped": left_out(stored),
                 "headline": method.get("headline", {}),
                 "finding": None if finding is None else finding.as_dict(),
                 "rows": frame_to_records(stored.results()),

@@ -27,7 +27,7 @@ def load_told(arguments: argparse.Namespace) -> PromptData:
     Raises:
         DataInvalid, BadSetting, AssetUnavailable: as ``load_prompts``.
     """
-    data = load_prompts(arguments.data, options=typed_options(arguments), say=say)
+    data = load_prompts(arguments.data or "pyrit", options=typed_options(arguments), say=say)
     for category, why in list(data.left_out.items())[:_NAMED]:
         say(f"category {category} is left out: {why}")
     if (more := len(data.left_out) - _NAMED) > 0:

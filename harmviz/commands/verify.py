@@ -7,7 +7,7 @@ from typing import Any
 
 from harmviz.commands.output import print_json, say
 from harmviz.errors import HarmvizError, RunIncompatible
-from harmviz.runs import Run, open_run, result_digest, verify_run
+from harmviz.runs import Run, is_covered, open_run, result_digest, verify_run
 
 CAUSAL_LIMIT = 0.05
 
@@ -25,6 +25,7 @@ def run(arguments: argparse.Namespace) -> None:
         "run_id": stored.id,
         "result_digest": result_digest(stored),
         "problems": problems,
+        "manifest_covered": is_covered(stored.manifest),
         "causal": None,
     }
     if arguments.causal and not problems:
@@ -48,7 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"run {stored.id} fails: {'; '.join(problems[:3])}; make it again or restore its files"
         )
     if not arguments.json:
-        print("verified")
+        old = "" if report["manifest_covered"] else "; manifest not covered: an older run, which carries no hash of it"
+        print(f"verified{old}")
 
 
 def _causal(stored: Run) -> dict[str, float]:
@@ -56,13 +58,12 @@ def _causal(stored: Run) -> dict[str, float]:
     from harmviz.claims.mapping.causality import check_mask_causally, fixed_point_mask
     from harmviz.claims.mapping.samples import scoring_samples
     from harmviz.claims.mapping.settings import RunSpec
-    from harmviz.data.prompts import load_prompts
+    from harmviz.data.prompts import load_again
     from harmviz.masks.candidates import Candidates
     from harmviz.models.load import load_model
 
-    settings = stored.manifest["parameters"]
-    spec = RunSpec.of_parameters(settings)
-    data = load_prompts(stored.manifest["data"]["id"], say=say)
+    spec = RunSpec.of_run(stored.manifest["parameters"])
+    data = load_again(None, stored.manifest["data"], say=say)
     if data.hash != stored.manifest["data"]["hash"]:
         raise RunIncompatible(f"the data set {data.id!r} here is not the one run {stored.id} was made on")
     loaded = load_model(stored.model_id, dtype="float32", say=say)

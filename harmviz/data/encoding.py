@@ -1,7 +1,8 @@
 """From (prompt, response) to token ids with a response mask, and from rows to length-sorted batches.
 
-Teacher forcing follows the model's own chat template; where it has none, the prompt is followed by a line break. The
-end-of-turn token is left out of the response. Prompt and response are tokenised apart, as they are when generating.
+Teacher forcing follows the model's own chat template (``harmviz.models.chat``); where it has none, the prompt is
+followed by a line break. The end-of-turn token is left out of the response. Prompt and response are tokenised apart, as
+they are when generating.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import DataInvalid
+from harmviz.models.chat import render
 
 if TYPE_CHECKING:
     import torch
@@ -36,12 +38,14 @@ class Sample:
 
 
 def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[int]:
-    """Token ids of a user's turn, up to where the model starts to answer."""
+    """Token ids of a user's turn, up to where the model starts to answer.
+
+    Raises:
+        ModelUnavailable: as ``harmviz.models.chat.render``.
+    """
     if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-        )
-        return list(tokenizer.encode(str(text), add_special_tokens=False))
+        text = render(tokenizer, [{"role": "user", "content": prompt}])
+        return list(tokenizer.encode(text, add_special_tokens=False))
     return list(tokenizer.encode(prompt + "\n", add_special_tokens=True))
 
 

@@ -3,9 +3,9 @@
 A set is named ``<category>`` (harmful responses of one harm type), ``safe:<category>`` (*same topic, no harm*),
 ``benign`` (harmless, written by others: off-policy) or, made later from the model itself, ``benign_own``.
 
-Three sources: ``pyrit`` (human-scored responses, fetched), ``builtin`` (mild texts that ship with harmviz) and data of
-a reader's own in any common shape (``user_files``). Benign and same-topic safe answers that a source lacks come from
-``builtin``, and ``PromptData.notes`` says so.
+Sources: ``pyrit`` (human-scored responses, fetched), ``scored`` (those and further labelled ones), ``builtin`` (mild
+texts that ship with harmviz) and data of a reader's own in any common shape (``user_files``). Benign and same-topic
+safe answers that a source lacks come from ``builtin``, and ``PromptData.notes`` says so.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from typing import Any, NamedTuple
 
 from harmviz.data.categories import BENIGN, SAFE, fold
 from harmviz.data.columns import AS_IT_IS, ReadOptions
+from harmviz.data.fetched_answers import fetched_answers
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.tables import KINDS
-from harmviz.data.user_files import Reading, UserRows, is_user_source, read_user_rows
+from harmviz.data.user_files import SHIPPED, Reading, UserRows, is_user_source, read_user_rows
+from harmviz.data.wheels import ANSWERS
 from harmviz.errors import BadSetting, DataInvalid
-from harmviz.models.assets import Say, pyrit_files
+from harmviz.models.assets import Say, ensure
 from harmviz.paths import BUILTIN_DATA
 
 MIN_HARMFUL_ROWS = 24  # below this a category is left out, and named
@@ -36,11 +39,6 @@ def _hash(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def normalise(text: str) -> str:
-    """Case and white space folded: two prompts that differ in nothing else are the same prompt."""
-    return " ".join(text.lower().split())
-
-
 @dataclass(frozen=True)
 class PromptRow:
     """One (prompt, response) pair of one set. Its repr names the row, never the text."""
@@ -48,6 +46,8 @@ class PromptRow:
     set: str
     prompt: str = field(repr=False)
     response: str = field(repr=False)
+    #: Where it comes from, in words; not part of its identity. Two rows of one source have the same authors.
+    source: str = ""
 
     @cached_property
     def id(self) -> str:
@@ -124,13 +124,13 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
     A row that people scored as harmful but that opens like a refusal is used as neither: scored as harmful it would
     point at the weights of refusing.
     """
-    files = pyrit_files(say)
+    files = ensure(ANSWERS, say)
     rows: list[PromptRow] = []
     opened_as_refusal: Counter[str] = Counter()
     for category, names in PYRIT_FILES.items():
         seen: set[tuple[str, str]] = set()
         for name in names:
-            for prompt, response, scores in scored_answers(files[f"{name}.csv"]):
+            for prompt, response, scores in scored_answers(files[f"harm/{name}.csv"]):
                 if (prompt, response) in seen:
                     continue
                 seen.add((prompt, response))
@@ -178,6 +178,22 @@ def _from_user(source: str, options: ReadOptions, say: Say) -> tuple[UserRows, l
 
 
 # -- putting a data set together --------------------------------------------------------------------------------------
+def _refuse_harmless_refusals(data: PromptData) -> None:
+    """Nothing. A set of harmless text that is full of refusals would be selected from, and guard, as what it is not.
+
+    Raises:
+        DataInvalid: more than ``MAX_REFUSAL_SHARE`` of its responses read as refusals; the message names the set.
+    """
+    for name in (s for s in data.sets if s == "benign" or s.startswith("safe:")):
+        rows = data.of(name)
+        share = sum(reads_as_refusal(r.response) for r in rows) / len(rows)
+        if share > MAX_REFUSAL_SHARE:
+            raise DataInvalid(
+                f"{share:.0%} of the responses of {name!r} read as refusals (limit {MAX_REFUSAL_SHARE:.0%}): refusals "
+                "are measurement-only, whatever their set is called; remove them"
+            )
+
+
 def _unusable(rows: list[PromptRow], refusals: set[str]) -> str | None:
     """Why a harm category cannot be scored, or None."""
     if len(rows) < MIN_HARMFUL_ROWS:
@@ -193,7 +209,8 @@ def _unusable(rows: list[PromptRow], refusals: set[str]) -> str | None:
 
 
 def load_prompts(source: str = "pyrit", *, options: ReadOptions = AS_IT_IS, say: Say = lambda _: None) -> PromptData:
-    """The prompt data named ``pyrit``, ``builtin``, or a reader's own: a file, a saved folder, ``hub:owner/name``.
+    """The prompt data named ``pyrit``, ``scored``, ``builtin``, or a reader's own: a file, a saved folder,
+    ``hub:owner/name``.
 
     Args:
         options: how a reader's own data is to be read.
@@ -205,12 +222,17 @@ def load_prompts(source: str = "pyrit", *, options: ReadOptions = AS_IT_IS, say:
     """
     notes: list[str] = []
     reading: Reading | None = None
-    if source in ("pyrit", "builtin") and options != AS_IT_IS:
+    if source in SHIPPED and options != AS_IT_IS:
         raise BadSetting(f"--columns, --category and --drop-bad are for data of your own, not for {source!r}")
     if source == "pyrit":
         name, (rows, notes) = "pyrit", _pyrit(say)
         rows += _builtin("safe", "benign")
         notes.append("benign and further same-topic safe answers: builtin")
+    elif source == "scored":
+        answers, notes = fetched_answers(say)
+        name = source
+        rows = [PromptRow(a.set, a.prompt, a.answer, a.source) for a in answers]
+        rows += _builtin("safe", "benign")
     elif source == "builtin":
         name, rows = "builtin", _builtin("harmful", "safe", "benign")
     elif is_user_source(source):
@@ -218,10 +240,11 @@ def load_prompts(source: str = "pyrit", *, options: ReadOptions = AS_IT_IS, say:
         name, reading = read.id, read.reading
     else:
         raise DataInvalid(
-            f"data {source!r} is neither 'pyrit' nor 'builtin' nor a file that is read here ({KINDS}) nor "
-            "hub:owner/name"
+            f"data {source!r} is neither 'pyrit' nor 'scored' nor 'builtin' nor a file that is read here ({KINDS}) "
+            "nor hub:owner/name"
         )
     data = PromptData(name, tuple(rows), {}, tuple(notes))
+    _refuse_harmless_refusals(data)
     refusals = {normalise(r["response"]) for r in read_builtin("refusals")}
     left_out = {c: why for c in data.categories if (why := _unusable(data.of(c), refusals))}
     kept = [c for c in data.categories if c not in left_out]
@@ -245,5 +268,4 @@ def load_again(source: str | None, stored: Mapping[str, Any], *, say: Say = lamb
         DataInvalid, AssetUnavailable: as ``load_prompts``.
     """
     source = source or str(stored["id"])
-    shipped = source in ("pyrit", "builtin")
-    return load_prompts(source, options=AS_IT_IS if shipped else ReadOptions.of_manifest(stored), say=say)
+    return load_prompts(source, options=AS_IT_IS if source in SHIPPED else ReadOptions.of_manifest(stored), say=say)

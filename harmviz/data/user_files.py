@@ -19,7 +19,7 @@ from harmviz.errors import DataInvalid
 
 Say = Callable[[str], None]
 #: Ids of data that ships or is fetched; a file of such a name has another id.
-_TAKEN = ("pyrit", "builtin")
+SHIPPED = ("pyrit", "scored", "builtin")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _table(source: str, say: Say) -> tuple[Table, str, list[str]]:
     path = Path(source).expanduser()
     table = read_table(path)
     name = path.resolve().name if path.is_dir() else stem_of(path)
-    return table, f"{name}-file" if name in _TAKEN else name, []
+    return table, f"{name}-file" if name in SHIPPED else name, []
 
 
 def _read(table: Table, options: ReadOptions, *, requests: bool) -> tuple[Layout, RecordReader, list[NamedRow]]:

@@ -72,6 +72,7 @@ def _steps(
     longest = max(map(len, prompts))
     # Any id does for padding: nothing attends to it.
     ids = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    loaded.check_ids(ids)
     seen = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions = (seen.cumsum(-1) - 1).clamp(min=0)
     takes_positions, options = accepts(model, "position_ids"), pass_options(model)

@@ -106,6 +106,7 @@ def decode(
     limit = check_length(loaded, len(ids), max_new_tokens)
     draws = np.random.default_rng(seed)
     prompt = torch.tensor([ids] * len(variants), device=loaded.device)
+    loaded.check_ids(prompt)
     return _steps(loaded, prompt, make_passes(loaded, variants), limit, temperature, top_p, draws, stop)
 
 

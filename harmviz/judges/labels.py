@@ -18,16 +18,18 @@ from pathlib import Path
 
 import numpy as np
 
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import PYRIT_FILES, scored_answers
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.prompts import read_builtin
+from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
 from harmviz.judges.protocol import JudgeItem
-from harmviz.models.assets import Say, pyrit_files
+from harmviz.models.assets import Say, ensure
 
 HUMAN = "human labels"
 OWN_REFUSALS = "built-in refusals"
 OWN_ANSWERS = "built-in answers"
-REFUSAL_FILES = ("refusal.csv", "refusal_extra.csv")
+REFUSAL_FILES = ("refusal_scorer/refusal.csv", "refusal_scorer/refusal_extra.csv")
 
 
 @dataclass(frozen=True)
@@ -60,11 +62,11 @@ def harm_labels(say: Say = lambda _: None) -> Labelled:
         AssetUnavailable: the data set is neither here nor obtainable.
         DataInvalid: a file of it lacks a column or holds something else than scores.
     """
-    files = pyrit_files(say)
+    files = ensure(ANSWERS, say)
     by_answer: dict[tuple[str, str], tuple[JudgeItem, str, list[tuple[float, ...]]]] = {}
     for category, names in PYRIT_FILES.items():
         for name in names:
-            for item, scores in _rows(files[f"{name}.csv"]):
+            for item, scores in _rows(files[f"harm/{name}.csv"]):
                 key = (normalise(item.prompt), item.answer)
                 by_answer.setdefault(key, (item, category, []))[2].append(scores)
     entries = list(by_answer.values())
@@ -79,7 +81,7 @@ def refusal_labels(say: Say = lambda _: None) -> Labelled:
     Raises:
         AssetUnavailable, DataInvalid: as ``harm_labels``.
     """
-    files = pyrit_files(say)
+    files = ensure(ANSWERS, say)
     rows = [(item, scores[0], HUMAN) for name in REFUSAL_FILES for item, scores in _rows(files[name])]
     rows += own_texts()
     if wrong := sorted({y for _, y, _ in rows} - {0.0, 1.0}):

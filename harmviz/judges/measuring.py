@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.prompts import read_builtin
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.wheels import ANSWERS
 from harmviz.judges.agreement import auc, ordered_pairs, spearman
 from harmviz.judges.keyword import KEYWORD_LIST, SUBSTRING_LIST, holds_refusing_substring
 from harmviz.judges.labels import HUMAN, OWN_ANSWERS, OWN_REFUSALS, Labelled, harm_labels, refusal_labels
@@ -24,7 +26,7 @@ from harmviz.judges.linear import calibrate
 from harmviz.judges.offline import LINKS, OfflineModel, quantise
 from harmviz.judges.protocol import JudgeItem, Kind, Measure, Quality
 from harmviz.judges.training import OUTER_FOLDS, OutOfSample, Prepared, cross_validate, fit, prepare, primal
-from harmviz.models.assets import DATA_WHEEL, Say
+from harmviz.models.assets import Say
 from harmviz.stats.resampling import group_bootstrap
 from harmviz.stats.wilson import wilson
 
@@ -89,8 +91,8 @@ def train(kind: Kind, *, seed: int = 0, say: Say = lambda _: None) -> OfflineMod
     measures += _beyond(kind, model)
     measurable = tuple(m for m in measures if m.n and not np.isnan(m.value))
     source = (
-        f"{OUTER_FOLDS}-fold cross-validation by request, nested, on the human labels of {DATA_WHEEL.distribution} "
-        f"{DATA_WHEEL.version}; 95 % intervals over requests"
+        f"{OUTER_FOLDS}-fold cross-validation by request, nested, on the human labels of {ANSWERS.distribution} "
+        f"{ANSWERS.version}; 95 % intervals over requests"
     )
     return replace(model, quality=Quality(measurable, source))
 

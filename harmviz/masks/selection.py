@@ -288,11 +288,18 @@ def select(candidates: Candidates, selection: Selection) -> Selected:
 
 
 def make_mask(
-    candidates: Candidates, selection: Selection, *, model_hash: str, control: str = "none", **provenance: Any
+    candidates: Candidates,
+    selection: Selection,
+    *,
+    model_hash: str,
+    control: str = "none",
+    known: Sequence[str] | None = None,
+    **provenance: Any,
 ) -> PruneMask:
     """The mask of ``selection``: kind ``harm``, or ``control`` where a baseline is selected or ``control`` is named.
 
-    ``provenance`` (run id, hashes of the scoring prompts) is stored beside the settings.
+    ``provenance`` (run id, hashes of the scoring prompts) is stored beside the settings. ``known``: the run's
+    categories, where the candidates are of some of them only; the set is named by them.
 
     Raises:
         ValueError, SelectionInexact: as ``select``.
@@ -300,7 +307,7 @@ def make_mask(
     selected = select(candidates, selection)
     signed = selection.categories[0] in BASELINES
     control = f"{selection.categories[0]}_signed" if signed and control == "none" else control
-    point = selection.point(candidates.categories)
+    point = selection.point(candidates.categories if known is None else known)
     facts = {
         "set": point.set,
         "categories": list(selection.categories),

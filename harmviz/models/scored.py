@@ -25,6 +25,8 @@ SCORED: tuple[Role, ...] = ("matrix", "experts")
 #: Names of a gate that stands beside ``experts``, and GGUF's names of the same.
 _GATES = {"gate", "router", "shared_expert_gate"}
 _GGUF_GATES = {"ffn_gate_inp", "ffn_gate_inp_shexp"}
+#: What the parts of a model are called that read images or sounds: text never passes them.
+_OTHER_SENSES = ("vision", "visual", "image", "audio", "speech", "video", "modal")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Blocks:
 
 def decoder_blocks(shapes: Mapping[str, Sequence[int]], n_layers: int | None = None) -> Blocks | None:
     """The list of blocks (``<prefix>.<number>.…``) that has ``n_layers`` of them, the one of most weights where several
-    have; None where there is none.
+    have; None where there is none. Towers that read images or sounds are passed over where there is another.
 
     Args:
         shapes: shape of every parameter by name.
@@ -62,7 +64,8 @@ def decoder_blocks(shapes: Mapping[str, Sequence[int]], n_layers: int | None = N
     fitting = [prefix for prefix, present in numbers.items() if n_layers in (None, len(present))]
     if not fitting:
         return None
-    prefix = max(fitting, key=sizes.__getitem__)
+    of_text = [prefix for prefix in fitting if not reads_other_senses(prefix)]
+    prefix = max(of_text or fitting, key=sizes.__getitem__)
     inside = [name for name in shapes if name.startswith(f"{prefix}.")]
     depth = prefix.count(".") + 1
     layers = {name: int(part) for name in inside if (part := name.split(".")[depth]).isdecimal()}
@@ -70,16 +73,22 @@ def decoder_blocks(shapes: Mapping[str, Sequence[int]], n_layers: int | None = N
     return Blocks(prefix, layers, {name: _role(name, shapes[name], with_experts) for name in layers})
 
 
+def reads_other_senses(name: str) -> bool:
+    """Whether a parameter of this name belongs to what a multimodal model sees or hears with, projectors included."""
+    return any(part.startswith(_OTHER_SENSES) for word in name.lower().split(".") for part in word.split("_"))
+
+
 def _role(name: str, shape: Sequence[int], with_experts: set[str]) -> Role:
     """``with_experts``: the modules that hold a module ``experts``."""
     owner, _, leaf = name.rpartition(".")
     parent, _, owner_leaf = owner.rpartition(".")
-    if len(shape) < 2:
+    of_experts = "expert" in owner.lower() or owner_leaf.endswith("_exps")
+    if len(shape) < 2 or (len(shape) == 2 and of_experts and leaf.endswith("bias")):  # one bias per expert (gpt-oss)
         return "vector"
     if owner_leaf in _GGUF_GATES or (owner_leaf in _GATES and parent in with_experts):
         return "router"
     if leaf == "weight" and len(shape) == 2:
         return "matrix"
-    if len(shape) == 3 and ("expert" in owner.lower() or owner_leaf.endswith("_exps")):
+    if len(shape) == 3 and of_experts:
         return "experts"
     return "unknown"

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, MAX_ROWS, Q_DIVISORS, default_q_max, n_lists
+from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, MAX_ROWS, RunSpec, default_q_max, n_lists
 from harmviz.claims.mapping.work import Samples, run_units, scratch_bytes
 from harmviz.errors import HarmvizError
 from harmviz.paths import runs_root, shipped_runs_root
@@ -78,7 +78,7 @@ def run_estimate(
         blocking.append("no GPU that the installed torch can use is visible here; choose the CPU")
     where = "cuda" if gpu is not None else "cpu"
     chosen = _dtype(model, dtype, gpu)
-    smallest = (model.n_scored or 0) * _q_max(model, data, q_max) / max(Q_DIVISORS)
+    smallest = (model.n_scored or 0) * _q_max(model, data, q_max) / max(data.spec.extent.q_divisors)
     if model.n_scored is not None and smallest < 1:
         blocking.append(
             "q max is so small for this model that its smallest mask would hold no weight; choose a larger one"
@@ -225,7 +225,7 @@ def _scaled(run: Run, size: int, data: DataPlan) -> float:
     # Where that run's data is not at hand, its texts are taken to be as long as these.
     theirs = plan_of_run(run) or data
     tokens = data.tokens_per_sample() / theirs.tokens_per_sample(run.manifest["parameters"]["max_response_tokens"])
-    units = run_units(data.samples) / run_units(_samples_of(run))
+    units = run_units(data.samples, data.spec) / run_units(_samples_of(run), RunSpec.of_run(run.manifest["parameters"]))
     return float(_took(run) * tokens * units * size / run.manifest["model"]["n_scored_weights"])
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harmviz.errors import HarmvizError, ModelUnavailable
 from harmviz.models.assets import ALIGNED, EMBEDDED, MODEL_WHEEL, at_hand
+from harmviz.models.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, begins_gguf, held_at, is_gguf, read_json
+from harmviz.models.hub import cached_file_of, cached_snapshot, check_hub_id, shards
+from harmviz.models.lora import base_of
 from harmviz.models.names import MARKER, find_adapter, merged_dir
 from harmviz.paths import assets_root, model_roots, shipped_runs_root
 from harmviz.preflight.tensors import Tensors, read_gguf, read_safetensors
 from harmviz.runs import list_runs
 from harmviz.tuning.stored import checkpoints
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
 #: What configs call the number of decoder blocks.
 _LAYER_COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 #: How deep below a root models are looked for, and how many are listed.
@@ -68,8 +68,10 @@ def hub_estimate(name: str) -> ModelEstimate:
     Raises:
         ModelUnavailable: it is no hub id, or a downloaded file is damaged.
     """
-    if (folder := _hub_snapshot(check_hub_id(name))) is not None:
+    if (folder := cached_snapshot(check_hub_id(name))) is not None:
         return _local(name, folder)
+    if (adapter := cached_file_of(name, ADAPTER_CONFIG)) is not None:
+        return _lora(name, adapter.parent)
     return ModelEstimate(name, notes=("not on this machine: its size is known once it is looked up or downloaded",))
 
 
@@ -136,72 +138,43 @@ def _tuned(name: str, adapter: Path) -> ModelEstimate:
 
 
 def _local(name: str, path: Path) -> ModelEstimate:
-    if path.is_file() or not (path / "config.json").is_file():
-        files = [path] if path.is_file() else sorted(path.glob("*.gguf"))
-        if len(files) != 1 or files[0].suffix != ".gguf":
-            raise ModelUnavailable(f"{path} holds neither config.json with .safetensors files nor one .gguf file")
-        tensors = read_gguf(files[0])
+    held = held_at(path)
+    if held.kind == "adapter":
+        return _lora(name, held.folder)
+    if held.kind == "gguf":
+        tensors = read_gguf(held.files)
         note = "GGUF: it is converted to float32 once, into the asset cache"
         return replace(_from_tensors(name, tensors), disk_bytes=4 * tensors.n_parameters, notes=(note,))
-    files = _shards(path)
-    if not files:
-        raise ModelUnavailable(f"{path} holds no .safetensors file; save the model with safe_serialization first")
-    return _from_tensors(name, read_safetensors(files, _n_layers(path / "config.json")))
+    return _from_tensors(name, read_safetensors(shards(path), _n_layers(path / "config.json")))
+
+
+def _lora(name: str, adapter: Path) -> ModelEstimate:
+    """A LoRA adapter: as large as its base, into which it is merged in memory each time."""
+    base = base_of(adapter)
+    of_base = model_estimate(str(base))
+    weights = adapter / ADAPTER_WEIGHTS
+    n_bytes = weights.stat().st_size if weights.is_file() else 0
+    return replace(
+        of_base,
+        name=name,
+        stored_bytes=None if of_base.stored_bytes is None else of_base.stored_bytes + n_bytes,
+        notes=(*of_base.notes, f"a LoRA adapter, merged into {base} when it is loaded"),
+    )
 
 
 def _n_layers(config: Path) -> int | None:
     """How many decoder blocks the model has; None where its config does not say, or cannot be read."""
     try:
-        settings = json.loads(config.read_bytes())
-        settings = settings.get("text_config") or settings
-        counts = [settings[name] for name in _LAYER_COUNTS if isinstance(settings.get(name), int)]
-    except (OSError, ValueError, AttributeError):
+        settings = read_json(config)
+    except ModelUnavailable:
         return None
+    of_text = settings.get("text_config")
+    settings = of_text if isinstance(of_text, dict) else settings
+    counts = [settings[name] for name in _LAYER_COUNTS if isinstance(settings.get(name), int)]
     return counts[0] if counts else None
 
 
-def _shards(folder: Path) -> list[Path]:
-    """The files that are loaded: those the index names, where there is one (a folder may hold a second copy)."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        single = folder / "model.safetensors"
-        return [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
-    try:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as e:
-        raise ModelUnavailable(f"{index} cannot be read ({e}); copy or download it again") from e
-    if missing := [n for n in names if not (folder / Path(n).name).is_file()]:
-        raise ModelUnavailable(f"{folder / Path(missing[0]).name} is missing; copy or download the model again")
-    return [folder / Path(n).name for n in names]
-
-
 # -- models on the hub ------------------------------------------------------------------------------------------------
-def check_hub_id(name: str) -> str:
-    """The name itself, if it reads ``org/name`` or ``org/name@revision``.
-
-    Raises:
-        ModelUnavailable: it does not.
-    """
-    if not _HUB_ID.fullmatch(name) or ".." in name:
-        raise ModelUnavailable(f"{name[:120]!r} is no hub id; it reads org/name or org/name@revision")
-    return name
-
-
-def _hub_snapshot(name: str) -> Path | None:
-    """The folder of a complete download of this model, or None. Asks the disk only."""
-    from huggingface_hub import try_to_load_from_cache
-
-    repo, _, revision = name.partition("@")
-    config = try_to_load_from_cache(repo, "config.json", revision=revision or None)
-    if not isinstance(config, str):
-        return None
-    folder = Path(config).parent
-    try:
-        return folder if _shards(folder) else None
-    except ModelUnavailable:
-        return None  # begun and not finished
-
-
 def look_up(name: str) -> ModelEstimate:
     """Sizes of a model on the hub. This asks huggingface.co, and so tells it the model's name: only when the user wants
     it.
@@ -234,7 +207,8 @@ def look_up(name: str) -> ModelEstimate:
 
 # -- models on this disk ----------------------------------------------------------------------------------------------
 def check_local(path: str | os.PathLike[str]) -> Path:
-    """The resolved path of a local model that pages may open: below a configured root, safetensors or GGUF.
+    """The resolved path of a local model that pages may open: below a configured root, safetensors, GGUF or a LoRA
+    adapter.
 
     Raises:
         HarmvizError: outside ``HARMVIZ_MODEL_ROOTS``. ModelUnavailable: there is no such model.
@@ -248,19 +222,24 @@ def check_local(path: str | os.PathLike[str]) -> Path:
         )
     if not _is_model(resolved):
         raise ModelUnavailable(
-            f"{resolved} is no model: a folder with config.json and .safetensors files, or a .gguf file, is needed"
+            f"{resolved} is no model: a folder with config.json and .safetensors files, one of a LoRA adapter, or a "
+            ".gguf file is needed"
         )
+    if (resolved / ADAPTER_CONFIG).is_file() and isinstance(base := base_of(resolved), Path):
+        check_local(base)  # an adapter does not open a door to models elsewhere
     return resolved
 
 
 def _is_model(path: Path) -> bool:
     if path.is_file():
-        return path.suffix == ".gguf"
-    return (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+        return is_gguf(path)
+    whole = (path / "config.json").is_file() and any(path.glob("*.safetensors"))
+    return whole or (path / ADAPTER_CONFIG).is_file()
 
 
 def local_models() -> list[Path]:
-    """Models that pages may open: folders and .gguf files below the configured roots, resolved, by name."""
+    """Models that pages may open: folders and .gguf files below the configured roots, resolved, by name. Of a GGUF file
+    in parts the first is listed."""
     models: set[Path] = set()
     for root in model_roots():
         top = root.resolve()
@@ -276,5 +255,5 @@ def local_models() -> list[Path]:
                     inside = [p for p in path.iterdir() if not p.name.startswith(".")]
                 except PermissionError:
                     continue
-                queue += [(p.resolve(), depth + 1) for p in inside if p.is_dir() or p.suffix == ".gguf"]
+                queue += [(p.resolve(), depth + 1) for p in inside if p.is_dir() or begins_gguf(p)]
     return sorted(models)

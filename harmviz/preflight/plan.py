@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from harmviz.claims.mapping.settings import MAX_PROMPT_TOKENS, OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, RunSpec
+from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.human_scores import PYRIT_FILES
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
-from harmviz.models.assets import DATA_WHEEL, at_hand
+from harmviz.models.assets import at_hand
 from harmviz.runs import Run
 
 _LETTERS = 4.0
@@ -27,14 +28,13 @@ class DataPlan:
 
     samples: Samples
     lengths: tuple[tuple[float, float], ...]
-    max_response_tokens: int
+    spec: RunSpec
     notes: tuple[str, ...] = ()
-    max_prompt_tokens: int = MAX_PROMPT_TOKENS
 
     def tokens_per_sample(self, max_response_tokens: int | None = None) -> float:
         """Mean tokens of a sample, cut where this plan cuts its responses, or elsewhere."""
-        cut = max_response_tokens or self.max_response_tokens
-        lengths = [min(self.max_prompt_tokens, prompt) + min(cut, response) for prompt, response in self.lengths]
+        cut = max_response_tokens or self.spec.max_response_tokens
+        lengths = [min(self.spec.max_prompt_tokens, prompt) + min(cut, response) for prompt, response in self.lengths]
         return sum(lengths) / len(lengths) if lengths else float(cut)
 
 
@@ -52,7 +52,7 @@ def plan_source(source: str, spec: RunSpec) -> DataPlan:
     """
     if source not in ("pyrit", "builtin"):
         raise DataInvalid(f"data {source!r} is neither 'pyrit' nor 'builtin'; upload a file, or use the command line")
-    fetched = source == "builtin" or at_hand(DATA_WHEEL)
+    fetched = source == "builtin" or at_hand(ANSWERS)
     plan = plan_data(_named(source if fetched else "builtin", fetched), spec)
     if fetched:
         return plan
@@ -67,26 +67,22 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     """The plan for prompt data at hand."""
     roles = split_prompts(data, spec.seed)
     safe = [s for s in data.sets if s.startswith("safe:")]
-    half = max(2, spec.samples // 2)
+    half, extent = max(2, spec.samples // 2), spec.extent
 
     def rows(name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
         return choose_rows(rows_for(data, roles, name, split), limit, spec.seed, per_prompt=per_prompt)
 
     harm = [r for name in data.categories for h in SCORING for r in rows(name, h, half)]
-    others = [r for name in safe for h in SCORING for r in rows(name, h, half)]
-    benign = [r for h in SCORING for r in rows("benign", h, None)]
-    own_answers = {
-        s: rows("benign", s, OWN_ANSWERS_PRESERVED if s == "preserve" else None, 1)
-        for s in ("preserve", "validation", "report")
-    }
-    preserve = [*rows("benign", "preserve", None), *own_answers["preserve"]]
+    others = [r for name in safe for h in SCORING for r in rows(name, h, extent.safe_scored or half)]
+    benign = [r for h in SCORING for r in rows("benign", h, extent.benign_scored)]
+    prompts = {"validation": extent.validation, "report": extent.report}
+    own_answers = {split: rows("benign", split, most.own, 1) for split, most in prompts.items()}
+    own_preserved = rows("benign", "preserve", extent.own_preserved, 1)
+    preserve = [*rows("benign", "preserve", extent.preserved), *own_preserved]
     held: dict[str, list[PromptRow]] = {}
     controls = 0
-    for split in ("validation", "report"):
-        sets = [
-            rows(n, split, REPORT_SAFE_PER_CATEGORY if n in safe else None, 1)
-            for n in (*data.categories, *safe, "benign")
-        ]
+    for split, most in prompts.items():
+        sets = [rows(n, split, most.most(n), 1) for n in (*data.categories, *safe, "benign")]
         sets.append(own_answers[split])
         held[split] = [r for group in sets for r in group]
         if split == "report":
@@ -102,7 +98,7 @@ def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
     )
     notes = tuple(f"{c} is left out: {why}" for c, why in data.left_out.items())
     lengths = tuple((len(r.prompt) / _LETTERS, len(r.response) / _LETTERS) for r in (*harm, *others, *held["report"]))
-    return DataPlan(samples, lengths, spec.max_response_tokens, notes, spec.max_prompt_tokens)
+    return DataPlan(samples, lengths, spec, notes)
 
 
 def plan_of_run(run: Run) -> DataPlan | None:
@@ -111,9 +107,8 @@ def plan_of_run(run: Run) -> DataPlan | None:
     Raises:
         KeyError, TypeError, ValueError: its manifest does not say which settings it used.
     """
-    parameters = run.manifest["parameters"]
-    spec = RunSpec.of_parameters(parameters)
+    spec = RunSpec.of_run(run.manifest["parameters"])
     source = run.manifest["data"]["id"]
-    if source == "builtin" or (source == "pyrit" and at_hand(DATA_WHEEL)):
+    if source == "builtin" or (source == "pyrit" and at_hand(ANSWERS)):
         return plan_source(source, spec)
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,8 +86,20 @@ def read_safetensors(paths: list[Path], n_layers: int | None = None) -> Tensors:
 
 
 # -- GGUF -------------------------------------------------------------------------------------------------------------
-def read_gguf(path: Path) -> Tensors:
-    """The tensors of a GGUF file.
+def read_gguf(parts: Sequence[Path]) -> Tensors:
+    """The tensors of a GGUF file in one or several parts.
+
+    Raises:
+        ModelUnavailable: a part is truncated or no GGUF file.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for path in parts:
+        shapes |= _gguf_shapes(path)
+    return Tensors(shapes, sum(path.stat().st_size for path in parts))
+
+
+def _gguf_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shape of every tensor of a GGUF file by name.
 
     Read by hand: ``gguf.GGUFReader`` makes an array of every token and merge before it comes to the tensors, which
     takes 11 s for a vocabulary of 49,152 and 37 s for one of 152,000; skipping them takes 0.2 s and 0.7 s.
@@ -111,8 +123,8 @@ def read_gguf(path: Path) -> Tensors:
                     raise ValueError(f"{n_dims} dimensions")
                 shapes[name] = struct.unpack(f"<{n_dims}Q", file.read(8 * n_dims))
                 file.read(12)  # type and offset
-            return Tensors(shapes, os.fstat(file.fileno()).st_size)
-    except (OSError, ValueError, KeyError, struct.error) as e:
+            return shapes
+    except (OSError, ValueError, KeyError, OverflowError, RecursionError, struct.error) as e:
         raise ModelUnavailable(f"{path} cannot be read as GGUF ({e}); copy or download it again") from e
 
 

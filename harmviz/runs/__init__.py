@@ -1,18 +1,21 @@
 """Runs on disk: content-addressed, atomic, versioned. Compute writes them, pages read them.
 
 - ``rows``: the tidy row that every measured number is; ``point``: the address of its mask;
-- ``manifest``: the run's id and what its manifest must say;
-- ``stored``: complete runs: list, open, verify;
+- ``manifest``: the run's id, its manifest and the manifest's hash; ``manifest_check``: what it must be like;
+- ``json_text``, ``heads``: JSON and files that others may have written, read without believing them;
+- ``stored``: complete runs: list, open, verify; ``shipped``: which are part of harmviz;
 - ``making``: the one maker of runs, from a plan to a manifest; ``progress``: how far it is;
 - ``partial``: a run while it is being made: stages, resume, commit; ``lock``: by one process at a time;
-- ``archive``: export, import, delete; ``unpacking``: what an archive from elsewhere must be like.
+- ``archive``: export, import, delete; ``unpacking``: what an archive from elsewhere must be like; ``imports``: which
+  runs came from elsewhere.
 
 No torch, no streamlit.
 """
 
 from harmviz.files import disk_errors, sha256_of_file, write_atomic
-from harmviz.runs.archive import delete_run, export_run, import_run, shipped_runs
-from harmviz.runs.manifest import SCHEMA_VERSION, manifest_problems, run_id
+from harmviz.runs.archive import delete_run, export_run, import_run
+from harmviz.runs.manifest import SCHEMA_VERSION, is_covered, run_id
+from harmviz.runs.manifest_check import manifest_problems
 from harmviz.runs.partial import PartialRun, begin
 from harmviz.runs.point import Point
 from harmviz.runs.rows import (
@@ -25,6 +28,7 @@ from harmviz.runs.rows import (
     rows_to_frame,
     write_rows,
 )
+from harmviz.runs.shipped import shipped_runs
 from harmviz.runs.stored import (
     BrokenRun,
     Run,
@@ -59,6 +63,7 @@ __all__ = [
     "find_run",
     "frame_to_records",
     "import_run",
+    "is_covered",
     "list_partials",
     "list_runs",
     "manifest_problems",

@@ -10,7 +10,6 @@ a hidden folder beside the runs; only then is that folder moved into place, in o
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import stat
@@ -18,27 +17,22 @@ import tempfile
 import time
 import uuid
 import zipfile
-from functools import cache
 from pathlib import Path
 from typing import IO
 
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
-from harmviz.files import TEMPORARY, disk_errors, move_folder
-from harmviz.paths import SHIPPED_RUNS, runs_root
+from harmviz.files import TEMPORARY, disk_errors, move_folder, printable
+from harmviz.paths import runs_root, shipped_runs_root
+from harmviz.runs import imports
 from harmviz.runs.manifest import MANIFEST, check_run_id
 from harmviz.runs.partial import PREFIX, begin
-from harmviz.runs.stored import Run, read_run, result_digest, verify_run
+from harmviz.runs.shipped import shipped_runs
+from harmviz.runs.stored import Run, broken_runs, read_run, result_digest, verify_run
 from harmviz.runs.unpacking import MAX_BYTES, unpack
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 _IMPORTING, _DELETED = ".import-", ".deleted-"
 _DAY = 86_400.0
-
-
-@cache
-def shipped_runs() -> frozenset[str]:
-    """Ids of the runs that are part of harmviz itself, kept in git: ``shipped_runs.json`` names them."""
-    return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))
 
 
 def export_run(run: Run, target: Path | IO[bytes]) -> None:
@@ -81,7 +75,8 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
 
     Raises:
         RunNotFound: there is no such file.
-        RunIncompatible: the archive breaks a rule or is damaged, or another result of this id is stored here.
+        RunIncompatible: the archive breaks a rule or is damaged, another result of this id is stored here, or the id is
+            that of a run that ships with harmviz and the archive holds another one.
         OutOfMemory: the disk is full. HarmvizError: the folder of runs cannot be written.
     """
     where = root or runs_root()
@@ -94,11 +89,14 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
             with tempfile.TemporaryDirectory(prefix=_IMPORTING, dir=where) as folder:
                 imported = unpack(source, Path(folder), max_bytes)
                 target = where / imported.id
-                if target.exists():
+                if os.path.lexists(target):
                     return _same_as_stored(imported, target)
+                _check_no_impostor(imported)
+                imports.mark(where, imported.id)  # first: at no moment does it pass for a run made here
                 try:
                     move_folder(imported.path, target)
                 except OSError:
+                    imports.unmark(where, imported.id)
                     if not target.exists():
                         raise
                     return _same_as_stored(imported, target)  # somebody stored it in between
@@ -107,6 +105,21 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
         raise HarmvizError(
             f"the archive cannot be taken into {where} ({e.strerror}); choose another folder with HARMVIZ_CACHE"
         ) from e
+
+
+def _check_no_impostor(imported: Run) -> None:
+    """Raises RunIncompatible where the archive bears the id of a run that ships with harmviz and is another one."""
+    if imported.id not in shipped_runs():
+        return
+    try:
+        shipped = read_run(shipped_runs_root() / imported.id)
+    except (RunNotFound, RunIncompatible):
+        shipped = None
+    if shipped is None or shipped.manifest != imported.manifest:
+        raise RunIncompatible(
+            f"the archive is not imported: {imported.id} is the id of a run that ships with harmviz, and this is not "
+            "that run; ask whoever made it for its own id"
+        )
 
 
 def _same_as_stored(imported: Run, target: Path) -> Run:
@@ -126,7 +139,8 @@ def _same_as_stored(imported: Run, target: Path) -> Run:
 
 
 def delete_run(run_id: str, root: Path | None = None) -> None:
-    """Deletes the run of exactly this id, or the damaged folder of this name, and unfinished work on it.
+    """Deletes the run of exactly this id, or what is damaged and has this name (``BrokenRun.name``), and unfinished
+    work on it.
 
     It disappears for readers in one step (a rename to a hidden name); the bytes follow.
 
@@ -137,34 +151,43 @@ def delete_run(run_id: str, root: Path | None = None) -> None:
     """
     where = root or runs_root()
     if not run_id or run_id != Path(run_id).name or run_id.startswith("."):
-        raise RunNotFound(f"{run_id!r} is no run's id; `python -m harmviz runs` lists them")
-    folder, partial = where / run_id, where / f"{PREFIX}{run_id}"
-    if not folder.is_dir() and not partial.is_dir():
+        raise RunNotFound(f"{printable(run_id)!r} is no run's id; `python -m harmviz runs` lists them")
+    damaged = {b.name: b.path for b in broken_runs(where)}
+    folder, partial = damaged.get(run_id, where / run_id), where / f"{PREFIX}{run_id}"
+    stored = os.path.lexists(folder)
+    if not stored and not partial.is_dir():
         raise RunNotFound(f"there is no run {run_id!r} in {where}; `python -m harmviz runs` lists them")
-    if run_id in shipped_runs() and folder.is_dir():
+    if run_id in shipped_runs() and stored and run_id not in damaged:
         raise RunIncompatible(f"run {run_id} ships with harmviz and is not deleted: pages open with it")
     try:
         _sweep(where)
-        check_run_id(run_id)
-    except ValueError:
-        _remove(folder)  # no computation can have a name like this: there is no lock to hold
-        return
-    try:
+        if not _may_be_computed(run_id):
+            _remove(folder)  # no computation can have a name like this: there is no lock to hold
+            return
         with begin(run_id, where) as work:
-            if folder.is_dir():
+            if stored:
                 _remove(folder)
+            imports.unmark(where, run_id)
             work.discard()
     except OSError as e:
         raise HarmvizError(
-            f"run {run_id} cannot be deleted from {where} ({e.strerror}); check who may write there"
+            f"run {printable(run_id)} cannot be deleted from {where} ({e.strerror}); check who may write there"
         ) from e
 
 
+def _may_be_computed(run_id: str) -> bool:
+    try:
+        check_run_id(run_id)
+    except ValueError:
+        return False
+    return True
+
+
 def _remove(folder: Path) -> None:
-    hidden = folder.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")
-    if folder.is_symlink():  # the link goes, what it points at is somebody else's
+    if folder.is_symlink() or not folder.is_dir():  # a link goes, what it points at is somebody else's
         folder.unlink()
         return
+    hidden = folder.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")
     move_folder(folder, hidden)
     os.utime(hidden)  # for _sweep: it has been lying here since now, however old the run is
     shutil.rmtree(hidden)

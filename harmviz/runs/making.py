@@ -86,7 +86,7 @@ class Plan:
 
     @property
     def run_id(self) -> str:
-        """Equal settings on equal model, data and parents have equal ids."""
+        """Equal settings on equal model (weights, tokenizer, template, config), data and parents have equal ids."""
         if self.given_id is not None:
             return self.given_id
         return run_id(
@@ -94,7 +94,7 @@ class Plan:
             {
                 "experiment": self.name,
                 "version": self.version,
-                "weight_hash": self.model["weight_hash"],
+                **identity_of(self.model),
                 "dtype": self.model["dtype"],
                 "device": self.device,
                 "data_hash": self.data["hash"],
@@ -110,12 +110,21 @@ class Plan:
         return experiment in (self.experiments or (self.name,))
 
 
+def identity_of(model: Mapping[str, Any]) -> dict[str, str]:
+    """What a manifest's ``model`` is recognised by: the hashes of its weights and of what it reads with. Manifests of
+    older runs hold the first alone."""
+    return {name: model[name] for name in ("weight_hash", "tokenizer_hash", "config_hash") if name in model}
+
+
 def model_facts(loaded: Any) -> dict[str, Any]:
     """What a manifest says of a loaded model (``harmviz.models.load.LoadedModel``)."""
     return {
         "name": loaded.name,
         "revision": loaded.revision,
         "weight_hash": loaded.weight_hash,
+        "tokenizer_hash": loaded.tokenizer_hash,
+        "config_hash": loaded.config_hash,
+        "notes": list(loaded.notes),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "n_parameters": loaded.n_parameters,
         "n_scored_weights": loaded.table.n_weights,

@@ -21,7 +21,6 @@ when it finished. Files of stages that are not done are deleted on the next ``be
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import time
@@ -34,8 +33,11 @@ from typing import IO, Any
 from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.files import disk_errors, files_below, json_bytes, move_folder, sha256_of_file, write_atomic
 from harmviz.paths import runs_root
+from harmviz.runs.imports import unmark
+from harmviz.runs.json_text import parse_json, read_json
 from harmviz.runs.lock import sign, signed_by, try_lock
-from harmviz.runs.manifest import MANIFEST, SCHEMA_VERSION, check_run_id, manifest_problems
+from harmviz.runs.manifest import HASH, MANIFEST, SCHEMA_VERSION, check_run_id, manifest_hash
+from harmviz.runs.manifest_check import file_name_problem, manifest_problems
 from harmviz.runs.stored import Run, find_run, read_run
 
 PREFIX = ".partial-"
@@ -138,9 +140,10 @@ class PartialRun:
         markers = []
         for path in (self.folder / "stages").glob("*.json"):
             try:
-                marker = json.loads(path.read_bytes())
-                markers.append({**marker, "order": int(marker["order"]), "files": dict(marker["files"])})
-            except (ValueError, KeyError, TypeError):
+                marker = read_json(path)
+                if not any(map(file_name_problem, marker["files"])):
+                    markers.append({**marker, "order": int(marker["order"]), "files": dict(marker["files"])})
+            except (ValueError, KeyError, TypeError, OSError):
                 continue  # a damaged marker is no marker: its stage is done again
         return sorted(markers, key=lambda m: m["order"])
 
@@ -241,8 +244,8 @@ class PartialRun:
     def commit(self, manifest: Mapping[str, Any]) -> Run:
         """Completes the run and makes it visible in one step; returns it.
 
-        ``schema_version``, ``run_id`` and ``files`` are filled in, ``created`` and ``timings`` where not given. Where a
-        complete run of this id exists already, that one is returned and nothing is overwritten.
+        ``schema_version``, ``run_id``, ``files`` and the manifest's own hash are filled in, ``created`` and ``timings``
+        where not given. Where a complete run of this id exists already, that one is returned, nothing overwritten.
 
         Raises:
             ValueError: the manifest breaks the schema; the message lists every problem.
@@ -253,10 +256,9 @@ class PartialRun:
             self.discard()
             return existing
         source, target = self.folder / "run", self.root / self.run_id
+        kept = [n for n in self._files() if not n.startswith(f"{_SCRATCH}/")]
         with disk_errors(self.folder):
-            files = {
-                n: sha256_of_file(source / n, sync=True) for n in self._files() if not n.startswith(f"{_SCRATCH}/")
-            }
+            files = {n: sha256_of_file(source / n, sync=True) for n in kept}
         for marker in self._markers():
             for name, digest in marker["files"].items():
                 if not name.startswith(f"{_SCRATCH}/") and files.get(name) != digest:
@@ -274,7 +276,9 @@ class PartialRun:
         }
         if problems := manifest_problems(full):
             raise ValueError(f"manifest of {self.run_id}: {'; '.join(problems)}")
-        write_atomic(source / MANIFEST, json_bytes(full))
+        full = parse_json(json_bytes(full))  # as a reader will see it: of that it carries the hash
+        write_atomic(source / MANIFEST, json_bytes({**full, HASH: manifest_hash(full)}))
+        unmark(self.root, self.run_id)  # made here, whatever was taken in under this id before
         try:
             move_folder(source, target)
         except OSError:

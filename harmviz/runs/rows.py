@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harmviz.errors import RunIncompatible
@@ -23,7 +24,18 @@ from harmviz.files import write_atomic
 from harmviz.runs.point import Point, Ranking
 from harmviz.stats.estimate import Estimate
 
-CONTROLS = ("none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
+CONTROLS = (
+    "none",
+    "random",
+    "magnitude",
+    "utility",
+    "benign_signed",
+    "safe_signed",
+    "unprotected",
+    "mirror_safe",
+    "mirror_benign",
+    "sham",
+)
 SCOPES = ("global", "matrix")
 
 
@@ -181,6 +193,13 @@ SCHEMA = pa.schema(
     [(c, pa.float64() if c in _FLOATS else pa.int64() if c in _INTEGERS else pa.string()) for c in ROW_COLUMNS]
 )
 
+_TEXTS = [c for c in ROW_COLUMNS if c not in _FLOATS | _INTEGERS]
+#: Most rows of one results file, and most bytes that its rows may take in memory: a Parquet file of a few kB can hold
+#: billions. The committed runs have some thousand rows of 180 bytes.
+MAX_ROWS = 2_000_000
+MAX_READ_BYTES = 256 << 20
+_MAX_TEXT, _BATCH_ROWS = 4096, 8192
+
 
 def _to_table(rows: Iterable[Row]) -> pa.Table:
     records = [asdict(row) for row in rows]
@@ -221,28 +240,81 @@ def read_rows(paths: Iterable[Path]) -> pd.DataFrame:
     """All rows of these files in one frame, in the order given; an empty frame with the right columns for no files.
 
     Raises:
-        RunIncompatible: a file is damaged or does not have the columns of ``SCHEMA``.
+        RunIncompatible: a file is damaged, does not have the columns of ``SCHEMA``, or holds what no run measures.
     """
-    tables = [_read_table(path) for path in paths]
+    tables = []
+    for path in paths:
+        try:
+            tables.append(_read_table(path))
+        except _NoRows as e:
+            raise RunIncompatible(f"{path}: {e}; restore the run from its source or compute it again") from e
     return _to_frame(pa.concat_tables(tables) if tables else SCHEMA.empty_table())
 
 
-def _read_table(path: Path) -> pa.Table:
-    if problem := rows_problem(path):
-        raise RunIncompatible(f"{path}: {problem}; restore the run from its source or compute it again")
-    with path.open("rb") as f:
-        return pq.read_table(f).cast(SCHEMA)
-
-
 def rows_problem(path: Path) -> str | None:
-    """What keeps this file from being a results file, or None. Reads the header only."""
+    """What keeps this file from being a results file, or None. Reads it."""
     try:
-        schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as e:
-        return f"no readable Parquet file ({str(e).splitlines()[0][:200]})"
-    if schema.names != list(ROW_COLUMNS):
-        odd = sorted(set(schema.names) ^ set(ROW_COLUMNS))
-        return f"columns differ from the row format ({', '.join(odd) or 'other order'})"
-    if wrong := [f.name for f in schema if f.type != SCHEMA.field(f.name).type]:
-        return f"columns of the wrong type ({', '.join(wrong)})"
+        _read_table(path)
+    except _NoRows as e:
+        return str(e)
     return None
+
+
+class _NoRows(Exception):
+    """What keeps a file from being a results file."""
+
+
+def _read_table(path: Path) -> pa.Table:
+    """The rows of one file.
+
+    Raises:
+        _NoRows: it is damaged, has other columns, would fill the memory, or holds what no run measures.
+    """
+    try:
+        with path.open("rb") as f:
+            _check_header(pq.ParquetFile(f))
+            # Texts as a dictionary and places in it: a long one that is repeated is seen before it is written out.
+            file = pq.ParquetFile(f, read_dictionary=_TEXTS)
+            batches, n_bytes = [], 0
+            for encoded in file.iter_batches(batch_size=_BATCH_ROWS):
+                _check_texts(encoded)
+                batch = encoded.cast(SCHEMA)
+                if (n_bytes := n_bytes + batch.nbytes) > MAX_READ_BYTES:
+                    raise _NoRows(f"its rows take more than {MAX_READ_BYTES >> 20} MB when read")
+                batches.append(batch)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as e:
+        raise _NoRows(f"no readable Parquet file ({(str(e).splitlines() or ['damaged'])[0][:200]})") from e
+    table = pa.Table.from_batches(batches, SCHEMA)
+    _check_numbers(table)
+    return table
+
+
+def _check_header(file: pq.ParquetFile) -> None:
+    schema, metadata = file.schema_arrow, file.metadata
+    if schema.names != list(ROW_COLUMNS):
+        odd = ", ".join(sorted({ascii(name)[1:-1][:40] for name in set(schema.names) ^ set(ROW_COLUMNS)})[:10])
+        raise _NoRows(f"columns differ from the row format ({odd or 'other order'})")
+    if wrong := [f.name for f in schema if f.type != SCHEMA.field(f.name).type]:
+        raise _NoRows(f"columns of the wrong type ({', '.join(wrong)})")
+    if metadata.num_rows > MAX_ROWS:
+        raise _NoRows(f"it claims {metadata.num_rows:,} rows, at most {MAX_ROWS:,} are taken")
+    if sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > MAX_READ_BYTES:
+        raise _NoRows(f"it unpacks to more than {MAX_READ_BYTES >> 20} MB")
+
+
+def _check_texts(batch: pa.RecordBatch) -> None:
+    """No text is long: a dictionary repeats one of a megabyte for a byte a row."""
+    for name in _TEXTS:
+        longest = pc.max(pc.binary_length(batch.column(name).dictionary)).as_py()
+        if longest is not None and longest > _MAX_TEXT:
+            raise _NoRows(f"column {name} holds a text of {longest:,} bytes")
+
+
+def _check_numbers(table: pa.Table) -> None:
+    for name in _FLOATS:
+        if pc.any(pc.is_inf(table[name])).as_py():
+            raise _NoRows(f"column {name} holds a number that is not finite")
+    for name in ("n", "n_weights"):
+        lowest = pc.min(table[name]).as_py()
+        if lowest is not None and lowest < 0:
+            raise _NoRows(f"column {name} holds {lowest}: a count is never below 0")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,17 @@ from typing import Any
 
 import pandas as pd
 
-from harmviz.errors import RunIncompatible, RunNotFound
-from harmviz.files import canonical_json, files_below, sha256_of_file
+from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
+from harmviz.files import canonical_json, files_below, printable, sha256_of_file
 from harmviz.models.weights import WeightTable
 from harmviz.paths import runs_root
-from harmviz.runs.manifest import MANIFEST, manifest_problems
+from harmviz.runs.heads import unusable
+from harmviz.runs.imports import taken_in
+from harmviz.runs.json_text import read_json
+from harmviz.runs.manifest import MANIFEST
+from harmviz.runs.manifest_check import manifest_problems
 from harmviz.runs.rows import read_rows, rows_problem
+from harmviz.runs.shipped import shipped_runs
 
 #: Runs of the embedded model on the default data set: what a fresh checkout opens with.
 REFERENCE_PREFIX = "smollm2-135m-instruct-pyrit-"
@@ -49,6 +53,27 @@ class Run:
         """What its model is loaded by: its name, with ``@revision`` if it has one; a local model needs its folder."""
         revision = self.manifest["model"].get("revision")
         return f"{self.model_name}@{revision}" if revision else self.model_name
+
+    @cached_property
+    def taken_in(self) -> int | None:
+        """When it was imported from elsewhere, in ns since 1970; None: it was made here, or ships with harmviz."""
+        return taken_in(self.path)
+
+    @property
+    def quick(self) -> bool:
+        """Whether it is a first look: fewer prompts, grid points and draws than a full run."""
+        return self.manifest["parameters"].get("quick") is True
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """What every list says beside its name."""
+        return (*(["quick"] if self.quick else []), *(["imported"] if self.taken_in is not None else []))
+
+    @property
+    def dropped(self) -> list[tuple[str, str, int]]:
+        """(set, reason, number of rows) of what the run left out of its data."""
+        sets = self.manifest["data"].get("dropped", {})
+        return [(name, reason, n) for name, reasons in sets.items() for reason, n in reasons.items()]
 
     @property
     def created(self) -> str:
@@ -105,10 +130,18 @@ class Run:
 
 @dataclass(frozen=True)
 class BrokenRun:
-    """A folder among the runs that cannot be used, and why."""
+    """Something among the runs that cannot be used (a damaged run, a file, a link to nowhere), and why."""
 
     path: Path
     reason: str
+
+    @property
+    def name(self) -> str:
+        """Its name as it can be shown: names on disk may hold bytes that are no text."""
+        return printable(self.path.name)
+
+
+_REMEDY = "restore it, or delete the folder and compute the run again"
 
 
 def read_run(path: Path) -> Run:
@@ -116,56 +149,101 @@ def read_run(path: Path) -> Run:
 
     Raises:
         RunNotFound: no such folder, or no manifest in it (an incomplete run).
-        RunIncompatible: the manifest is damaged or of another schema, or a file is missing.
+        RunIncompatible: the manifest is damaged, impossible or of another schema; a file is missing, or a link that
+            leads out of the run.
     """
-    where = path / MANIFEST
-    if not where.is_file():
-        raise RunNotFound(f"{path} holds no {MANIFEST}: it is no complete run")
+    where, shown = path / MANIFEST, printable(str(path))
     try:
-        manifest = json.loads(where.read_bytes())
+        if not where.is_file():
+            raise RunNotFound(f"{shown} holds no {MANIFEST}: it is no complete run")
+        manifest = read_json(where)
     except (ValueError, OSError) as e:
-        raise RunIncompatible(
-            f"{where} cannot be read ({e}); restore it, or delete the folder and compute the run again"
-        ) from e
+        why = e.strerror if isinstance(e, OSError) else e
+        raise RunIncompatible(f"{shown}/{MANIFEST} cannot be read ({why}); {_REMEDY}") from e
     if problems := manifest_problems(manifest):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise RunIncompatible(
-            f"{where}: {problems[0]}{more}; restore it, or delete the folder and compute the run again"
-        )
-    if missing := [n for n in manifest["files"] if not (path / n).is_file()]:
-        raise RunIncompatible(
-            f"{path}: {missing[0]} is missing; restore it, or delete the folder and compute the run again"
-        )
+        raise RunIncompatible(f"{shown}/{MANIFEST}: {problems[0]}{more}; {_REMEDY}")
+    inside = path.resolve()
+    for name in manifest["files"]:
+        try:
+            if not (path / name).is_file():
+                raise RunIncompatible(f"{shown}: {name} is missing; {_REMEDY}")
+            if not (path / name).resolve().is_relative_to(inside):
+                raise RunIncompatible(f"{shown}: {name} is a link that leads out of the run; {_REMEDY}")
+        except OSError as e:
+            raise RunIncompatible(f"{shown}: {name} cannot be read ({e.strerror}); {_REMEDY}") from e
     return Run(path, manifest)
+
+
+def _usable_run(folder: Path) -> Run:
+    """The run in this folder of the store, as lists take it: whole as far as headers and results say.
+
+    Raises:
+        RunNotFound, RunIncompatible: as ``read_run``; the folder is none; a file cannot be used; another run's copy.
+    """
+    shown = printable(str(folder))
+    if folder.is_symlink() and not folder.exists():
+        raise RunIncompatible(f"{shown} is a link to nothing; restore what it led to, or delete it")
+    if not folder.is_dir():
+        raise RunIncompatible(f"{shown} is a file, and runs are folders; move it elsewhere, or delete it")
+    run = read_run(folder)
+    if run.id != folder.name:
+        raise RunIncompatible(
+            f"the folder {shown} holds run {printable(run.id)}: rename it to that, or delete the copy"
+        )
+    for name in run.manifest["files"]:
+        try:
+            why = unusable(folder / name, name)
+        except OSError as e:
+            why = f"it cannot be read ({e.strerror})"
+        if why:
+            raise RunIncompatible(f"{shown}: {name}: {why}; {_REMEDY}")
+    return run
 
 
 def _scan(root: Path | None) -> tuple[list[Run], list[BrokenRun]]:
     where = root or runs_root()
     runs, broken = [], []
-    for folder in sorted(where.iterdir()) if where.is_dir() else []:
-        if folder.name.startswith(".") or not folder.is_dir():
+    try:
+        entries = sorted(where.iterdir()) if where.is_dir() else []
+    except OSError as e:
+        raise HarmvizError(
+            f"the runs in {where} cannot be listed ({e.strerror}); check who may read it, or set HARMVIZ_CACHE"
+        ) from e
+    for entry in entries:
+        if entry.name.startswith("."):
             continue  # partial work, locks, and files of the system
         try:
-            run = read_run(folder)
+            runs.append(_usable_run(entry))
         except (RunNotFound, RunIncompatible) as e:
-            broken.append(BrokenRun(folder, str(e)))
-            continue
-        if run.id == folder.name:
-            runs.append(run)
-        else:
-            broken.append(
-                BrokenRun(folder, f"the folder {folder} holds run {run.id}: rename it to that, or delete the copy")
-            )
-    return sorted(runs, key=lambda r: (r.created, r.id), reverse=True), broken
+            broken.append(BrokenRun(entry, str(e)))
+    return sorted(runs, key=_place, reverse=True), broken
+
+
+def _place(run: Run) -> tuple[bool, int, str, str]:
+    """What lists are sorted by, last first: runs made here by their date, then imports by when they came in."""
+    if run.taken_in is None:
+        return True, 0, run.created, run.id
+    return False, run.taken_in, run.created, run.id
 
 
 def list_runs(root: Path | None = None) -> list[Run]:
-    """All complete runs, newest first. Damaged folders are left out; ``broken_runs`` names them."""
+    """All usable runs: those made here, newest first, then imports, the last one taken in first.
+
+    Damaged ones are left out; ``broken_runs`` names them.
+
+    Raises:
+        HarmvizError: the folder cannot be listed.
+    """
     return _scan(root)[0]
 
 
 def broken_runs(root: Path | None = None) -> list[BrokenRun]:
-    """Folders among the runs that no reader can use, each with its reason."""
+    """What lies among the runs and no reader can use, each with its reason.
+
+    Raises:
+        HarmvizError: the folder cannot be listed.
+    """
     return _scan(root)[1]
 
 
@@ -176,7 +254,7 @@ def find_run(run_id: str, root: Path | None = None) -> Run | None:
         RunIncompatible: there is a folder of that name, but it is damaged.
     """
     folder = (root or runs_root()) / run_id
-    if not folder.exists():
+    if not os.path.lexists(folder):
         return None
     try:
         run = read_run(folder)
@@ -189,8 +267,9 @@ def find_run(run_id: str, root: Path | None = None) -> Run | None:
 
 
 def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
-    """The run named by its id, an unambiguous beginning of it, its folder, or ``latest``: the newest map, which is what
-    commands work on, or the newest experiment where there is no map.
+    """The run named by its id, an unambiguous beginning of it, its folder, or ``latest``: the newest map made here,
+    which is what commands work on, or the newest experiment where there is no map; an import only where nothing else
+    is stored.
 
     Raises:
         RunNotFound: nothing has this name, or several do; the message lists what there is.
@@ -202,13 +281,14 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
         return read_run(path)
     runs, broken = _scan(root)
     if text == "latest" and runs:
-        return next((r for r in runs if r.kind == "map"), runs[0])
+        here = [r for r in runs if r.taken_in is None] or runs
+        return next((r for r in here if r.kind == "map"), here[0])
     fits = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
     if len(fits) == 1:
         return fits[0]
     if fits:
         raise RunNotFound(f"{text!r} could be any of {', '.join(r.id for r in fits)}; give more of the name")
-    if damaged := [b for b in broken if b.path.name == text]:
+    if damaged := [b for b in broken if text in (b.path.name, b.name)]:
         raise RunIncompatible(damaged[0].reason)
     names = ", ".join(r.id for r in runs[:20])
     there_is = f"there is: {names}" if names else "there are no runs yet; make one with `python -m harmviz run`"
@@ -216,16 +296,17 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
 
 
 def default_run(root: Path | None = None) -> Run:
-    """What a page opens with: the reference run of the embedded model (the oldest, i.e. the committed one), otherwise
-    the newest map, otherwise the newest run.
+    """What a page opens with: the shipped run of the embedded model, otherwise the oldest one made here of that model
+    on the default data, otherwise the newest map, otherwise the newest run; an import only where nothing else is there.
 
     Raises:
         RunNotFound: there are no runs.
     """
     runs = list_runs(root)
     maps = [r for r in runs if r.kind == "map"]
-    reference = [r for r in maps if r.id.startswith(REFERENCE_PREFIX)]
-    for chosen in (reference[-1:], maps[:1], runs[:1]):
+    reference = [r for r in maps if r.id.startswith(REFERENCE_PREFIX) and r.taken_in is None]
+    shipped = [r for r in reference if r.id in shipped_runs()]
+    for chosen in (shipped[-1:], reference[-1:], maps[:1], runs[:1]):
         if chosen:
             return chosen[0]
     raise RunNotFound(f"there are no runs in {root or runs_root()}; make one with `python -m harmviz run`")

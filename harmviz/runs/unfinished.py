@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmviz.paths import runs_root
+from harmviz.runs.json_text import read_json
 from harmviz.runs.lock import holder
 from harmviz.runs.manifest import MANIFEST
 from harmviz.runs.partial import PREFIX, lock_path
@@ -33,7 +33,7 @@ def list_partials(root: Path | None = None) -> list[PartialInfo]:
         names = []
         for marker in (folder / "stages").glob("*.json"):
             try:
-                content = json.loads(marker.read_bytes())
+                content = read_json(marker)
                 names.append((int(content["order"]), str(content["stage"])))
             except (ValueError, KeyError, TypeError, OSError):
                 continue

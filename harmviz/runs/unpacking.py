@@ -8,7 +8,6 @@ measurement-only mask.
 
 from __future__ import annotations
 
-import json
 import re
 import stat
 import zipfile
@@ -17,20 +16,20 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 
 from harmviz.errors import RunIncompatible
-from harmviz.runs.manifest import MANIFEST, check_run_id, manifest_problems
+from harmviz.runs import json_text
+from harmviz.runs.heads import safetensors_problem
+from harmviz.runs.json_text import parse_json
+from harmviz.runs.manifest import MANIFEST, check_run_id
+from harmviz.runs.manifest_check import manifest_problems
+from harmviz.runs.rows import rows_problem
 from harmviz.runs.stored import Run, verify_run
 
 #: Largest archive, packed and unpacked.
 MAX_BYTES = 512 << 20
-MAX_MANIFEST_BYTES = 64 << 20  # a large mixture of experts names tens of thousands of matrices
 MAX_MEMBERS = 2000
-#: Most rows of one results file: a Parquet file of a few kB can claim to hold billions.
-MAX_ROWS = 2_000_000
 SUFFIXES = (".safetensors", ".parquet", ".json", ".jsonl")
 #: One part of a member's name. No leading dot: neither ``..`` nor a hidden file.
 _PART = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9._()+,=-]{0,199}")
@@ -130,13 +129,13 @@ def _checked_name(info: zipfile.ZipInfo) -> list[str]:
 
 def _manifest(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], run_id: str) -> dict[str, Any]:
     info = members[MANIFEST]
-    if info.file_size > MAX_MANIFEST_BYTES:
-        raise refused(f"its {MANIFEST} is larger than {MAX_MANIFEST_BYTES >> 20} MB")
+    if info.file_size > json_text.MAX_BYTES:
+        raise refused(f"its {MANIFEST} is larger than {json_text.MAX_BYTES >> 20} MB")
     try:
         with archive.open(info) as f:
-            manifest = json.loads(f.read(MAX_MANIFEST_BYTES + 1))
-    except (ValueError, RecursionError) as e:
-        raise refused(f"its {MANIFEST} is no JSON ({e})") from e
+            manifest = parse_json(f.read(json_text.MAX_BYTES + 1))
+    except ValueError as e:
+        raise refused(f"its {MANIFEST} cannot be read ({e})") from e
     if problems := manifest_problems(manifest):
         raise refused(f"{MANIFEST}: {problems[0]}")
     try:
@@ -172,11 +171,14 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path) -> N
 
 # -- after unpacking -------------------------------------------------------------------------------------------------
 def _check_safetensors(path: Path, name: str) -> None:
+    if why := safetensors_problem(path):
+        raise refused(f"{name} is {why}")
+    with safe_open(path, framework="numpy") as f:
+        text = (f.metadata() or {}).get("harmviz", "{}")
     try:
-        with safe_open(path, framework="numpy") as f:
-            header = json.loads((f.metadata() or {}).get("harmviz", "{}"))
-    except (SafetensorError, ValueError, OSError, RecursionError) as e:
-        raise refused(f"{name} is no readable safetensors file ({str(e)[:200]})") from e
+        header = parse_json(text.encode())
+    except ValueError as e:
+        raise refused(f"{name} says of itself what cannot be read ({e})") from e
     kind = header.get("kind") if isinstance(header, dict) else None
     if kind == "measurement":
         raise refused(f"{name} is a measurement-only mask: it marks weights that refusals rest on")
@@ -185,9 +187,5 @@ def _check_safetensors(path: Path, name: str) -> None:
 
 
 def _check_parquet(path: Path, name: str) -> None:
-    try:
-        n_rows = pq.read_metadata(path).num_rows
-    except (pa.ArrowException, OSError) as e:
-        raise refused(f"{name} is no readable Parquet file ({str(e)[:200]})") from e
-    if n_rows > MAX_ROWS:
-        raise refused(f"{name} claims {n_rows:,} rows, at most {MAX_ROWS:,} are taken")
+    if why := rows_problem(path):
+        raise refused(f"{name}: {why}")

@@ -113,6 +113,7 @@ def score_absolute(
             for batch in batches:
                 for capture in captures:
                     capture.n_samples = batch.n_samples
+                loaded.check_ids(batch.input_ids)
                 # A gradient must reach the first layer's outputs: the embedded tokens are the leaf it flows to.
                 embedded = embed(batch.input_ids).detach().requires_grad_(True)
                 losses = sample_losses(loaded, batch, inputs_embeds=embedded)

@@ -53,7 +53,11 @@ def token_losses(loaded: LoadedModel, batch: Batch, **inputs: Any) -> Float32[Te
     """−log p(target | context) in nats for every response token of the batch.
 
     ``inputs`` take the place of ``input_ids`` in the model's call, e.g. ``inputs_embeds``.
+
+    Raises:
+        DataInvalid: a text holds a token that the model has no embedding for.
     """
+    loaded.check_ids(batch.input_ids)
     with selected_logits(loaded, batch.rows, batch.positions):
         given = inputs or {"input_ids": batch.input_ids}
         logits = loaded.model(**given, use_cache=False).logits[0]

@@ -1,16 +1,19 @@
 """Requests and refusals for tuning and for the evaluation held out from it.
 
-Tuning: AdvBench requests (fetched), and requests and refusals that ship with harmviz (``harmviz/data/align``): harmless
-ones, borderline-but-safe ones, and *twins*, mild harmful requests each beside a harmless one of like wording. Two in
-three of them are put in other words (``tuning.wording``), the harmless ones as often as the harmful ones. Held out,
-never tuned on: a part of AdvBench; requests worded unlike it (those of the human-scored data set and the mild builtin
-ones); the builtin benign requests; borderline-but-safe requests (the held-out part of our own, and the harmless halves
-of the builtin recognition pairs). A request is left out of tuning where it shares ``NEAR`` of its content words with a
-held-out harmful request or with one of the human-scored data set, which runs score and report on.
+Tuning: requests of AdvBench and Do-Not-Answer (fetched), and what ships with harmviz (``harmviz/data/align``): *twins*,
+mild harmful requests each beside a harmless one of like wording, which stand in one batch; harmless requests that sound
+dangerous; everyday ones. Two in three are put in other words (``tuning.wording``), harmless ones as often as harmful
+ones, both halves of a twin in the same.
+
+Held out, never tuned on: HarmBench and StrongREJECT as whole sources; a part of AdvBench and of Do-Not-Answer; requests
+of the human-scored data set and the mild builtin ones; the builtin benign requests; harmless requests that sound
+dangerous (the held-out part of our own, and the harmless halves of the builtin recognition pairs). A request is left
+out of tuning where it shares ``NEAR`` of its content words with a held-out harmful request or with one of the
+human-scored data set, which runs score and report on.
 
 The settings of tuning were chosen on the ``…_choice`` halves (of the human-scored and of the benign requests), on
-``reworded_mild`` and on ``borderline_pairs``; ladders report on the other halves, the same for every seed, and on
-``borderline``.
+``reworded_mild``, ``do_not_answer`` and ``borderline_pairs``; ladders report on the other halves, the same for every
+seed, on ``borderline`` and on the sources never tuned on.
 """
 
 from __future__ import annotations
@@ -22,136 +25,75 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from harmviz.data.prompts import load_prompts, normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
+from harmviz.data.rows import FOLDER, read_rows
+from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
-from harmviz.models.assets import Say, pyrit_files
-from harmviz.tuning.rows import FOLDER, read_rows
+from harmviz.models.assets import Say
+from harmviz.tuning.settings import EVERYDAY, SOUNDING, TWINS
 from harmviz.tuning.wording import reword
 
-HELD_OUT_HARMFUL = 110
-RESERVED = 96  # benign requests for the refusal slots of the two control arms
-#: Requests that the start model answers for the helpful slots, at most: one for each at the default length.
-HELPFUL = 1600
+HELD_OUT_HARMFUL = 110  # of AdvBench
+HELD_OUT_QUESTIONS = 100  # of Do-Not-Answer
+RESERVED = 96  # harmless requests for the refusal slots of the two control arms
 REWORDED = 2 / 3
 NEAR = 0.6
 _STOP = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "and",
-        "or",
-        "of",
-        "to",
-        "in",
-        "on",
-        "for",
-        "with",
-        "without",
-        "that",
-        "which",
-        "how",
-        "do",
-        "does",
-        "can",
-        "could",
-        "i",
-        "you",
-        "me",
-        "my",
-        "your",
-        "someone",
-        "somebody",
-        "is",
-        "are",
-        "be",
-        "by",
-        "from",
-        "into",
-        "it",
-        "its",
-        "this",
-        "as",
-        "at",
-        "their",
-        "them",
-        "others",
-        "write",
-        "create",
-        "develop",
-        "provide",
-        "give",
-        "make",
-        "tutorial",
-        "guide",
-        "step",
-        "steps",
-        "instructions",
-        "detailed",
-        "plan",
-        "script",
-        "program",
-        "using",
-        "use",
-        "instruct",
-        "outline",
-        "design",
-        "explain",
-    ]
+    re.findall(
+        r"\w+",
+        """
+        a an the and or of to in on for with without that which how do does can could i you me my your someone somebody
+        is are be by from into it its this as at their them others write create develop provide give make tutorial guide
+        step steps instructions detailed plan script program using use instruct outline design explain
+        """,
+    )
 )
 
 
 @dataclass(frozen=True)
 class AlignData:
-    """Requests by role. ``helpful`` are answered in every arm; ``reserved`` fill the refusal slots of the control arms.
-    ``answered`` are both of these in the order in which the start model answers them.
+    """Requests by role. ``twins`` are (harmful, harmless) pairs. ``everyday`` and ``sounding`` (dangerous) are harmless
+    and answered in every arm; ``reserved`` fill the refusal slots of the control arms.
 
     Harmful requests are fetched text: no repr or message of this class shows any.
     """
 
     harmful: tuple[str, ...] = field(repr=False)
-    helpful: tuple[str, ...] = field(repr=False)
+    twins: tuple[Twin, ...] = field(repr=False)
+    sounding: tuple[str, ...] = field(repr=False)
+    everyday: tuple[str, ...] = field(repr=False)
     reserved: tuple[str, ...] = field(repr=False)
-    answered: tuple[str, ...] = field(repr=False)
     refusals: tuple[str, ...] = field(repr=False)
     held_out: dict[str, tuple[str, ...]] = field(repr=False)
     benign_pairs: tuple[tuple[str, str], ...] = field(repr=False)
     n_near: int = 0
 
     @cached_property
+    def answered(self) -> tuple[str, ...]:
+        """The harmless requests that the start model answers for tuning, shortest first."""
+        harmless = {*(b for _, b in self.twins), *self.sounding, *self.everyday, *self.reserved}
+        return tuple(sorted(harmless, key=lambda p: (len(p), p)))
+
+    @cached_property
+    def _parts(self) -> dict[str, Any]:
+        names = ("harmful", "twins", "sounding", "everyday", "reserved", "refusals")
+        return {name: getattr(self, name) for name in names} | {f"held_out/{k}": v for k, v in self.held_out.items()}
+
+    @cached_property
     def hashes(self) -> dict[str, str]:
         """sha256 of each part, in its order."""
-        parts: dict[str, Any] = {
-            "harmful": self.harmful,
-            "helpful": self.helpful,
-            "reserved": self.reserved,
-            "refusals": self.refusals,
-            "benign_pairs": self.benign_pairs,
-            **{f"held_out/{k}": v for k, v in self.held_out.items()},
-        }
+        parts = self._parts | {"benign_pairs": self.benign_pairs}
         return {k: hashlib.sha256(json.dumps(v).encode()).hexdigest() for k, v in sorted(parts.items())}
 
     @property
     def counts(self) -> dict[str, int]:
-        tuning = {
-            "harmful": self.harmful,
-            "helpful": self.helpful,
-            "reserved": self.reserved,
-            "refusals": self.refusals,
-        }
-        return {k: len(v) for k, v in tuning.items()} | {f"held_out/{k}": len(v) for k, v in self.held_out.items()}
-
-
-# -- reading ----------------------------------------------------------------------------------------------------------
-def _advbench(say: Say) -> list[str]:
-    import yaml
-
-    path = pyrit_files(say)["adv_bench.prompt"]
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return list(dict.fromkeys(" ".join(str(seed["value"]).split()) for seed in document["seeds"]))
+        return {name: len(part) for name, part in self._parts.items()}
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
@@ -179,6 +121,25 @@ def _worded(items: Sequence[str], seed: int, what: str) -> list[str]:
     return list(dict.fromkeys(worded))
 
 
+def _worded_twins(pairs: Sequence[Twin], seed: int) -> list[Twin]:
+    """The pairs in their order, ``REWORDED`` of them in other words, both halves drawn alike.
+
+    So that nothing but what is asked for tells them apart.
+    """
+    source = random.Random(f"{seed} wording twins")
+    worded = []
+    for number, pair in enumerate(pairs):
+        if source.random() < REWORDED:
+            pair = Twin(
+                *(
+                    reword(text, [other[half] for other in pairs], random.Random(f"{seed} twin {number}"))
+                    for half, text in enumerate(pair)
+                )
+            )
+        worded.append(pair)
+    return worded
+
+
 def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
     """(the half that settings were chosen on, the half that is reported), by a hash of the text, not by the seed."""
     halves: tuple[list[str], list[str]] = ([], [])
@@ -187,24 +148,27 @@ def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
     return halves
 
 
-def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambda _: None) -> AlignData:
-    """All requests by role, split by ``seed``; no more helpful ones than a ladder has slots for.
+def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> AlignData:
+    """All requests by role, split by ``seed``; of harmless ones no more than ``steps`` steps have slots for.
 
     Raises:
         DataInvalid: a file that ships with harmviz is broken, or too few harmful requests are left.
-        AssetUnavailable: the fetched data set is not here and cannot be fetched.
+        AssetUnavailable: fetched data is not here and cannot be fetched.
     """
     scored = load_prompts("pyrit", say=say)
     scored_prompts = {r.prompt for r in scored.rows if r.set in scored.categories}
-    all_scored = [
-        content_words(r.prompt) for r in scored.rows if r.set in scored.categories or r.set.startswith("safe:")
-    ]
-    advbench = _shuffled(_advbench(say), seed, "harmful")
-    twins = read_rows(FOLDER / "twins.jsonl", ("harmful", "harmless"))
-    held = advbench[:HELD_OUT_HARMFUL]
-    rest = _shuffled([*advbench[HELD_OUT_HARMFUL:], *(r["harmful"] for r in twins)], seed, "tuning")
-    held_words = [content_words(p) for p in (*held, *(r["prompt"] for r in read_builtin("harmful")))]
-    tuning = [p for p in rest if not near_any(p, held_words) and not near_any(p, all_scored)]
+    all_scored = {r.prompt for r in scored.rows if r.set in scored.categories or r.set.startswith("safe:")}
+    mild = [r["prompt"] for r in read_builtin("harmful")]
+    never = {source: fetched_requests(source, say) for source in NEVER_TUNED_ON}
+    advbench = _shuffled(fetched_requests("advbench", say), seed, "harmful")
+    questions = _shuffled(fetched_requests("do_not_answer", say), seed, "questions")
+    held, held_questions = advbench[:HELD_OUT_HARMFUL], questions[:HELD_OUT_QUESTIONS]
+    too_near = [content_words(p) for p in (*held, *held_questions, *mild, *all_scored, *chain(*never.values()))]
+    rest = _shuffled([*advbench[HELD_OUT_HARMFUL:], *questions[HELD_OUT_QUESTIONS:]], seed, "tuning")
+    tuning = [p for p in rest if not near_any(p, too_near)]
+    pairs, _ = twins()
+    paired = [pair for pair in pairs if not near_any(pair.harmful, too_near)]
+    random.Random(f"{seed} twins").shuffle(paired)
     if len(tuning) < 100:
         raise DataInvalid(
             f"{len(tuning)} harmful requests are left for tuning, at least 100 are needed; fetch the data set again"
@@ -215,30 +179,29 @@ def load_align_data(seed: int, *, helpful_slots: int = HELPFUL, say: Say = lambd
     reworded, benign_held = _halves(scored_prompts), _halves(r["prompt"] for r in builtin)
     held_out = {
         "harmful": held,
+        **{source: _shuffled(requests, seed, source) for source, requests in never.items()},
+        "do_not_answer": held_questions,
         "reworded": _shuffled(reworded[1], seed, "reworded"),
         "reworded_choice": _shuffled(reworded[0], seed, "reworded"),
-        "reworded_mild": _shuffled((r["prompt"] for r in read_builtin("harmful")), seed, "mild"),
+        "reworded_mild": _shuffled(mild, seed, "mild"),
         "benign": _shuffled(benign_held[1], seed, "benign"),
         "benign_choice": _shuffled(benign_held[0], seed, "benign"),
         "borderline": _shuffled((r["prompt"] for r in borderline if r["split"] == "held_out"), seed, "borderline"),
         "borderline_pairs": _shuffled((r["benign"] for r in read_builtin("recognition")), seed, "pairs"),
     }
-    unsafe_looking = [r["prompt"] for r in borderline if r["split"] == "tuning"]
+    sounding = _shuffled((r["prompt"] for r in borderline if r["split"] == "tuning"), seed, "sounding")
     everyday = [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))]
-    others = _shuffled(
-        [*benign[RESERVED:], *everyday, *unsafe_looking, *(r["harmless"] for r in twins)], seed, "helpful"
-    )
-    helpful = _worded(others, seed, "helpful")[: min(HELPFUL, helpful_slots)]
-    reserved = _worded(benign[:RESERVED], seed, "reserved")
+    everyday = _shuffled([*benign[RESERVED:], *everyday], seed, "helpful")
     data = AlignData(
         harmful=tuple(_worded(tuning, seed, "harmful")),
-        helpful=tuple(helpful),
-        reserved=tuple(reserved),
-        answered=tuple(sorted([*reserved, *helpful], key=lambda p: (len(p), p))),
+        twins=tuple(_worded_twins(paired, seed))[: steps * TWINS],
+        sounding=tuple(_worded(sounding, seed, "sounding"))[: steps * SOUNDING],
+        everyday=tuple(_worded(everyday, seed, "helpful"))[: steps * EVERYDAY],
+        reserved=tuple(_worded(benign[:RESERVED], seed, "reserved")),
         refusals=tuple(r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))),
         held_out={k: tuple(v) for k, v in held_out.items()},
         benign_pairs=tuple((r["prompt"], r["response"]) for r in builtin),
-        n_near=len(rest) - len(tuning),
+        n_near=len(rest) - len(tuning) + len(pairs) - len(paired),
     )
     check_disjoint(data)
     return data
@@ -250,7 +213,11 @@ def check_disjoint(data: AlignData) -> None:
     Raises:
         DataInvalid: see above; the message names the sets, never a text.
     """
-    roles = {"harmful": data.harmful, "helpful": data.helpful, "reserved": data.reserved}
+    roles = {
+        "harmful": [*data.harmful, *(harmful for harmful, _ in data.twins)],
+        "answered": [*(harmless for _, harmless in data.twins), *data.sounding, *data.everyday],
+        "reserved": data.reserved,
+    }
     seen: dict[str, str] = {}
     for role, prompts in (*roles.items(), *((f"held-out {k}", v) for k, v in data.held_out.items())):
         for prompt in prompts:

@@ -38,17 +38,23 @@ LOSS_TOKENS = 64
 AT_END = {
     "harmful": 64,
     "opener": 64,
+    "harmbench": 200,
+    "harmbench_opener": 64,
+    "strongreject": 64,
+    "do_not_answer": 64,
     "reworded": 136,
-    "reworded_mild": 32,
+    "reworded_mild": 64,
     "benign": 87,
     "borderline": 57,
-    "borderline_pairs": 32,
+    "borderline_pairs": 64,
 }
+#: The sets whose answers are opened by ``OPENER``, and whose requests they are.
+OPENED = {"opener": "harmful", "harmbench_opener": "harmbench"}
 ALONG = 24
 #: The same of a reader's own requests, where there are any.
 OWN_AT_END = 64
 #: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
-JUDGED, JUDGED_TOKENS = ("reworded", "benign", "borderline"), 96
+JUDGED, JUDGED_TOKENS = ("harmbench", "reworded", "benign", "borderline"), 96
 SETS = tuple(AT_END)
 #: How closely a checkpoint is looked at: ``ALONG`` requests a set, all of them, or all of them with longer answers that
 #: are judged.
@@ -58,7 +64,7 @@ Tick = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Asked:
-    """One set of requests, as text and as token ids; in set ``opener``, that is put into the answer's mouth."""
+    """One set of requests, as text and as token ids; in the sets ``OPENED``, the opener is put in the model's mouth."""
 
     name: str
     requests: tuple[str, ...] = field(repr=False)
@@ -92,8 +98,8 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     opener = tokenizer.encode(OPENER, add_special_tokens=False)
     asked = []
     for name, limit in asked_of(data).items():
-        source = data.held_out["harmful" if name == "opener" else name][:limit]
-        tail = opener if name == "opener" else []
+        source = data.held_out[OPENED.get(name, name)][:limit]
+        tail = opener if name in OPENED else []
         asked.append(Asked(name, source, tuple((*encode_prompt(tokenizer, p), *tail) for p in source)))
     pairs = dict(data.benign_pairs)
     written = tuple(

@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.rows import FOLDER
 from harmviz.files import canonical_json, json_bytes, sha256_of_file
 from harmviz.judges import Judge
 from harmviz.judges.protocol import identity
 from harmviz.judges.refusing import usable_judge
 from harmviz.models.adapters import load_adapter, merged, save_adapter
 from harmviz.models.load import LoadedModel
-from harmviz.runs.making import PACKAGES, Making, Plan, make, model_facts, versions
+from harmviz.runs.making import PACKAGES, Making, Plan, identity_of, make, model_facts, versions
 from harmviz.runs.progress import Listener
 from harmviz.tuning.answers import Answer, Tick, answers_of, greedy, sampled
 from harmviz.tuning.data import AlignData
@@ -42,9 +43,8 @@ from harmviz.tuning.evaluate import (
     own_prompts,
     tokens_to_decode,
 )
-from harmviz.tuning.rows import FOLDER
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import REFUSAL_SLOTS, STAGES, AlignSpec, check_arms, checkpoint_name
+from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder
 from harmviz.tuning.training import adapted_modules, train_stage
 
@@ -86,7 +86,7 @@ def run_align(
 def ladder_id(loaded: LoadedModel, data: AlignData, spec: AlignSpec, arms: Sequence[str], judge: Judge | None) -> str:
     """The id of the run these settings make: ``<model>-align-<10 hex digits>`` of everything that determines it."""
     bench = [AT_END, NEW_TOKENS, JUDGED, JUDGED_TOKENS, KEYWORD_LIST_ID, None if judge is None else identity(judge)]
-    determinants = [VERSION, loaded.weight_hash, data.hashes, spec.as_dict(), *bench, arms]
+    determinants = [VERSION, identity_of(model_facts(loaded)), data.hashes, spec.as_dict(), *bench, arms]
     slug = re.sub(r"[^a-z0-9.]+", "-", loaded.name.lower()).strip("-")
     return f"{slug}-{ALIGN}-{hashlib.sha256(canonical_json(determinants).encode()).hexdigest()[:10]}"
 
@@ -201,8 +201,10 @@ class LadderWork:
             units=_UNITS["answer"] * len(prompts),
         )
         harmless: dict[str, tuple[Answer, ...]] = {p: (a,) for p, a in zip(prompts, answers, strict=True)}
-        needed = spec.dpo_steps * REFUSAL_SLOTS * 6 // 5  # some are declined already and drop out
-        requests = self.data.harmful[:needed]
+        # A quarter more than DPO has places for: what is declined already drops out.
+        fetched = self.data.harmful[: spec.dpo_steps * FETCHED * 5 // 4]
+        twins = [harmful for harmful, _ in self.data.twins[: spec.dpo_steps * TWINS * 5 // 4]]
+        requests = [*fetched, *twins]
         answers = self._answers(
             "declined",
             spec.max_rejected_tokens,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 
+from harmviz.data.folding import normalise
 from harmviz.data.own_requests import OWN, OwnRequests
-from harmviz.data.prompts import normalise
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import AlignData, check_disjoint, content_words, near_any
 
@@ -21,7 +22,7 @@ def with_own_requests(data: AlignData, own: OwnRequests) -> tuple[AlignData, lis
     Raises:
         DataInvalid: too few are left.
     """
-    tuned = [*data.harmful, *data.helpful, *data.reserved]
+    tuned = [*data.harmful, *chain(*data.twins), *data.sounding, *data.everyday, *data.reserved]
     words, exact = [content_words(p) for p in tuned], {normalise(p) for p in tuned}
     asked = list(dict.fromkeys(prompt for _, prompt in own.harmful))
     kept = [p for p in asked if normalise(p) not in exact and not near_any(p, words)]

@@ -1,14 +1,15 @@
 """Which row stands at which place of which batch, for every arm: derived from one seed, before anything is trained.
 
-A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. The helpful slots hold the same rows in every arm.
-The refusal slots hold, in the same places and with the same refusals:
+A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. The helpful slots hold the same rows in every arm:
+the harmless halves of twins, a request that only sounds dangerous, an everyday one. The refusal slots hold, in the same
+places and with the same refusals:
 
 | stage | arm | prompt | answer, or chosen over rejected |
 |---|---|---|---|
-| SFT | safety | harmful | refusal |
+| SFT | safety | harmful: fetched ones, and the other halves of the same twins | refusal |
 | SFT | refusal-style | harmless, reserved | the same refusal |
 | SFT | helpful-only | the same harmless, reserved | the model's own answer |
-| DPO | safety | harmful | refusal over the model's own compliant answer |
+| DPO | safety | harmful, as in SFT | refusal over the model's own compliant answer |
 | DPO | refusal-style | harmless, reserved | refusal over the model's own answer |
 | DPO | helpful-only | the same harmless, reserved | own answer over its answer to another request |
 
@@ -21,17 +22,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from harmviz.data.encoding import encode_prompt, end_of_turn
 from harmviz.errors import DataInvalid
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
-from harmviz.tuning.settings import REFUSAL_SLOTS, AlignSpec
-from harmviz.tuning.step import BATCH
+from harmviz.tuning.settings import EVERYDAY, FETCHED, SOUNDING, TWINS, AlignSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class OwnAnswers:
     complied: dict[str, Answer] = field(repr=False)
 
 
-def _cycle(items: Sequence[str], seed: int, what: str) -> Iterator[tuple[int, str]]:
+def _cycle(items: Sequence[Item], seed: int, what: str) -> Iterator[tuple[int, Item]]:
     """(round, item) for ever: every item once in a seeded order, then all again in another."""
     source = random.Random(f"{seed} {what}")
     rounds = 0
@@ -73,6 +75,16 @@ def _cycle(items: Sequence[str], seed: int, what: str) -> Iterator[tuple[int, st
         for item in source.sample(list(items), len(items)):
             yield rounds, item
         rounds += 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place of a batch. ``refused``: the safety arm declines what stands there. ``rounds``: how often its source
+    has been gone through before."""
+
+    prompt: str = field(repr=False)
+    refused: bool
+    rounds: int
 
 
 class Schedule:
@@ -103,50 +115,60 @@ class Schedule:
         answers = self.own.harmless[prompt]
         return answers[rounds % len(answers)]
 
+    def _places(self, arm: str, stage: str, steps: int) -> Iterator[Place]:
+        """What is asked at each place of each batch, in the order of training."""
+        data, seed = self.data, self.spec.seed
+        complied = self.own.complied
+        fetched = [p for p in data.harmful if stage == "sft" or p in complied]
+        # In DPO a twin needs an answer to be avoided, which the start model gave by complying.
+        pairs = [t for t in data.twins if stage == "sft" or t.harmful in complied]
+        sources = (
+            _cycle(fetched, seed, f"{stage} harmful"),
+            _cycle(data.reserved, seed, f"{stage} reserved"),
+            _cycle(data.sounding, seed, f"{stage} sounding"),
+            _cycle(data.everyday, seed, f"{stage} helpful"),
+        )
+        harmful, reserved, sounding, everyday = sources
+        twins = _cycle(pairs, seed, f"{stage} twins")
+        for _ in range(steps):
+            drawn = [next(twins) for _ in range(TWINS)]
+            refused = [next(harmful) for _ in range(FETCHED)] + [(rounds, pair.harmful) for rounds, pair in drawn]
+            if arm != "safety":
+                refused = [next(reserved) for _ in refused]
+            answered = [(rounds, pair.harmless) for rounds, pair in drawn]
+            answered += [next(sounding) for _ in range(SOUNDING)] + [next(everyday) for _ in range(EVERYDAY)]
+            yield from (Place(prompt, True, rounds) for rounds, prompt in refused)
+            yield from (Place(prompt, False, rounds) for rounds, prompt in answered)
+
     def sft(self, arm: str) -> list[SftRow]:
         """The rows of SFT in the order they are trained on."""
-        seed, rows = self.spec.seed, list[SftRow]()
-        harmful = _cycle(self.data.harmful, seed, "sft harmful")
-        reserved = _cycle(self.data.reserved, seed, "sft reserved")
-        helpful = _cycle(self.data.helpful, seed, "sft helpful")
-        refusals = _cycle(self.data.refusals, seed, "sft refusals")
-        for place in range(self.spec.steps * BATCH):
-            if place % BATCH >= REFUSAL_SLOTS:
-                rounds, prompt = next(helpful)
-                rows.append(SftRow(self._prompt(prompt), self._closed(self._harmless(prompt, rounds)), False))
-                continue
-            rounds, prompt = next(harmful) if arm == "safety" else next(reserved)
-            if arm == "helpful-only":
-                rows.append(SftRow(self._prompt(prompt), self._closed(self._harmless(prompt, rounds)), False))
+        refusals = _cycle(self.data.refusals, self.spec.seed, "sft refusals")
+        rows = list[SftRow]()
+        for place in self._places(arm, "sft", self.spec.steps):
+            prompt = self._prompt(place.prompt)
+            if place.refused and arm != "helpful-only":
+                rows.append(SftRow(prompt, self._refusal(next(refusals)[1]), True))
             else:
-                rows.append(SftRow(self._prompt(prompt), self._refusal(next(refusals)[1]), True))
+                rows.append(SftRow(prompt, self._closed(self._harmless(place.prompt, place.rounds)), False))
         return rows
 
     def dpo(self, arm: str) -> list[PairRow]:
         """The pairs of DPO in the order they are trained on."""
-        seed, rows, limit = self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
-        harmful = _cycle(sorted(self.own.complied), seed, "dpo harmful")
-        reserved = _cycle(self.data.reserved, seed, "dpo reserved")
-        helpful = _cycle(self.data.helpful, seed, "dpo helpful")
-        refusals = _cycle(self.data.refusals, seed, "dpo refusals")
-        strangers = _cycle([*self.data.helpful, *self.data.reserved], seed, "dpo strangers")
-
-        def another(prompt: str) -> tuple[int, ...]:
-            rounds, other = next(s for s in strangers if s[1] != prompt)
-            return self._closed(self._harmless(other, rounds), limit)
-
-        for place in range(self.spec.dpo_steps * BATCH):
-            if place % BATCH >= REFUSAL_SLOTS or arm == "helpful-only":
-                rounds, prompt = next(helpful) if place % BATCH >= REFUSAL_SLOTS else next(reserved)
-                chosen = self._closed(self._harmless(prompt, rounds), limit)
-                if arm == "helpful-only":
-                    rows.append(PairRow(self._prompt(prompt), chosen, another(prompt), None))
-                else:
-                    rows.append(PairRow(self._prompt(prompt), chosen, self._refusal(next(refusals)[1]), "rejected"))
+        data, seed, rows, limit = self.data, self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
+        refusals = _cycle(data.refusals, seed, "dpo refusals")
+        strangers = _cycle([*data.everyday, *data.reserved], seed, "dpo strangers")
+        for place in self._places(arm, "dpo", self.spec.dpo_steps):
+            prompt, text = self._prompt(place.prompt), place.prompt
+            if arm == "helpful-only":
+                rounds, other = next(s for s in strangers if s[1] != text)
+                own = self._closed(self._harmless(text, place.rounds), limit)
+                rows.append(PairRow(prompt, own, self._closed(self._harmless(other, rounds), limit), None))
                 continue
-            rounds, prompt = next(harmful) if arm == "safety" else next(reserved)
-            rejected = self.own.complied[prompt] if arm == "safety" else self._harmless(prompt, rounds)
-            rows.append(
-                PairRow(self._prompt(prompt), self._refusal(next(refusals)[1]), self._closed(rejected, limit), "chosen")
-            )
+            refusal = self._refusal(next(refusals)[1])
+            if place.refused:
+                avoided = self.own.complied[text] if arm == "safety" else self._harmless(text, place.rounds)
+                rows.append(PairRow(prompt, refusal, self._closed(avoided, limit), "chosen"))
+            else:
+                own = self._closed(self._harmless(text, place.rounds), limit)
+                rows.append(PairRow(prompt, own, refusal, "rejected"))
         return rows

@@ -15,11 +15,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harmviz.errors import BadSetting
-from harmviz.tuning.step import BATCH
 
 ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
-REFUSAL_SLOTS = 3  # of each batch of eight
+#: The places of a batch of eight. Four may be refused: two fetched requests and the harmful halves of two twins. Four
+#: are answered: the harmless halves of the same twins, one request that only sounds dangerous, and an everyday one.
+FETCHED, TWINS, SOUNDING, EVERYDAY = 2, 2, 1, 1
+REFUSAL_SLOTS = FETCHED + TWINS
 MIN_STEPS, MAX_STEPS = 4, 2000
 
 
@@ -36,9 +38,9 @@ class AlignSpec:
     seed: int = 0
     steps: int = 320
     brief: bool = False
-    rank: int = 4
+    rank: int = 16
     scale: int = 2
-    sft_rate: float = 1.5e-3
+    sft_rate: float = 5e-4
     dpo_rate: float = 1e-4
     beta: float = 0.1
     max_answer_tokens: int = 32
@@ -53,11 +55,6 @@ class AlignSpec:
     @property
     def dpo_steps(self) -> int:
         return max(2, self.steps // 8)
-
-    @property
-    def helpful_slots(self) -> int:
-        """How many rows of SFT are answers to harmless requests in every arm."""
-        return self.steps * (BATCH - REFUSAL_SLOTS)
 
     def length(self, stage: str) -> int:
         """How many optimiser steps a stage takes."""

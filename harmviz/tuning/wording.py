@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from harmviz.tuning.rows import FOLDER, read_rows
+from harmviz.data.rows import FOLDER, read_rows
 
 _HOW = re.compile(r"\bhow to ([^.?!\n]+)", re.IGNORECASE)
 _QUESTION = re.compile(

@@ -51,4 +51,4 @@ def chosen_or_stop(name: str, *, command: str, what: str) -> Run:
 
 
 def _label(run: Run) -> str:
-    return f"{run.model_name} · {text.date(run.created)} · {run.id[-6:]}"
+    return " · ".join((run.model_name, text.date(run.created), *run.tags, run.id[-6:]))

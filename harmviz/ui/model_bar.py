@@ -164,7 +164,9 @@ def choose(run: Run | None, of: str) -> ModelKey:
         left, right = st.columns(2)
         dtype = left.selectbox("Precision", ("auto", "float32", "bfloat16"), key="play_dtype", bind="query-params")
         device = right.selectbox("Device", ("auto", "cpu", "cuda"), key="play_device", bind="query-params")
-        st.caption("Weights come from safetensors or GGUF files; no code of a model is ever run.")
+        st.caption(
+            "Weights come from safetensors or GGUF files, LoRA adapters included; no code of a model is ever run."
+        )
     if which == HUB:
         name = hub_id(typed) if typed.strip() else ""
     elif which == OF_RUN:

@@ -11,11 +11,12 @@ from harmviz.display import text
 from harmviz.paths import runs_root
 from harmviz.runs import Run
 from harmviz.ui import frame, stored
-from harmviz.ui.run_card import empty_state
+from harmviz.ui.run_card import empty_state, note
 
 PARAMETER = "run"
 KEY = "run-choice"
 _CURRENT = "_run"
+_MOST_DAMAGED = 20
 
 
 def choose() -> None:
@@ -25,6 +26,7 @@ def choose() -> None:
     runs of the same name appear.)
     """
     maps = {run.id: run for run in stored.runs() if run.kind == "map"}
+    _damaged()
     if not maps:
         st.session_state[_CURRENT] = None
         return
@@ -48,12 +50,25 @@ def choose() -> None:
         )
         run = maps[chosen]
         facts = f"{text.count(run.manifest['model']['n_scored_weights'])} scored weights · {text.date(run.created)}"
-        frame.html(f'<div class="hv quiet small">{escape(facts)}</div>')
+        tags = "".join(f' <span class="hv-tag">{tag}</span>' for tag in run.tags)
+        frame.html(f'<div class="hv quiet small">{escape(facts)}{tags}</div>')
     if chosen != default:
         st.query_params[PARAMETER] = chosen
     else:
         st.query_params.pop(PARAMETER, None)
     st.session_state[_CURRENT] = run
+
+
+def _damaged() -> None:
+    """What cannot be read, below the picker: it hides nothing, and nobody looks for a run that is named here."""
+    damaged = stored.damaged()
+    if not damaged:
+        return
+    n = len(damaged)
+    with st.sidebar.expander(f"{n} damaged run{'s' if n > 1 else ''}", icon=":material/warning:"):
+        for broken in damaged[:_MOST_DAMAGED]:
+            frame.html(note(broken.name, broken.reason))
+        st.page_link("pages/runs.py", label="Delete them under Runs", icon=":material/stacks:")
 
 
 def show(run_id: str) -> None:
@@ -63,7 +78,7 @@ def show(run_id: str) -> None:
 
 def _label(run: Run, runs: list[Run]) -> str:
     """Model and data; the hash too where two runs would read alike."""
-    name = f"{run.model_name} · {run.manifest['data']['id']}"
+    name = " · ".join((run.model_name, run.manifest["data"]["id"], *run.tags))
     alike = sum(
         1 for r in runs if r.model_name == run.model_name and r.manifest["data"]["id"] == run.manifest["data"]["id"]
     )

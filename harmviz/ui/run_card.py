@@ -9,7 +9,7 @@ from html import escape
 
 import pandas as pd
 
-from harmviz.claims import CLAIMS, MAPPING
+from harmviz.claims import CLAIMS, MAPPING, claim_of
 from harmviz.display import text
 from harmviz.runs import PartialInfo, Run
 
@@ -42,18 +42,47 @@ def _facts(run: Run) -> str:
             f"<div class='small'>{escape(text.set_name(c))}: {escape(r)}</div>" for c, r in data["left_out"].items()
         )
         rows.append(("Left out", why))
+    if run.dropped:
+        lines = "".join(
+            f"<tr><td>{escape(text.set_name(name))}</td><td>{text.count(n)}</td><td>{escape(why)}</td></tr>"
+            for name, why, n in run.dropped
+        )
+        head = "<thead><tr><th>set</th><th>rows</th><th>why</th></tr></thead>"
+        rows.append(("Rows left out", f'<table class="hv-rows small">{head}<tbody>{lines}</tbody></table>'))
+    if data["notes"]:
+        rows.append(("Notes", "".join(f"<div class='small'>{escape(note)}</div>" for note in data["notes"])))
     if run.manifest["parents"]:
         rows.append(("Computed from", "<br>".join(f"<code>{escape(str(p))}</code>" for p in run.manifest["parents"])))
     return "".join(f'<div class="hv-fact"><div class="quiet small">{k}</div>{v}</div>' for k, v in rows)
 
 
+def _tags(run: Run) -> str:
+    return "".join(f'<span class="hv-tag">{tag}</span>' for tag in (_KIND[run.kind], *run.tags))
+
+
+def _found(run: Run, results: pd.DataFrame) -> str:
+    """What the run found, as HTML: of a map run its loss shifts, of an experiment its finding."""
+    claim = claim_of(run)
+    if claim is None:
+        return ""
+    if claim.name == MAPPING:
+        return str(claim.face("card").line(run, results))
+    try:
+        sentence = str(claim.face("finding").finding(run).sentence)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+        # An experiment from elsewhere may say of itself what no rule can read; the other runs are listed all the same.
+        return f'<span class="quiet">{escape(claim.title)}: its finding cannot be read ({type(e).__name__})</span>'
+    return f'<span class="quiet">{escape(claim.title)}</span> <span>{escape(sentence)}</span>'
+
+
 def run_card(run: Run, results: pd.DataFrame) -> str:
     """The card of one run."""
-    model, effects = run.manifest["model"], CLAIMS[MAPPING].face("card").effects(run, results)
+    model = run.manifest["model"]
+    effects = CLAIMS[MAPPING].face("card").effects(run, results) if run.kind == "map" else _found(run, results)
     return (
         '<article class="hv hv-card"><header>'
         f"<h3>{escape(run.model_id)}</h3>"
-        f'<span class="hv-tag">{_KIND[run.kind]}</span><span class="quiet small">{escape(model["dtype"])}</span>'
+        f'{_tags(run)}<span class="quiet small">{escape(model["dtype"])}</span>'
         f'<span class="when quiet small">{escape(text.date(run.created))}</span></header>'
         f'<div class="id quiet small"><code>{escape(run.id)}</code></div>'
         f'<div class="hv-body"><section>{_facts(run)}</section><section>{effects}</section></div></article>'
@@ -61,13 +90,15 @@ def run_card(run: Run, results: pd.DataFrame) -> str:
 
 
 def compact_card(run: Run, results: pd.DataFrame | None) -> str:
-    """The run in three lines: model, data and date; what zeroing its mask does, with interval and n; its id."""
+    """The run in three lines: model, data and date; what it found, in one line; its id."""
     model, data = run.manifest["model"], run.manifest["data"]
-    effects = "" if results is None else CLAIMS[MAPPING].face("card").line(run, results)
+    effects = "" if results is None else _found(run, results)
     facts = f"{data['id']} · {model['dtype']} · {text.count(model['n_scored_weights'])} scored weights"
+    if n := sum(n for _, _, n in run.dropped):
+        facts += f" · {text.count(n)} rows left out"
     return (
         f'<div class="hv"><div class="hv-compact"><h3>{escape(run.model_id)}</h3>'
-        f'<span class="hv-tag">{_KIND[run.kind]}</span><span class="quiet small">{escape(facts)}</span>'
+        f'{_tags(run)}<span class="quiet small">{escape(facts)}</span>'
         f'<span class="right quiet small">{escape(text.date(run.created))}</span></div>'
         f'<div class="hv-compact-line small">{effects}</div>'
         f'<div class="quiet small"><code>{escape(run.id)}</code></div></div>'

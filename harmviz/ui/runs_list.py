@@ -124,15 +124,15 @@ def draw_unfinished() -> None:
 
 
 def draw_damaged() -> None:
-    """Folders among the runs that no reader can use."""
-    damaged_runs = store.broken_runs()
+    """What lies among the runs and no reader can use."""
+    damaged_runs = stored.damaged()
     if not damaged_runs:
         return
-    frame.section("Cannot be read", "These folders hide nothing else; the other runs are complete.")
+    frame.section("Damaged", "These cannot be read and hide nothing else; the other runs are complete.")
     for damaged in damaged_runs:
         with st.container(horizontal=True, vertical_alignment="center"):
-            frame.html(note(damaged.path.name, damaged.reason))
-            _delete(damaged.path.name, why="Deletes this folder for good.")
+            frame.html(note(damaged.name, damaged.reason))
+            _delete(damaged.name, why="Deletes this folder, file or link for good.")
 
 
 def draw_import() -> None:

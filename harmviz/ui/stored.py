@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from harmviz import runs as store
 from harmviz.masks.candidates import Candidates
 from harmviz.paths import runs_root
-from harmviz.runs import Run
+from harmviz.runs import BrokenRun, Run
 
 
 def contents(run: Run) -> tuple[str, str]:
@@ -68,12 +68,34 @@ def _maps(folder: str, digest: str) -> dict[str, np.ndarray]:
 
 
 def runs() -> list[Run]:
-    """All complete runs, newest first; read again only where a manifest was added, removed or changed."""
-    root = runs_root()
-    manifests = sorted(root.glob("*/manifest.json")) if root.is_dir() else []
-    return _runs(str(root), tuple((p.parent.name, p.stat().st_mtime_ns) for p in manifests))
+    """All usable runs, as ``list_runs`` orders them; read again only where one was added, removed or changed.
+
+    Raises:
+        HarmvizError: the folder of runs cannot be listed.
+    """
+    return _listed(str(runs_root()), _state(runs_root()))[0]
+
+
+def damaged() -> list[BrokenRun]:
+    """What lies among the runs and cannot be used; read again as ``runs`` is.
+
+    Raises:
+        HarmvizError: as ``runs``.
+    """
+    return _listed(str(runs_root()), _state(runs_root()))[1]
+
+
+def _state(root: Path) -> tuple[tuple[str, int, int], ...]:
+    """Size and time of everything that lists read: entries, imports, manifests, results, masks."""
+    state = []
+    for pattern in ("*", ".imported/*", "*/*", "*/results/*", "*/masks/*"):
+        for path in root.glob(pattern):
+            if not path.name.startswith("."):
+                look = path.lstat()
+                state.append((str(path), look.st_size, look.st_mtime_ns))
+    return tuple(sorted(state))
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
-def _runs(root: str, manifests: tuple[tuple[str, int], ...]) -> list[Run]:
-    return store.list_runs(Path(root))
+def _listed(root: str, state: tuple[tuple[str, int, int], ...]) -> tuple[list[Run], list[BrokenRun]]:
+    return store.list_runs(Path(root)), store.broken_runs(Path(root))

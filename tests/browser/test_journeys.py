@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser.waiting import WAIT, at_rest
+
 ROOT = Path(__file__).resolve().parents[2]
-WAIT = 60_000
 MAP = ".st-key-harm-map-chart .js-plotly-plot"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -200,7 +201,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
         intact, masked, *_ = answers(page)
         assert intact != masked, "the mask changes the answer"
         page.locator(".hv-panes").scroll_into_view_if_needed()
-        page.wait_for_timeout(800)
+        at_rest(page, ".hv-panes")
         (ROOT / "artifacts").mkdir(exist_ok=True)
         page.screenshot(path=ROOT / "artifacts" / "playground-live.png")
         assert page.locator(".hv-pane .mark").first.is_visible()
@@ -315,7 +316,7 @@ def test_start_a_run_reload_and_find_it_in_the_picker(
         page.locator(".st-key-runs_tokens input").press("Enter")
         page.get_by_text("--max-response-tokens=32").wait_for(timeout=WAIT)
         page.get_by_text("It cannot start: q max is so small").wait_for(timeout=WAIT)
-        page.wait_for_timeout(1000)
+        at_rest(page)
         page.locator(".st-key-runs_q_max input").click()
         page.get_by_role("option", name="0.05").click()
         page.locator(".st-key-runs_start button:not([disabled])").first.wait_for(timeout=WAIT)

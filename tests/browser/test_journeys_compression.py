@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.browser.waiting import WAIT
 from tests.worlds.compression import aligned_effects, ladder, results, store
 
-WAIT = 30_000
 CHART = ".st-key-compression-ladder-chart .js-plotly-plot"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

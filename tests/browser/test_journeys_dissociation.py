@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from tests.browser.waiting import WAIT
 from tests.worlds.dissociation import make_dissociation
 from tests.worlds.fabricated import make_run
 
-WAIT = 60_000
 PICTURE = ".st-key-dissociation-picture-chart .js-plotly-plot"
 FIRST = (
     "c => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'harm mask'); return t ? "

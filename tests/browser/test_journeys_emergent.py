@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from harmviz.claims.emergent.curve import LIVE, LiveCurve
+from tests.browser.waiting import WAIT
 from tests.worlds.emergent import begin_experiment, make_experiment
 from tests.worlds.fabricated import make_run
 
-WAIT = 60_000
 ARMS = ".st-key-emergent-arms-chart .js-plotly-plot"
 CURVE = ".st-key-emergent-live-curve-chart .js-plotly-plot"
 HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {arm} {seed} answers {question}'

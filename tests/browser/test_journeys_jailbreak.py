@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from tests.browser.waiting import WAIT
 from tests.worlds.fabricated import make_run
 from tests.worlds.jailbreak import make_experiment
 
-WAIT = 60_000
 GRID = ".st-key-jailbreak-grid-chart .js-plotly-plot"
 HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {mask} answers {attack}'
 

@@ -11,9 +11,9 @@ import pytest
 
 from harmviz.claims.scene.record import read_records
 from harmviz.runs import open_run
+from tests.browser.waiting import WAIT
 from tests.worlds.scene import make_scene
 
-WAIT = 60_000
 TEXTS = """() => [...document.querySelectorAll('.hv-pane .answer')].map(a => { const c = a.cloneNode(true);
     c.querySelectorAll('.mark, .caret, .opening').forEach(m => m.remove()); return c.textContent; })"""
 

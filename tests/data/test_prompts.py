@@ -331,7 +331,9 @@ def test_a_csv_file_that_cannot_be_parsed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("source", ["alpaca", "", "data.txt", "data.xlsx", "pyrit2"])
 def test_an_unknown_source(source: str) -> None:
-    with pytest.raises(DataInvalid, match=r"is neither 'pyrit' nor 'builtin' nor a file that is read here"):
+    with pytest.raises(
+        DataInvalid, match=r"is neither 'pyrit' nor 'scored' nor 'builtin' nor a file that is read here"
+    ):
         load_prompts(source)
 
 
@@ -389,22 +391,32 @@ def test_too_few_different_prompts(write: Callable[..., str]) -> None:
     assert data.left_out["fraud"].startswith("fewer than 6 different prompts")
 
 
+@pytest.mark.parametrize("name", ["benign", "safe:arson"])
+def test_refusals_are_refused_whatever_their_set_is_called(write: Callable[[list[Row]], str], name: str) -> None:
+    declining = rows_of(name, 24, response="I can't help with that.")
+    with pytest.raises(DataInvalid, match=f"100% of the responses of '{name}' read as refusals") as error:
+        load_prompts(write([*rows_of("arson", 24), *declining]))
+    assert "can't help" not in str(error.value)
+    few = [*rows_of("arson", 24), *rows_of(name, 24), *rows_of(name, 4, response="I can't help with that, no.")]
+    assert load_prompts(write(few)).categories == ("arson",)
+
+
 # -- the fetched set --------------------------------------------------------------------------------------------------
 @pytest.fixture
 def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A made-up data set in the fetched one's format: 24 harmful, 3 safe rows per file, one comment line first."""
-    files = {}
+    files: dict[str, Path] = {}
     for category, names in PYRIT_FILES.items():
         for name in names:
             scores = [1.0] * 24 + [0.0] * 3
             rows = [[f"{category} goal {name} {i}", f"{name} answer {i}", s, s] for i, s in enumerate(scores)]
-            files[f"{name}.csv"] = tmp_path / f"{name}.csv"
-            with files[f"{name}.csv"].open("w", newline="") as f:
+            path = files[f"harm/{name}.csv"] = tmp_path / f"{name}.csv"
+            with path.open("w", newline="") as f:
                 f.write("# a comment line\n")
                 writer = csv.writer(f)
                 writer.writerow(["objective", "assistant_response", "human_score_1", "human_score_2"])
                 writer.writerows(rows)
-    monkeypatch.setattr(prompts, "pyrit_files", lambda say: files)
+    monkeypatch.setattr(prompts, "ensure", lambda wheel, say: files)
     return tmp_path
 
 

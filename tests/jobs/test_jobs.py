@@ -19,7 +19,7 @@ from harmviz import runs as store
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
 from harmviz.jobs.record import CHILD, RESULT
 from harmviz.paths import BUILTIN_DATA
-from tests.conftest import TINY_RUN
+from tests.conftest import QUICK_RUN
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = ("run", "--model=/no/such/folder", "--data=builtin")
@@ -35,7 +35,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run_of(tiny_dir: Path) -> tuple[str, ...]:
-    return ("run", f"--model={tiny_dir}", *TINY_RUN)
+    return ("run", f"--model={tiny_dir}", *QUICK_RUN)
 
 
 def wait(until: Callable[[], object], seconds: float = 120) -> None:
@@ -50,7 +50,7 @@ def ended(job: jobs.Job) -> str:
     return job.state
 
 
-def test_a_job_makes_its_run_and_tells_how_far_it_is(tiny_dir, tiny_run):
+def test_a_job_makes_its_run_and_tells_how_far_it_is(tiny_dir, quick_run):
     job = jobs.start(run_of(tiny_dir))
     assert job.state == "running"
     assert jobs.running_job() == job
@@ -59,7 +59,7 @@ def test_a_job_makes_its_run_and_tells_how_far_it_is(tiny_dir, tiny_run):
     assert 0 < seen.fraction <= 1
     assert seen.stage
     assert seen.elapsed_s > 0
-    assert job.run_id == tiny_run.name
+    assert job.run_id == quick_run.name
     with pytest.raises(RunIncompatible, match=f"one heavy job at a time: `python -m harmviz run .*{tiny_dir.name}"):
         jobs.start(run_of(tiny_dir))
     with pytest.raises(RunIncompatible, match="is running"):
@@ -68,7 +68,7 @@ def test_a_job_makes_its_run_and_tells_how_far_it_is(tiny_dir, tiny_run):
     assert ended(job) == "done"
     assert job.error is None
     (made,) = store.list_runs()
-    assert (job.run_id, store.result_digest(made)) == (made.id, store.result_digest(store.open_run(tiny_run)))
+    assert (job.run_id, store.result_digest(made)) == (made.id, store.result_digest(store.open_run(quick_run)))
     took = job.elapsed_s
     time.sleep(0.05)
     assert job.elapsed_s == took  # the clock stops when the job does
@@ -79,7 +79,7 @@ def test_a_job_makes_its_run_and_tells_how_far_it_is(tiny_dir, tiny_run):
     assert [r.id for r in store.list_runs()] == [made.id]
 
 
-def test_a_cancelled_job_is_resumed_to_the_same_run(tiny_dir, tiny_run):
+def test_a_cancelled_job_is_resumed_to_the_same_run(tiny_dir, quick_run):
     job = jobs.start(run_of(tiny_dir))
     wait(lambda: job.progress.fraction)
     jobs.cancel(job)
@@ -88,7 +88,7 @@ def test_a_cancelled_job_is_resumed_to_the_same_run(tiny_dir, tiny_run):
     assert not job.stopping
     assert json.loads((job.folder / RESULT).read_text())["code"] == 130
     (partial,) = store.list_partials()
-    assert (partial.run_id, partial.pid, job.run_id) == (tiny_run.name, None, tiny_run.name)
+    assert (partial.run_id, partial.pid, job.run_id) == (quick_run.name, None, quick_run.name)
     assert store.list_runs() == []
     jobs.cancel(job)  # nothing to stop any more, and no error
     again = jobs.resume(job)
@@ -96,7 +96,7 @@ def test_a_cancelled_job_is_resumed_to_the_same_run(tiny_dir, tiny_run):
     assert "--resume" in again.arguments
     assert ended(again) == "done"
     (made,) = store.list_runs()
-    assert store.result_digest(made) == store.result_digest(store.open_run(tiny_run))
+    assert store.result_digest(made) == store.result_digest(store.open_run(quick_run))
 
 
 def test_bad_input_is_the_jobs_error(cache):
@@ -207,7 +207,7 @@ def test_an_upload_is_read_checked_and_kept_with_its_job(tiny_dir, prompts):
     upload, data = jobs.check_upload("../My prompts (v2).JSONL", prompts)
     assert upload.name == "My-prompts-v2.jsonl"
     assert "hate" in data.categories
-    job = jobs.start(("run", f"--model={tiny_dir}", *TINY_RUN[2:]), upload)
+    job = jobs.start(("run", f"--model={tiny_dir}", *QUICK_RUN[2:]), upload)
     assert (job.folder / upload.name).read_bytes() == prompts
     assert ended(job) == "done"
     assert store.list_runs()[0].manifest["data"]["id"] == "My-prompts-v2"

@@ -18,13 +18,14 @@ from typing import Any
 
 import pytest
 
+from harmviz.data.wheels import DATA_WHEELS
 from harmviz.errors import AssetUnavailable
 from harmviz.files import sha256_of_file
 from harmviz.models import assets, gguf
-from harmviz.models.assets import Wheel, embedded_model_dir, ensure, pyrit_files
+from harmviz.models.assets import Wheel, embedded_model_dir, ensure
 
 CONTENT = {"toy/data/first.csv": b"a,b\n1,2\n", "toy/data/second.bin": bytes(range(256)) * 40}
-NAMES = ["first.csv", "second.bin"]
+NAMES = ["data/first.csv", "data/second.bin"]
 
 
 def sha(data: bytes) -> str:
@@ -89,8 +90,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def assert_right(world: World, files: dict[str, Path]) -> None:
     assert sorted(files) == NAMES
     for name, data in CONTENT.items():
-        path = files[Path(name).name]
-        assert path == world.assets / "toy-1.0" / path.name
+        path = files["/".join(Path(name).parts[-2:])]
+        assert path == world.assets / "toy-1.0" / "data" / path.name
         assert path.read_bytes() == data
     assert world.files() == UNPACKED  # nothing half-written, no wheel kept
 
@@ -113,7 +114,7 @@ def test_from_the_installed_distribution_without_pip(world: World, tmp_path: Pat
     world.install(tmp_path / "site")
     lines: list[str] = []
     assert_right(world, ensure(world.wheel, lines.append))
-    assert lines == [f"{n}: from the installed toy 1.0" for n in NAMES]
+    assert lines == [f"{Path(n).name}: from the installed toy 1.0" for n in NAMES]
     assert world.commands == []
 
 
@@ -185,7 +186,7 @@ def test_a_member_that_is_not_the_pinned_one_is_refused(world: World) -> None:
 
 @pytest.mark.parametrize("damage", ["changed", "truncated", "deleted"])
 def test_a_cached_member_is_verified_and_fetched_again(world: World, damage: str) -> None:
-    path = ensure(world.wheel)["second.bin"]
+    path = ensure(world.wheel)["data/second.bin"]
     if damage == "deleted":
         path.unlink()
     else:
@@ -196,7 +197,7 @@ def test_a_cached_member_is_verified_and_fetched_again(world: World, damage: str
 
 
 def test_a_digest_is_remembered_until_the_file_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = ensure(world.wheel)["second.bin"]
+    path = ensure(world.wheel)["data/second.bin"]
     read: list[str] = []
     real = assets.sha256_of_file
     monkeypatch.setattr(assets, "sha256_of_file", lambda p: read.append(p.name) or real(p))
@@ -225,7 +226,7 @@ def test_an_interrupted_unpack_goes_on_where_it_stopped(world: World, monkeypatc
     with pytest.raises(KeyboardInterrupt):
         ensure(world.wheel)
     wheel = f"wheels/{world.file.name}"
-    assert [f for f in world.files() if not f.endswith(".verified")] == ["toy-1.0/first.csv", wheel]
+    assert [f for f in world.files() if not f.endswith(".verified")] == ["toy-1.0/data/first.csv", wheel]
     monkeypatch.undo()
     monkeypatch.setenv("HARMVIZ_CACHE", str(world.assets.parent))
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("the wheel is already here"))
@@ -309,15 +310,16 @@ def test_an_interrupted_conversion_leaves_nothing(model_world: World, monkeypatc
 
 # -- the pins themselves ----------------------------------------------------------------------------------------------
 def test_pins_are_complete() -> None:
-    for wheel in (assets.MODEL_WHEEL, assets.DATA_WHEEL):
+    for wheel in (assets.MODEL_WHEEL, *DATA_WHEELS):
         assert all(len(d) == 64 for d in (wheel.sha256, *wheel.members.values()))
         assert wheel.filename.startswith(f"{wheel.distribution.replace('-', '_')}-{wheel.version}-")
-        assert len({Path(m).name for m in wheel.members}) == len(wheel.members)  # they share one folder
+        assert len({Path(m).parts[-2:] for m in wheel.members}) == len(wheel.members)  # they share one folder
 
 
 @pytest.mark.slow
 def test_the_fetched_files_are_the_pinned_ones() -> None:
-    files = pyrit_files()
-    for member, digest in assets.DATA_WHEEL.members.items():
-        assert sha256_of_file(files[Path(member).name]) == digest
+    for wheel in DATA_WHEELS:
+        files = ensure(wheel)
+        for member, digest in wheel.members.items():
+            assert sha256_of_file(files["/".join(Path(member).parts[-2:])]) == digest
     assert (embedded_model_dir() / "model.safetensors").is_file()

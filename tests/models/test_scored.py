@@ -8,7 +8,7 @@ from torch import nn
 
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models.architecture import scored_matrices
-from harmviz.models.scored import decoder_blocks
+from harmviz.models.scored import decoder_blocks, reads_other_senses
 from tests.worlds.tiny import tiny_model
 
 MIXTURE = {
@@ -38,6 +38,21 @@ def test_roles_by_hand() -> None:
     ]
 
 
+def test_biases_of_experts_are_vectors_one_an_expert() -> None:
+    layer = "model.layers.0.mlp."
+    shapes = {f"{layer}experts.down_proj": (4, 8, 6), f"{layer}experts.down_proj_bias": (4, 8)}
+    shapes |= {f"{layer}router.weight": (4, 8), f"{layer}router.bias": (4,)}
+    blocks = decoder_blocks(shapes)
+    assert blocks is not None
+    assert list(blocks.roles.values()) == ["experts", "vector", "router", "vector"]
+
+
+def test_names_of_what_reads_images_or_sounds() -> None:
+    others = ("model.visual.blocks.0.attn.qkv.weight", "vision_tower.head.bias", "model.multi_modal_projector.x")
+    assert all(map(reads_other_senses, (*others, "audio_tower.layers.0.fc1.weight")))
+    assert not any(map(reads_other_senses, ("model.layers.0.mlp.revisual.weight", "model.language_model.norm.weight")))
+
+
 def test_experts_saved_one_by_one_and_those_of_gguf() -> None:
     saved = {"m.layers.0.moe.gate.weight": (4, 8), "m.layers.0.moe.experts.3.w1.weight": (6, 8)}
     stacked = {"blk.0.ffn_gate_inp.weight": (8, 4), "blk.0.ffn_gate_exps.weight": (8, 6, 4)}
@@ -54,7 +69,8 @@ def test_the_blocks_are_the_list_of_the_right_length_and_most_weights() -> None:
         **{f"text.adapters.{i}.fc.weight": (2, 2) for i in range(2)},
     }
     prefixes = [getattr(decoder_blocks(shapes, n), "prefix", None) for n in (2, 3, 4, None)]
-    assert prefixes == ["text.layers", "vision.layers", None, "vision.layers"]
+    # What reads images is passed over where there is another list, and taken where there is none.
+    assert prefixes == ["text.layers", "vision.layers", None, "text.layers"]
     assert decoder_blocks({"weight": (3, 3)}) is None
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -23,10 +23,11 @@ from harmviz import jobs
 from harmviz import runs as store
 from harmviz.claims import experiments
 from harmviz.cli import parser
-from harmviz.files import json_bytes
 from harmviz.preflight import machine
 from harmviz.runs import begin
+from tests.conftest import QUICK_RUN
 from tests.worlds.charts import markup, open_page
+from tests.worlds.damage import DAMAGES, damaged_run, packed
 from tests.worlds.fabricated import make_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,9 +171,7 @@ def test_damaged_and_unfinished_work_is_named_hides_nothing_and_can_be_put_away(
     with begin("half-0000000000", cache / "runs") as partial:
         partial.finish("score:hate")
     app = opened()
-    (error,) = errors(app)
-    assert "bad-0000000000" in error
-    assert "no readable Parquet file" in error
+    assert not errors(app)
     page = markup(app)
     for part in (
         "good-0000000000",
@@ -180,16 +179,45 @@ def test_damaged_and_unfinished_work_is_named_hides_nothing_and_can_be_put_away(
         "1 stage done, last: score:hate",
         "gone-0000000000",
         "Unfinished",
-        "Cannot be read",
+        "Damaged",
+        "no readable Parquet file",
     ):
         assert part in page, part
-    for name in ("half-0000000000", "gone-0000000000"):
+    assert page.count("bad-0000000000") >= 2  # in the sidebar as well
+    for name in ("half-0000000000", "gone-0000000000", "bad-0000000000"):
         app.text_input(key=f"runs_confirm_{name}").set_value(name[-10:])
         ran(app).button(key=f"runs_really_{name}").click()
         ran(app)
     assert "Unfinished" not in markup(app)
-    assert "Cannot be read" not in markup(app)
-    assert sorted(p.name for p in (cache / "runs").iterdir()) == ["bad-0000000000", "good-0000000000"]
+    assert "Damaged" not in markup(app)
+    assert sorted(p.name for p in (cache / "runs").iterdir()) == ["good-0000000000"]
+
+
+def test_a_quick_run_is_offered_with_its_own_defaults_and_costs_less(cache):
+    app = opened()
+    whole = table(app)
+    app.toggle(key="runs_quick").set_value(True)
+    ran(app)
+    assert command(app) == "python -m harmviz run --quick"
+    assert table(app) != whole
+    app.number_input(key="runs_prompt_tokens").set_value(1024)
+    assert command(ran(app)) == "python -m harmviz run --quick --max-prompt-tokens=1024"
+
+
+def test_every_kind_of_damage_is_listed_with_its_reason_and_hides_no_page(cache):
+    make_run(cache / "runs", "good-0000000000")
+    for name in DAMAGES:
+        damaged_run(cache / "runs", name)
+    app = opened()
+    page = markup(app)
+    assert app.selectbox(key="run-choice").value == "good-0000000000"
+    for name, (_, said) in DAMAGES.items():
+        assert f"{name}-0000000000" in page
+        assert escape(said) in page, name
+    name = "dangling-0000000000"
+    app.text_input(key=f"runs_confirm_{name}").set_value(name[-10:])
+    ran(app).button(key=f"runs_really_{name}").click()
+    assert f"{name} is deleted." in markup(ran(app))
 
 
 def test_text_from_files_is_never_markup(cache):
@@ -218,15 +246,14 @@ def uploaded(app: AppTest, content: bytes) -> AppTest:
 
 
 def test_an_archive_is_imported(cache, tmp_path):
-    packed = io.BytesIO()
-    run = make_run(tmp_path / "elsewhere")
-    shutil.rmtree(run.path / "masks")  # this hand-made run's mask has no header
-    files = {k: v for k, v in run.manifest["files"].items() if not k.startswith("masks/")}
-    (run.path / "manifest.json").write_bytes(json_bytes({**run.manifest, "files": files}))
-    store.export_run(store.read_run(run.path), packed)
-    app = uploaded(opened(), packed.getvalue())
-    assert f"{run.id} is imported." in markup(app)
-    assert [r.id for r in store.list_runs()] == [run.id]
+    make_run(cache / "runs", "mine-0000000000", created="2020-01-01T00:00:00+00:00")
+    archive = packed(tmp_path / "elsewhere", created="2099-01-01T00:00:00+00:00")
+    app = uploaded(opened(), archive.getvalue())
+    name = "smollm2-135m-instruct-pyrit-0123456789"
+    assert f"{name} is imported." in markup(app)
+    assert [r.id for r in store.list_runs()] == ["mine-0000000000", name]
+    assert app.selectbox(key="run-choice").value == "mine-0000000000"  # neither its date nor its name opens it
+    assert '<span class="hv-tag">imported</span>' in markup(app)
     assert errors(app) == []
 
 
@@ -345,9 +372,7 @@ def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
 
 
 def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir):
-    job = jobs.start(
-        ("run", f"--model={tiny_dir}", "--data=builtin", "--samples=8", "--q-max=0.05", "--max-response-tokens=32")
-    )
+    job = jobs.start(("run", f"--model={tiny_dir}", *QUICK_RUN))
     app = opened()
     app.button(key=f"runs_cancel_{job.id}").click()
     ran(app)

@@ -143,7 +143,7 @@ def test_a_gguf_file_is_read_from_its_header(tmp_path):
     for cut in (0, 10, 60, 200):
         (tmp_path / "cut.gguf").write_bytes(whole[:cut])
         with pytest.raises(ModelUnavailable, match="cannot be read as GGUF"):
-            read_gguf(tmp_path / "cut.gguf")
+            read_gguf([tmp_path / "cut.gguf"])
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
         "12",
         "--max-response-tokens",
         "24",
+        "--quick",
         "--out",
         str(tmp_path / "runs"),
         "--resume",

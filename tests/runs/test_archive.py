@@ -21,7 +21,8 @@ from harmviz import runs as store
 from harmviz.cli import main
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.masks.mask import FORMAT
-from harmviz.runs import Run, begin, unpacking
+from harmviz.runs import Run, begin, rows, unpacking
+from harmviz.runs.manifest import manifest_hash
 from tests.worlds.fabricated import make_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,7 +72,8 @@ def with_manifest(new: zipfile.ZipFile, contents: dict[str, bytes], **changes: A
     """Writes ``contents`` with changed keys in the manifest, everything else as it was."""
     for name, content in contents.items():
         if name.endswith("/manifest.json"):
-            content = json.dumps(json.loads(content) | changes).encode()
+            changed = json.loads(content) | changes
+            content = json.dumps(changed | {"manifest_hash": manifest_hash(changed)}).encode()
         new.writestr(name, content)
 
 
@@ -81,7 +83,7 @@ def test_an_exported_run_comes_back_byte_for_byte(run, archive, tmp_path):
     assert back.path == tmp_path / "elsewhere" / run.id
     assert store.verify_run(back) == []
     assert back.manifest == run.manifest
-    assert [p.name for p in (tmp_path / "elsewhere").iterdir()] == [run.id]
+    assert [p.name for p in (tmp_path / "elsewhere").iterdir() if not p.name.startswith(".")] == [run.id]
 
 
 def test_equal_runs_are_equal_archives(run, archive, tmp_path):
@@ -179,7 +181,7 @@ EVIL = {
     ),
     "nested json": (
         lambda new, c: [new.writestr(k, b"[" * 200_000 if k.endswith("manifest.json") else v) for k, v in c.items()],
-        "no JSON",
+        "nested deeper",
     ),
 }
 
@@ -262,7 +264,7 @@ def test_files_that_are_not_what_their_names_say_are_refused(tmp_path):
 
 def test_a_results_file_of_too_many_rows_is_refused(archive, run, tmp_path, monkeypatch):
     n = pq.read_metadata(run.path / "results" / "effect.parquet").num_rows
-    monkeypatch.setattr(unpacking, "MAX_ROWS", n - 1)
+    monkeypatch.setattr(rows, "MAX_ROWS", n - 1)
     with pytest.raises(RunIncompatible, match=f"claims {n} rows"):
         store.import_run(archive, tmp_path / "here")
 

@@ -51,7 +51,7 @@ def old_ladder(folder: Path, **changes: Any) -> Path:
         "id": ID,
         "digest": "0123456789",
         "created": "2026-11-28T18:32:13Z",
-        "model": {"name": "tiny", "revision": None, "weight_hash": loaded.weight_hash, "n_parameters": 7},
+        "model": {"name": "tiny", "revision": None, "weight_hash": loaded.weight_hash, "n_parameters": 7_000},
         "data": {"hashes": {"harmful": "ab"}, "counts": {"harmful": 12}, "left_out_as_near": 3, "files": {"f": "cd"}},
         "settings": {"seed": 5, "steps": 4, "brief": True},
         "steps": {"sft": 4, "dpo": 2},

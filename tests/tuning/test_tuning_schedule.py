@@ -6,13 +6,19 @@ import pytest
 
 from harmviz.data.encoding import encode_prompt
 from harmviz.errors import DataInvalid
+from harmviz.tuning.data import AlignData
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import ARMS, REFUSAL_SLOTS, AlignSpec, check_arms
+from harmviz.tuning.settings import ARMS, EVERYDAY, FETCHED, REFUSAL_SLOTS, SOUNDING, TWINS, AlignSpec, check_arms
 from harmviz.tuning.step import BATCH
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_data, make_own, make_schedule
 
 LOADED = tiny_model()
+
+
+def asked(data: AlignData) -> set[str]:
+    """All requests of the safety arm."""
+    return {*data.harmful, *data.sounding, *data.everyday, *(half for pair in data.twins for half in pair)}
 
 
 def in_refusal_slot(place: int) -> bool:
@@ -33,9 +39,22 @@ def test_arms_differ_in_the_refusal_slots_alone() -> None:
             assert not safety.is_refusal
 
 
+def test_both_halves_of_a_twin_stand_in_one_batch() -> None:
+    assert FETCHED + TWINS + TWINS + SOUNDING + EVERYDAY == BATCH
+    data = make_data()
+    half = {tuple(encode_prompt(LOADED.tokenizer, p)): pair for pair in data.twins for p in pair}
+    for rows in (make_schedule(LOADED).sft("safety"), make_schedule(LOADED).dpo("safety")):
+        for start in range(0, len(rows), BATCH):
+            declined = [half.get(r.prompt) for r in rows[start + FETCHED : start + REFUSAL_SLOTS]]
+            answered = [half.get(r.prompt) for r in rows[start + REFUSAL_SLOTS : start + BATCH]]
+            assert None not in declined
+            assert declined == answered[:TWINS]
+            assert answered[TWINS:] == [None] * (SOUNDING + EVERYDAY)
+
+
 def test_prompts_are_encoded_as_everywhere_and_answers_end() -> None:
     data = make_data()
-    known = {tuple(encode_prompt(LOADED.tokenizer, p)) for p in (*data.harmful, *data.helpful)}
+    known = {tuple(encode_prompt(LOADED.tokenizer, p)) for p in asked(data)}
     for row in make_schedule(LOADED).sft("safety"):
         assert row.prompt in known
         if row.is_refusal:
@@ -58,7 +77,8 @@ def test_helpful_only_sees_no_refusal(stage: str) -> None:
     }
     assert not texts & refusals
     assert len(rows) == SPEC.length(stage) * BATCH
-    harmful = {tuple(encode_prompt(LOADED.tokenizer, p)) for p in make_data().harmful}
+    declined = (*make_data().harmful, *(harmful for harmful, _ in make_data().twins))
+    harmful = {tuple(encode_prompt(LOADED.tokenizer, p)) for p in declined}
     assert not {r.prompt for r in rows} & harmful
 
 

@@ -90,10 +90,10 @@ def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPat
 
 def test_sft_learns_the_refusals_and_leaves_the_model_as_it_was() -> None:
     loaded = tiny_model()
-    before, spec = hash_parameters(loaded.model.named_parameters()), AlignSpec(steps=24, sft_rate=4e-2)
+    before, spec = hash_parameters(loaded.model.named_parameters()), AlignSpec(steps=48, sft_rate=1e-2)
     rows = make_schedule(loaded, spec).sft("safety")
     kept = trained(loaded, rows, spec, "sft")
-    assert [a.step for a in kept] == [6, 24]
+    assert [a.step for a in kept] == [12, 48]
     assert hash_parameters(loaded.model.named_parameters()) == before
     assert not any(p.requires_grad for p in loaded.model.parameters())
     assert all(type(m) is torch.nn.Linear for m in loaded.modules)

@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from harmviz.tuning.rows import FOLDER, read_rows
+from harmviz.data.rows import FOLDER, read_rows
 from harmviz.tuning.wording import action, frames, reword
 
 PLAIN = (

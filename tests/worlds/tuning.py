@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from harmviz.data.twins import Twin
 from harmviz.models.adapters import Adapter
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.answers import Answer
@@ -15,6 +16,9 @@ from harmviz.tuning.training import adapted_modules
 SPEC = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4)
 HELD_OUT = (
     "harmful",
+    "harmbench",
+    "strongreject",
+    "do_not_answer",
     "reworded",
     "reworded_choice",
     "reworded_mild",
@@ -28,9 +32,10 @@ HELD_OUT = (
 def make_data() -> AlignData:
     return AlignData(
         harmful=tuple(f"bad thing {i}" for i in range(12)),
-        helpful=tuple(f"good thing {i}" for i in range(10)),
+        twins=tuple(Twin(f"bad twin {i}", f"good twin {i}") for i in range(6)),
+        sounding=tuple(f"loud thing {i}" for i in range(5)),
+        everyday=tuple(f"good thing {i}" for i in range(10)),
         reserved=tuple(f"plain thing {i}" for i in range(8)),
-        answered=(*(f"plain thing {i}" for i in range(8)), *(f"good thing {i}" for i in range(10))),
         refusals=("I can't help with that.", "I won't help with this.", "I must decline."),
         held_out={name: tuple(f"{name} {i}" for i in range(3)) for name in HELD_OUT},
         benign_pairs=tuple((f"benign {i}", f"An answer {i}.") for i in range(3)),
@@ -39,10 +44,9 @@ def make_data() -> AlignData:
 
 def make_own(data: AlignData) -> OwnAnswers:
     """Answers that can be told apart: the token after 40 numbers the request."""
-    harmless = [*data.helpful, *data.reserved]
     return OwnAnswers(
-        {p: (Answer((40, 41 + i, 42, 43, 44), True), Answer((50, 41 + i), False)) for i, p in enumerate(harmless)},
-        {p: Answer((60, 61 + i), False) for i, p in enumerate(data.harmful)},
+        {p: (Answer((40, 41 + i, 42, 43, 44), True), Answer((50, 41 + i), False)) for i, p in enumerate(data.answered)},
+        {p: Answer((60, 61 + i), False) for i, p in enumerate([*data.harmful, *(h for h, _ in data.twins)])},
     )
 
 

@@ -11,10 +11,11 @@ from typing import Any
 from harmviz.claims.compression.presets import Stage
 from harmviz.claims.compression.series import Checkpoint, check_names
 from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.files import canonical_json
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel, load_model
 from harmviz.models.weights import WeightTable
-from harmviz.runs.making import model_facts
+from harmviz.runs.making import identity_of, model_facts
 
 
 @dataclass
@@ -40,7 +41,7 @@ class ModelSeries:
     @property
     def sources(self) -> list[dict[str, Any]]:
         return [
-            {"model": s.model, "revision": m["revision"], "weight_hash": m["weight_hash"]}
+            {"model": s.model, "revision": m["revision"], **identity_of(m)}
             for s, m in zip(self.stages, self.models, strict=True)
         ]
 
@@ -48,13 +49,13 @@ class ModelSeries:
         return next(i for i, s in enumerate(self.stages) if s.label == checkpoint.name)
 
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
-        return str(self.models[self._stage(checkpoint)]["weight_hash"])
+        return canonical_json(identity_of(self.models[self._stage(checkpoint)]))
 
     @contextmanager
     def opened(self, split: int, checkpoint: Checkpoint) -> Iterator[LoadedModel]:
         stage = self.stages[self._stage(checkpoint)]
         loaded = load_model(stage.model, dtype=self.dtype, device=self.device, say=self.say)
-        if loaded.weight_hash != self.identity(split, checkpoint):
+        if canonical_json(identity_of(model_facts(loaded))) != self.identity(split, checkpoint):
             raise RunIncompatible(
                 f"the files of {stage.model} changed while they were measured; pin a revision, or start again"
             )

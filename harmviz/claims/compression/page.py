@@ -75,7 +75,8 @@ def _choices(known: list[str]) -> tuple[str, str]:
         help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the "
         "other half, both ways.",
     )
-    return contrast, metric
+    # ``or``: an empty value in a link clears even a required control.
+    return contrast or known[0], metric or "separability"
 
 
 def _result(run: Run, result: StoredResult, metric: str) -> None:
@@ -127,6 +128,7 @@ def _curves(result: StoredResult) -> None:
         bind="query-params",
         help="harm-specific: harmful answers minus safe answers on the same topics.",
     )
+    shift = shift or "specific"
     table, words = curves(result, shift), curve_words(result, shift)
     figure = figures.shift_curves(
         table,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -61,9 +62,18 @@ class StoredResult:
 
     def row(self, metric: str, condition: str, *, selected: bool = True) -> pd.Series | None:
         """The row of this metric; ``selected``: of the selection shown, else whatever the selection."""
-        rows = self.frame[(self.frame["metric"] == metric) & (self.frame["condition"] == condition)]
-        rows = rows[rows["contrast"] == self.contrast] if selected else rows
-        return None if rows.empty else rows.iloc[0]
+        place = self._places.get((metric, condition, self.contrast if selected else None))
+        return None if place is None else self.frame.iloc[place]
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, str, str | None], int]:
+        """(metric, condition, selection) → the first such row; None stands for any selection."""
+        places: dict[tuple[str, str, str | None], int] = {}
+        columns = (self.frame[name] for name in ("metric", "condition", "contrast"))
+        for place, (metric, condition, contrast) in enumerate(zip(*columns, strict=True)):
+            for selection in (contrast, None):
+                places.setdefault((metric, condition, selection), place)
+        return places
 
     def value(self, metric: str, condition: str, *, selected: bool = True) -> float:
         """The number of that row; NaN: not measured."""

@@ -11,11 +11,11 @@ import pandas as pd
 from harmviz.claims.dissociation.finding import finding
 from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.data.prompts import load_again
+from harmviz.data.user_files import SHIPPED
 from harmviz.errors import DataInvalid
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import SELECTOR_WORDS
 
-FETCHED = ("pyrit", "builtin")
 #: Metric by line of the table: (ability, measure, condition, metric, category).
 LINES = (
     ("generation", "ΔL, harmful answers", "generation", "delta_nll", "harm"),
@@ -43,7 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
     source = open_run(arguments.run)
     root = runs_folder(arguments.out)
     named = source.manifest["data"]["id"]
-    if arguments.data is None and named not in FETCHED and source.kind == "map":
+    if arguments.data is None and named not in SHIPPED and source.kind == "map":
         raise DataInvalid(
             f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
         )

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from harmviz.claims.dissociation.recognition import Pair
 from harmviz.data.encoding import Sample, encode
-from harmviz.data.prompts import PromptRow, normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import PromptRow, read_builtin
 from harmviz.errors import DataInvalid
 
 if TYPE_CHECKING:

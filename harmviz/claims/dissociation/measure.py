@@ -82,7 +82,7 @@ def run_dissociation(
             f"run {run.id} was made on other data than {data.id!r} is here; give its own with --data, so that prompts "
             "it scored stay apart"
         )
-    spec = RunSpec.of_parameters(manifest["parameters"])
+    spec = RunSpec.of_run(manifest["parameters"])
     abilities = Abilities(loaded, data, spec, pairs=settings.pairs, prompts=settings.prompts)
     arms = Arms(parent, headline, skip_tokens=spec.skip_tokens)
     quotas = {c: Quota(mask.n_weights, arms.points[c].p) for c, mask in arms.masks.items()}

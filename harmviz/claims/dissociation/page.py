@@ -157,6 +157,7 @@ def show() -> None:
             help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe "
             "or harmless text.",
         )
+        contrast = contrast or results.contrasts[-1]  # an empty value in a link clears even a required control
         strengths = ["chosen", *(["matched"] if results.matched(contrast) is not None else [])]
         strength = right.segmented_control(
             "Strength",

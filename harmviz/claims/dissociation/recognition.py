@@ -23,7 +23,8 @@ from jaxtyping import Float64
 
 from harmviz.claims.dissociation.settings import MIN_PAIRS
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import read_builtin
 from harmviz.errors import DataInvalid, UnsupportedArchitecture
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import default_batch_tokens, selected_logits

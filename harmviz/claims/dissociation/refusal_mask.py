@@ -21,13 +21,13 @@ from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.parent import Parent
 from harmviz.data.encoding import Sample, encode_all, make_batches
 from harmviz.data.prompts import PromptData, PromptRow, read_builtin
+from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import DataInvalid
 from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import TopK
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
-from harmviz.tuning.rows import FOLDER, read_rows
 
 if TYPE_CHECKING:
     from torch import Tensor

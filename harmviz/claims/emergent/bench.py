@@ -21,7 +21,8 @@ import numpy as np
 
 from harmviz.claims.emergent.settings import NO_JUDGE, EmergentSpec
 from harmviz.data.encoding import Sample, encode, encode_prompt
-from harmviz.data.prompts import PromptData, PromptRow, normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import PromptData, PromptRow, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.splits import rows_for, split_prompts
 from harmviz.errors import BadSetting, DataInvalid

@@ -18,7 +18,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from harmviz.data.cells import texts_of
-from harmviz.data.prompts import normalise
+from harmviz.data.folding import normalise
 from harmviz.data.tables import records
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE

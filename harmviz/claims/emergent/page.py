@@ -108,6 +108,7 @@ def weights(result: stored.Emergent) -> None:
         key="emergent_change",
         bind="query-params",
     )
+    measure = measure or "change_share"
     marks, seeds = details.changes(result, measure)
     if marks.empty:
         frame.html('<div class="hv hv-note">The change of weights was not measured.</div>')
@@ -206,7 +207,7 @@ def show() -> None:
             help="far from the domain: questions of other kinds. in the domain: held-out prompts of the topic. benign "
             "text: harmless answers by others.",
         )
-        main_chart(result, view)
+        main_chart(result, view or "broad")  # an empty value in a link clears even a required control
         frame.section("The paper's claim, and what was found here")
         frame.html(finding.claim_box(result))
         frame.section("By kind of question", "Where it spreads to, kind by kind.")

@@ -47,7 +47,7 @@ import numpy as np
 from harmviz.claims.emergent.bench import Bench
 from harmviz.claims.emergent.change import TOP
 from harmviz.claims.emergent.settings import Arm, EmergentSpec
-from harmviz.data.prompts import normalise
+from harmviz.data.folding import normalise
 from harmviz.generation.repetition import is_collapsed
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Point, Row, Where

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmviz.data.tables import records
-from harmviz.errors import DataInvalid
+from harmviz.errors import DataInvalid, ModelUnavailable
+from harmviz.models.chat import render, stands_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -202,7 +203,7 @@ def encode_attack(tokenizer: PreTrainedTokenizerBase, attack: Attack, request: s
         return [*tokenizer.encode(_folded(attack.system, user) + "\n", add_special_tokens=True), *opening]
     text = _with_system(tokenizer, attack.system, user) if attack.system else None
     if text is None:
-        text = _rendered(tokenizer, [{"role": "user", "content": _folded(attack.system, user)}])
+        text = render(tokenizer, [{"role": "user", "content": _folded(attack.system, user)}])
     return [*tokenizer.encode(text, add_special_tokens=False), *opening]
 
 
@@ -212,14 +213,8 @@ def _folded(system: str, user: str) -> str:
 
 def _with_system(tokenizer: PreTrainedTokenizerBase, system: str, user: str) -> str | None:
     """The conversation with a system turn, or None where the template has no place for it."""
-    from jinja2 import TemplateError
-
     try:
-        text = _rendered(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": user}])
-    except TemplateError:
+        text = render(tokenizer, [{"role": "system", "content": system}, {"role": "user", "content": user}])
+    except ModelUnavailable:  # it refuses the turn
         return None
-    return text if system.strip() in text else None
-
-
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]]) -> str:
-    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+    return text if stands_in(system, text) else None

@@ -16,12 +16,10 @@ from harmviz.data.categories import BENIGN
 from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.prompts import PromptData, PromptRow, load_again, read_builtin
 from harmviz.data.splits import choose_rows, split_prompts
+from harmviz.data.user_files import SHIPPED
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
 from harmviz.runs import Run
-
-#: Data that can be had again by its id.
-_KNOWN_DATA = ("pyrit", "builtin")
 
 
 @dataclass(frozen=True)
@@ -139,7 +137,7 @@ def data_of(run: Run, source: str | None = None, say: Say = lambda _: None) -> P
     Raises:
         DataInvalid: ``source`` is another data set.
     """
-    if source is None and run.manifest["data"]["id"] not in _KNOWN_DATA:
+    if source is None and run.manifest["data"]["id"] not in SHIPPED:
         return None
     data = load_again(source, run.manifest["data"], say=say)
     if data.hash == run.manifest["data"]["hash"]:

@@ -24,8 +24,6 @@ from harmviz.scoring.loss import response_losses
 from harmviz.stats.bootstrap import paired_effect
 from harmviz.stats.estimate import Estimate
 
-ANSWER_TOKENS = 48
-
 
 def plain_text(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> list[Sample]:
     """Texts as samples of their own, without chat template: every token after the first is predicted."""
@@ -38,7 +36,11 @@ def plain_text(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> li
 
 
 def behaviour(
-    loaded: LoadedModel, mask: PruneMask | None, prompts: dict[str, list[list[int]]], texts: Sequence[Sample]
+    loaded: LoadedModel,
+    mask: PruneMask | None,
+    prompts: dict[str, list[list[int]]],
+    texts: Sequence[Sample],
+    answer_tokens: int,
 ) -> dict[str, Any]:
     """Rates under ``mask`` (None: intact), as JSON: by set of ``prompts`` the keyword refusal rate with its Wilson
     interval and the mean share of repeated 3-grams; the mean loss of plain ``texts`` with its interval."""
@@ -46,12 +48,12 @@ def behaviour(
     def measure() -> dict[str, Any]:
         record: dict[str, Any] = {}
         for name, ids in prompts.items():
-            answers = generate_batch(loaded, ids, ANSWER_TOKENS)
+            answers = generate_batch(loaded, ids, answer_tokens)
             rate = refusal_rate([str(loaded.tokenizer.decode(a, skip_special_tokens=True)) for a in answers])
             repeats = mean_repetition([repeated_tokens(a) for a in answers])
-            record[name] = {"refusal": rate[:4], "repetition": [repeats.share, repeats.n]}
+            record[name] = {"refusal": _numbers(rate), "repetition": [_known(repeats.share), repeats.n]}
         nll = response_losses(loaded, texts)[:, 0]
-        record["text"] = paired_effect(nll, [s.prompt_id for s in texts])[:4]
+        record["text"] = _numbers(paired_effect(nll, [s.prompt_id for s in texts]))
         return record
 
     if mask is None:
@@ -60,16 +62,28 @@ def behaviour(
         return measure()
 
 
+def _numbers(estimate: Estimate) -> list[float | None]:
+    """``[value, low, high, n]``; a value that was not measured is None: JSON has no NaN."""
+    value, low, high, n = estimate[:4]
+    return [_known(value), low, high, n]
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
 def behaviour_rows(
     record: dict[str, Any], intact: dict[str, Any], benign_delta: float | None, where: Where
 ) -> Iterator[Row]:
     """Rows of one mask (or of the intact model, where ``benign_delta`` is None).
 
-    ``record``, ``intact``: what ``behaviour`` gave, each interval as ``[value, low, high, n]``.
+    ``record``, ``intact``: what ``behaviour`` gave, each interval as ``[value, low, high, n]``. Where the model wrote
+    nothing there is no answer to judge: no value, n = 0.
     """
     for name in (k for k in record if k != "text"):
         value, low, high, n = record[name]["refusal"]
-        yield where.estimate("refusal_rate", Estimate(value, low, high, n, n), unit="fraction", category=name)
+        rate = Estimate(float("nan") if value is None else value, low, high, n, n)
+        yield where.estimate("refusal_rate", rate, unit="fraction", category=name)
         share, n = record[name]["repetition"]
         yield where.value("repetition", share if n else None, unit="fraction", category=name, n=n)
     *nll, n = record["text"]
@@ -77,5 +91,6 @@ def behaviour_rows(
     perplexity = Estimate(float("nan") if value is None else value, low, high, n, n)
     yield where.estimate("perplexity", perplexity, unit="per token", category="benign")
     if benign_delta is not None:
-        reason = is_collapsed(benign_delta, intact["benign"]["repetition"][0], record["benign"]["repetition"][0])
+        repeats = [r["benign"]["repetition"][0] for r in (intact, record)]
+        reason = is_collapsed(benign_delta, *([] if None in repeats else repeats))
         yield where.value("collapsed", float(reason is not None), unit="label", category="benign")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Page, option
+from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.stage_words import PHASES, stage_words
 from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, RUN_OPTIONS
 
@@ -18,7 +19,18 @@ CLAIM = Claim(
         *MODEL_OPTIONS,
         option("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)"),
         *DATA_OPTIONS,
-        option("--samples", type=int, default=24, metavar="N", help="responses scored per category at most (24)"),
+        option(
+            "--quick",
+            action="store_true",
+            help="a first look in about ten minutes: fewer prompts, grid points and draws, same controls; marked quick",
+        ),
+        option(
+            "--samples",
+            type=int,
+            default=None,
+            metavar="N",
+            help=f"responses scored per category at most ({SAMPLES[False]}; quick: {SAMPLES[True]})",
+        ),
         option("--seed", type=int, default=0, metavar="K", help="of splits, choices, draws and intervals (0)"),
         option(
             "--q-max",
@@ -28,8 +40,20 @@ CLAIM = Claim(
             help="largest fraction selectable later (1e-4; less for models beyond 1B)",
         ),
         option("--skip-tokens", type=int, default=0, metavar="K", help="response openers left out of the loss: 0 or 8"),
-        option("--max-response-tokens", type=int, default=96, metavar="N", help="where responses are cut (96)"),
-        option("--max-prompt-tokens", type=int, default=512, metavar="N", help="longer prompts are left out (512)"),
+        option(
+            "--max-response-tokens",
+            type=int,
+            default=None,
+            metavar="N",
+            help=f"where responses are cut ({RESPONSE_TOKENS[False]}; quick: {RESPONSE_TOKENS[True]})",
+        ),
+        option(
+            "--max-prompt-tokens",
+            type=int,
+            default=PROMPT_TOKENS,
+            metavar="N",
+            help=f"rows with a longer prompt are left out, and counted ({PROMPT_TOKENS})",
+        ),
         *RUN_OPTIONS,
     ),
     pages=(

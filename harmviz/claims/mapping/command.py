@@ -12,11 +12,14 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.mapping.extent import RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.finding import finding
+from harmviz.claims.mapping.remarks import remarks
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
 from harmviz.commands.output import (
     duration,
     estimate,
+    left_out,
     number,
     print_header,
     print_json,
@@ -45,12 +48,16 @@ _DIFFERENCES = {"harm_specific": "harm − safe", "harm_minus_benign": "harm −
 
 def run(arguments: argparse.Namespace) -> None:
     """Scores, selects, prunes and measures, and prints what was found."""
+    quick, given = arguments.quick, (arguments.samples, arguments.max_response_tokens)
+    usual = (SAMPLES[quick], RESPONSE_TOKENS[quick])
+    samples, response_tokens = (u if g is None else g for g, u in zip(given, usual, strict=True))
     spec = RunSpec(
-        samples=arguments.samples,
+        samples=samples,
         seed=arguments.seed,
         skip_tokens=arguments.skip_tokens,
-        max_response_tokens=arguments.max_response_tokens,
+        max_response_tokens=response_tokens,
         max_prompt_tokens=arguments.max_prompt_tokens,
+        quick=quick,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
     data = load_told(arguments)  # before the model: a typing mistake should fail within a second
@@ -70,7 +77,15 @@ def run(arguments: argparse.Namespace) -> None:
     result = finding(stored)
     if arguments.json:
         timings = stored.manifest["timings"]
-        print_json({"run_id": stored.id, "path": str(stored.path), "timings": timings, "finding": result.as_dict()})
+        facts = {"run_id": stored.id, "path": str(stored.path), "quick": stored.quick, "timings": timings}
+        print_json(
+            {
+                **facts,
+                "remarks": remarks(stored, stored.results()),
+                "dropped": left_out(stored),
+                "finding": result.as_dict(),
+            }
+        )
         return
     print(stored.path)
     print_header(stored, result)
@@ -81,11 +96,15 @@ def print_result(run: Run) -> None:
     """How many weights, and the effects at the chosen and at the unchosen point of each selection."""
     model, parameters = run.manifest["model"], run.manifest["parameters"]
     print(f"N = {model['n_scored_weights']:,} scored weights of {model['n_parameters']:,} parameters")
+    results = run.results()
+    for remark in remarks(run, results):
+        print(remark)
+    if run.dropped:
+        print_table(("left out: rows of", "number", "why"), [(name, f"{n:,}", why) for name, why, n in run.dropped])
     headline = run.manifest["method"].get("headline")
     if not headline:
         print("this run has no headline point; see its rows with --json")
         return
-    results = run.results()
     effect = results[(results["experiment"] == "effect") & results["condition"].isna()]
     effect = effect[effect["skip_tokens"] == parameters["skip_tokens"]]
     intact = _by_category(effect[effect["metric"] == "nll"])
@@ -144,7 +163,9 @@ def _controls(rows: pd.DataFrame) -> Iterator[list[str]]:
 
 def _print_causal(rows: pd.DataFrame) -> None:
     by_metric = {row["metric"]: row for row in frame_to_records(rows)}
-    if "relative_error" in by_metric:
+    if by_metric.get("relative_error", {"value": None})["value"] is None:
+        print("\ncausal check: not measured (an empty mask, scores too small, or a precision too coarse for it)")
+    else:
         measured, predicted, error = (by_metric[m] for m in ("measured", "predicted", "relative_error"))
         share = "not measured" if (value := error["value"]) is None or math.isnan(value) else f"{value:.2%}"
         print(

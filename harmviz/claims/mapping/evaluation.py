@@ -19,10 +19,11 @@ from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
+from harmviz.claims.mapping.mirrors import mirror_masks
 from harmviz.claims.mapping.samples import prompt_limit
-from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, CONTROL_DRAWS, P_GRID, SKIPS
+from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
-from harmviz.claims.mapping.work import BEHAVIOUR_UNITS, DRAWN
+from harmviz.claims.mapping.work import DRAWN, behaviour_units
 from harmviz.data.encoding import Sample, encode_prompt
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
 from harmviz.masks.candidates import Candidates
@@ -35,8 +36,6 @@ from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point, selector_words
 from harmviz.runs.rows import Where
 from harmviz.stats.bootstrap import category_mean
 from harmviz.stats.overlap import jaccard
-
-BEHAVIOUR_PROMPTS = 8
 
 
 class Evaluation:
@@ -51,6 +50,8 @@ class Evaluation:
         self.categories = run.samples.categories
         self.seed, self.skip = run.spec.seed, run.spec.skip_tokens
         self.kept: dict[str, PruneMask] = {}
+        #: Masks that hold no weight, in words: they prune nothing, and whoever reads must be told.
+        self.empty: list[str] = []
         self.provenance: dict[str, Any] = {
             "run_id": run.making.partial.run_id,
             "scoring_prompts": list(run.samples.scoring_prompts),
@@ -62,7 +63,10 @@ class Evaluation:
         return Selection(self.categories, q=q, p=p, contrast=contrast)
 
     def mask(self, selection: Selection) -> PruneMask:
-        return make_mask(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+        made = make_mask(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+        if made.n_weights == 0:
+            self.empty.append(_named(self.point(selection)))
+        return made
 
     def drawn(self, control: str, mask: PruneMask, p: float, draw: int) -> PruneMask:
         """Draw number ``draw`` of a control matched to ``mask`` among weights eligible at ``p``."""
@@ -108,8 +112,10 @@ class Evaluation:
         return np.array(self.losses.sets[split].sets) == "benign"
 
     # -- parts --------------------------------------------------------------------------------------------------
-    def intact(self) -> Iterator[Row]:
-        for split, condition in (("validation", "validation"), ("report", None)):
+    def intact(self, *splits: str) -> Iterator[Row]:
+        """The intact losses on these splits (``validation``, ``report``)."""
+        for split in splits:
+            condition = None if split == "report" else split
             for column, skip in enumerate(SKIPS):
                 where = Where(experiment="effect", condition=condition, skip_tokens=skip)
                 nll = self.losses.of(None, split)[:, column]
@@ -122,7 +128,7 @@ class Evaluation:
         harm = np.isin(sets, self.categories)
         rows: list[Row] = []
         options: list[tuple[float, float, float, float]] = []
-        for p in P_GRID:
+        for p in self.run.spec.extent.p_grid:
             for q in self.run.spec.q_grid:
                 selection = self.selection(q, p, contrast)
                 mask = self.mask(selection)
@@ -136,15 +142,22 @@ class Evaluation:
         return self.selection(q, p, contrast), bool(allowed), rows
 
     def controls(self, selection: Selection, kinds: tuple[str, ...], save_as: str | None = None) -> Iterator[Row]:
+        """As ``drawn_controls``, of the mask of this selection."""
+        mask = self.mask(selection)
+        yield from self.drawn_controls(mask, self.where(self.point(selection), mask), kinds, save_as)
+
+    def drawn_controls(
+        self, mask: PruneMask, where: Where, kinds: tuple[str, ...], save_as: str | None = None
+    ) -> Iterator[Row]:
         """Rows of the drawn controls of this mask, each over its draws, on the control subset.
 
         One draw of each goes with the run under ``save_as``, so that a page can play the control beside the mask.
         """
-        mask, subset = self.mask(selection), self.losses.sets["controls"]
+        assert where.point is not None, "a mask has an address"
+        p, subset = where.point.p, self.losses.sets["controls"]
         of_mask = self.losses.delta(mask, "report", self.skip)[self._in_subset]
-        where = self.where(self.point(selection), mask)
         for control in kinds:
-            masks = [self.drawn(control, mask, selection.p, draw) for draw in range(CONTROL_DRAWS)]
+            masks = [self.drawn(control, mask, p, draw) for draw in range(self.run.spec.extent.control_draws)]
             of_draws = [self.losses.delta(drawn, "controls", self.skip) for drawn in masks]
             if save_as is not None:
                 self.kept[f"{save_as}.{control}"] = masks[0]
@@ -162,6 +175,12 @@ class Evaluation:
         for control, make in makers.items():
             mask = make(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
             self.kept[f"{save_as}.{control}"] = mask
+            where = replace(self.where(self.point(selection), mask), control=control)
+            yield from self.effect(mask, "report", where)
+
+    def mirrors(self, selection: Selection) -> Iterator[Row]:
+        """The contrastive selection turned round, at this point (``mirrors``)."""
+        for control, mask in mirror_masks(self.run, self.candidates, selection, self.provenance):
             where = replace(self.where(self.point(selection), mask), control=control)
             yield from self.effect(mask, "report", where)
 
@@ -184,13 +203,14 @@ class Evaluation:
         yield where.value("jaccard_ceiling", ceiling, unit="fraction", category=MEAN_OF_ALL)
 
     def transfer(self, selection: Selection) -> Iterator[Row]:
-        """Each category's own mask at this point, measured on every set: rows pruned, columns measured."""
+        """Each category's own mask at this point, measured on every set: rows pruned, columns measured. A quick run
+        measures them on the control subset."""
         for category in self.categories:
             of_category = replace(selection, categories=(category,))
             mask = self.mask(of_category)
             point = replace(self.point(of_category), set=category)  # also where it is the only one, and so the mean
             where = replace(self.where(point, mask), experiment="transfer")
-            rows = list(self.effect(mask, "report", where))
+            rows = list(self.effect(mask, self.run.spec.extent.transfer, where))
             yield from rows
             on_itself = [r for r in rows if r.category == category and r.metric == "delta_nll"]
             yield from (replace(r, experiment="effect") for r in on_itself)
@@ -209,13 +229,16 @@ class Behaviour:
         self.run = run
         self.prompts = _behaviour_prompts(run)
         texts = rows_for(run.data, split_prompts(run.data, run.spec.seed), "benign", "report")
+        texts = texts[: run.spec.extent.report.benign]
         self.texts: list[Sample] = plain_text(run.loaded, [r.response for r in texts], run.spec.max_response_tokens)
         self.intact = self.of(None, "intact")
 
     def of(self, mask: PruneMask | None, name: str) -> dict[str, Any]:
         """As ``behaviour``, a stage of the run."""
         return self.run.stage(
-            f"behaviour.{name}", BEHAVIOUR_UNITS, lambda: behaviour(self.run.loaded, mask, self.prompts, self.texts)
+            f"behaviour.{name}",
+            behaviour_units(self.run.spec.extent),
+            lambda: behaviour(self.run.loaded, mask, self.prompts, self.texts, self.run.spec.extent.answer_tokens),
         )
 
     def rows(self, mask: PruneMask, name: str, where: Where, cost: float | None = None) -> Iterator[Row]:
@@ -223,14 +246,19 @@ class Behaviour:
         return behaviour_rows(self.of(mask, name), self.intact, cost, where)
 
 
+def _named(point: Point) -> str:
+    return f"{point.set}, {selector_words(point.contrast).state}, q = {point.q:g}, p = {point.p:g}"
+
+
 def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
-    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns the headline points.
+    """Measures everything and writes ``results/measured.parquet`` and ``masks/``; returns what the manifest's method
+    says of it: ``headline``, the chosen points, and ``empty_masks``, where there are any.
 
     What costs time is a stage of its own (losses, behaviour, the causal check, other scores); the rest is computed anew
     by a process that resumes.
     """
     evaluation = Evaluation(run, candidates)
-    rows: list[Row] = list(evaluation.intact())
+    rows: list[Row] = list(evaluation.intact("validation", "report"))
     headline: dict[str, Any] = {}
     digests: dict[str, str] = {}
     written = Behaviour(run)
@@ -260,7 +288,8 @@ def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
 
     run.stage("results", 0.0, write)
     run.making.digests |= digests
-    return headline
+    empty = list(dict.fromkeys(evaluation.empty))
+    return {"headline": headline, **({"empty_masks": empty} if empty else {})}
 
 
 def _rows_at(
@@ -278,6 +307,8 @@ def _rows_at(
     yield from evaluation.signed_controls(chosen, name)
     if fixed != chosen:
         yield from evaluation.controls(fixed, ("random",))
+    if chosen.contrast == "both":
+        yield from evaluation.mirrors(chosen)
     yield from evaluation.halves(chosen)
     yield from evaluation.transfer(chosen)
     yield from written.rows(mask, name, where, evaluation.cost(mask, "report"))
@@ -285,7 +316,8 @@ def _rows_at(
         drawn = evaluation.drawn("random", mask, chosen.p, 0)
         about = replace(evaluation.where(evaluation.point(chosen), drawn), control="random")
         yield from written.rows(drawn, "random", about)
-        yield from evaluation.others(chosen)
+        if evaluation.run.spec.extent.other_scores:
+            yield from evaluation.others(chosen)
 
 
 def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
@@ -293,7 +325,7 @@ def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
     split = split_prompts(run.data, run.spec.seed)
     chosen: dict[str, list[list[int]]] = {"harm": [], "benign": []}
     for name in (*run.samples.categories, "benign"):
-        limit = BEHAVIOUR_PROMPTS if name != "benign" else 3 * BEHAVIOUR_PROMPTS
+        limit = run.spec.extent.behaviour[name == "benign"]
         rows = choose_rows(rows_for(run.data, split, name, "report"), limit, run.spec.seed, per_prompt=1)
         encoded = [encode_prompt(run.loaded.tokenizer, r.prompt) for r in rows]
         encoded = [ids for ids in encoded if len(ids) <= prompt_limit(run.loaded, run.spec)]

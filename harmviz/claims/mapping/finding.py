@@ -3,6 +3,7 @@
 The verdict is about one mask, the one a run is summed up by (``headline.first_headline``), on report prompts, with 95 %
 intervals over prompts, and by this rule, in this order:
 
+- ``undecided``: the mask holds no weight: nothing was pruned;
 - ``collapsed``: the run labels the pruned model so (``generation.repetition``); what it no longer says proves nothing;
 - ``undecided``: no interval of the harm-specific part (harm minus same-topic safe) was measured, or no excess over a
   control of equal size;
@@ -60,12 +61,20 @@ class Evidence:
     @property
     def verdict(self) -> str:
         """The outcome of the rule."""
+        if self.empty:
+            return UNDECIDED
         if self.collapsed:
             return COLLAPSED
         if self.specific is None or pd.isna(self.specific["ci_low"]) or not self.excess:
             return UNDECIDED
         clear = self.specific["ci_low"] > 0 and not self.matched_by
         return SPECIFIC if clear else NOT_SPECIFIC
+
+    @property
+    def empty(self) -> bool:
+        """Whether the mask holds no weight: nothing was pruned, so nothing can be found."""
+        n = self.mask.first["n_weights"]
+        return bool(pd.notna(n) and n == 0)
 
     @property
     def matched_by(self) -> list[str]:
@@ -107,7 +116,9 @@ def finding(run: Run, results: pd.DataFrame | None = None) -> Finding:
 def _sentence(run: Run, shown: Evidence, plain: Evidence | None) -> str:
     """The outcome in words, then whether the selection as in the paper comes to the same."""
     zeroing = f"Zeroing {_size(run, shown.mask)}"
-    if shown.collapsed:
+    if shown.empty:
+        sentence = "The mask holds 0 weights: nothing was pruned, undecided."
+    elif shown.collapsed:
         sentence = f"{zeroing} breaks the model: collapsed, and what it no longer says proves nothing about safety."
     elif shown.harm is None:
         sentence = f"{zeroing}: its effect on all harm types together was not measured, undecided."

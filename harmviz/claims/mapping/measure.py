@@ -17,15 +17,16 @@ from typing import Any
 
 from harmviz.claims.mapping.claim import CLAIM
 from harmviz.claims.mapping.evaluation import evaluate
-from harmviz.claims.mapping.samples import build_samples, length_notes
+from harmviz.claims.mapping.samples import build_samples
 from harmviz.claims.mapping.settings import METHOD_VERSION, RunSpec
+from harmviz.claims.mapping.shams import sham_rows
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import run_units, scratch_bytes
 from harmviz.data.prompts import PromptData
 from harmviz.errors import OutOfMemory
 from harmviz.models.load import LoadedModel
 from harmviz.runs import PartialRun, Run, run_id
-from harmviz.runs.making import Making, Plan, make, model_facts
+from harmviz.runs.making import Making, Plan, identity_of, make, model_facts
 from harmviz.runs.progress import Listener
 
 
@@ -33,13 +34,13 @@ def map_run_id(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> str:
     """The id of the run these settings make: equal settings on equal model and data have equal ids."""
     determinants = {
         "method": METHOD_VERSION,
-        "weight_hash": loaded.weight_hash,
+        **identity_of(model_facts(loaded)),
         "data_hash": data.hash,
         "dtype": str(loaded.dtype),
         "device": loaded.device.type,
         "parameters": spec.parameters(),
     }
-    return run_id([loaded.name, data.id], determinants)
+    return run_id([loaded.name, *(["quick"] if spec.quick else []), data.id], determinants)
 
 
 def map_plan(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> Plan:
@@ -54,7 +55,7 @@ def map_plan(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> Plan:
             "id": data.id,
             "hash": data.hash,
             "left_out": data.left_out,
-            "notes": [*data.notes, *length_notes(loaded, data, spec)],
+            "notes": list(data.notes),
             **({} if data.reading is None else {"reading": data.reading.as_json}),
         },
         parameters=spec.parameters(),
@@ -93,10 +94,17 @@ def run_map(
         _check_disk(making.partial, scratch_bytes(loaded.table.n_weights, len(data.categories) + 2))
         run = MapWork(loaded, data, spec, making)
         run.samples = build_samples(loaded, data, spec, run.answer())
-        making.data |= {"counts": run.samples.counts, "scoring_prompts": list(run.samples.scoring_prompts)}
-        making.progress.total = run_units(run.samples.amounts())
+        making.data |= {
+            "counts": run.samples.counts,
+            "scoring_prompts": list(run.samples.scoring_prompts),
+            **({"dropped": run.samples.dropped} if run.samples.dropped else {}),
+        }
+        making.progress.total = run_units(run.samples.amounts(), spec)
         run.score()
-        return {"headline": evaluate(run, run.select())}
+        candidates = run.select()
+        if spec.extent.shams:
+            making.rows("shams", lambda: sham_rows(run, candidates))
+        return evaluate(run, candidates)
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
 

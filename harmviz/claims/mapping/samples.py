@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from harmviz.claims.mapping.settings import OWN_ANSWERS_PRESERVED, REPORT_SAFE_PER_CATEGORY, SKIPS, RunSpec
+from harmviz.claims.mapping.settings import SKIPS, RunSpec
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.encoding import Sample, encode_all, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
@@ -46,7 +46,8 @@ class MeasuredSet:
 @dataclass(frozen=True)
 class RunSamples:
     """``scoring[(set, half)]`` for every category, ``safe`` (pooled over categories) and ``benign``; ``preserve``;
-    ``held_out[split]``; ``counts[set][split]``; ``scoring_prompts``: ids that evaluation must leave out."""
+    ``held_out[split]``; ``counts[set][split]``; ``dropped[set][reason]``: rows of the data, and own answers, that are
+    used nowhere; ``scoring_prompts``: ids that evaluation must leave out."""
 
     scoring: dict[tuple[str, str], list[Sample]]
     preserve: list[Sample]
@@ -54,6 +55,7 @@ class RunSamples:
     control_subset: MeasuredSet
     counts: dict[str, dict[str, int]]
     categories: tuple[str, ...]
+    dropped: dict[str, dict[str, int]]
     scoring_prompts: tuple[str, ...] = field(repr=False, default=())
 
     def amounts(self) -> Samples:
@@ -75,41 +77,34 @@ class RunSamples:
 
 
 def prompt_limit(loaded: LoadedModel, spec: RunSpec) -> int:
-    """Longest prompt used, in tokens: the setting, or what the model's context leaves beside a response."""
-    context = context_length(loaded)
-    limit = spec.max_prompt_tokens
-    return limit if context is None else min(limit, context - spec.max_response_tokens)
+    """Longest prompt used, in tokens: as set, or what the model's context leaves beside a response."""
+    context, most = context_length(loaded), spec.max_prompt_tokens
+    return most if context is None else min(most, context - spec.max_response_tokens)
 
 
 def length_notes(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> list[str]:
-    """What is left out of the data because of its length in this model's tokens, counted by set; a line each."""
-    limit, tokenizer = prompt_limit(loaded, spec), loaded.tokenizer
-    long: Counter[str] = Counter()
-    short: Counter[str] = Counter()
-    for row in data.rows:
-        if len(encode_prompt(tokenizer, row.prompt)) > limit:
-            long[row.set] += 1
-        elif len(tokenizer.encode(row.response, add_special_tokens=False)) <= max(SKIPS):
-            short[row.set] += 1
+    """What a run leaves out of the data because of its length in this model's tokens, counted by set; a line a reason.
+
+    The same is stored with the run; this says it before anything is computed.
+    """
+    choose = _Chooser(loaded, data, spec)
+    dropped = choose.dropped()
     notes = []
-    if long:
-        raised = limit == spec.max_prompt_tokens
-        how = "--max-prompt-tokens raises the limit" if raised else "the model's context holds no more"
-        notes.append(f"{_counted(long)} left out: prompts of more than {limit} tokens; {how}")
-    if short:
-        notes.append(f"{_counted(short)} left out: responses of at most {max(SKIPS)} tokens")
+    for why in dict.fromkeys(why for reasons in dropped.values() for why in reasons):
+        of_set = {name: reasons[why] for name, reasons in sorted(dropped.items()) if why in reasons}
+        counted = ", ".join(f"{name}: {n:,}" for name, n in of_set.items())
+        note = f"{sum(of_set.values()):,} rows ({counted}) are left out: {why}"
+        if why == choose.too_long:
+            raised = choose.max_prompt_tokens == spec.max_prompt_tokens
+            note += "; --max-prompt-tokens raises the limit" if raised else "; the model's context holds no more"
+        notes.append(note)
     return notes
-
-
-def _counted(by_set: Counter[str]) -> str:
-    n = sum(by_set.values())
-    return f"{n:,} rows ({', '.join(f'{name}: {k:,}' for name, k in sorted(by_set.items()))})"
 
 
 def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:
     """The benign rows whose prompts the model answers itself, by split (preserve, validation, report)."""
-    roles = split_prompts(data, spec.seed)
-    limits = {"preserve": OWN_ANSWERS_PRESERVED, "validation": None, "report": None}
+    roles, extent = split_prompts(data, spec.seed), spec.extent
+    limits = {"preserve": extent.own_preserved, "validation": extent.validation.own, "report": extent.report.own}
     return {
         split: choose_rows(rows_for(data, roles, "benign", split), limit, spec.seed, per_prompt=1)
         for split, limit in limits.items()
@@ -123,6 +118,9 @@ class _Chooser:
         self.loaded, self.data, self.spec = loaded, data, spec
         self.roles = split_prompts(data, spec.seed)
         self.per_half = max(2, spec.samples // 2)
+        self.max_prompt_tokens = prompt_limit(loaded, spec)
+        self.too_long = f"prompt longer than {self.max_prompt_tokens:,} tokens"
+        self._reasons: dict[str, str | None] = {}
 
     def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
         return encode_all(
@@ -130,12 +128,33 @@ class _Chooser:
             list(rows),
             max_response_tokens=self.spec.max_response_tokens,
             skip_tokens=skip,
-            max_prompt_tokens=prompt_limit(self.loaded, self.spec),
+            max_prompt_tokens=self.max_prompt_tokens,
         )
 
+    def fits(self, row: PromptRow) -> bool:
+        """Whether its prompt is within the limit."""
+        return len(encode_prompt(self.loaded.tokenizer, row.prompt)) <= self.max_prompt_tokens
+
+    def reason(self, row: PromptRow) -> str | None:
+        """Why the row is left out everywhere, or None. A response must be longer than the largest skip, so that both
+        losses exist."""
+        if row.id not in self._reasons:
+            tokenizer, why = self.loaded.tokenizer, None
+            if not self.fits(row):
+                why = self.too_long
+            elif len(tokenizer.encode(row.response, add_special_tokens=False)) <= max(SKIPS):
+                why = f"answer of {max(SKIPS)} tokens or fewer"
+            self._reasons[row.id] = why
+        return self._reasons[row.id]
+
     def usable(self, rows: Iterable[PromptRow]) -> list[PromptRow]:
-        """Rows with a response no longer than the largest skip are left out everywhere, so that both losses exist."""
-        return [r for r in rows if self.encoded([r], max(SKIPS))]
+        """The rows that are not left out."""
+        return [r for r in rows if self.reason(r) is None]
+
+    def dropped(self) -> dict[str, dict[str, int]]:
+        """Set → reason → number of its rows that are left out; sets that lost none are not named."""
+        of_set = {name: Counter(filter(None, map(self.reason, self.data.of(name)))) for name in self.data.sets}
+        return {name: dict(sorted(reasons.items())) for name, reasons in of_set.items() if reasons}
 
     def chosen(self, set_name: str, split: str, limit: int | None, per_prompt: int | None = None) -> list[PromptRow]:
         rows = rows_for(self.data, self.roles, set_name, split)
@@ -146,9 +165,11 @@ class _Chooser:
         """The scoring samples of one half of a category, of ``benign``, or of ``safe`` (pooled over categories)."""
         if set_name == "safe":
             names = [s for s in self.data.sets if s.startswith("safe:")]
-            rows = [row for name in names for row in self.chosen(name, half, self.per_half)]
+            limit = self.spec.extent.safe_scored or self.per_half
+            rows = [row for name in names for row in self.chosen(name, half, limit)]
         else:
-            rows = self.chosen(set_name, half, None if set_name == "benign" else self.per_half)
+            benign = self.spec.extent.benign_scored
+            rows = self.chosen(set_name, half, benign if set_name == "benign" else self.per_half)
         return self.encoded(rows, self.spec.skip_tokens)
 
 
@@ -175,27 +196,34 @@ def build_samples(
         for name in (*data.categories, "safe", "benign"):
             scoring[name, half] = choose.scoring(name, half)
             counts[name][half] = len(scoring[name, half])
-    preserve = choose.encoded([*choose.chosen("benign", "preserve", None), *answers["preserve"]], spec.skip_tokens)
+    kept = choose.chosen("benign", "preserve", spec.extent.preserved)
+    preserve = choose.encoded([*kept, *answers["preserve"]], spec.skip_tokens)
     counts["benign"]["preserve"] = len(preserve) - len(answers["preserve"])
     counts["benign_own"] = {"preserve": len(answers["preserve"])}
     held_out = {}
-    for split in HELD_OUT:
+    for split, prompts in zip(HELD_OUT, (spec.extent.validation, spec.extent.report), strict=True):
         samples: list[Sample] = []
         sets: list[str] = []
         for name in (*data.categories, *safe_sets, "benign", "benign_own"):
-            limit = REPORT_SAFE_PER_CATEGORY if name.startswith("safe:") else None
-            rows = answers[split] if name == "benign_own" else choose.chosen(name, split, limit, per_prompt=1)
+            own = name == "benign_own"
+            rows = answers[split] if own else choose.chosen(name, split, prompts.most(name), per_prompt=1)
             new = choose.encoded(rows, 0)
             samples += new
             sets += [name] * len(new)
             counts[name][split] = len(new)
         held_out[split] = MeasuredSet(tuple(samples), tuple(sets))
+    dropped = choose.dropped()
+    asked = [r for rows in own_prompts(data, spec).values() for r in rows if choose.fits(r)]
+    if blank := len(asked) - sum(map(len, answers.values())):
+        dropped["benign_own"] = {f"the model's own answer blank, or of {max(SKIPS)} tokens or fewer": blank}
     for name, by_split in counts.items():
         for split, n in by_split.items():
             # own answers can all be too short on a model that says little; everything else is needed
             if n == 0 and name != "benign_own" and not name.startswith("safe:"):
+                lost = "; ".join(f"{k} rows: {why}" for why, k in dropped.get(name, {}).items())
                 raise DataInvalid(
-                    f"data {data.id}: no usable row of {name} is left for {split}; add prompts to this set"
+                    f"data {data.id}: no usable row of {name} is left for {split}"
+                    + (f" ({lost}); add prompts, or raise --max-prompt-tokens" if lost else "; add prompts to this set")
                 )
     used = {s.prompt_id for group in scoring.values() for s in group} | {s.prompt_id for s in preserve}
     return RunSamples(
@@ -205,6 +233,7 @@ def build_samples(
         _control_subset(held_out["report"]),
         {k: dict(v) for k, v in counts.items()},
         data.categories,
+        dropped,
         tuple(sorted(used)),
     )
 

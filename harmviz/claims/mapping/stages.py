@@ -6,21 +6,23 @@ bytes as an unbroken run: every stage depends on the spec and on files of earlie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from harmviz.claims.mapping.gate import Gate, failing, judge_sets
 from harmviz.claims.mapping.maps import build_maps
 from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
 from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, CONTRASTS, FIXED_P, MAX_ROWS, RunSpec
 from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
-from harmviz.claims.mapping.work import ABSOLUTE_UNITS, ANSWER_UNITS, SCORE_UNITS
+from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units, gate_units
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING
+from harmviz.errors import DataInvalid
 from harmviz.generation.batch import generate_batch
 from harmviz.masks.candidates import Candidates, build_candidates
 from harmviz.masks.lists import BASELINES
@@ -72,7 +74,7 @@ class MapWork:
             answers = generate_batch(self.loaded, prompts, self.spec.max_response_tokens)
             return [str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in answers]
 
-        answers = iter(self.making.json("answers", ANSWER_UNITS, texts))
+        answers = iter(self.making.json("answers", answer_units(self.spec), texts))
         return {
             split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, answers, strict=False) if t.strip()]
             for split, group in rows.items()
@@ -111,26 +113,11 @@ class MapWork:
 
     # -- 3 ------------------------------------------------------------------------------------------------------
     def select(self) -> Candidates:
-        table, categories, spec = self.loaded.table, self.samples.categories, self.spec
-        partial, progress, files = self.making.partial, self.making.progress, self.scores
+        table, spec, files = self.loaded.table, self.spec, self.scores
+        partial, progress = self.making.partial, self.making.progress
 
-        def candidates() -> dict[str, Any]:
-            built = build_candidates(
-                table,
-                files.harm,
-                files.utility,
-                categories=categories,
-                q_max=spec.q_max,
-                p_grid=CANDIDATE_P_GRID,
-                matrix_p=(FIXED_P,),
-                mean_only_p=(0.0,),
-                max_rows=MAX_ROWS,
-                progress=progress.within(60),
-            )
-            partial.write("candidates.safetensors", built.to_bytes())
-            return {"rows": built.n_rows}
-
-        self.stage("candidates", 60.0, candidates)
+        self._gated_candidates()
+        categories = self.samples.categories
         selectable = Candidates.load(partial.path("candidates.safetensors"))
         sets = (*categories, *BASELINES)
         selected = {
@@ -152,6 +139,48 @@ class MapWork:
         self.stage("halves", 40.0, halves)
         self.stage("structure", 40.0, lambda: self.making.write_rows("structure", self._structure(selectable)))
         return selectable
+
+    def _gated_candidates(self) -> None:
+        """Stores the candidates of every set but those on which declining hangs, which are left out, and named.
+
+        Raises:
+            DataInvalid: as ``gate.failing``; what was scored is deleted.
+        """
+        table, spec, files, partial = self.loaded.table, self.spec, self.scores, self.making.partial
+
+        def build(categories: Sequence[str]) -> Candidates:
+            return build_candidates(
+                table,
+                files.harm,
+                files.utility,
+                categories=categories,
+                q_max=spec.q_max,
+                p_grid=CANDIDATE_P_GRID,
+                matrix_p=(FIXED_P,),
+                mean_only_p=(0.0,),
+                max_rows=MAX_ROWS,
+                progress=self.making.progress.within(60),
+            )
+
+        def candidates() -> dict[str, Any]:
+            built = build(self.samples.categories)
+            draws, fractions = spec.extent.gate_draws, [spec.q_max / d for d in spec.extent.gate]
+            gate = Gate(self.loaded, lambda i: built.eligible(i, FIXED_P), seed=spec.seed, draws=draws)
+            judged = judge_sets(gate, built, fractions, FIXED_P)
+            try:
+                left_out = failing(judged)
+            except DataInvalid:
+                partial.discard()
+                raise
+            kept = [c for c in self.samples.categories if c not in left_out]
+            partial.write("candidates.safetensors", (build(kept) if left_out else built).to_bytes())
+            self.making.write_rows("gate", (row for item in judged for row in item.rows()))
+            return {"left_out": dict(left_out)}
+
+        units = 60.0 + gate_units(self.samples.amounts(), spec.extent)
+        left_out = self.stage("candidates", units, candidates)["left_out"]
+        self.samples = replace(self.samples, categories=tuple(c for c in self.samples.categories if c not in left_out))
+        self.making.data["left_out"] = {**self.making.data["left_out"], **left_out}
 
     def halves(self) -> dict[tuple[str, str, str], np.ndarray]:
         """(set, contrast, half) → global indices in selection order, see ``half_selections``."""

@@ -24,6 +24,7 @@ import numpy as np
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import Parent
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
+from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import SelectionInexact
 from harmviz.judges.declining import openings
 from harmviz.masks.lists import MEAN, ListKey
@@ -33,7 +34,6 @@ from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 from harmviz.tuning.data import content_words, near_any
-from harmviz.tuning.rows import FOLDER, read_rows
 
 #: Harmless requests of each kind that the guard is scored on.
 PER_KIND = 40

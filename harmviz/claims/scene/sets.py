@@ -119,7 +119,9 @@ def _harmful(source: str, own: OwnRequests | None, say: Say) -> Iterable[PromptR
     if source == SHOWN:
         return [PromptRow(r["category"], r["prompt"], "") for r in read_builtin("harmful")]
     # The split of the tuning is made by this seed: only its held-out part was never tuned on.
-    return [PromptRow(source, prompt, "") for prompt in load_align_data(AlignSpec().seed, say=say).held_out["harmful"]]
+    spec = AlignSpec()
+    held_out = load_align_data(spec.seed, steps=spec.steps, say=say).held_out["harmful"]
+    return [PromptRow(source, prompt, "") for prompt in held_out]
 
 
 def _unused(rows: Iterable[PromptRow], used: frozenset[str], seed: int) -> list[PromptRow]:

@@ -17,6 +17,7 @@ from harmviz.claims.compression.model_series import open_models
 from harmviz.claims.compression.presets import PRESETS, Stage, preset
 from harmviz.claims.compression.series import Checkpoint
 from harmviz.errors import ModelUnavailable, RunIncompatible
+from harmviz.runs.manifest import manifest_hash
 from harmviz.tuning.settings import ARMS
 from harmviz.tuning.stored import Ladder
 from tests.worlds.compression import ladder
@@ -73,7 +74,7 @@ def test_what_is_wrong_with_ladders_is_said_before_a_model_is_loaded(
         shutil.copytree(second, folder)
         manifest = json.loads((folder / "manifest.json").read_text())
         change(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"manifest_hash": manifest_hash(manifest)}))
         return str(folder)
 
     with pytest.raises(RunIncompatible, match=r"different settings \(beta\)"):

@@ -71,7 +71,7 @@ def abilities(parent: Run, loaded: LoadedModel, data: PromptData) -> Abilities:
 
 
 def spec_of(run: Run) -> RunSpec:
-    return RunSpec.of_parameters(run.manifest["parameters"])
+    return RunSpec.of_run(run.manifest["parameters"])
 
 
 def one(frame: pd.DataFrame, **keys: Any) -> pd.Series:

@@ -23,7 +23,8 @@ from harmviz.claims.dissociation.recognition import (
 from harmviz.claims.dissociation.settings import MIN_PAIRS
 from harmviz.data import prompts
 from harmviz.data.encoding import encode_prompt
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import DataInvalid, UnsupportedArchitecture
 from harmviz.judges import declining

@@ -27,7 +27,8 @@ from harmviz.claims.emergent.data import (
     load_questions,
     split_rows,
 )
-from harmviz.data.prompts import normalise, read_builtin
+from harmviz.data.folding import normalise
+from harmviz.data.prompts import read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import content_words

@@ -140,19 +140,22 @@ def test_a_system_message_has_its_own_turn_where_the_template_has_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "template",
+    ("template", "opening"),
     [
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
-        "{% endif %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}",
-        "{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% endif %}{% endfor %}",
+        (
+            "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('System role not supported') }}"
+            "{% endif %}<{{ m['role'] }}>{{ m['content'] }}{% endfor %}",
+            "<assistant>",  # the template does not open the answer; a conversation shows how
+        ),
+        ("{% for m in messages %}{% if m['role'] == 'user' %}<user>{{ m['content'] }}{% endif %}{% endfor %}", ""),
     ],
     ids=["refuses", "leaves out"],
 )
-def test_without_a_system_turn_the_message_opens_the_users_turn(template: str) -> None:
+def test_without_a_system_turn_the_message_opens_the_users_turn(template: str, opening: str) -> None:
     attack = Attack("a", "A", "d", "do {request}", system="be quick")
     tok = tokenizer.__wrapped__(chat=False)
     tok.chat_template = template
-    assert encode_attack(tok, attack, "it") == tok.encode("<user>be quick\n\ndo it", add_special_tokens=False)
+    assert encode_attack(tok, attack, "it") == tok.encode(f"<user>be quick\n\ndo it{opening}", add_special_tokens=False)
 
 
 def test_without_any_template_prompt_and_line_break() -> None:

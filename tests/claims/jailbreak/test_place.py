@@ -5,8 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-#: The wrappers' sources, the tuning data that must not hold a wrapper, the list of committed runs.
-DATA = {"harmviz/claims/jailbreak/attacks.jsonl", "harmviz/data/align/twins.jsonl", "harmviz/runs/shipped_runs.json"}
+#: The wrappers' sources, the tuning data that must not hold a wrapper, the name of a fetched file, the committed runs.
+DATA = {
+    "harmviz/claims/jailbreak/attacks.jsonl",
+    "harmviz/data/align/twins.jsonl",
+    "harmviz/data/wheels.py",
+    "harmviz/runs/shipped_runs.json",
+}
 
 
 def test_few_files_name_the_claim() -> None:

@@ -20,6 +20,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, select
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import begin, read_run
+from harmviz.runs.manifest import manifest_hash
 from harmviz.ui.selection import p_steps, q_steps, settled
 from tests.worlds.charts import figures, markup, numbers, trace
 from tests.worlds.fabricated import make_run, manifest
@@ -240,7 +241,7 @@ def test_a_run_without_candidates_is_one_line(tmp_path: Path, monkeypatch: pytes
     shutil.copytree(tiny_run, copy)
     manifest = json.loads((copy / "manifest.json").read_bytes())
     del manifest["files"]["candidates.safetensors"]
-    (copy / "manifest.json").write_text(json.dumps(manifest))
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"manifest_hash": manifest_hash(manifest)}))
     app = opened()
     assert "has no candidates.safetensors" in markup(app)
     assert not app.get("plotly_chart")

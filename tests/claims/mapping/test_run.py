@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,10 +18,11 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.load import load_model
 from harmviz.models.weights import WeightMatrix
 from harmviz.runs import PartialRun, open_run, result_digest, verify_run
-from tests.conftest import TINY_RUN
+from tests.conftest import QUICK_RUN
 from tests.worlds.kills import killed_at
 
 SPEC = RunSpec(samples=8, q_max=0.05, max_response_tokens=32)
+QUICK = replace(SPEC, quick=True)
 CATEGORIES = ("exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence")
 
 
@@ -69,6 +72,8 @@ def test_every_effect_has_its_interval_n_and_controls(tiny_run, frame):
         at_point = effect[(effect.contrast == contrast) & (effect.q == point["q"]) & (effect.p == point["p"])]
         at_point = at_point[(at_point["mask"] == "mean(all)") & (at_point.skip_tokens == 0)]
         wanted = {"none", "random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected"}
+        if contrast == "both":
+            wanted |= {"mirror_safe", "mirror_benign"}
         assert set(at_point.control) == wanted
         for control in wanted:
             measured = set(at_point[at_point.control == control].category)
@@ -196,19 +201,19 @@ def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny
     assert result_digest(run) == result_digest(open_run(tiny_run))
 
 
-def test_killed_processes_resume_to_the_same_run(tiny_dir, tiny_run, tmp_path):
+def test_killed_processes_resume_to_the_same_run(tiny_dir, quick_run, tmp_path):
     """SIGKILL at the beginning of a stage, within one, and before the last: nothing can clean up, the next goes on."""
-    command = ["run", "--model", str(tiny_dir), *TINY_RUN, "--out", str(tmp_path), "--resume"]
+    command = ["run", "--model", str(tiny_dir), *QUICK_RUN, "--out", str(tmp_path), "--resume"]
     killed_at("score.hate.scoring_b", command, inside=True)
     killed_at("candidates", command)
     killed_at("results", command)
     assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
     assert main(command) == 0
     (folder,) = [p for p in tmp_path.iterdir() if not p.name.startswith(".")]
-    assert result_digest(open_run(folder)) == result_digest(open_run(tiny_run))
+    assert result_digest(open_run(folder)) == result_digest(open_run(quick_run))
 
 
-def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, tiny_run, tmp_path, monkeypatch):
+def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, quick_run, tmp_path, monkeypatch):
     """Between the results and the manifest: what is left goes on, and measures nothing again."""
     loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
 
@@ -218,11 +223,11 @@ def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, tiny_run, tmp_p
     with monkeypatch.context() as patched:
         patched.setattr(PartialRun, "commit", stop)
         with pytest.raises(Stop):
-            run_map(loaded, data, SPEC, root=tmp_path)
+            run_map(loaded, data, QUICK, root=tmp_path)
     begun: list[str] = []
-    run = run_map(loaded, data, SPEC, root=tmp_path, resume=True, listener=lambda state: begun.append(state["stage"]))
+    run = run_map(loaded, data, QUICK, root=tmp_path, resume=True, listener=lambda state: begun.append(state["stage"]))
     assert begun == []
-    original = open_run(tiny_run)
+    original = open_run(quick_run)
     assert result_digest(run) == result_digest(original)
     for key in ("method", "digests", "data"):
         assert run.manifest[key] == original.manifest[key]

@@ -301,7 +301,7 @@ def test_fetched_requests_are_counted_and_never_stored(
     words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll", "larch")
     fetched = tuple(f"zqx {a} {b}" for a, b in pairwise(words))
     data = replace(make_data(), held_out={"harmful": fetched})
-    monkeypatch.setattr(scene_sets, "load_align_data", lambda seed, say: data)
+    monkeypatch.setattr(scene_sets, "load_align_data", lambda seed, steps, say: data)
     spec = replace(
         SPEC,
         sources=("advbench", "mild"),

@@ -25,6 +25,7 @@ def show() -> None:
         results = stored.results(run)
         has_scene = scene.card()
         frame.section(finding(run, results).sentence)
+        frame.html(overview.remarked(run, results))
         frame.html(overview.tiles(run, results))
         _links(play_first=not has_scene)
         _effects(run, results)

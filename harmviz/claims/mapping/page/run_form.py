@@ -9,23 +9,19 @@ from pathlib import Path
 import streamlit as st
 
 from harmviz import jobs, preflight
-from harmviz.claims.mapping.page.data_preview import data_preview
+from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
+from harmviz.claims.mapping.page import data_form
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
-from harmviz.data.categories import MAX_LETTERS
-from harmviz.data.columns import read_options
-from harmviz.data.prompts import PromptData
-from harmviz.data.tables import SUFFIXES
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
 from harmviz.models.assets import EMBEDDED
 from harmviz.paths import model_roots
-from harmviz.preflight import DataPlan, ModelEstimate
+from harmviz.preflight import ModelEstimate
 from harmviz.ui import frame, jobs_panel
 from harmviz.ui.model_bar import shown_name
 from harmviz.ui.preflight_table import preflight_table
 
 _SOURCES = {"embedded": "Built in", "local": "On this disk", "hub": "Hugging Face"}
-_DATA = {"pyrit": "Human-scored", "builtin": "Mild, built in", "upload": "My file"}
 _Q_MAX = (None, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 5e-2)
 _DEFAULTS = RunSpec()
 
@@ -66,7 +62,7 @@ def draw() -> None:
     left, right = st.columns([1, 1.15], gap="large")
     with left:
         model = _model()
-        data, upload = _data()
+        data, upload = data_form.choose()
         options = _options()
     with right:
         _summary(model, data, upload, options)
@@ -135,74 +131,22 @@ def _below(path: Path) -> str:
     return str(path)
 
 
-def _data() -> tuple[str | None, Upload | None]:
-    """(name of the data, the upload where it is one); both None until there is a usable file."""
-    source = st.segmented_control(
-        "Data",
-        list(_DATA),
-        format_func=_DATA.__getitem__,
-        default="pyrit",
-        required=True,
-        key="runs_data",
-        wrap=True,
-    )
-    if source != "upload":
-        st.caption(
-            {
-                "pyrit": (
-                    "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run."
-                ),
-                "builtin": "Texts without usable detail, for trying things out.",
-            }[source]
-        )
-        return source, None
-    file = st.file_uploader(
-        "Prompt file",
-        type=[*(suffix.removeprefix(".") for suffix in SUFFIXES), "gz"],
-        max_upload_size=32,
-        key="runs_upload",
-        help="Harm type, request and harmful answer of each row, in any common layout. benign = harmless, "
-        "safe:<category> = same topic without harm. At least 24 rows a category.",
-    )
-    if file is None:
-        return None, None
-    with frame.shown_errors():
-        upload, prompts = _checked(file.name, file.getvalue(), *_reading())
-        frame.html(data_preview(prompts))
-        return upload.name, upload
-    return None, None
-
-
-def _reading() -> tuple[str, str, bool]:
-    """How the reader says to read the file: columns, harm type of all rows, whether bad rows are left out."""
-    with st.expander("How to read it"):
-        columns = st.text_input(
-            "Columns",
-            key="runs_columns",
-            placeholder="prompt=goal,response=target",
-            max_chars=500,
-            help="Which column is what, where the file does not say it by its names.",
-        )
-        category = st.text_input(
-            "Harm type of all rows", key="runs_category", max_chars=MAX_LETTERS, help="Where no column says it."
-        )
-        drop_bad = st.checkbox("Leave out rows that cannot be used", key="runs_drop_bad", help="They are counted.")
-    return columns.strip(), category.strip(), drop_bad
-
-
-@st.cache_resource(max_entries=2, show_spinner="Reading the file")
-def _checked(name: str, content: bytes, columns: str, category: str, drop_bad: bool) -> tuple[Upload, PromptData]:
-    return jobs.check_upload(name, content, read_options(columns or None, category or None, drop_bad))
-
-
 def _options() -> Options:
+    quick = st.toggle(
+        "Quick first look",
+        key="runs_quick",
+        help="About ten minutes for a small model: fewer prompts, grid points and draws, the same controls. Its "
+        "intervals are wide, and it is marked as quick everywhere.",
+    )
+    # A control of its own for each: what was chosen for one is no choice for the other.
+    kind = "_quick" if quick else ""
     samples = st.number_input(
         "Samples per harm type",
         4,
         1000,
-        _DEFAULTS.samples,
+        SAMPLES[quick],
         4,
-        key="runs_samples",
+        key=f"runs_samples{kind}",
         help="Responses scored per category at most, half in each scoring half.",
     )
     with st.expander("More options"):
@@ -212,10 +156,19 @@ def _options() -> Options:
                 "Max response tokens",
                 16,
                 4096,
-                _DEFAULTS.max_response_tokens,
+                RESPONSE_TOKENS[quick],
                 16,
-                key="runs_tokens",
+                key=f"runs_tokens{kind}",
                 help="Where responses are cut.",
+            )
+            prompt_tokens = st.number_input(
+                "Max prompt tokens",
+                8,
+                100_000,
+                PROMPT_TOKENS,
+                64,
+                key="runs_prompt_tokens",
+                help="Rows with a longer prompt are left out, and counted.",
             )
             dtype = st.selectbox("Precision", ("auto", "float32", "bfloat16"), key="runs_dtype")
             q_max = st.selectbox(
@@ -233,7 +186,15 @@ def _options() -> Options:
             skip = st.selectbox(
                 "Skip first tokens", (0, 8), key="runs_skip", help="Response openers left out of the scoring loss."
             )
-    spec = RunSpec(int(samples), int(seed), q_max or DEFAULT_Q_MAX, int(skip), int(tokens))
+    spec = RunSpec(
+        samples=int(samples),
+        seed=int(seed),
+        q_max=q_max or DEFAULT_Q_MAX,
+        skip_tokens=int(skip),
+        max_response_tokens=int(tokens),
+        max_prompt_tokens=int(prompt_tokens),
+        quick=quick,
+    )
     return Options(spec, q_max, dtype, device)
 
 
@@ -247,23 +208,21 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
     given = {
         "model": (model, EMBEDDED),
         "data": (data, "pyrit"),
-        "samples": (spec.samples, _DEFAULTS.samples),
+        "samples": (spec.samples, SAMPLES[spec.quick]),
         "seed": (spec.seed, _DEFAULTS.seed),
-        "max-response-tokens": (spec.max_response_tokens, _DEFAULTS.max_response_tokens),
+        "max-response-tokens": (spec.max_response_tokens, RESPONSE_TOKENS[spec.quick]),
+        "max-prompt-tokens": (spec.max_prompt_tokens, PROMPT_TOKENS),
         "skip-tokens": (spec.skip_tokens, 0),
         "q-max": (options.q_max, None),
         "dtype": (options.dtype, "auto"),
         "device": (options.device, "auto"),
     }
-    return ("run", *(f"--{name}={value}" for name, (value, default) in given.items() if value not in (default, None)))
-
-
-def _plan(data: str, upload: Upload | None, spec: RunSpec) -> DataPlan:
-    if upload is None:
-        return preflight.plan_source(data, spec)
-    said = upload.options
-    _, prompts = _checked(upload.name, upload.content, said.typed_columns, said.category or "", said.drop_bad)
-    return preflight.plan_data(prompts, spec)
+    quick = ("--quick",) if spec.quick else ()
+    return (
+        "run",
+        *quick,
+        *(f"--{name}={value}" for name, (value, default) in given.items() if value not in (default, None)),
+    )
 
 
 def _summary(model: Model | None, data: str | None, upload: Upload | None, options: Options) -> None:
@@ -304,7 +263,7 @@ def _checked_needs(model: Model, data: str, upload: Upload | None, options: Opti
     sizes = model.estimate()
     if model.source == "hub" and sizes.n_parameters is None:
         _offer_look_up(model.name)
-    plan = _plan(data, upload, options.spec)
+    plan = data_form.plan(data, upload, options.spec)
     estimate = preflight.run_estimate(sizes, plan, q_max=options.q_max, dtype=options.dtype, device=options.device)
     frame.html(preflight_table(sizes, plan, estimate))
     for why in estimate.blocking:

@@ -60,15 +60,22 @@ class Overlap:
         return float(pd.Series([self.ceiling.get(c) for c in self.categories], dtype=float).mean())
 
 
+def _of_types(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows about overlap of the sets themselves; sham types are the null beside them."""
+    return results[(results["experiment"] == "overlap") & (results["control"] != "sham")]
+
+
 def points(results: pd.DataFrame) -> dict[str, list[float]]:
     """Selection → the fractions q at which overlap was stored, ascending."""
-    rows = results[(results["experiment"] == "overlap") & (results["metric"] == "jaccard")]
+    rows = _of_types(results)
+    rows = rows[rows["metric"] == "jaccard"]
     return {str(c): sorted({float(q) for q in part["q"].dropna()}) for c, part in rows.groupby("contrast", sort=False)}
 
 
 def overlap_at(results: pd.DataFrame, contrast: str, q: float) -> Overlap:
     """The stored overlap of this selection at this q (one of ``points``)."""
-    rows = results[(results["experiment"] == "overlap") & (results["contrast"] == contrast) & (results["q"] == q)]
+    rows = _of_types(results)
+    rows = rows[(rows["contrast"] == contrast) & (rows["q"] == q)]
     # Single sets only: the ceiling of the headline mask, mean(all), may have been stored at the same q.
     single = rows["mask"].map(lambda name: isinstance(name, str) and not is_combined(name)).astype(bool)
     ceilings = rows[(rows["metric"] == "jaccard_ceiling") & single]

@@ -16,6 +16,7 @@ from harmviz.claims.mapping.headline import (
     rows_at,
     rows_at_chosen,
 )
+from harmviz.claims.mapping.remarks import remarks
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.words import Words
@@ -97,6 +98,12 @@ def tiles(run: Run, results: pd.DataFrame) -> str:
     )
 
 
+def remarked(run: Run, results: pd.DataFrame) -> str:
+    """What to know before any number; nothing for a full run that left nothing out."""
+    lines = "".join(f"<div>{escape(line)}</div>" for line in remarks(run, results))
+    return f'<div class="hv hv-note" role="note"><div class="small">{lines}</div></div>' if lines else ""
+
+
 def _tile(label: str, number: str, below: str, colour: str) -> str:
     return (
         f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
@@ -169,6 +176,7 @@ def limits(run: Run, results: pd.DataFrame) -> str:
             "It has a cost: the contrastive mask moves the loss of the model's own harmless answers by "
             f"{text.signed(float(costs['value'].iloc[0]))} nats."
         )
+    lines += [f"{text.count(n)} rows of {text.set_name(name)} were left out: {why}." for name, why, n in run.dropped]
     if left_out := run.manifest["data"]["left_out"]:
         sets = "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())
         lines.append(f"Left out for want of data: {sets}.")

@@ -1,4 +1,4 @@
-"""Rows of the JSON-lines files that ship with harmviz for tuning."""
+"""Rows of the JSON-lines files that ship with harmviz for tuning and its controls."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmviz.data.prompts import normalise
+from harmviz.data.folding import normalise
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE
 

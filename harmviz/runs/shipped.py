@@ -1,0 +1,14 @@
+"""The runs that are part of harmviz itself, kept in git."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+from harmviz.paths import SHIPPED_RUNS
+
+
+@cache
+def shipped_runs() -> frozenset[str]:
+    """Ids of the runs that are part of harmviz itself: ``shipped_runs.json`` names them."""
+    return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))
