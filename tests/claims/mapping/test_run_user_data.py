@@ -38,7 +38,7 @@ def made(tiny_dir: Path, path: Path, root: Path, *options: str) -> Run:
 @pytest.fixture(scope="module")
 def of_one(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("one")
-    return made(tiny_dir, jsonl(folder / "one.jsonl", rows(26, ("prank",))), folder / "runs")
+    return made(tiny_dir, jsonl(folder / "one.jsonl", [*rows(26, ("prank",)), *harmless()]), folder / "runs")
 
 
 def test_one_harm_type_is_enough(of_one: Run) -> None:
@@ -92,7 +92,7 @@ def named(tiny_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run
     for row in found[::4]:
         row["prompt"] += " Please." * 600
     path = jsonl(folder / "named.jsonl", [*found, *harmless(), {**found[0], "response": ""}])
-    return made(tiny_dir, path, folder / "runs", "--drop-bad"), path
+    return made(tiny_dir, path, folder / "runs", "--quick", "--drop-bad"), path
 
 
 def test_names_are_shown_as_written_and_plain_on_disk(named: tuple[Run, Path]) -> None:
@@ -118,10 +118,10 @@ def test_a_name_with_a_comma_is_one_name(
 
 
 def test_rows_left_out_are_counted_and_stored(named: tuple[Run, Path]) -> None:
+    why = "prompt longer than 512 tokens"
+    counted = {name: reasons[why] for name, reasons in named[0].manifest["data"]["dropped"].items() if why in reasons}
+    assert counted == {"Größe": 6, "hate/threatening, online": 7}
     notes = named[0].manifest["data"]["notes"]
-    long = next(note for note in notes if "prompts of more than 512 tokens" in note)
-    assert long.startswith("13 rows (Größe: 6, hate/threatening, online: 7) left out")
-    assert "--max-prompt-tokens raises the limit" in long
     assert any("1 of 105 rows are left out by --drop-bad: 1 × column 'response' is empty" in note for note in notes)
     assert named[0].manifest["data"]["reading"]["options"] == {"drop_bad": True}
 
@@ -135,14 +135,19 @@ def test_the_limit_on_prompts_can_be_raised_and_is_part_of_the_run(tiny_dir: Pat
     loaded = load_model(str(tiny_dir))
     data = load_prompts(str(named[1]), options=read_options(None, None, True))
     specs = [
-        RunSpec(samples=4, max_response_tokens=16, q_max=1e-3, **more) for more in ({}, {"max_prompt_tokens": 8192})
+        RunSpec(samples=4, max_response_tokens=16, q_max=1e-3, quick=True, max_prompt_tokens=most)
+        for most in (512, 8192)
     ]
     assert len({map_run_id(loaded, data, spec) for spec in specs}) == 2
     assert map_run_id(loaded, data, specs[0]) == named[0].id
     assert "max_prompt_tokens" not in specs[0].parameters()  # runs from before it could be set keep their ids
-    assert RunSpec.of_parameters(specs[1].parameters()) == specs[1]
-    counted = [any("prompts of more than" in note for note in length_notes(loaded, data, spec)) for spec in specs]
-    assert counted == [True, False] or "context" in str(length_notes(loaded, data, specs[1]))
+    assert RunSpec.of_run(specs[1].parameters()) == specs[1]
+    said = [[note for note in length_notes(loaded, data, spec) if "prompt longer" in note] for spec in specs]
+    assert said[0] == [
+        "13 rows (Größe: 6, hate/threatening, online: 7) are left out: prompt longer than 512 tokens; "
+        "--max-prompt-tokens raises the limit"
+    ]
+    assert ["the model's context holds no more" in note for note in said[1]] == [True]
     with pytest.raises(BadSetting, match="max_prompt_tokens"):
         RunSpec(max_prompt_tokens=3)
 
@@ -150,8 +155,8 @@ def test_the_limit_on_prompts_can_be_raised_and_is_part_of_the_run(tiny_dir: Pat
 # -- layouts ----------------------------------------------------------------------------------------------------------
 def test_equal_content_gives_equal_candidates_in_every_layout(tiny_dir: Path, tmp_path: Path) -> None:
     digests = set()
-    for name in ("lines.jsonl", "semicolon.csv", "chat.jsonl"):
+    for name in ("semicolon.csv", "chat.jsonl"):
         path = WRITERS[name](tmp_path / name, [*rows(24, ("prank",)), *harmless(24)])
-        run = made(tiny_dir, path, tmp_path / f"runs-{name}")
+        run = made(tiny_dir, path, tmp_path / f"runs-{name}", "--quick")
         digests.add((run.manifest["data"]["hash"], sha256_of_file(run.candidates_path)))
     assert len(digests) == 1
