@@ -117,6 +117,19 @@ def test_a_name_with_a_comma_is_one_name(
     assert "unknown category 'other'" in capsys.readouterr().err
 
 
+def test_a_run_taken_up_again_reads_its_data_as_it_did(
+    named: tuple[Run, Path], tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, path = named
+    out = str(tmp_path / "m.safetensors")
+    assert main(["mask", str(run.path), "--categories", "all", "--q", "1e-3", "--out", out]) == 0
+    again = ["eval", "--mask", out, "--run", str(run.path), "--split", "report", "--model", str(tiny_dir)]
+    assert main([*again, "--data", str(path), "--drop-bad"]) == 2
+    assert "leave out --columns, --category and --drop-bad" in capsys.readouterr().err
+    assert main([*again, "--data", str(path), "--json"]) == 0  # it has a row that only --drop-bad leaves out
+    assert set(NAMES.values()) <= {r["category"] for r in json.loads(capsys.readouterr().out)["rows"]}
+
+
 def test_rows_left_out_are_counted_and_stored(named: tuple[Run, Path]) -> None:
     why = "prompt longer than 512 tokens"
     counted = {name: reasons[why] for name, reasons in named[0].manifest["data"]["dropped"].items() if why in reasons}
