@@ -16,7 +16,7 @@ from typing import NoReturn
 from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
-from harmviz.claims.options import MODEL_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 from harmviz.commands import terminal
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
@@ -68,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("fetch", help="embedded model and data set into the asset cache, verified by sha256")
     _json_option(p)
 
+    p = commands.add_parser("data", help="what would be read of your data: rows by set, what is left out and why")
+    p.add_argument("source", metavar="FILE", help=DATA_HELP)
+    _add(p, DATA_OPTIONS)
+
     _add(commands.add_parser("run", help=CLAIMS[MAPPING].help), CLAIMS[MAPPING].options)
 
     p = commands.add_parser("runs", help="list the stored runs; export, import or delete one")
@@ -106,10 +110,8 @@ def parser() -> argparse.ArgumentParser:
         choices=("report",),
         help="report: on the report prompts of --run, with its settings, so that its stored rows come out again",
     )
-    p.add_argument(
-        "--data", default=None, metavar="D", help="pyrit (default), builtin or a file; the run's with --split"
-    )
-    _json_option(p)
+    p.add_argument("--data", default=None, metavar="D", help=f"{DATA_HELP} (pyrit; the run's with --split)")
+    _add(p, DATA_OPTIONS)
 
     p = commands.add_parser("generate", help="the intact model and masked variants side by side")
     _options(p, MODEL_OPTIONS)
@@ -144,6 +146,10 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for further seeds: keep the ends of the stages alone, and measure each on 24 requests a set",
     )
+    p.add_argument(
+        "--requests", default=None, metavar="FILE", help=f"harmful requests to measure on too: {REQUESTS_HELP}"
+    )
+    _options(p, DATA_OPTIONS)
     p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")
     p.add_argument("--resume", action="store_true", help="go on where an interrupted ladder of these settings stopped")
     _json_option(p)

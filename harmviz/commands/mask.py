@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from harmviz.commands.output import print_json, progress_printer, say
+from harmviz.data.categories import split_names
 from harmviz.errors import HarmvizError, SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, make_mask
@@ -21,8 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     source = open_run(arguments.run)
     model = source.manifest["model"]
     candidates = Candidates.load(source.candidates_path)
-    named = tuple(c.strip() for c in arguments.categories.split(","))
-    names = candidates.categories if arguments.categories == "all" else named
+    named = split_names(arguments.categories, (*candidates.categories, *candidates.baselines))
+    names = candidates.categories if named == ["all"] else tuple(named)
     selection = Selection(
         names,
         combine=arguments.combine,

@@ -317,12 +317,33 @@ def test_an_uploaded_file_is_checked_before_anything_starts(cache):
     assert app.button(key="runs_start").disabled
     app.file_uploader(key="runs_upload").set_value(("mine.csv", b"a,b\n1,2\n", "text/csv"))
     (error,) = errors(ran(app))
-    assert "mine.csv, row 1: the header lacks the column" in error
+    assert "mine.csv: no columns are recognised as prompt and response" in error
     assert app.button(key="runs_start").disabled
     good = (ROOT / "harmviz" / "data" / "builtin" / "harmful.jsonl").read_bytes()
     app.file_uploader(key="runs_upload").set_value(("mine.jsonl", good, "application/json"))
     assert errors(ran(app)) == []
     assert command(app) == "python -m harmviz run --data=mine.jsonl"
+    assert not app.button(key="runs_start").disabled
+    assert "<td>hate</td><td>24</td><td>24</td>" in markup(app)
+    assert "the file has no benign rows: builtin ones are used" in markup(app)
+
+
+def test_how_an_uploaded_file_is_read_can_be_said(cache):
+    rows = [f"question {i},answer {i}" for i in range(26)] + ["question,"]
+    content = "\n".join(["what,said", *rows]).encode()
+    app = choose(opened(), data="upload")
+    app.file_uploader(key="runs_upload").set_value(("mine.csv", content, "text/csv"))
+    (error,) = errors(ran(app))
+    assert "--columns prompt=what,response=said --category NAME" in error
+    app.text_input(key="runs_columns").set_value("prompt=what,response=said")
+    app.text_input(key="runs_category").set_value("a/b")
+    (error,) = errors(ran(app))
+    assert "row 28: column &#x27;said&#x27; is empty or not text" in error
+    assert app.button(key="runs_start").disabled
+    app.checkbox(key="runs_drop_bad").check()
+    assert errors(ran(app)) == []
+    assert "<td>a/b</td><td>26</td><td>26</td>" in markup(app)
+    assert command(app).endswith("--data=mine.csv --columns=prompt=what,response=said --category=a/b --drop-bad")
     assert not app.button(key="runs_start").disabled
 
 
