@@ -238,6 +238,12 @@ class Line:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
 
+    def will_change(self, held: ModelKey | None) -> bool:
+        """Whether anybody in line, waiting or served, needs another model than the one held (None: there is none)."""
+        with self.changed:
+            self._drop_forgotten()
+            return any(t.key != held for t in self._in_line() if not t.finished)
+
     def ahead_of(self, ticket: Ticket) -> int:
         """How many will be served before this one; 0 if it does not wait."""
         with self.changed:
@@ -260,11 +266,14 @@ class Line:
         """Stops every ticket and lets no more in."""
         with self.changed:
             self.closed = True
-            for ticket in [*self._waiting, *([self._served] if self._served else [])]:
+            for ticket in self._in_line():
                 ticket.stop()
             self.changed.notify_all()
 
+    def _in_line(self) -> list[Ticket]:
+        return [*self._waiting, *([self._served] if self._served else [])]
+
     def _drop_forgotten(self) -> None:
-        for ticket in [*self._waiting, *([self._served] if self._served else [])]:
+        for ticket in self._in_line():
             if not ticket.finished and ticket.is_forgotten(self.patience_s):
                 ticket.forget()

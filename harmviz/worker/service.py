@@ -81,9 +81,9 @@ class Worker:
         self._line.join(Ticket(self._line, None))
 
     def state(self) -> ModelState:
-        """What the worker holds or loads at this moment, and how many are in line."""
+        """What the worker holds or loads at this moment, how many are in line, and whether they change what it holds."""
         with self._line.changed:
-            model = replace(self._model, queue=len(self._line))
+            model = replace(self._model, queue=len(self._line), changing=self._line.will_change(self._key))
             return replace(model, elapsed_s=self._loading_s()) if model.state == "loading" else model
 
     def close(self, timeout: float | None = 30.0) -> None:

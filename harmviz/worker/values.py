@@ -128,6 +128,7 @@ class ModelState:
         memory_bytes: of all parameters; on a GPU all that is allocated there after loading.
         weight_hash: masks made for this hash can be played.
         queue: requests waiting or being served.
+        changing: whether anybody in line needs another model than the one held, or none: what is held will not stay.
     """
 
     state: str = "none"
@@ -140,6 +141,7 @@ class ModelState:
     weight_hash: str | None = None
     error: str | None = None
     queue: int = 0
+    changing: bool = False
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

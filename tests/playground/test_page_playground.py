@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from html import escape
@@ -143,6 +144,24 @@ def test_a_text_of_ones_own_is_veiled_until_revealed_and_again_for_the_next(cach
     assert played(app).count('class="answer veiled"') == 3
     assert not app.toggle(key="play_reveal").value
     assert "snow" not in str(dict(app.query_params))
+
+
+def test_another_model_is_loaded_while_one_is_ready(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar looks on from the click to the end, also while the load waits and the first model is still ready."""
+    from harmviz.worker import Worker
+
+    app = loaded()
+    go_on = threading.Event()
+    monkeypatch.setattr(Worker, "_load", lambda self, *a, load=Worker._load: (go_on.wait(PATIENCE_S), load(self, *a)))
+    app.selectbox(key="play_dtype").set_value("bfloat16").run()
+    assert not button(app, "play_load").disabled
+    button(app, "play_load").click().run()
+    assert live.worker().state().state == "ready", "the load is in line, and nothing has changed yet"
+    assert "Another model comes next" in markup(app)
+    assert button(app, "play_load").disabled
+    go_on.set()
+    until(app, "bfloat16")
+    assert live.worker().state().dtype == "bfloat16"
 
 
 def test_masks_of_other_weights_are_refused_aloud(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
