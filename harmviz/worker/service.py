@@ -81,7 +81,7 @@ class Worker:
         self._line.join(Ticket(self._line, None))
 
     def state(self) -> ModelState:
-        """What the worker holds or loads at this moment, how many are in line, and whether they change what it holds."""
+        """What the worker holds or loads at this moment, who is in line, and whether they change what is held."""
         with self._line.changed:
             model = replace(self._model, queue=len(self._line), changing=self._line.will_change(self._key))
             return replace(model, elapsed_s=self._loading_s()) if model.state == "loading" else model

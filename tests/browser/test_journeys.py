@@ -209,6 +209,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
             page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0
         ), "tokens wear their surprise"
 
+        page.get_by_text("Advanced", exact=True).click()
         thumb = page.locator(".st-key-play_strength input[type=range]")
         for _ in range(20):  # 1.00 → 0.00 in steps of 0.05
             thumb.press("ArrowLeft")

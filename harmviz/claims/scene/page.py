@@ -113,27 +113,29 @@ def fill_in(record: Recorded) -> None:
             st.session_state[key] = value
 
 
-def controls(scene: Scene) -> Lineup:
-    """Request, strength and size of the mask; the panes are always intact, mask and random control."""
-    record = scene.record()
-    left, middle, right = st.columns([1.5, 1, 1], gap="medium")
+def request_control(scene: Scene) -> None:
+    """Which of the recorded requests is played."""
+    ids = [r.id for r in scene.records]
+    prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
+    st.selectbox(
+        "Request",
+        ids,
+        format_func=prompts.__getitem__,
+        key=_REQUEST,
+        on_change=_other_request,
+        args=(scene,),
+        persist_state="session",
+        help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
+    )
+
+
+def strength_control(scene: Scene) -> Lineup:
+    """Strength and size of the mask; the panes are always intact, mask and random control."""
+    left, right = st.columns([1.5, 2], gap="medium")
     with left:
-        ids = [r.id for r in scene.records]
-        prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
-        st.selectbox(
-            "Request",
-            ids,
-            format_func=prompts.__getitem__,
-            key=_REQUEST,
-            on_change=_other_request,
-            args=(scene,),
-            persist_state="session",
-            help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
-        )
-    with middle:
         strength = st.select_slider(
             "Strength",
-            (0.0, *record.strengths),
+            (0.0, *scene.record().strengths),
             1.0,
             format_func=lambda s: f"{s:g}",
             key=_STRENGTH,
@@ -183,7 +185,7 @@ def recording(scene: Scene, prompt: str, opening: str, lineup: Lineup) -> Record
         _, labels = panes_of(scene.run, None, lineup)
     except HarmvizError:
         return None
-    return Recording(snapshot, labels, record.opening, text.date(scene.run.created))
+    return Recording(snapshot, labels, record.prompt, record.opening, text.date(scene.run.created), scene.presets)
 
 
 def measured(scene: Scene, strength: float) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,7 @@ def opened() -> AppTest:
 def begun() -> AppTest:
     app = opened()
     button(app, "scene_begin").click().run()
+    app.toggle(key="play_control").set_value(True).run()
     assert not app.exception
     return app
 
@@ -240,17 +242,25 @@ def test_one_click_loads_plays_and_replaces_the_recording(
 
 
 @pytest.mark.usefixtures("fresh_worker")
-def test_until_the_model_writes_the_recording_stands_there(
+def test_the_recording_stands_until_the_live_answer_is_whole(
     tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harmviz.worker import Worker
+    from harmviz.generation.text import StreamDecoder
 
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
-    load = Worker._load
-    monkeypatch.setattr(Worker, "_load", lambda self, *a: (time.sleep(3), load(self, *a))[1])
+    go_on, push = threading.Event(), StreamDecoder.push
+    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (go_on.wait(PATIENCE_S), push(self, token))[1])
     app = begun()
-    page = markup(app)
+    assert '<span class="hv-tag">recorded</span>' in markup(app)
+    app.run()
+    assert len(answers(markup(app))) == 3, "nothing is written yet"
+    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (time.sleep(0.05), push(self, token))[1])
+    go_on.set()
+    page = until(app, "writing, all panes in step")
     assert '<span class="hv-tag">recorded</span>' in page
+    assert "the live answer grows below" in page
+    assert len(answers(page)) == 6
+    page = until(app, "done ·")
+    assert '<span class="hv-tag">recorded</span>' not in page
     assert len(answers(page)) == 3
-    assert '<span class="hv-tag">recorded</span>' not in until(app, "done ·")
