@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from harmviz.claims.scene import page as scene
-from harmviz.playground import controls, keepsakes, stage, switch
+from harmviz.playground import controls, keepsakes, next_view, stage, switch
 from harmviz.playground.lineup import Lineup
 from harmviz.playground.on_stage import Asked
 from harmviz.ui import frame, model_bar, picker
@@ -62,6 +62,7 @@ def show() -> None:
         with buttons:
             controls.buttons(run, candidates, asked, model, ready=ready, on=chosen_scene)
         stage.draw(asked, int(run.manifest["model"]["n_scored_weights"]) if run else 0, shown, recording)
+        next_view.draw(asked, run, candidates, recording, shown, ready=loaded and ready)
     with below:
         keepsakes.draw()
         if chosen_scene is not None:

@@ -134,7 +134,7 @@ def _card(
     hidden = ' aria-hidden="true"' if veiled else ""
     empty = '<span class="quiet">no words</span>' if ended and not pane.text else ""
     return (
-        f'<article class="hv-pane {label.kind}"><header><h3>{escape(label.title)}</h3>'
+        f'<article class="hv-pane {label.kind}" data-role="{label.role}"><header><h3>{escape(label.title)}</h3>'
         '<div class="quiet '
         f'small">{escape(label.caption)}</div></header><div>{_collapsed(pane, intact, ended=ended)}</div>'
         f'<div class="answer{" veiled" if veiled else ""}" dir="auto"{hidden}>{lead}{shown}{empty}{caret}</div>'

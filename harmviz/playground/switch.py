@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from harmviz.playground.panes import PaneLabel
 from harmviz.worker import Snapshot
+
+if TYPE_CHECKING:
+    from harmviz.generation.next_tokens import NextTokens
 
 _SWITCH, _CONTROL = "play_switch", "play_control"
 _SIDES = {"intact": "Intact", "pruned": "Pruned"}
@@ -26,10 +30,20 @@ class Shown:
 
     def among(self, snapshot: Snapshot, labels: Sequence[PaneLabel]) -> tuple[Snapshot, tuple[PaneLabel, ...]]:
         """The panes to show, and their labels, the intact model first."""
-        shows = {"intact": True, "mask": self.pruned, "second": self.pruned, "random": self.control}
-        places = [k for k, label in enumerate(labels) if shows[label.role]]
+        places = self._places(labels)
         panes = tuple(snapshot.panes[k] for k in places if k < len(snapshot.panes))
         return replace(snapshot, panes=panes), tuple(labels[k] for k in places)
+
+    def of_looks(self, seen: NextTokens, labels: Sequence[PaneLabel]) -> tuple[NextTokens, tuple[PaneLabel, ...]]:
+        """As ``among``, of a look at what could come next."""
+        places = self._places(labels)
+        rows = ("names", "probability", "declining", "complying")
+        part = replace(seen, **{name: tuple(getattr(seen, name)[k] for k in places) for name in rows})
+        return part, tuple(labels[k] for k in places)
+
+    def _places(self, labels: Sequence[PaneLabel]) -> list[int]:
+        shows = {"intact": True, "mask": self.pruned, "second": self.pruned, "random": self.control}
+        return [k for k, label in enumerate(labels) if shows[label.role]]
 
 
 def draw(*, has_mask: bool, has_control: bool) -> Shown:

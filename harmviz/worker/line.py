@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from harmviz.errors import HarmvizError
 from harmviz.worker.answering import Reading
 from harmviz.worker.panes import Panes
-from harmviz.worker.values import ModelKey, PaneView, Request, Snapshot
+from harmviz.worker.values import Look, ModelKey, PaneView, Request, Snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
 
 
@@ -125,6 +126,17 @@ class Ticket:
 
 class LoadTicket(Ticket):
     """Loads a model ahead of the first request. Its snapshots have no panes."""
+
+
+class LookTicket(Ticket):
+    """A look at what could come next. ``seen``: what was found, once it is done."""
+
+    needs_watching = True
+
+    def __init__(self, line: Line, look: Look):
+        super().__init__(line, look.request.model)
+        self.look = look
+        self.seen: NextTokens | None = None
 
 
 class AnswerTicket(Ticket):

@@ -54,6 +54,17 @@ class Request:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Look:
+    """What could come next, asked of all panes of ``request``: after its prompt, its opening and what is ``written``.
+
+    The text is read again as tokens; where the answer was written in other tokens than that, so is the look at it.
+    """
+
+    request: Request
+    written: str = field(repr=False)
+
+
 # -- answered ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PaneView:
