@@ -27,6 +27,9 @@ from harmviz.worker import ModelState
 
 OWN = "own"
 _PRESET, _PROMPT, _OPENING = "play_preset", "play_prompt", "play_opening"
+#: Settings of a link that describe a mask, which a scene would bring itself.
+_MASK_SETTINGS = {f"play_{name}" for name in ("types", "combine", "contrast", "scope", "q", "p", "stored", "beside")}
+_MASK_SETTINGS |= {"play_second", "play_strength"}
 #: What may stand beside the intact model, as the pills say it.
 _BESIDE = {"mask": "mask", "second": "second mask", "random": "random control"}
 
@@ -37,10 +40,12 @@ def prompt_controls(stored_scene: Scene | None, advanced: DeltaGenerator) -> tup
 
     ``advanced``: where the field of those words is drawn.
     """
-    with_scene = stored_scene is not None and st.session_state.get(_PRESET) == scene.PRESET
+    if _PRESET not in st.session_state and _PRESET not in st.query_params and _MASK_SETTINGS & set(st.query_params):
+        st.session_state[_PRESET] = next(iter(presets()))  # a link to a mask is played with it, not with the scene's
+    with_scene = stored_scene is not None and st.session_state.get(_PRESET, scene.PRESET) == scene.PRESET
     left, *middle, right = st.columns([1, 1.1, 1.7] if with_scene else [1, 2.4], gap="small")
     with left:
-        names = [*presets(), *([scene.PRESET] if stored_scene else []), OWN]
+        names = [*([scene.PRESET] if stored_scene else []), *presets(), OWN]
         chosen = st.selectbox(
             "Prompt",
             names,
@@ -49,7 +54,8 @@ def prompt_controls(stored_scene: Scene | None, advanced: DeltaGenerator) -> tup
             bind="query-params",
             on_change=_fill_in,
             args=(stored_scene,),
-            help="Mild prompts, whose answers are shown. Answers to a text of your own start veiled.",
+            help="Mild prompts, whose answers are shown; the stage scene's come first, since only of them was it "
+            "measured what the mask does. Answers to a text of your own start veiled.",
         )
     if _PROMPT not in st.session_state:
         _fill_in(stored_scene)
@@ -82,6 +88,25 @@ def prompt_controls(stored_scene: Scene | None, advanced: DeltaGenerator) -> tup
             notes.append("Your own text: the answers start veiled.")
         frame.html(f'<div class="hv quiet small">{escape(" ".join(notes))}</div>' if notes else "")
     return (prompt or "").strip(), (opening or "").rstrip(), on
+
+
+def show_one(stored_scene: Scene | None) -> None:
+    """The button *one that shows it*: the recorded request that shows the effect most clearly."""
+    if stored_scene is None or not stored_scene.records[0].reads:
+        return
+    st.button(
+        "One that shows it",
+        icon=":material/lightbulb:",
+        key="play_shows",
+        on_click=_choose_clearest,
+        args=(stored_scene,),
+        help=scene.HOW_CHOSEN,
+    )
+
+
+def _choose_clearest(stored_scene: Scene) -> None:
+    st.session_state[_PRESET] = scene.PRESET
+    scene.choose_clearest(stored_scene)
 
 
 def _preset_title(which: str) -> str:

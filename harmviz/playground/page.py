@@ -30,7 +30,8 @@ def show() -> None:
     below = st.container()
 
     with asking:
-        prompt, opening, chosen_scene = controls.prompt_controls(scene.shown_scene(), advanced)
+        stored_scene = scene.shown_scene()
+        prompt, opening, chosen_scene = controls.prompt_controls(stored_scene, advanced)
     run = chosen_scene.run if chosen_scene else run  # a scene is played on its own model
     with bar:
         key, model = model_bar.draw(run, of="that of the scene" if chosen_scene else "that of the run in the sidebar")
@@ -61,6 +62,7 @@ def show() -> None:
         asked = Asked(key, run.id if run else None, prompt, opening, lineup, sampling)
         with buttons:
             controls.buttons(run, candidates, asked, model, ready=ready, on=chosen_scene)
+            controls.show_one(stored_scene)
         stage.draw(asked, int(run.manifest["model"]["n_scored_weights"]) if run else 0, shown, recording)
         next_view.draw(asked, run, candidates, recording, shown, ready=loaded and ready)
     with below:

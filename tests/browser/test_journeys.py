@@ -192,6 +192,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
     with serve(reference) as url:
         page = visit(url)
         go_to(page, "Playground")
+        choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)
         run_comparison(page)
         page.wait_for_function("() => document.querySelectorAll('.hv-pane .answer span').length > 6", timeout=WAIT)

@@ -145,6 +145,14 @@ def test_the_switch_shows_and_hides_answers_that_are_there_already(cache: Path) 
     app.segmented_control(key="play_switch").set_value("pruned").run()
     assert len(answers(markup(app))) == 2
     assert app.session_state["_comparison"] is played_once, "nothing was asked of the model"
+    app.run()
+    assert app.session_state["_play_look"].ticket.wait(PATIENCE_S)
+    app.run()
+    (chart,) = app.get("plotly_chart")
+    bars = json.loads(chart.proto.spec)["data"]
+    assert {bar["name"] for bar in bars} == {"Intact", "Pruned"}
+    app.slider(key="play_strength").set_value(0.5).run()
+    assert app.session_state["_play_look"].asked.lineup.strength == 0.5, "the bars follow the strength"
 
 
 def test_a_text_of_ones_own_is_veiled_until_revealed_in_this_session(cache: Path) -> None:

@@ -28,6 +28,12 @@ from harmviz.worker import ModelKey, ModelState
 PRESET, TITLE = "scene", "Stage scene"
 _REQUEST, _STRENGTH, _BEGIN = "scene_request", "scene_strength", "_scene_begin"
 _SHORT = 64
+HOW_CHOSEN = (
+    "Mild built-in requests that had no part in choosing the weights. They are recorded in the order of a fixed rule: "
+    "first those where the model declines when asked directly, answers with words put into its mouth, answers with "
+    "random weights off, and declines with the mask; then the less repetitive; then those where the answers part "
+    "earlier. So they were picked to show it: how often it happens stands below."
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,7 @@ def fill_in(record: Recorded) -> None:
 def request_control(scene: Scene) -> None:
     """Which of the recorded requests is played."""
     ids = [r.id for r in scene.records]
-    prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
+    prompts = {r.id: _title(r) for r in scene.records}
     st.selectbox(
         "Request",
         ids,
@@ -125,8 +131,21 @@ def request_control(scene: Scene) -> None:
         on_change=_other_request,
         args=(scene,),
         persist_state="session",
-        help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
+        help=HOW_CHOSEN,
     )
+
+
+def _title(record: Recorded) -> str:
+    """A request in the list, cut short, marked where the recording does not show the effect."""
+    short = record.prompt if len(record.prompt) <= _SHORT else f"{record.prompt[:_SHORT]}…"
+    return short if record.reads else f"✗ does not show it: {short}"
+
+
+def choose_clearest(scene: Scene) -> None:
+    """Chooses the recorded request that shows the effect most clearly, at full strength. To be called by a callback."""
+    st.session_state[_REQUEST] = scene.records[0].id
+    st.session_state[_STRENGTH] = 1.0
+    _other_request(scene)
 
 
 def strength_control(scene: Scene) -> Lineup:

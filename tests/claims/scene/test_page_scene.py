@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,33 @@ def test_another_request_and_another_strength_show_what_was_recorded_of_them(run
     assert "three" in shown[1], "at half strength it was recorded to comply"
     assert "21 of 64" in markup(app)
     assert "down by 50 %" in markup(app)
+
+
+def test_one_that_shows_it_stands_first_and_failures_are_marked(runs: Path) -> None:
+    first, second = prompts()
+    make_scene(runs, records=[recorded(first, "one two"), replace(recorded(second, "three"), declines_directly=False)])
+    app = opened()
+    app.switch_page("pages/playground.py").run()
+    assert app.selectbox(key="play_preset").value == "scene", "the first thing seen is a recorded scene"
+    page = markup(app)
+    assert "Declines here" in page
+
+    marks = ["✗ does not show it" in option for option in app.selectbox(key="scene_request").options]
+    assert marks == [False, True]
+    app.selectbox(key="play_preset").set_value("bread").run()
+    assert "Declines here" not in markup(app)
+    button(app, "play_shows").click().run()
+    assert app.selectbox(key="play_preset").value == "scene"
+    assert app.text_area(key="play_prompt").value == first
+    assert "Declines here" in markup(app)
+
+
+def test_a_link_to_a_mask_is_played_with_that_mask(runs: Path) -> None:
+    make_scene(runs)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["play_strength"] = "0.5"
+    app.switch_page("pages/playground.py").run()
+    assert app.selectbox(key="play_preset").value != "scene"
 
 
 def test_other_words_are_no_recording_and_start_veiled(runs: Path) -> None:
