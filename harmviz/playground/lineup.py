@@ -7,6 +7,7 @@ is owed to pruning as such, not to these weights.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from harmviz.display import text
 from harmviz.errors import MaskInvalid
@@ -22,7 +23,7 @@ from harmviz.worker import Pane
 
 #: The second mask that is no stored one: the same settings, selected the other way.
 OTHER_SELECTION = "other-selection"
-INTACT = (Pane("intact"), PaneLabel("intact", "Intact", "the model as it is"))
+INTACT = (Pane("intact"), PaneLabel("intact", "Intact", "the model as it is", "intact"))
 
 
 @dataclass(frozen=True)
@@ -118,9 +119,11 @@ def mask_of(run: Run, candidates: Candidates | None, which: Selection | str) -> 
     return mask
 
 
-def _pane(name: str, title: str, mask: PruneMask, caption: str, lineup: Lineup) -> tuple[Pane, PaneLabel]:
+def _pane(
+    name: Literal["mask", "second", "random"], title: str, mask: PruneMask, caption: str, lineup: Lineup
+) -> tuple[Pane, PaneLabel]:
     how = "" if lineup.strength == 1 else f" · strength {lineup.strength:g}"
-    label = PaneLabel("control" if mask.kind == "control" else "harm", title, caption + how)
+    label = PaneLabel("control" if mask.kind == "control" else "harm", title, caption + how, name)
     return Pane(name, mask, lineup.strength), label
 
 

@@ -192,6 +192,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
     with serve(reference) as url:
         page = visit(url)
         go_to(page, "Playground")
+        choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)
         run_comparison(page)
         page.wait_for_function("() => document.querySelectorAll('.hv-pane .answer span').length > 6", timeout=WAIT)
@@ -209,6 +210,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
             page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0
         ), "tokens wear their surprise"
 
+        page.get_by_text("Advanced", exact=True).click()
         thumb = page.locator(".st-key-play_strength input[type=range]")
         for _ in range(20):  # 1.00 → 0.00 in steps of 0.05
             thumb.press("ArrowLeft")
