@@ -78,6 +78,13 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
     _json_option(p)
 
+    p = commands.add_parser(
+        "report", help="a run as one HTML file that opens offline: pictures, tables, method, manifest"
+    )
+    p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
+    p.add_argument("--out", default=None, metavar="F.html", help="where to write it (default: RUN.html here)")
+    _json_option(p)
+
     p = commands.add_parser("mask", help="a mask out of a stored run or read off two checkpoints; what masks share")
     p.add_argument("run", nargs="?", default=None, metavar="RUN", help="a run, or a mask file to compare")
     p.add_argument(

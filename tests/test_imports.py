@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generation", "judges"),
     ("tuning", "worker"),
     ("claims",),
-    ("jobs", "preflight", "bench"),
+    ("jobs", "preflight", "bench", "report"),
     ("ui",),
     ("playground", "learn", "claims.*.page"),
     ("commands", "claims.*.command"),
@@ -46,8 +46,8 @@ TORCH = (
     "generation",
 )
 #: Never load torch, not even inside functions: pages over stored runs stand on them.
-NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "ui", "learn", "app", "pages")
-NO_TORCH_FACES = ("claim", "finding", "figures")
+NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "report", "ui", "learn", "app", "pages")
+NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
 STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
 
 

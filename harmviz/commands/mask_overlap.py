@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 from harmviz.claims.mapping.overlaying import Laid, lay_over
@@ -40,7 +39,7 @@ def as_json(laid: Sequence[Laid]) -> list[dict[str, Any]]:
 def _chance(chance: Chance | None) -> dict[str, Any] | None:
     if chance is None:
         return None
-    expected = asdict(chance.expected)
+    expected = chance.expected._asdict()
     return {
         "jaccard": _known(chance.expected.value),
         **{name: expected[name] for name in ("ci_low", "ci_high", "n")},
