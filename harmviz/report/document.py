@@ -18,7 +18,7 @@ from harmviz.claims import claim_of
 from harmviz.claims.pictures import Picture, pictures_of
 from harmviz.display import text
 from harmviz.display.style import Theme
-from harmviz.errors import HarmvizError
+from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.files import write_atomic
 from harmviz.paths import PACKAGE
 from harmviz.report import facts, numbers
@@ -36,8 +36,20 @@ def report(run: Run) -> str:
     """The report of this run, as HTML.
 
     Raises:
-        HarmvizError: a file of the run cannot be read.
+        HarmvizError: a file of the run cannot be read, or the run says of itself what its claim cannot read.
     """
+    try:
+        return _document(run)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
+        if isinstance(e, HarmvizError):
+            raise
+        # A run from elsewhere, or of an older version, may lack what a rule or a picture is made of.
+        raise RunIncompatible(
+            f"run {run.id} cannot be reported ({type(e).__name__}: {e}); it lacks what its claim reads: make it again"
+        ) from e
+
+
+def _document(run: Run) -> str:
     claim, pictures = claim_of(run), pictures_of(run, Theme())
     title = f"{'Ladder of checkpoints' if claim is None else claim.title}: {run.model_name}"
     sections = {
