@@ -46,14 +46,14 @@ def shared(a: PruneMask, b: PruneMask, table: WeightTable | None, *, seed: int =
         MaskInvalid: a mask does not fit the table.
     """
     known = table if table is not None else _spanning(a, b)
-    sets = [mask.to_global(known) for mask in (a, b)]
-    common, sizes = intersection_size(*sets), [len(s) for s in sets]
+    in_a, in_b = a.to_global(known), b.to_global(known)
+    n_a, n_b, common = len(in_a), len(in_b), intersection_size(in_a, in_b)
     chance = None
     if table is not None:
-        chance = chance_overlap(*sets, table.offsets, np.diff(table.offsets), seed=seed)
-    most = min(sizes) / max(sizes) if max(sizes) else math.nan
-    jaccard = jaccard_of_counts(common, *sizes)
-    return Shared(*sizes, common, jaccard, containment(*sets), containment(*reversed(sets)), most, chance)
+        chance = chance_overlap(in_a, in_b, table.offsets, np.diff(table.offsets), seed=seed)
+    most = min(n_a, n_b) / max(n_a, n_b) if n_a or n_b else math.nan
+    jaccard = jaccard_of_counts(common, n_a, n_b)
+    return Shared(n_a, n_b, common, jaccard, containment(in_a, in_b), containment(in_b, in_a), most, chance)
 
 
 def _spanning(a: PruneMask, b: PruneMask) -> WeightTable:
