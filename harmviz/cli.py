@@ -82,11 +82,26 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
     _json_option(p)
 
-    p = commands.add_parser("mask", help="export a mask out of a stored run")
-    p.add_argument("run", metavar="RUN")
-    p.add_argument("--categories", required=True, metavar="a,b", help="harm categories, comma-separated, or all")
+    p = commands.add_parser(
+        "report", help="a run as one HTML file that opens offline: pictures, tables, method, manifest"
+    )
+    p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
+    p.add_argument("--out", default=None, metavar="F.html", help="where to write it (default: RUN.html here)")
+    _json_option(p)
+
+    p = commands.add_parser("mask", help="a mask out of a stored run or read off two checkpoints; what masks share")
+    p.add_argument("run", nargs="?", default=None, metavar="RUN", help="a run, or a mask file to compare")
+    p.add_argument(
+        "--from-checkpoints",
+        nargs=2,
+        default=None,
+        metavar=("BASE", "PRUNED"),
+        help="the weights that are zero in the second model and not in the first, read from their files",
+    )
+    p.add_argument("--compare-with", default=None, metavar="RUN_OR_MASK", help="overlap, beside chance and ceiling")
+    p.add_argument("--categories", default=None, metavar="a,b", help="harm categories, comma-separated, or all")
     p.add_argument("--combine", default="mean", choices=("mean", "union", "intersection", "difference"))
-    p.add_argument("--q", type=float, required=True, help="fraction of scored weights to prune, e.g. 1e-5")
+    p.add_argument("--q", type=float, default=None, help="fraction of scored weights to prune, e.g. 1e-5")
     p.add_argument("--p", type=float, default=0.01, help="fraction of weights protected by utility (0.01)")
     p.add_argument("--scope", default="global", choices=("global", "matrix"))
     p.add_argument("--contrast", default="none", choices=("none", "both"), help="both: contrastive selection")
@@ -97,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _options(p, MODEL_OPTIONS)
     p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --from-model")
-    p.add_argument("--out", required=True, metavar="FILE", help="where to write the mask (.safetensors)")
+    p.add_argument("--out", default=None, metavar="FILE", help="where to write the mask (.safetensors)")
     _json_option(p)
 
     p = commands.add_parser("eval", help="loss shift per set under a mask, beside a random control")

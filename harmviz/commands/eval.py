@@ -56,8 +56,10 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataInvalid(
             f"data {data.id!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
         )
-    left_out = len(_scoring_prompts(mask))
-    say(f"{len(samples)} samples; {left_out} prompts the mask was scored on are left out")
+    if "scoring_prompts" in mask.provenance:
+        say(f"{len(samples)} samples; {len(_scoring_prompts(mask))} prompts the mask was scored on are left out")
+    else:
+        say(f"{len(samples)} samples; what this mask was scored on is not known, so that some of them may be among it")
     _show(arguments, mask, _rows(loaded, mask, source, data, samples, sets), controls=source is not None)
 
 

@@ -18,7 +18,7 @@ from harmviz.display import text
 from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
-from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_name
+from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_masks, stored_name
 from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
@@ -148,7 +148,7 @@ def mask_controls(run: Run, candidates: Candidates | None) -> Selection | str | 
         exact, why = selection.settled(candidates, chosen)
         selection.held_note(why)
         return exact
-    names = list(run.masks())
+    names = list(stored_masks(run))
     if not names:
         return None
     return st.selectbox("Stored mask", names, format_func=stored_name, key="play_stored", bind="query-params")
@@ -163,7 +163,7 @@ def lineup_controls(run: Run, candidates: Candidates | None, seed: int) -> Lineu
         )
         return Lineup()
     has_other = isinstance(first, Selection) and candidates is not None and candidates.has_contrast
-    seconds = [*([OTHER_SELECTION] if has_other else []), *(n for n in run.masks() if n != first)]
+    seconds = [*([OTHER_SELECTION] if has_other else []), *(n for n in stored_masks(run) if n != first)]
     offered = [b for b in _BESIDE if (b != "second" or seconds) and (b != "random" or candidates is not None)]
     left, middle, right = st.columns([1.5, 1, 1], gap="medium")
     with left:
