@@ -208,12 +208,13 @@ class _Reader:
 
     def result(self) -> Difference:
         base, pruned = self.base.names(), self.pruned.names()
-        sides = (
+        first, second = (
             Side(side.name, side.revision, digest.hexdigest(), _dtype_of(side))
             for side, digest in zip((self.base, self.pruned), self.hashes, strict=True)
         )
         return Difference(
-            *sides,
+            base=first,
+            pruned=second,
             table=self.base.table,
             indices=self.indices,
             changes=tuple(self.changes),

@@ -67,7 +67,8 @@ class _Source:
             return {"": read(self.keys[0])}
         converter = deepcopy(self.converter)
         for key, pattern in zip(self.keys, self.patterns, strict=True):
-            converter.add_tensor(self.target, key, pattern, partial(read, key))
+            late: Any = partial(read, key)  # declared as a future alone, whatever can be called is called
+            converter.add_tensor(self.target, key, pattern, late)
         made = converter.convert(self.target, model=model, config=model.config)
         return {name: tensor[0] if isinstance(tensor, list) else tensor for name, tensor in made.items()}
 

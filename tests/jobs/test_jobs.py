@@ -38,7 +38,7 @@ def run_of(tiny_dir: Path) -> tuple[str, ...]:
     return ("run", f"--model={tiny_dir}", *QUICK_RUN)
 
 
-def wait(until: Callable[[], object], seconds: float = 120) -> None:
+def wait(until: Callable[[], object], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, [j.log(5) for j in jobs.list_jobs()]
