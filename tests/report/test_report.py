@@ -22,9 +22,9 @@ from harmviz.runs import Run, open_run, read_run, shipped_runs
 
 _PLOTLY = "var Plotly = {newPlot: () => 0};"
 #: The committed runs; the second map says nothing new of how reports are made, and takes seconds.
-RUNS = [pytest.param(i, marks=pytest.mark.slow) if "aligned-pyrit" in i else i for i in shipped_runs()]
-LADDER = next(i for i in shipped_runs() if "-align-" in i)
-SCENE = next(i for i in shipped_runs() if "-scene-" in i)
+RUNS = [pytest.param(i, marks=pytest.mark.slow) if "aligned-pyrit" in i else i for i in sorted(shipped_runs())]
+LADDER = next(i for i in sorted(shipped_runs()) if "-align-" in i)
+SCENE = next(i for i in sorted(shipped_runs()) if "-scene-" in i)
 _EMPTY = {"meta", "link", "br", "hr", "img", "input", "col"}
 
 
