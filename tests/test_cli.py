@@ -193,8 +193,15 @@ def test_missing_data_file(tiny_dir, out, capsys):
 
 def test_wrong_columns(tiny_dir, tmp_path, out, capsys):
     bad = tmp_path / "bad.csv"
-    bad.write_text("category,question,response\nhate,a,b\n")
-    fails(capsys, run_args(tiny_dir, str(bad), "--out", str(out)), 2, "bad.csv", "row 1", "'prompt'")
+    bad.write_text("category,topic,response\nhate,a,b\n")
+    fails(
+        capsys,
+        run_args(tiny_dir, str(bad), "--out", str(out)),
+        2,
+        "bad.csv",
+        "no columns are recognised as prompt",
+        "'topic'",
+    )
     assert not out.exists()
 
 

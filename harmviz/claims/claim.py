@@ -7,6 +7,7 @@ A claim is one package below ``harmviz.claims``. These modules are its face, fou
     finding.py   finding(run) -> Finding: the verdict, by a rule, and its sentence; no torch, no Streamlit
     figures.py   tidy numbers -> plotly; no torch, no Streamlit
     pictures.py  pictures(run, theme): with nothing chosen, for reports and notebooks; limits(run); both optional
+    counts.py    counts(run, kind): how often a mask did what is seen of it in the Playground; optional
     document.py  PARTS: its tables in docs and reports; optional
     page.py      show(): the page; settings(): the form on the Runs page where ``offer`` has one of its own
 

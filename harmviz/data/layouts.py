@@ -133,7 +133,7 @@ def _told_apart(table: Table, uses: dict[str, str], options: ReadOptions, *, req
             raise DataInvalid(
                 f"{table.where} holds requests without answers, which cannot score a model: add a column of harmful "
                 "answers (or name it: --columns response=COLUMN), or ask them as held-out requests with --requests "
-                f"{shlex.quote(table.where)} of `experiment jailbreak`, `experiment scene` or `align`; "
+                f"{shlex.quote(table.where)} of `align` or of an experiment that asks for answers; "
                 + _found(table.columns)
             )
         raise DataInvalid(_unknown(table, options))

@@ -11,10 +11,11 @@ from contextlib import suppress
 
 import streamlit as st
 
+from harmviz.claims import counted
 from harmviz.errors import RunIncompatible
 from harmviz.judges import Judge
 from harmviz.judges.refusing import usable_judge
-from harmviz.playground import such_requests, verdict
+from harmviz.playground import verdict
 from harmviz.playground.on_stage import Asked, Comparison, Recording, current
 from harmviz.playground.panes import PaneLabel, panes_markup, recorded_markup, status_markup
 from harmviz.playground.presets import Preset, preset_of
@@ -104,14 +105,13 @@ def _verdict(snapshot: Snapshot, labels: Sequence[PaneLabel], preset: Preset | N
     if shown is None:
         return
     masked = next(view for view, label in zip(snapshot.panes, labels, strict=True) if label.role == "mask")
-    counted = None
+    counts = None
     if harmful is not None and masked.mask_digest is not None:
-        stored = (*experiments.stored_of("scene"), *experiments.stored_of("jailbreak"))
+        stored = [run for name in counted.COUNTING for run in experiments.stored_of(name)]
         with suppress(RunIncompatible):  # the Runs page names damaged runs
-            counted = such_requests.counts(
-                stored, such_requests.Kind(harmful, opening, masked.mask_digest, masked.strength)
-            )
-    frame.html(verdict.markup(shown, counted.sentence() if counted else ""))
+            kind = counted.Kind(harmful, opening, masked.mask_digest, masked.strength)
+            counts = counted.counts(stored, kind)
+    frame.html(verdict.markup(shown, counts.sentence() if counts else ""))
 
 
 @st.cache_resource(show_spinner=False)

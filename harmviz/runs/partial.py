@@ -34,10 +34,11 @@ from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.files import disk_errors, files_below, json_bytes, move_folder, sha256_of_file, write_atomic
 from harmviz.paths import runs_root
 from harmviz.runs.imports import unmark
-from harmviz.runs.json_text import parse_json, read_json
+from harmviz.runs.json_text import parse_json
 from harmviz.runs.lock import sign, signed_by, try_lock
 from harmviz.runs.manifest import HASH, MANIFEST, SCHEMA_VERSION, check_run_id, manifest_hash
-from harmviz.runs.manifest_check import file_name_problem, manifest_problems
+from harmviz.runs.manifest_check import manifest_problems
+from harmviz.runs.stage_markers import StageMarkers
 from harmviz.runs.stored import Run, find_run, read_run
 
 PREFIX = ".partial-"
@@ -62,8 +63,7 @@ class PartialRun:
         self._ended = time.monotonic()
         #: (name, size, mtime) already hashed in this process: large files are not read again at every question.
         self._hashed: dict[tuple[str, int, int], str] = {}
-        #: The same of markers, by (name, size, mtime, inode); None: damaged.
-        self._read: dict[tuple[str, int, int, int], dict[str, Any] | None] = {}
+        self._stage_markers = StageMarkers(self.folder / "stages")
 
     def __enter__(self) -> PartialRun:
         return self
@@ -137,29 +137,10 @@ class PartialRun:
             raise ValueError(f"stage must be letters, digits and . _ : ( ) + -, got {stage!r}")
         return self.folder / "stages" / f"{stage}.json"
 
-    def _markers(self) -> list[dict[str, Any]]:
-        """The readable markers, in the order in which their stages finished."""
-        markers = filter(None, map(self._marked, (self.folder / "stages").glob("*.json")))
-        return sorted(markers, key=lambda m: m["order"])
-
-    def _marked(self, path: Path) -> dict[str, Any] | None:
-        """The marker in this file; None where it is damaged: its stage is done again."""
-        try:
-            stat = path.stat()
-            key = (path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
-            if key not in self._read:
-                self._read[key] = None
-                marker = read_json(path)
-                if not any(map(file_name_problem, marker["files"])):
-                    self._read[key] = {**marker, "order": int(marker["order"]), "files": dict(marker["files"])}
-        except (ValueError, KeyError, TypeError, OSError):
-            return None
-        return self._read[key]
-
     def _intact(self) -> list[dict[str, Any]]:
         """The markers up to, and without, the first stage that is not what it was."""
         intact: list[dict[str, Any]] = []
-        for marker in self._markers():
+        for marker in self._stage_markers.all():
             if marker["order"] != len(intact) or any(self._hash(n) != h for n, h in marker["files"].items()):
                 break
             intact.append(marker)
@@ -197,7 +178,7 @@ class PartialRun:
         before = self._intact()
         if stage in [m["stage"] for m in before]:
             raise ValueError(f"stage {stage!r} of {self.run_id} is done already; ask done() before doing it")
-        for marker in self._markers()[len(before) :]:
+        for marker in self._stage_markers.all()[len(before) :]:
             self._marker(marker["stage"]).unlink(missing_ok=True)
         claimed = {n for m in before for n in m["files"]}
         with disk_errors(self.folder):
@@ -268,7 +249,7 @@ class PartialRun:
         kept = [n for n in self._files() if not n.startswith(f"{_SCRATCH}/")]
         with disk_errors(self.folder):
             files = {n: sha256_of_file(source / n, sync=True) for n in kept}
-        for marker in self._markers():
+        for marker in self._stage_markers.all():
             for name, digest in marker["files"].items():
                 if not name.startswith(f"{_SCRATCH}/") and files.get(name) != digest:
                     raise RunIncompatible(

@@ -268,7 +268,7 @@ def test_models_outside_the_configured_folders_are_not_opened(cache: Path, monke
 
 
 def test_the_transcript_holds_what_was_played(cache: Path) -> None:
-    from harmviz.playground.on_stage import _transcript
+    from harmviz.playground.keepsakes import _transcript
 
     app = loaded()
     played(app)

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from harmviz.claims.counted import Kind, counts
 from harmviz.claims.scene.record import MASK
 from harmviz.masks.mask import PruneMask
 from harmviz.playground.panes import PaneLabel
-from harmviz.playground.such_requests import Kind, counts
 from harmviz.playground.verdict import Verdict, markup, verdict
 from harmviz.worker import PaneView
 from tests.worlds.scene import make_scene, view

@@ -18,7 +18,7 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.load import load_model
 from harmviz.models.weights import WeightMatrix
 from harmviz.runs import PartialRun, open_run, result_digest, verify_run
-from tests.conftest import QUICK_RUN
+from tests.conftest import QUICK_RUN, TWO_TYPES
 from tests.worlds.kills import killed_at
 
 SPEC = RunSpec(samples=8, q_max=0.05, max_response_tokens=32)
@@ -215,7 +215,7 @@ def test_killed_processes_resume_to_the_same_run(tiny_dir, quick_run, tmp_path):
 
 def test_stopped_after_its_last_stage_a_run_is_resumed(tiny_dir, quick_run, tmp_path, monkeypatch):
     """Between the results and the manifest: what is left goes on, and measures nothing again."""
-    loaded, data = load_model(str(tiny_dir)), load_prompts("builtin")
+    loaded, data = load_model(str(tiny_dir)), load_prompts(str(TWO_TYPES))
 
     def stop(*_: object) -> None:
         raise Stop

@@ -1,8 +1,9 @@
-"""How often a mask did what is seen here: of N requests of the same kind, measured in a stored scene or jailbreak run.
+"""How often a mask did what is seen of it: of N requests of the same kind, as a stored run of some claim counted them.
 
 Counted are refusals by keywords, a lower bound, of the intact model, the mask and its random control. *Of the same
 kind* is a request of the built-in mild set (or of the harmless one), with the same words put into the answer's mouth
-(or none), under exactly this mask (same digest) at this strength. Anything else has no count. Pure.
+(or none), under exactly this mask (same digest) at this strength. Anything else has no count. A claim whose runs count
+so tells it in ``counts.py``: ``counts(run, kind)``. Pure.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from harmviz.claims.jailbreak.attacks import load_attacks
-from harmviz.claims.scene.record import MASK
-from harmviz.masks.mask import PruneMask
+from harmviz.claims import CLAIMS, claim_of
 from harmviz.runs import Run
+
+#: The claims whose runs count refusals of single requests, in the order in which they are asked.
+COUNTING = tuple(name for name, claim in CLAIMS.items() if claim.has_face("counts"))
 
 
 @dataclass(frozen=True)
@@ -64,43 +66,26 @@ def counts(runs: Iterable[Run], kind: Kind) -> Counts | None:
         RunIncompatible: a stored run that would tell is damaged.
     """
     for run in runs:
-        reader = {"scene": _of_scene, "jailbreak": _of_jailbreak}.get(str(run.manifest["method"].get("experiment")))
-        if kind.strength and reader is not None and (found := reader(run, kind)) is not None:
-            return found
+        claim = claim_of(run)
+        if not kind.strength or claim is None or claim.name not in COUNTING:
+            continue
+        counted: Counts | None = claim.face("counts").counts(run, kind)
+        if counted is not None:
+            return counted
     return None
 
 
-def _of_scene(run: Run, kind: Kind) -> Counts | None:
-    opener = str(run.manifest["parameters"]["opener"])
-    if MASK not in run.masks() or kind.opening not in ("", opener):
-        return None
-    if PruneMask.load(run.masks()[MASK]).digest != kind.mask_digest:
-        return None
-    asked = "opener" if kind.opening else "direct"
-    at = asked if kind.strength == 1 else f"{asked}@{kind.strength:g}"
-    category, words = ("mild", "mild, built in") if kind.harmful else ("benign", "harmless, built in")
-    return _counts(run.results(), category, (asked, at), None, f"{words}{_begun(kind.opening)}")
-
-
-def _of_jailbreak(run: Run, kind: Kind) -> Counts | None:
-    arm = next((a for a in run.manifest["method"]["arms"] if a.get("digest") == kind.mask_digest), None)
-    asked = {"": "direct", **{a.opening: a.id for a in load_attacks() if a.id == "prefill"}}.get(kind.opening)
-    if arm is None or asked is None or kind.strength != 1 or arm.get("control") != "none":
-        return None
-    if list(run.manifest["parameters"]["requests"]) != ["builtin"]:
-        return None
-    category, words = ("harm", "mild, built in") if kind.harmful else ("benign", "harmless, built in")
-    return _counts(run.results(), category, (asked, asked), str(arm["contrast"]), f"{words}{_begun(kind.opening)}")
-
-
-def _begun(opening: str) -> str:
+def begun(opening: str) -> str:
+    """How the request was put, after a comma."""
     return f", the answer begun with “{opening}”" if opening else ", asked directly"
 
 
-def _counts(
+def counts_in(
     results: pd.DataFrame, category: str, conditions: tuple[str, str], contrast: str | None, what: str
 ) -> Counts | None:
-    """``conditions``: of the intact model, of mask and control; ``contrast``: of the mask, where a run has several."""
+    """Refusals in these results. ``conditions``: of the intact model, of mask and control; ``contrast``: of the mask,
+    where a run has several; ``what``: the requests, in words.
+    """
     rows = results[(results["metric"] == "refusal_rate") & (results["category"] == category)]
     rows = rows[rows["value"].notna()]
     intact = rows[rows["mask"].isna() & (rows["condition"] == conditions[0])]
