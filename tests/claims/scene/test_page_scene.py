@@ -273,17 +273,17 @@ def test_one_click_loads_plays_and_replaces_the_recording(
 def test_the_recording_stands_until_the_live_answer_is_whole(
     tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harmviz.generation.text import StreamDecoder
+    from harmviz.worker.line import AnswerTicket
 
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
-    go_on, push = threading.Event(), StreamDecoder.push
-    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (go_on.wait(PATIENCE_S), push(self, token))[1])
+    go_on, push = threading.Event(), AnswerTicket.push
+    monkeypatch.setattr(AnswerTicket, "push", lambda self, step: (go_on.wait(PATIENCE_S), push(self, step))[1])
     app = begun()
     assert '<span class="hv-tag">recorded</span>' in markup(app)
     app.run()
     assert len(answers(markup(app))) == 3, "nothing is written yet"
-    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (time.sleep(0.05), push(self, token))[1])
+    monkeypatch.setattr(AnswerTicket, "push", lambda self, step: (time.sleep(0.1), push(self, step))[1])
     go_on.set()
     page = until(app, "writing, all panes in step")
     assert '<span class="hv-tag">recorded</span>' in page
