@@ -26,6 +26,8 @@ HELD_OUT = (
     "benign_choice",
     "borderline",
     "borderline_pairs",
+    "audience",
+    "audience_harmless",
 )
 
 
