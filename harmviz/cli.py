@@ -16,7 +16,7 @@ from typing import NoReturn
 from harmviz.bench import BENCHES
 from harmviz.claims import CLAIMS, MAPPING, experiments
 from harmviz.claims.claim import Option
-from harmviz.claims.options import MODEL_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 from harmviz.commands import terminal
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
@@ -68,6 +68,10 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("fetch", help="embedded model and data set into the asset cache, verified by sha256")
     _json_option(p)
 
+    p = commands.add_parser("data", help="what would be read of your data: rows by set, what is left out and why")
+    p.add_argument("source", metavar="FILE", help=DATA_HELP)
+    _add(p, DATA_OPTIONS)
+
     _add(commands.add_parser("run", help=CLAIMS[MAPPING].help), CLAIMS[MAPPING].options)
 
     p = commands.add_parser("runs", help="list the stored runs; export, import or delete one")
@@ -78,11 +82,26 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
     _json_option(p)
 
-    p = commands.add_parser("mask", help="export a mask out of a stored run")
-    p.add_argument("run", metavar="RUN")
-    p.add_argument("--categories", required=True, metavar="a,b", help="harm categories, comma-separated, or all")
+    p = commands.add_parser(
+        "report", help="a run as one HTML file that opens offline: pictures, tables, method, manifest"
+    )
+    p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
+    p.add_argument("--out", default=None, metavar="F.html", help="where to write it (default: RUN.html here)")
+    _json_option(p)
+
+    p = commands.add_parser("mask", help="a mask out of a stored run or read off two checkpoints; what masks share")
+    p.add_argument("run", nargs="?", default=None, metavar="RUN", help="a run, or a mask file to compare")
+    p.add_argument(
+        "--from-checkpoints",
+        nargs=2,
+        default=None,
+        metavar=("BASE", "PRUNED"),
+        help="the weights that are zero in the second model and not in the first, read from their files",
+    )
+    p.add_argument("--compare-with", default=None, metavar="RUN_OR_MASK", help="overlap, beside chance and ceiling")
+    p.add_argument("--categories", default=None, metavar="a,b", help="harm categories, comma-separated, or all")
     p.add_argument("--combine", default="mean", choices=("mean", "union", "intersection", "difference"))
-    p.add_argument("--q", type=float, required=True, help="fraction of scored weights to prune, e.g. 1e-5")
+    p.add_argument("--q", type=float, default=None, help="fraction of scored weights to prune, e.g. 1e-5")
     p.add_argument("--p", type=float, default=0.01, help="fraction of weights protected by utility (0.01)")
     p.add_argument("--scope", default="global", choices=("global", "matrix"))
     p.add_argument("--contrast", default="none", choices=("none", "both"), help="both: contrastive selection")
@@ -93,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _options(p, MODEL_OPTIONS)
     p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --from-model")
-    p.add_argument("--out", required=True, metavar="FILE", help="where to write the mask (.safetensors)")
+    p.add_argument("--out", default=None, metavar="FILE", help="where to write the mask (.safetensors)")
     _json_option(p)
 
     p = commands.add_parser("eval", help="loss shift per set under a mask, beside a random control")
@@ -106,10 +125,8 @@ def parser() -> argparse.ArgumentParser:
         choices=("report",),
         help="report: on the report prompts of --run, with its settings, so that its stored rows come out again",
     )
-    p.add_argument(
-        "--data", default=None, metavar="D", help="pyrit (default), builtin or a file; the run's with --split"
-    )
-    _json_option(p)
+    p.add_argument("--data", default=None, metavar="D", help=f"{DATA_HELP} (pyrit; the run's with --split)")
+    _add(p, DATA_OPTIONS)
 
     p = commands.add_parser("generate", help="the intact model and masked variants side by side")
     _options(p, MODEL_OPTIONS)
@@ -144,6 +161,10 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for further seeds: keep the ends of the stages alone, and measure each on 24 requests a set",
     )
+    p.add_argument(
+        "--requests", default=None, metavar="FILE", help=f"harmful requests to measure on too: {REQUESTS_HELP}"
+    )
+    _options(p, DATA_OPTIONS)
     p.add_argument("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)")
     p.add_argument("--resume", action="store_true", help="go on where an interrupted ladder of these settings stopped")
     _json_option(p)

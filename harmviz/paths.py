@@ -33,6 +33,11 @@ def assets_root() -> Path:
     return cache_root() / "assets"
 
 
+def masks_root() -> Path:
+    """Mask files that the Playground offers beside a run's own, where they fit the run's model."""
+    return cache_root() / "masks"
+
+
 def jobs_root() -> Path:
     """Runs started from a page: settings, log and outcome of each child process, one folder each."""
     return cache_root() / "jobs"

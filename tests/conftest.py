@@ -12,9 +12,12 @@ from filelock import FileLock
 os.environ.pop("COLUMNS", None)  # tables are as wide as they need, whatever terminal the tests run in
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line sets it; must come before torch is loaded
 
-#: A complete run of the tiny model; and a quick one, for tests that are about neither its size nor its numbers.
-TINY_RUN = ("--data", "builtin", "--samples", "8", "--q-max", "0.05", "--max-response-tokens", "32")
-QUICK_RUN = (*TINY_RUN, "--quick")
+_SMALL = ("--samples", "8", "--q-max", "0.05", "--max-response-tokens", "32")
+#: A complete run of the tiny model; and a quick one on two harm types (of the built-in data), for tests that are about
+#: neither its size nor its numbers.
+TINY_RUN = ("--data", "builtin", *_SMALL)
+TWO_TYPES = Path(__file__).parent / "worlds" / "two_types.jsonl"
+QUICK_RUN = ("--data", str(TWO_TYPES), *_SMALL, "--quick")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -28,7 +28,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("generation", "judges"),
     ("tuning", "worker"),
     ("claims",),
-    ("jobs", "preflight", "bench"),
+    ("jobs", "preflight", "bench", "report"),
     ("ui",),
     ("playground", "learn", "claims.*.page"),
     ("commands", "claims.*.command"),
@@ -36,10 +36,18 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("app", "pages"),
 )
 #: May load torch when they are imported; everybody else inside functions, or not at all.
-TORCH = ("models.load", "models.reading", "scoring", "masks.apply", "generation")
+TORCH = (
+    "models.load",
+    "models.reading",
+    "models.streaming",
+    "models.differing",
+    "scoring",
+    "masks.apply",
+    "generation",
+)
 #: Never load torch, not even inside functions: pages over stored runs stand on them.
-NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "ui", "learn", "app", "pages")
-NO_TORCH_FACES = ("claim", "finding", "figures")
+NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "report", "ui", "learn", "app", "pages")
+NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
 STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
 
 

@@ -6,6 +6,8 @@ A claim is one package below ``harmviz.claims``. These modules are its face, fou
     command.py   run(arguments): computes and stores it; print_result(run): the tables that ``show`` ends with
     finding.py   finding(run) -> Finding: the verdict, by a rule, and its sentence; no torch, no Streamlit
     figures.py   tidy numbers -> plotly; no torch, no Streamlit
+    pictures.py  pictures(run, theme): with nothing chosen, for reports and notebooks; limits(run); both optional
+    document.py  PARTS: its tables in docs and reports; optional
     page.py      show(): the page; settings(): the form on the Runs page where ``offer`` has one of its own
 
 What else a claim needs (settings, measure, rows, …) lies beside them.
@@ -16,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -112,6 +115,10 @@ class Claim:
         """The place of the stage's phase in ``phases``; None before the first."""
         head = stage.partition(".")[0]
         return next((i for i, heads in enumerate(self.phases.values()) if head in heads), None)
+
+    def has_face(self, module: str) -> bool:
+        """Whether it has this module."""
+        return find_spec(f"{__package__}.{self.name}.{module}") is not None
 
     def face(self, module: str) -> ModuleType:
         """One of its modules, imported now.

@@ -17,6 +17,26 @@ MODEL_OPTIONS = (
     option("--device", default="auto", choices=("auto", "cpu", "cuda")),
 )
 
+#: How data of a reader's own is read.
+DATA_OPTIONS = (
+    option(
+        "--columns",
+        default=None,
+        metavar="U=C,…",
+        help="which column is what, e.g. prompt=goal,response=target; uses: category, prompt, response, input, "
+        "messages, is_safe, safe",
+    ),
+    option("--category", default=None, metavar="C", help="the harm type of all rows, where no column says it"),
+    option("--drop-bad", action="store_true", help="leave out rows that cannot be used, and count them"),
+)
+#: What --data takes.
+DATA_HELP = (
+    "pyrit, scored, builtin, a file (.jsonl, .json, .csv, .tsv, .parquet, .gz), a saved folder, or hub:owner/name"
+)
+
+#: What --requests takes as a file.
+REQUESTS_HELP = "a .txt file with one a line, or anything that --data takes"
+
 #: Where a run goes and how it is taken up again.
 RUN_OPTIONS = (
     option("--out", default=None, metavar="DIR", help="folder of runs (default: the cache's)"),

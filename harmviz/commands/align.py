@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from harmviz.commands.output import duration, number, print_json, print_table, progress_printer, runs_folder, say
+from harmviz.commands.user_data import typed_options
+from harmviz.data.own_requests import OWN, own_requests
 from harmviz.models.assets import EMBEDDED
 from harmviz.tuning.settings import ARMS, AlignSpec, check_arms
 from harmviz.tuning.stored import Ladder
@@ -34,6 +36,8 @@ COLUMNS = (
     ("loss/written", "benign loss, written"),
     ("loss/own", "own answers"),
 )
+#: Where requests of a reader's own were asked too.
+OWN_COLUMN = (f"refusal/{OWN}", "your requests")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -43,8 +47,14 @@ def run(arguments: argparse.Namespace) -> None:
     # The trainers look for updates and caches on a hub; nothing here needs one.
     os.environ.setdefault("HF_HUB_OFFLINE", "1" if not arguments.model or Path(arguments.model).exists() else "0")
     from harmviz.tuning.data import load_align_data
+    from harmviz.tuning.own_requests import with_own_requests
 
+    own = own_requests(arguments.requests, typed_options(arguments), say=say) if arguments.requests else None
     data = load_align_data(spec.seed, steps=spec.steps, say=say)
+    if own is not None:
+        data, notes = with_own_requests(data, own)
+        for note in notes:
+            say(note)
     from harmviz.models.load import load_model
     from harmviz.tuning.ladder import run_align
 
@@ -62,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
 def print_ladder(ladder: Ladder) -> None:
     """The table: a line per checkpoint, every number that was measured with its interval and n."""
     lines = [{"name": "start", **ladder.start}, *ladder.checkpoints]
-    columns = [(key, title) for key, title in COLUMNS if any(key in line["numbers"] for line in lines)]
+    columns = [(key, title) for key, title in (*COLUMNS, OWN_COLUMN) if any(key in line["numbers"] for line in lines)]
     rows = [[line["name"], *(_cell(line["numbers"].get(key)) for key, _ in columns)] for line in lines]
     print_table(["checkpoint", *(title for _, title in columns)], rows)
     print(

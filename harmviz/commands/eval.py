@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harmviz.commands.output import estimate, print_json, print_table, progress_printer, say
+from harmviz.commands.user_data import load_told, typed_options
+from harmviz.data.columns import AS_IT_IS
 from harmviz.data.encoding import Sample, encode_all
-from harmviz.data.prompts import PromptData, load_prompts
+from harmviz.data.prompts import PromptData
 from harmviz.data.splits import choose_rows
 from harmviz.errors import BadSetting, DataInvalid, RunIncompatible
 from harmviz.masks.candidates import Candidates
@@ -33,6 +35,7 @@ PER_SET = 24
 DRAWS = 5
 SEED = 0
 MAX_RESPONSE_TOKENS = 96
+MAX_PROMPT_TOKENS = 512
 _SHOWN = ("delta_nll", "harm_specific", "excess_over_control")
 
 
@@ -42,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.split == "report":
         _show(arguments, mask, _repeated(arguments, mask, source), controls=True)
         return
-    data = load_prompts(arguments.data or "pyrit", say=say)
+    data = load_told(arguments)
     from harmviz.masks.apply import check_mask
     from harmviz.models.load import load_model
 
@@ -51,10 +54,12 @@ def run(arguments: argparse.Namespace) -> None:
     samples, sets = _measured_on(loaded, mask, data)
     if not any(s in data.categories for s in sets):
         raise DataInvalid(
-            f"data {arguments.data!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
+            f"data {data.id!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
         )
-    left_out = len(_scoring_prompts(mask))
-    say(f"{len(samples)} samples; {left_out} prompts the mask was scored on are left out")
+    if "scoring_prompts" in mask.provenance:
+        say(f"{len(samples)} samples; {len(_scoring_prompts(mask))} prompts the mask was scored on are left out")
+    else:
+        say(f"{len(samples)} samples; what this mask was scored on is not known, so that some of them may be among it")
     _show(arguments, mask, _rows(loaded, mask, source, data, samples, sets), controls=source is not None)
 
 
@@ -62,10 +67,12 @@ def _repeated(arguments: argparse.Namespace, mask: PruneMask, source: Run | None
     """The rows on the report prompts of the run.
 
     Raises:
-        BadSetting: no run is given. RunIncompatible: model, data or mask are not those of the run.
+        BadSetting: no run is given, or options of reading are. RunIncompatible: model, data or mask are not the run's.
     """
     if source is None:
         raise BadSetting("--split report takes prompts and settings from a run; name it with --run")
+    if typed_options(arguments) != AS_IT_IS:
+        raise BadSetting("--split report reads the data as its run did; leave out --columns, --category and --drop-bad")
     from harmviz.claims.mapping.again import open_again, report_rows, taken_up
     from harmviz.masks.apply import check_mask
 
@@ -104,7 +111,14 @@ def _measured_on(loaded: LoadedModel, mask: PruneMask, data: PromptData) -> tupl
     sets: list[str] = []
     for name in data.sets:
         rows = choose_rows([r for r in data.of(name) if r.prompt_id not in left_out], PER_SET, SEED, per_prompt=1)
-        encoded = encode_all(loaded.tokenizer, rows, max_response_tokens=MAX_RESPONSE_TOKENS)
+        encoded = encode_all(
+            loaded.tokenizer, rows, max_response_tokens=MAX_RESPONSE_TOKENS, max_prompt_tokens=MAX_PROMPT_TOKENS
+        )
+        if len(encoded) < len(rows):
+            say(
+                f"{len(rows) - len(encoded)} of {len(rows)} rows of {name} are left out: a prompt of more than "
+                f"{MAX_PROMPT_TOKENS} tokens, or no response token"
+            )
         samples += encoded
         sets += [name] * len(encoded)
     return samples, sets

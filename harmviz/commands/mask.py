@@ -1,28 +1,84 @@
-"""``mask``: a mask for any categories, q, p, scope and contrast, out of a stored run; no model is loaded.
+"""``mask``: a mask out of a stored run, or read off two checkpoints; and what a mask shares with others.
 
-The stored lists settle every category and the mean of all of them up to the run's q_max, but the mean of *some* only as
-far as it lies above what the lists cut off. With ``--from-model`` the sets are scored again by the run's own settings
-and ranked for this very selection: exact for any q, at the cost of minutes and of scratch disk.
+Of a stored run no model is loaded. The stored lists settle every category and the mean of all of them up to the run's
+q_max, but the mean of *some* only as far as it lies above what the lists cut off. With ``--from-model`` the sets are
+scored again by the run's own settings and ranked for this very selection: exact for any q, at the cost of minutes and
+of scratch disk. With ``--from-checkpoints`` two checkpoints are read instead (``harmviz.commands.mask_between``).
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from harmviz.commands import mask_between, mask_overlap
 from harmviz.commands.output import print_json, progress_printer, say
-from harmviz.errors import HarmvizError, SelectionInexact
+from harmviz.data.categories import split_names
+from harmviz.errors import BadSetting, HarmvizError, SelectionInexact
 from harmviz.masks.candidates import Candidates
+from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
+from harmviz.models.weights import WeightTable
 from harmviz.runs import Run, open_run
 
 
 def run(arguments: argparse.Namespace) -> None:
+    _check(arguments)
+    mask, table, document, lines = _made(arguments)
+    compared = mask_overlap.compared(mask, arguments.compare_with, table) if arguments.compare_with else None
+    if arguments.out and not _is_mask_file(arguments.run):
+        document["path"] = str(_save(mask, Path(arguments.out).expanduser()))
+    if arguments.json:
+        print_json(document if compared is None else {**document, "compared": mask_overlap.as_json(compared)})
+        return
+    if "path" in document:
+        print(document["path"], end="  ")
+    print("\n".join(lines))
+    if compared is not None:
+        mask_overlap.print_compared(arguments.compare_with, compared)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raises BadSetting where what is given does not say where the mask comes from, or says it twice."""
+    if bool(arguments.run) == bool(arguments.from_checkpoints):
+        raise BadSetting("give RUN (a run, or a mask file) or --from-checkpoints BASE PRUNED, one of them; see --help")
+    of_run = {"--categories": arguments.categories, "--q": arguments.q}
+    if arguments.from_checkpoints or _is_mask_file(arguments.run):
+        given = [name for name, value in of_run.items() if value is not None]
+        if given or arguments.from_model or arguments.model:
+            raise BadSetting(
+                f"{(*given, '--from-model or --model')[0]} selects a mask in a run, and this one is given whole; leave "
+                "it out"
+            )
+        if arguments.run and (arguments.out or not arguments.compare_with):
+            raise BadSetting(f"{arguments.run} is a mask already; say what it is laid over with --compare-with")
+        return
+    if missing := [name for name, value in {**of_run, "--out": arguments.out}.items() if value is None]:
+        raise BadSetting(f"a mask out of a run needs {', '.join(missing)}; see --help")
+
+
+def _is_mask_file(name: str | None) -> bool:
+    return name is not None and Path(name).expanduser().is_file()
+
+
+def _made(arguments: argparse.Namespace) -> tuple[PruneMask, WeightTable | None, dict[str, Any], list[str]]:
+    """(the mask, the matrices of its model where known, what JSON says of it, what people are told)."""
+    if arguments.from_checkpoints:
+        return mask_between.read(arguments)
+    if _is_mask_file(arguments.run):
+        mask = PruneMask.load(Path(arguments.run).expanduser())
+        facts = {"digest": mask.digest, "kind": mask.kind, "n_weights": mask.n_weights}
+        return mask, None, facts, [f"{arguments.run}  {mask.n_weights:,} weights, kind {mask.kind}"]
+    return _out_of_run(arguments)
+
+
+def _out_of_run(arguments: argparse.Namespace) -> tuple[PruneMask, WeightTable, dict[str, Any], list[str]]:
     source = open_run(arguments.run)
     model = source.manifest["model"]
     candidates = Candidates.load(source.candidates_path)
-    named = tuple(c.strip() for c in arguments.categories.split(","))
-    names = candidates.categories if arguments.categories == "all" else named
+    named = split_names(arguments.categories, (*candidates.categories, *candidates.baselines))
+    names = candidates.categories if named == ["all"] else tuple(named)
     selection = Selection(
         names,
         combine=arguments.combine,
@@ -47,15 +103,8 @@ def run(arguments: argparse.Namespace) -> None:
             f"this mask is empty: at q = {arguments.q:g} of {candidates.table.n_weights:,} weights nothing is "
             "selected; raise q"
         )
-    target = Path(arguments.out).expanduser()
-    if target.is_dir():
-        raise HarmvizError(f"--out {target} is a folder; give a file name such as {target / 'mask.safetensors'}")
-    try:
-        mask.save(target)
-    except OSError as e:
-        raise HarmvizError(f"the mask cannot be written to {target} ({e.strerror}); choose another --out") from e
     document = {
-        "path": str(target),
+        "path": "",
         "digest": mask.digest,
         "kind": mask.kind,
         "n_weights": mask.n_weights,
@@ -66,13 +115,19 @@ def run(arguments: argparse.Namespace) -> None:
         "combine": arguments.combine,
         "contrast": arguments.contrast,
     }
-    if arguments.json:
-        print_json(document)
-        return
     of_scored, of_all = mask.n_weights / model["n_scored_weights"], mask.n_weights / model["n_parameters"]
     shares = f"{of_scored:.4%} of scored, {of_all:.4%} of all parameters"
-    print(f"{target}  {mask.n_weights:,} weights ({shares}), kind {mask.kind}")
-    print(f"digest {mask.digest}")
+    lines = [f"{mask.n_weights:,} weights ({shares}), kind {mask.kind}", f"digest {mask.digest}"]
+    return mask, candidates.table, document, lines
+
+
+def _save(mask: PruneMask, target: Path) -> Path:
+    if target.is_dir():
+        raise HarmvizError(f"--out {target} is a folder; give a file name such as {target / 'mask.safetensors'}")
+    try:
+        return mask.save(target)
+    except OSError as e:
+        raise HarmvizError(f"the mask cannot be written to {target} ({e.strerror}); choose another --out") from e
 
 
 def _from_model(arguments: argparse.Namespace, source: Run, selection: Selection) -> Candidates:

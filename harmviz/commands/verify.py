@@ -58,12 +58,12 @@ def _causal(stored: Run) -> dict[str, float]:
     from harmviz.claims.mapping.causality import check_mask_causally, fixed_point_mask
     from harmviz.claims.mapping.samples import scoring_samples
     from harmviz.claims.mapping.settings import RunSpec
-    from harmviz.data.prompts import load_prompts
+    from harmviz.data.prompts import load_again
     from harmviz.masks.candidates import Candidates
     from harmviz.models.load import load_model
 
     spec = RunSpec.of_run(stored.manifest["parameters"])
-    data = load_prompts(stored.manifest["data"]["id"], say=say)
+    data = load_again(None, stored.manifest["data"], say=say)
     if data.hash != stored.manifest["data"]["hash"]:
         raise RunIncompatible(f"the data set {data.id!r} here is not the one run {stored.id} was made on")
     loaded = load_model(stored.model_id, dtype="float32", say=say)

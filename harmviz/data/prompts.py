@@ -3,35 +3,36 @@
 A set is named ``<category>`` (harmful responses of one harm type), ``safe:<category>`` (*same topic, no harm*),
 ``benign`` (harmless, written by others: off-policy) or, made later from the model itself, ``benign_own``.
 
-Three sources: ``pyrit`` (human-scored responses, fetched), ``builtin`` (mild texts that ship with harmviz) and a
-``.jsonl`` or ``.csv`` file of the user's own with the columns ``category,prompt,response``. Benign and same-topic
+Sources: ``pyrit`` (human-scored responses, fetched), ``scored`` (those and further labelled ones), ``builtin`` (mild
+texts that ship with harmviz) and data of a reader's own in any common shape (``user_files``). Benign and same-topic
 safe answers that a source lacks come from ``builtin``, and ``PromptData.notes`` says so.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from typing import Any, NamedTuple
 
+from harmviz.data.categories import BENIGN, SAFE, fold
+from harmviz.data.columns import AS_IT_IS, ReadOptions
 from harmviz.data.fetched_answers import fetched_answers
 from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.tables import KINDS
+from harmviz.data.user_files import SHIPPED, Reading, UserRows, is_user_source, read_user_rows
 from harmviz.data.wheels import ANSWERS
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.models.assets import Say, ensure
 from harmviz.paths import BUILTIN_DATA
 
 MIN_HARMFUL_ROWS = 24  # below this a category is left out, and named
 MAX_REFUSAL_SHARE = 0.2  # a set above this is measurement-only (METHOD.md §6) and is left out
-COLUMNS = ("category", "prompt", "response")
 
 
 def _hash(*parts: str) -> str:
@@ -61,14 +62,27 @@ class PromptRow:
         return f"PromptRow({self.set}, {self.id})"
 
 
+class SetSummary(NamedTuple):
+    """One set of some data: its rows, its distinct prompts, and where they are from."""
+
+    name: str
+    rows: int
+    prompts: int
+    origin: str
+
+
 @dataclass(frozen=True)
 class PromptData:
-    """All rows of one source. ``left_out`` maps a category to the reason why it is not used."""
+    """All rows of one source.
+
+    ``left_out`` maps a category to the reason why it is not used; ``reading``: how a reader's own data was read.
+    """
 
     id: str
     rows: tuple[PromptRow, ...] = field(repr=False)
     left_out: dict[str, str]
     notes: tuple[str, ...]
+    reading: Reading | None = None
 
     @cached_property
     def hash(self) -> str:
@@ -85,6 +99,22 @@ class PromptData:
 
     def of(self, set_name: str) -> list[PromptRow]:
         return [r for r in self.rows if r.set == set_name]
+
+    def summary(self) -> list[SetSummary]:
+        """Every set with its size, harm categories first."""
+        shipped = {(r.prompt, r.response) for r in _builtin("harmful", "safe", "benign")}
+        order = sorted(self.sets, key=lambda s: (s not in self.categories, s))
+        by_set: dict[str, list[PromptRow]] = {name: [] for name in order}
+        for row in self.rows:
+            by_set[row.set].append(row)
+        return [
+            SetSummary(name, len(rows), len({r.prompt_id for r in rows}), self._origin(rows, shipped))
+            for name, rows in by_set.items()
+        ]
+
+    def _origin(self, rows: Sequence[PromptRow], shipped: set[tuple[str, str]]) -> str:
+        inside = sum((r.prompt, r.response) in shipped for r in rows)
+        return "built in" if inside == len(rows) else self.id if not inside else f"{self.id}, built in"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -131,79 +161,20 @@ def _builtin(*names: str) -> list[PromptRow]:
     return [PromptRow(set_of[n](r), r["prompt"], r["response"]) for n in names for r in read_builtin(n)]
 
 
-def records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """(line number, record) of a user's ``.jsonl`` file, or of a ``.csv`` file with ``COLUMNS``.
-
-    Raises:
-        DataInvalid: not UTF-8, not JSON on some line, or the header lacks a column.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise DataInvalid(f"{path}: not UTF-8 text (byte {e.start}); save it as UTF-8") from e
-    if path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(text))
-        if lacking := [c for c in COLUMNS if c not in (reader.fieldnames or [])]:
-            raise DataInvalid(
-                f"{path}, row 1: the header lacks the column {lacking[0]!r}; needed: {', '.join(COLUMNS)}"
-            )
-        try:
-            for record in reader:
-                yield reader.line_num, dict(record)
-        except csv.Error as e:
-            raise DataInvalid(f"{path}, row {reader.line_num}: not CSV ({e})") from e
-    else:
-        for number, line in enumerate(text.split("\n"), 1):  # splitlines would also break at U+2028, which JSON allows
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as e:
-                raise DataInvalid(f"{path}, row {number}: not JSON ({e.msg} at column {e.colno})") from e
-            if not isinstance(record, dict):
-                raise DataInvalid(f"{path}, row {number}: a JSON object is needed, got {type(record).__name__}")
-            yield number, record
-
-
-def texts_of(path: Path, number: int, record: Mapping[str, object], columns: Sequence[str]) -> list[str]:
-    """The texts of one record's columns, stripped.
-
-    Raises:
-        DataInvalid: a column is missing, empty, or no text; the message names file, row and column.
-    """
-    texts = []
-    for column in columns:
-        value = record.get(column)
-        if not isinstance(value, str) or not value.strip():
-            what = "is missing" if column not in record else "is empty or not text"
-            raise DataInvalid(f"{path}, row {number}: column {column!r} {what}")
-        if any("\ud800" <= c <= "\udfff" for c in value):
-            raise DataInvalid(
-                f"{path}, row {number}: column {column!r} holds half of a surrogate pair, which is no text"
-            )
-        texts.append(value.strip())
-    return texts
-
-
-def _from_file(path: Path) -> list[PromptRow]:
-    rows: list[PromptRow] = []
-    seen: dict[str, int] = {}
-    for number, record in records(path):
-        row = PromptRow(*texts_of(path, number, record, COLUMNS))
-        category = row.set.removeprefix("safe:")
-        if not category.replace("_", "").replace("-", "").isalnum() or (
-            category in {"safe", "mean", "benign_own"} or row.set == "safe:benign"
-        ):
-            raise DataInvalid(
-                f"{path}, row {number}: column 'category' must be benign, safe:<category> or letters, digits, _ and -"
-            )
-        if row.id in seen:
-            raise DataInvalid(f"{path}, row {number}: repeats row {seen[row.id]}; remove one of them")
-        seen[row.id] = number
-        rows.append(row)
-    if not rows:
-        raise DataInvalid(f"{path}: no rows; needed are the columns {', '.join(COLUMNS)} and at least one category")
-    return rows
+def _from_user(source: str, options: ReadOptions, say: Say) -> tuple[UserRows, list[PromptRow], list[str]]:
+    """(what was read, its rows, notes), with built-in rows where the data has no benign or no same-topic safe ones."""
+    read = read_user_rows(source, options, say=say)
+    rows, notes = [PromptRow(*row) for row in read.rows], list(read.notes)
+    if not any(r.set == BENIGN for r in rows):
+        rows += _builtin("benign")
+        notes.append("the file has no benign rows: builtin ones are used")
+    if not any(r.set.startswith(SAFE) for r in rows):
+        # Under the spelling of the reader's own category, where it is one of the built-in ones.
+        spelling = {fold(r.set): r.set for r in rows}
+        own = [(r, spelling.get(fold(r.set.removeprefix(SAFE)))) for r in _builtin("safe")]
+        rows += [r if name is None else replace(r, set=SAFE + name) for r, name in own]
+        notes.append("the file has no safe:<category> rows: builtin ones are used")
+    return read, rows, notes
 
 
 # -- putting a data set together --------------------------------------------------------------------------------------
@@ -237,14 +208,22 @@ def _unusable(rows: list[PromptRow], refusals: set[str]) -> str | None:
     return None
 
 
-def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptData:
-    """The prompt data named ``pyrit``, ``builtin``, or a ``.jsonl``/``.csv`` file.
+def load_prompts(source: str = "pyrit", *, options: ReadOptions = AS_IT_IS, say: Say = lambda _: None) -> PromptData:
+    """The prompt data named ``pyrit``, ``scored``, ``builtin``, or a reader's own: a file, a saved folder,
+    ``hub:owner/name``.
+
+    Args:
+        options: how a reader's own data is to be read.
 
     Raises:
-        DataInvalid: unknown source, a broken file (the message names file, row and column), or no usable category.
+        DataInvalid: unknown source, a broken file (the message names file, rows and columns), or no usable category.
+        BadSetting: options for data that ships or is fetched.
         AssetUnavailable: the fetched data set is not here and cannot be fetched.
     """
     notes: list[str] = []
+    reading: Reading | None = None
+    if source in SHIPPED and options != AS_IT_IS:
+        raise BadSetting(f"--columns, --category and --drop-bad are for data of your own, not for {source!r}")
     if source == "pyrit":
         name, (rows, notes) = "pyrit", _pyrit(say)
         rows += _builtin("safe", "benign")
@@ -256,19 +235,14 @@ def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptD
         rows += _builtin("safe", "benign")
     elif source == "builtin":
         name, rows = "builtin", _builtin("harmful", "safe", "benign")
+    elif is_user_source(source):
+        read, rows, notes = _from_user(source, options, say)
+        name, reading = read.id, read.reading
     else:
-        path = Path(source).expanduser()
-        if path.suffix not in (".jsonl", ".csv"):
-            raise DataInvalid(f"data {source!r} is neither 'pyrit' nor 'builtin' nor a .jsonl or .csv file")
-        if not path.is_file():
-            raise DataInvalid(f"data file {path} does not exist")
-        name, rows = path.stem, _from_file(path)
-        if not any(r.set == "benign" for r in rows):
-            rows += _builtin("benign")
-            notes.append("the file has no benign rows: builtin ones are used")
-        if not any(r.set.startswith("safe:") for r in rows):
-            rows += _builtin("safe")
-            notes.append("the file has no safe:<category> rows: builtin ones are used")
+        raise DataInvalid(
+            f"data {source!r} is neither 'pyrit' nor 'scored' nor 'builtin' nor a file that is read here ({KINDS}) "
+            "nor hub:owner/name"
+        )
     data = PromptData(name, tuple(rows), {}, tuple(notes))
     _refuse_harmless_refusals(data)
     refusals = {normalise(r["response"]) for r in read_builtin("refusals")}
@@ -281,4 +255,17 @@ def load_prompts(source: str = "pyrit", *, say: Say = lambda _: None) -> PromptD
     wanted = {"benign", *kept, *(f"safe:{c}" for c in kept)}
     if not any(r.set in wanted and r.set.startswith("safe:") for r in rows):
         wanted |= {s for s in data.sets if s.startswith("safe:")}
-    return PromptData(name, tuple(r for r in rows if r.set in wanted), left_out, data.notes)
+    return PromptData(name, tuple(r for r in rows if r.set in wanted), left_out, data.notes, reading)
+
+
+def load_again(source: str | None, stored: Mapping[str, Any], *, say: Say = lambda _: None) -> PromptData:
+    """The data that a run was made on, read as it was then.
+
+    Args:
+        source: where it is; None: its id names it. stored: ``data`` of the run's manifest.
+
+    Raises:
+        DataInvalid, AssetUnavailable: as ``load_prompts``.
+    """
+    source = source or str(stored["id"])
+    return load_prompts(source, options=AS_IT_IS if source in SHIPPED else ReadOptions.of_manifest(stored), say=say)

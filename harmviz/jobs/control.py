@@ -18,7 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from harmviz.data.columns import AS_IT_IS, ReadOptions
 from harmviz.data.prompts import PromptData, load_prompts
+from harmviz.data.tables import SUFFIXES, readable, stem_of, suffix_of
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
 from harmviz.files import json_bytes
 from harmviz.jobs.record import CANCELLED, CHILD, LOCK, LOG, OUTPUT, RECORD, RESULT, Job, list_jobs, read_job
@@ -34,33 +36,32 @@ _RESUMABLE = (("run",), ("experiment",))
 
 @dataclass(frozen=True)
 class Upload:
-    """A prompt file from the browser: a plain file name and its bytes, read and found valid."""
+    """A prompt file from the browser: a plain file name, its bytes, and how they are read; read and found valid."""
 
     name: str
     content: bytes
+    options: ReadOptions = AS_IT_IS
 
 
-def check_upload(name: str, content: bytes) -> tuple[Upload, PromptData]:
+def check_upload(name: str, content: bytes, options: ReadOptions = AS_IT_IS) -> tuple[Upload, PromptData]:
     """The upload under a safe name, and the prompt data in it. Nothing of it stays on disk.
 
     Raises:
-        DataInvalid: too large, neither .jsonl nor .csv, or against the schema; the message names file, row and column.
+        DataInvalid: too large, of no kind that is read, or not to be understood; the message names file, rows, columns.
     """
-    stem, dot, suffix = Path(name.replace("\\", "/")).name.rpartition(".")
-    if dot + suffix.lower() not in (".jsonl", ".csv"):
-        raise DataInvalid(
-            f"{name[-80:]!r} is neither a .jsonl nor a .csv file; columns needed: category, prompt, response"
-        )
+    given = Path(Path(name.replace("\\", "/")).name)
+    if not readable(given):
+        raise DataInvalid(f"{name[-80:]!r} is of no kind that is read here: {', '.join(SUFFIXES)}, or .gz of the first")
     if len(content) > MAX_UPLOAD:
         raise DataInvalid(
             f"{name[-80:]!r} has {len(content):,} bytes, at most {MAX_UPLOAD:,} are taken; use the command line"
         )
-    safe = (re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-")[:60] or "prompts") + dot + suffix.lower()
+    safe = (re.sub(r"[^A-Za-z0-9_-]+", "-", stem_of(given)).strip("-")[:60] or "prompts") + suffix_of(given)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / safe
         path.write_bytes(content)
         try:
-            return Upload(safe, content), load_prompts(str(path))
+            return Upload(safe, content, options), load_prompts(str(path), options=options)
         except DataInvalid as e:
             raise DataInvalid(str(e).replace(str(path), safe)) from e
 
@@ -120,7 +121,7 @@ def start(arguments: Sequence[str], upload: Upload | None = None) -> Job:
                 words = list(arguments)
                 if upload is not None:
                     write_atomic(folder / upload.name, upload.content)
-                    words.append(f"--data={(folder / upload.name).resolve()}")
+                    words += [f"--data={(folder / upload.name).resolve()}", *upload.options.as_arguments]
                 if "--json" not in words:
                     words.append("--json")
                 return _launch(Job(folder, tuple(words), created, created))

@@ -3,7 +3,8 @@
 A mask maps each matrix name to a sorted, duplicate-free ``uint32`` array of flat indices (storage order, see
 ``harmviz.models.weights``). An index in the mask *will be zeroed*. Its ``kind`` says what it may be used for:
 
-- ``harm``: a set selected by highest harm score; may be applied, saved and shared;
+- ``harm``: a set selected by highest harm score, or one that others pruned and that passed the gate; may be applied,
+  saved and shared;
 - ``control``: a random, matched, benign- or safe-signed or unprotected set to compare with; likewise;
 - ``measurement``: a set found on refusals, or on texts that read as refusals. Zeroing it could weaken a guardrail, so
   it never leaves the process: it can be neither saved nor loaded, and the public application path rejects it.

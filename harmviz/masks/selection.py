@@ -77,8 +77,11 @@ class Selection:
         object.__setattr__(self, "p", check_fraction("p", self.p, below_one=True))
 
     def name(self, known: Sequence[str]) -> str:
-        """How results name this set: a category's id, ``mean(all)``, ``union(a,b)``."""
-        if len(self.categories) == 1:
+        """How results name this set: a category's id, ``mean(all)``, ``union(a,b)``.
+
+        In a run of one category its mask is the mean of all, and is named so.
+        """
+        if len(self.categories) == 1 and self.categories != tuple(known):
             return self.categories[0]
         every = self.combine != "difference" and set(self.categories) == set(known)
         return f"{self.combine}({'all' if every else ','.join(self.categories)})"
@@ -197,14 +200,12 @@ def _rankings(c: Candidates, s: Selection) -> tuple[dict[str, _Ranking], float]:
         raise BadSetting(f"unknown category {unknown[0]!r}; this run has {', '.join(known)}")
     if s.contrast == "both" and not c.has_contrast:
         raise BadSetting("contrast 'both' needs scores of benign and safe answers, which this run has not; use 'none'")
-    of_all = s.combine == "mean" and len(s.categories) > 1 and set(s.categories) == set(c.categories)
+    # Of a single category too: at some levels the mean alone is listed, and it is the category's own ranking.
+    of_all = s.combine == "mean" and set(s.categories) == set(c.categories)
     stored_p = _stored_p(c, s, (MEAN,) if of_all else s.categories)
-    if s.combine == "mean" and len(s.categories) > 1:
-        if not of_all:
-            return {s.name(c.categories): _mean(c, s.categories, s, stored_p)}, stored_p
-        names = {s.name(c.categories): MEAN}
-    else:
-        names = {category: category for category in s.categories}
+    if s.combine == "mean" and len(s.categories) > 1 and not of_all:
+        return {s.name(c.categories): _mean(c, s.categories, s, stored_p)}, stored_p
+    names = {s.name(c.categories): MEAN} if of_all else {category: category for category in s.categories}
     return {n: _single(c, ListKey(key, s.contrast, stored_p, s.scope), s.p) for n, key in names.items()}, stored_p
 
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from harmviz.errors import ModelUnavailable
+from harmviz.models.assets import Say
 from harmviz.models.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, read_json
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?")
@@ -46,6 +47,27 @@ def cached_snapshot(name: str) -> Path | None:
         return config.parent if shards(config.parent) else None
     except ModelUnavailable:
         return None  # begun and not finished
+
+
+def download(name: str, say: Say) -> Path:
+    """The folder of this model's config and weights, downloaded where they are not in the hub's cache.
+
+    Raises:
+        ModelUnavailable: there is no such model, or no way to it; the message says which.
+    """
+    if (folder := cached_snapshot(name)) is not None:
+        return folder
+    from huggingface_hub import snapshot_download
+
+    repo, _, revision = name.partition("@")
+    say(f"{name}: downloading")
+    try:
+        return Path(
+            snapshot_download(repo, revision=revision or None, allow_patterns=["config.json", "model*.safetensors*"])
+        )
+    except (OSError, ValueError) as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+        raise ModelUnavailable(f"model {name!r} cannot be downloaded: {type(e).__name__}: {reason}") from e
 
 
 def hub_adapter(name: str) -> Path | None:

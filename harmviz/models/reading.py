@@ -54,7 +54,16 @@ def _read_weights(name: str, loader: Any, location: Location, options: dict[str,
     model, info = loader.from_pretrained(
         location.source, dtype="auto", use_safetensors=True, output_loading_info=True, **options
     )
-    lacking = sorted(info["missing_keys"])
+    check_complete(name, model, sorted(info["missing_keys"]))
+    return model
+
+
+def check_complete(name: str, model: PreTrainedModel, lacking: list[str]) -> None:
+    """Nothing, if the files of the model hold all its weights. ``lacking``: names of those they do not hold.
+
+    Raises:
+        ModelUnavailable: weights are missing; the message says whether it is the head alone.
+    """
     head = model.get_output_embeddings()
     if lacking and all(model.get_parameter(key) is getattr(head, "weight", None) for key in lacking):
         raise ModelUnavailable(
@@ -65,7 +74,6 @@ def _read_weights(name: str, loader: Any, location: Location, options: dict[str,
         raise ModelUnavailable(
             f"model {name!r} lacks the weight {lacking[0]} ({len(lacking)} in all); its files are incomplete"
         )
-    return model
 
 
 def _read_tokenizer(location: Location, options: dict[str, Any]) -> PreTrainedTokenizerBase:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from html import escape
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from harmviz.claims.mapping.headline import chosen_point
 from harmviz.claims.scene import page as scene
@@ -17,7 +18,7 @@ from harmviz.display import text
 from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
-from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_name
+from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_masks, stored_name
 from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
@@ -26,16 +27,25 @@ from harmviz.worker import ModelState
 
 OWN = "own"
 _PRESET, _PROMPT, _OPENING = "play_preset", "play_prompt", "play_opening"
+#: Settings of a link that describe a mask, which a scene would bring itself.
+_MASK_SETTINGS = {f"play_{name}" for name in ("types", "combine", "contrast", "scope", "q", "p", "stored", "beside")}
+_MASK_SETTINGS |= {"play_second", "play_strength"}
 #: What may stand beside the intact model, as the pills say it.
 _BESIDE = {"mask": "mask", "second": "second mask", "random": "random control"}
 
 
 # -- controls ---------------------------------------------------------------------------------------------------------
-def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]:
-    """(the prompt, the words put into the answer's mouth or "", the scene where that is the chosen preset)."""
-    left, middle, right = st.columns([1, 2, 1], gap="small")
+def prompt_controls(stored_scene: Scene | None, advanced: DeltaGenerator) -> tuple[str, str, Scene | None]:
+    """(the prompt, the words put into the answer's mouth or "", the scene where that is the chosen preset).
+
+    ``advanced``: where the field of those words is drawn.
+    """
+    if _PRESET not in st.session_state and _PRESET not in st.query_params and _MASK_SETTINGS & set(st.query_params):
+        st.session_state[_PRESET] = next(iter(presets()))  # a link to a mask is played with it, not with the scene's
+    with_scene = stored_scene is not None and st.session_state.get(_PRESET, scene.PRESET) == scene.PRESET
+    left, *middle, right = st.columns([1, 1.1, 1.7] if with_scene else [1, 2.4], gap="small")
     with left:
-        names = [*presets(), *([scene.PRESET] if stored_scene else []), OWN]
+        names = [*([scene.PRESET] if stored_scene else []), *presets(), OWN]
         chosen = st.selectbox(
             "Prompt",
             names,
@@ -44,11 +54,16 @@ def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]
             bind="query-params",
             on_change=_fill_in,
             args=(stored_scene,),
-            help="Mild prompts, whose answers are shown. Answers to a text of your own start veiled.",
+            help="Mild prompts, whose answers are shown; the stage scene's come first, since only of them was it "
+            "measured what the mask does. Answers to a text of your own start veiled.",
         )
     if _PROMPT not in st.session_state:
         _fill_in(stored_scene)
-    with middle:
+    on = stored_scene if chosen == scene.PRESET else None
+    if on is not None:
+        with middle[0] if middle else left:
+            scene.request_control(on)
+    with right:
         prompt = st.text_area(
             "What the model is asked",
             key=_PROMPT,
@@ -58,7 +73,7 @@ def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]
             persist_state="session",
             help="Stays on this machine and is never part of the link.",
         )
-    with right:
+    with advanced:
         opening = st.text_input(
             "The answer begins with",
             key=_OPENING,
@@ -67,11 +82,31 @@ def prompt_controls(stored_scene: Scene | None) -> tuple[str, str, Scene | None]
             persist_state="session",
             help="Words put into the model's mouth, as attacks do. Context for every pane, no output of the model.",
         )
-    on = stored_scene if chosen == scene.PRESET else None
-    if preset_of(prompt or "", opening or "", on.presets if on else ()) is None:
-        with left:
-            frame.html('<div class="hv quiet small">Your own text: the answers start veiled.</div>')
+    with right:
+        notes = [f"The answer is made to begin with “{opening.strip()}”."] if opening and opening.strip() else []
+        if preset_of(prompt or "", opening or "", on.presets if on else ()) is None:
+            notes.append("Your own text: the answers start veiled.")
+        frame.html(f'<div class="hv quiet small">{escape(" ".join(notes))}</div>' if notes else "")
     return (prompt or "").strip(), (opening or "").rstrip(), on
+
+
+def show_one(stored_scene: Scene | None) -> None:
+    """The button *one that shows it*: the recorded request that shows the effect most clearly."""
+    if stored_scene is None or not stored_scene.records[0].reads:
+        return
+    st.button(
+        "One that shows it",
+        icon=":material/lightbulb:",
+        key="play_shows",
+        on_click=_choose_clearest,
+        args=(stored_scene,),
+        help=scene.HOW_CHOSEN,
+    )
+
+
+def _choose_clearest(stored_scene: Scene) -> None:
+    st.session_state[_PRESET] = scene.PRESET
+    scene.choose_clearest(stored_scene)
 
 
 def _preset_title(which: str) -> str:
@@ -113,7 +148,7 @@ def mask_controls(run: Run, candidates: Candidates | None) -> Selection | str | 
         exact, why = selection.settled(candidates, chosen)
         selection.held_note(why)
         return exact
-    names = list(run.masks())
+    names = list(stored_masks(run))
     if not names:
         return None
     return st.selectbox("Stored mask", names, format_func=stored_name, key="play_stored", bind="query-params")
@@ -121,18 +156,14 @@ def mask_controls(run: Run, candidates: Candidates | None) -> Selection | str | 
 
 def lineup_controls(run: Run, candidates: Candidates | None, seed: int) -> Lineup:
     """The mask, who stands beside the intact model, and how far the masks are turned down."""
-    # Folded once there is something on stage, so that the answers stand where a room can see them.
-    with st.expander(
-        "Which weights are switched off", expanded=current() is None, icon=":material/power_settings_new:"
-    ):
-        first = mask_controls(run, candidates)
+    first = mask_controls(run, candidates)
     if first is None:
         frame.html(
             '<div class="hv hv-note quiet small">This run stores no mask, so only the intact model can be played.</div>'
         )
         return Lineup()
     has_other = isinstance(first, Selection) and candidates is not None and candidates.has_contrast
-    seconds = [*([OTHER_SELECTION] if has_other else []), *(n for n in run.masks() if n != first)]
+    seconds = [*([OTHER_SELECTION] if has_other else []), *(n for n in stored_masks(run) if n != first)]
     offered = [b for b in _BESIDE if (b != "second" or seconds) and (b != "random" or candidates is not None)]
     left, middle, right = st.columns([1.5, 1, 1], gap="medium")
     with left:
@@ -186,9 +217,11 @@ def _second_name(name: str) -> str:
 
 
 def sampling_controls() -> Sampling:
-    """Length, temperature and seed, in a popover: right by default."""
-    with st.popover("Options", icon=":material/tune:"):
+    """Length, temperature and seed: right by default."""
+    left, middle, right, last = st.columns(4, gap="medium")
+    with left:
         length = st.slider("Longest answer, tokens", 16, 256, 96, 16, key="play_tokens", bind="query-params")
+    with middle:
         temperature = st.slider(
             "Temperature",
             0.0,
@@ -199,6 +232,7 @@ def sampling_controls() -> Sampling:
             bind="query-params",
             help="0: the most likely token at every step. Above: drawn by chance, with the same draws in all panes.",
         )
+    with right:
         top_p = st.slider(
             "Top p",
             0.5,
@@ -210,6 +244,7 @@ def sampling_controls() -> Sampling:
             disabled=not temperature,
             help="Draws only among the most likely tokens that together reach this probability.",
         )
+    with last:
         seed = st.number_input(
             "Seed",
             0,

@@ -6,7 +6,10 @@ is owed to pruning as such, not to these weights.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
 
 from harmviz.display import text
 from harmviz.errors import MaskInvalid
@@ -15,6 +18,7 @@ from harmviz.masks.controls import random_control
 from harmviz.masks.lists import Contrast
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
+from harmviz.paths import masks_root
 from harmviz.playground.panes import PaneLabel
 from harmviz.runs import Run
 from harmviz.ui.selection import CONTRASTS, settled
@@ -22,7 +26,9 @@ from harmviz.worker import Pane
 
 #: The second mask that is no stored one: the same settings, selected the other way.
 OTHER_SELECTION = "other-selection"
-INTACT = (Pane("intact"), PaneLabel("intact", "Intact", "the model as it is"))
+#: How the names of masks begin that lie in the cache's folder of masks.
+FROM_FILE = "file:"
+INTACT = (Pane("intact"), PaneLabel("intact", "Intact", "the model as it is", "intact"))
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,22 @@ def other_selection(first: Selection | str) -> Selection:
     return replace(first, contrast=other)
 
 
+def stored_masks(run: Run) -> dict[str, Path]:
+    """Name → file of the masks that can be played by name: the run's own, then those in the cache's folder of masks
+    that are made for its model. What lies there and is no mask is passed over."""
+    return run.masks() | {f"{FROM_FILE}{path.stem}": path for path in _files_for(run.manifest["model"]["weight_hash"])}
+
+
+def _files_for(weight_hash: str) -> Iterator[Path]:
+    for path in sorted(masks_root().glob("*.safetensors")):
+        try:
+            fits = PruneMask.load(path).model_hash == weight_hash
+        except MaskInvalid:
+            continue
+        if fits:
+            yield path
+
+
 def mask_of(run: Run, candidates: Candidates | None, which: Selection | str) -> PruneMask:
     """The mask of a selection, or the stored one of this name.
 
@@ -102,11 +124,12 @@ def mask_of(run: Run, candidates: Candidates | None, which: Selection | str) -> 
         SelectionInexact, MaskInvalid, RunIncompatible: as ``panes_of``.
     """
     if isinstance(which, str):
-        if which not in run.masks():
+        stored = stored_masks(run)
+        if which not in stored:
             raise MaskInvalid(
-                f"run {run.id} stores no mask {which!r}; choose one of {', '.join(run.masks()) or 'another run'}"
+                f"run {run.id} stores no mask {which!r}; choose one of {', '.join(stored) or 'another run'}"
             )
-        mask = PruneMask.load(run.masks()[which])
+        mask = PruneMask.load(stored[which])
     elif candidates is None:
         raise MaskInvalid(f"run {run.id} has no candidates to select from; choose one of its stored masks")
     else:
@@ -118,9 +141,11 @@ def mask_of(run: Run, candidates: Candidates | None, which: Selection | str) -> 
     return mask
 
 
-def _pane(name: str, title: str, mask: PruneMask, caption: str, lineup: Lineup) -> tuple[Pane, PaneLabel]:
+def _pane(
+    name: Literal["mask", "second", "random"], title: str, mask: PruneMask, caption: str, lineup: Lineup
+) -> tuple[Pane, PaneLabel]:
     how = "" if lineup.strength == 1 else f" · strength {lineup.strength:g}"
-    label = PaneLabel("control" if mask.kind == "control" else "harm", title, caption + how)
+    label = PaneLabel("control" if mask.kind == "control" else "harm", title, caption + how, name)
     return Pane(name, mask, lineup.strength), label
 
 
@@ -136,6 +161,8 @@ def _caption(candidates: Candidates | None, which: Selection | str) -> str:
 
 def stored_name(name: str) -> str:
     """How a stored mask reads: ``headline-plain.benign_signed`` → "chosen, as in the paper: benign-signed control"."""
+    if name.startswith(FROM_FILE):
+        return f"from a file: {name.removeprefix(FROM_FILE)}"
     base, _, control = name.partition(".")
     known = {
         "headline-plain": "chosen, as in the paper",

@@ -1,7 +1,7 @@
 """What stands on the Playground's stage: a comparison in the making or made, or a recorded one; and how one is started.
 
-The ticket lives in the session; while it is unfinished, and only then, a fragment polls it. Nothing here waits for the
-model.
+The ticket lives in the session. Nothing here waits for the model, and nothing is drawn: that is
+``harmviz.playground.stage``.
 """
 
 from __future__ import annotations
@@ -9,23 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 
 import streamlit as st
 
 from harmviz.errors import HarmvizError
 from harmviz.masks.candidates import Candidates
-from harmviz.playground import transcript
 from harmviz.playground.lineup import Lineup, panes_of
-from harmviz.playground.panes import PaneLabel, panes_markup, recorded_markup, status_markup
+from harmviz.playground.panes import PaneLabel
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.runs import Run
-from harmviz.ui import frame, live
+from harmviz.ui import live
 from harmviz.worker import AnswerTicket, ModelKey, ModelState, Request, Snapshot
 
-POLL_S = 0.3
 _COMPARISON = "_comparison"
-_REVEAL = "play_reveal"
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,17 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Recording:
-    """A recorded comparison that stands on the stage while there is no live one: ``made`` says when, in words."""
+    """A recorded comparison that stands on the stage while there is no live one: ``made`` says when, in words.
+
+    ``presets``: mild texts beside the known ones, its own request among them.
+    """
 
     snapshot: Snapshot
     labels: tuple[PaneLabel, ...]
+    prompt: str = field(repr=False)
     opening: str = field(repr=False)
     made: str
+    presets: tuple[Preset, ...] = ()
 
 
 def current() -> Comparison | None:
@@ -111,106 +112,7 @@ def start(
     )
     if before is not None:
         before.ticket.stop()
-        if (before.asked.prompt, before.asked.opening) != (asked.prompt, asked.opening):
-            st.session_state[_REVEAL] = False  # what was revealed was the answer to another prompt
     made = datetime.now(UTC).isoformat(timespec="seconds")
     st.session_state[_COMPARISON] = Comparison(
         asked, ticket, labels, preset_of(asked.prompt, asked.opening, known), made, model
     )
-
-
-# -- the stage --------------------------------------------------------------------------------------------------------
-def stage(asked: Asked, n_scored: int, recording: Recording | None = None) -> None:
-    """The panes of the comparison, streaming while it runs; nothing is polled once it has ended.
-
-    ``recording`` stands there as long as no live answer to these settings has begun.
-    """
-    shown = current()
-    if recording is not None and (shown is None or shown.asked != asked):
-        frame.html(recorded_markup(recording.made))
-        _recorded(recording, n_scored)
-        return
-    if shown is None:
-        frame.html(
-            '<div class="hv hv-empty-stage quiet">The answers appear here side by side, token by token, '
-            "written in step by the intact model and by its masked variants.</div>"
-        )
-        return
-    running = not shown.ticket.finished
-    veiled = False
-    if shown.preset is None:
-        veiled = not st.toggle(
-            "Reveal the answers",
-            key=_REVEAL,
-            help="Answers to a text of your own are veiled until you have looked at them alone.",
-        )
-    poll = st.fragment(_panes, run_every=POLL_S if running else None)
-    poll(shown, n_scored, recording, veiled=veiled, outdated=shown.asked != asked, running=running)
-    if not running:
-        _keepsakes(shown)
-
-
-def _panes(
-    shown: Comparison, n_scored: int, recording: Recording | None, *, veiled: bool, outdated: bool, running: bool
-) -> None:
-    snapshot = shown.ticket.snapshot()
-    meanwhile = recording if not any(p.tokens for p in snapshot.panes) else None
-    frame.html(status_markup(snapshot, outdated=outdated, recorded=meanwhile.made if meanwhile else ""))
-    if snapshot.error:
-        frame.error(snapshot.error)
-    if meanwhile is not None:
-        _recorded(meanwhile, n_scored)
-    elif snapshot.panes:
-        frame.html(
-            panes_markup(
-                snapshot, shown.labels, opening=shown.asked.opening, n_scored=n_scored, veiled=veiled, outdated=outdated
-            )
-        )
-    if running and shown.ticket.finished:
-        st.rerun()  # once, and then without the poll
-
-
-def _recorded(recording: Recording, n_scored: int) -> None:
-    frame.html(panes_markup(recording.snapshot, recording.labels, opening=recording.opening, n_scored=n_scored))
-
-
-def _keepsakes(shown: Comparison) -> None:
-    """The chat template as the model read it, and the comparison as a file."""
-    snapshot = shown.ticket.snapshot()
-    reads, keep = st.columns([1, 0.22], vertical_alignment="top")
-    with reads, st.expander("What the model reads: the prompt in its chat template"):
-        if snapshot.template is None:
-            frame.html('<div class="hv quiet small">This request ended before its prompt was read.</div>')
-        else:
-            st.code(snapshot.template, language=None, wrap_lines=True)
-    if not any(p.tokens for p in snapshot.panes):
-        return
-    with keep, st.popover("Transcript", icon=":material/download:", type="tertiary"):
-        st.caption(
-            "Holds the prompt and every answer as they are: it may contain harmful text. Mind where you keep it."
-        )
-        for ending, words, mime in (
-            ("json", "All of it (JSON)", "application/json"),
-            ("txt", "To read (plain text)", "text/plain"),
-        ):
-            st.download_button(
-                words,
-                data=partial(_transcript, shown, ending),
-                file_name=transcript.file_name(shown.created, ending),
-                mime=mime,
-                on_click="ignore",
-                key=f"play-transcript-{ending}",
-            )
-
-
-def _transcript(shown: Comparison, ending: str) -> bytes:
-    held = shown.model if shown.model.state == "ready" else live.worker().state()  # it was loaded for this comparison
-    facts = {
-        "created": shown.created,
-        "run_id": shown.asked.run_id,
-        "weight_hash": held.weight_hash,
-        "device": held.device,
-        "dtype": held.dtype,
-    }
-    document = transcript.record(shown.ticket.request, shown.ticket.snapshot(), shown.labels, facts)
-    return transcript.as_json(document) if ending == "json" else transcript.as_text(document)

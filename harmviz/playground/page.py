@@ -1,4 +1,4 @@
-"""The Playground, from top to bottom: prompt, masks, buttons, answers.
+"""The Playground, from top to bottom: prompt, the switch intact ⟷ pruned, the answers; all settings under *Advanced*.
 
 Where a stage scene is chosen, it brings its own masks.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import streamlit as st
 
 from harmviz.claims.scene import page as scene
-from harmviz.playground import controls, on_stage
+from harmviz.playground import controls, keepsakes, next_view, stage, switch
 from harmviz.playground.lineup import Lineup
+from harmviz.playground.on_stage import Asked
 from harmviz.ui import frame, model_bar, picker
 
 
@@ -20,36 +21,52 @@ def show() -> None:
         "What does the model say without these weights?",
         "One prompt, answered in step: by the intact model, with a mask, and with a random mask.",
     )
-    bar = st.container()
-    prompt, opening, chosen_scene = controls.prompt_controls(scene.shown_scene())
+    bar, asking = st.container(), st.container()
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium", key="play-switches"):
+        flip = st.container(width="content")
+        buttons = st.container(horizontal=True, width="content")
+    answers = st.container()
+    advanced = st.expander("Advanced", icon=":material/tune:")
+    below = st.container()
+
+    with asking:
+        stored_scene = scene.shown_scene()
+        prompt, opening, chosen_scene = controls.prompt_controls(stored_scene, advanced)
     run = chosen_scene.run if chosen_scene else run  # a scene is played on its own model
     with bar:
         key, model = model_bar.draw(run, of="that of the scene" if chosen_scene else "that of the run in the sidebar")
     loaded = model_bar.is_ready(key, model)
-    with frame.shown_errors():
+    with answers, frame.shown_errors():
         candidates, lineup, why = None, Lineup(), controls.no_run() if run is None else None
-        place = st.container()
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            buttons = st.container(horizontal=True, width="content")
-            sampling = controls.sampling_controls()
         ready, recording = False, None
-        with place, frame.shown_errors():  # a mask that cannot be made leaves the stage as it is, and nothing to run
+        with advanced, st.container():
+            masks = st.container()
+            sampling = controls.sampling_controls()
+        with frame.shown_errors():  # a mask that cannot be made leaves the stage as it is, and nothing to run
             if chosen_scene is not None:
-                lineup = scene.controls(chosen_scene)
+                with masks:
+                    lineup = scene.strength_control(chosen_scene)
                 recording = scene.recording(chosen_scene, prompt, opening, lineup)
             elif run is not None:
-                candidates = controls.candidates_of(run)
-                lineup = controls.lineup_controls(run, candidates, sampling.seed)
+                with masks:
+                    candidates = controls.candidates_of(run)
+                    lineup = controls.lineup_controls(run, candidates, sampling.seed)
             if run is not None and loaded:
                 why = controls.other_weights(run, model)
             if why:
                 frame.html(why)
                 lineup = Lineup()
             ready = scene.can_begin(key, model) if chosen_scene is not None else loaded
-        asked = on_stage.Asked(key, run.id if run else None, prompt, opening, lineup, sampling)
+        with flip:
+            shown = switch.draw(has_mask=lineup.first is not None, has_control=lineup.control)
+        asked = Asked(key, run.id if run else None, prompt, opening, lineup, sampling)
         with buttons:
             controls.buttons(run, candidates, asked, model, ready=ready, on=chosen_scene)
-        on_stage.stage(asked, int(run.manifest["model"]["n_scored_weights"]) if run else 0, recording)
+            controls.show_one(stored_scene)
+        stage.draw(asked, int(run.manifest["model"]["n_scored_weights"]) if run else 0, shown, recording)
+        next_view.draw(asked, run, candidates, recording, shown, ready=loaded and ready)
+    with below:
+        keepsakes.draw()
         if chosen_scene is not None:
             scene.measured(chosen_scene, lineup.strength)
-    controls.measured_elsewhere()
+        controls.measured_elsewhere()

@@ -9,6 +9,7 @@ tokens; controls that cannot be seen are spelled out (``U+202E``).
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,13 +37,18 @@ _BIDI = frozenset(
 )
 
 
+_LETTER = re.compile(r"\S")
+
+
 @dataclass(frozen=True)
 class PaneLabel:
-    """How a pane is introduced. ``kind`` gives its colour: ink, vermilion or grey; ``caption`` says what was done."""
+    """How a pane is introduced. ``kind`` gives its colour: ink, vermilion or grey; ``caption`` says what was done;
+    ``role`` is its part in the comparison."""
 
     kind: Literal["intact", "harm", "control"]
     title: str
     caption: str
+    role: Literal["intact", "mask", "second", "random"]
 
 
 def safe(piece: str) -> str:
@@ -54,15 +60,18 @@ def _unseen(char: str) -> bool:
     return char in _BIDI or (unicodedata.category(char) == "Cc" and char not in "\n\t")
 
 
-def tokens_markup(pane: PaneView, *, coloured: bool) -> str:
+def tokens_markup(pane: PaneView, *, coloured: bool, veiled: bool = False) -> str:
     """The answer's tokens; with ``coloured`` each on a ground as dark as it surprises the intact model.
+
+    ``veiled``: no letter of the answer, only how long its words are.
 
     The first token that differs from the intact answer is outlined and marked "differs here"; where the answer ends
     while the intact one goes on, "ends here".
     """
     parts: list[str] = []
     marked = pane.first_difference is None
-    for place, token in enumerate(pane.tokens):
+    for place, written in enumerate(pane.tokens):
+        token = _LETTER.sub("x", written) if veiled else written
         if not token:
             continue  # part of a character that a later token completes
         classes, title = [], ""
@@ -79,7 +88,7 @@ def tokens_markup(pane: PaneView, *, coloured: bool) -> str:
             classes.append("first")
             parts.append('<b class="mark">differs here</b>')
         attribute = f' class="{" ".join(classes)}"' if classes else ""
-        parts.append(f"<span{attribute}{title}>{safe(word)}</span>")
+        parts.append(f'<span data-place="{place}"{attribute}{title}>{safe(word)}</span>')
     if not marked:
         parts.append('<b class="mark">ends here</b>')
     return "".join(parts)
@@ -100,7 +109,7 @@ def panes_markup(
         labels: one a pane, the intact model first.
         opening: the words put into every answer's mouth; shown quietly before it.
         n_scored: number of scored weights, which the share of changed weights refers to.
-        veiled: blur the answers.
+        veiled: only the shape of the answers, blurred: no letter of them is in the markup.
         outdated: the settings were changed since: the cards are dimmed.
     """
     if not snapshot.panes:
@@ -119,13 +128,13 @@ def panes_markup(
 def _card(
     pane: PaneView, label: PaneLabel, intact: PaneView, *, opening: str, n_scored: int, veiled: bool, ended: bool
 ) -> str:
-    shown = tokens_markup(pane, coloured=ended)
+    shown = tokens_markup(pane, coloured=ended and not veiled, veiled=veiled)
     lead = f'<span class="opening">{safe(opening)}</span>' if opening else ""
     caret = "" if ended or pane.finished else '<i class="caret"></i>'
     hidden = ' aria-hidden="true"' if veiled else ""
     empty = '<span class="quiet">no words</span>' if ended and not pane.text else ""
     return (
-        f'<article class="hv-pane {label.kind}"><header><h3>{escape(label.title)}</h3>'
+        f'<article class="hv-pane {label.kind}" data-role="{label.role}"><header><h3>{escape(label.title)}</h3>'
         '<div class="quiet '
         f'small">{escape(label.caption)}</div></header><div>{_collapsed(pane, intact, ended=ended)}</div>'
         f'<div class="answer{" veiled" if veiled else ""}" dir="auto"{hidden}>{lead}{shown}{empty}{caret}</div>'
@@ -157,7 +166,8 @@ def _metrics(pane: PaneView, label: PaneLabel, n_scored: int, *, ended: bool) ->
         ("tokens / s", f"{pane.tokens_per_s:.1f}" if pane.tokens_per_s else open_),
         ("tokens", _length(pane)),
     ]
-    return '<dl class="small">' + "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows) + "</dl>"
+    measures = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in rows)
+    return f'<details class="small"><summary>Measures</summary><dl>{measures}</dl></details>'
 
 
 def _declines_label() -> str:
@@ -198,11 +208,8 @@ def legend_markup() -> str:
     )
 
 
-def status_markup(snapshot: Snapshot, *, outdated: bool = False, recorded: str = "") -> str:
-    """One line on how the ticket stands, and whether its answers belong to settings that were changed since.
-
-    ``recorded``: when the panes that stand there meanwhile were recorded.
-    """
+def status_markup(snapshot: Snapshot, *, outdated: bool = False) -> str:
+    """One line on how the ticket stands, and whether its answers belong to settings that were changed since."""
     seconds = f"{snapshot.elapsed_s:.1f} s"
     ahead = f"{snapshot.position} request{'s' if snapshot.position != 1 else ''} before yours"
     line = {
@@ -215,18 +222,17 @@ def status_markup(snapshot: Snapshot, *, outdated: bool = False, recorded: str =
         "failed": "failed",
     }[snapshot.state]
     stale = ' · <b class="stale">these answers belong to earlier settings</b>' if outdated else ""
-    meanwhile = f"{_recorded(recorded)} · replaced as soon as the live model writes</span>" if recorded else ""
     busy = snapshot.state in {"queued", "loading", "running", "measuring"}
     return (
         f'<div class="hv hv-status small"><i class="lamp{" busy" if busy else ""}"></i>{escape(line)} · '
-        f"{seconds}{stale}{meanwhile}</div>"
+        f"{seconds}{stale}</div>"
     )
 
 
-def recorded_markup(made: str) -> str:
-    """The status line of panes that are no live answer, where none is on its way."""
-    return f'<div class="hv hv-status small">{_recorded(made)}</span></div>'
-
-
-def _recorded(made: str) -> str:
-    return f'<span class="hv-tag">recorded</span><span class="quiet">{escape(made)}'
+def recorded_markup(made: str, *, growing: bool = False) -> str:
+    """The status line of recorded panes; ``growing``: a live answer is being written under them."""
+    more = " · the live answer grows below, and replaces it when it is whole" if growing else ""
+    return (
+        f'<div class="hv hv-status small"><span class="hv-tag">recorded</span>'
+        f'<span class="quiet">{escape(made)}{more}</span></div>'
+    )

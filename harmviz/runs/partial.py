@@ -62,6 +62,8 @@ class PartialRun:
         self._ended = time.monotonic()
         #: (name, size, mtime) already hashed in this process: large files are not read again at every question.
         self._hashed: dict[tuple[str, int, int], str] = {}
+        #: The same of markers, by (name, size, mtime, inode); None: damaged.
+        self._read: dict[tuple[str, int, int, int], dict[str, Any] | None] = {}
 
     def __enter__(self) -> PartialRun:
         return self
@@ -137,15 +139,22 @@ class PartialRun:
 
     def _markers(self) -> list[dict[str, Any]]:
         """The readable markers, in the order in which their stages finished."""
-        markers = []
-        for path in (self.folder / "stages").glob("*.json"):
-            try:
+        markers = filter(None, map(self._marked, (self.folder / "stages").glob("*.json")))
+        return sorted(markers, key=lambda m: m["order"])
+
+    def _marked(self, path: Path) -> dict[str, Any] | None:
+        """The marker in this file; None where it is damaged: its stage is done again."""
+        try:
+            stat = path.stat()
+            key = (path.name, stat.st_size, stat.st_mtime_ns, stat.st_ino)
+            if key not in self._read:
+                self._read[key] = None
                 marker = read_json(path)
                 if not any(map(file_name_problem, marker["files"])):
-                    markers.append({**marker, "order": int(marker["order"]), "files": dict(marker["files"])})
-            except (ValueError, KeyError, TypeError, OSError):
-                continue  # a damaged marker is no marker: its stage is done again
-        return sorted(markers, key=lambda m: m["order"])
+                    self._read[key] = {**marker, "order": int(marker["order"]), "files": dict(marker["files"])}
+        except (ValueError, KeyError, TypeError, OSError):
+            return None
+        return self._read[key]
 
     def _intact(self) -> list[dict[str, Any]]:
         """The markers up to, and without, the first stage that is not what it was."""

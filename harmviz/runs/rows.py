@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ _MAX_TEXT, _BATCH_ROWS = 4096, 8192
 
 
 def _to_table(rows: Iterable[Row]) -> pa.Table:
-    records = [asdict(row) for row in rows]
+    records = [{c: getattr(row, c) for c in ROW_COLUMNS} for row in rows]
     for record in records:  # numpy scalars would otherwise decide the column's type
         record |= {c: float(record[c]) for c in _FLOATS if record[c] is not None}
         record |= {c: int(record[c]) for c in _INTEGERS if record[c] is not None}

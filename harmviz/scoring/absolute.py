@@ -16,6 +16,7 @@ Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5; Wei et al. 2024 (ar
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from jaxtyping import Float, Float32
@@ -25,6 +26,7 @@ from harmviz.data.encoding import Batch
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import by_sample, sample_losses
 from harmviz.scoring.signed import Progress, check_losses, sums_device
+from harmviz.scoring.wanda import InputNorms
 
 #: Per-sample gradients are made in row blocks of at most this many bytes, so that they stay in the CPU's cache.
 BLOCK_BYTES = 2 << 20
@@ -81,9 +83,15 @@ class _Capture:
 
 
 def score_absolute(
-    loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    *,
+    norms: InputNorms | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> list[Float32[Tensor, "d_out d_in"]]:
     """``Σ_x |W ⊙ ∇_W L(x)|`` per scored matrix, float32, as stored; divide by the number of samples for U.
+
+    ``norms``: sees the same passes, so that Wanda's scores of these samples cost none of their own.
 
     Raises:
         ValueError: no batches, or a batch of several samples on a model with fused experts (its experts' gradients
@@ -102,7 +110,7 @@ def score_absolute(
     }
     captures: list[_Capture] = []
     done, n_samples = 0, sum(b.n_samples for b in batches)
-    with loaded.lock, torch.enable_grad():
+    with loaded.lock, torch.enable_grad(), norms.watching() if norms is not None else nullcontext():
         try:
             for i, matrix in enumerate(loaded.table):
                 if matrix.expert is None:
@@ -113,6 +121,8 @@ def score_absolute(
             for batch in batches:
                 for capture in captures:
                     capture.n_samples = batch.n_samples
+                if norms is not None:
+                    norms.batch = batch
                 loaded.check_ids(batch.input_ids)
                 # A gradient must reach the first layer's outputs: the embedded tokens are the leaf it flows to.
                 embedded = embed(batch.input_ids).detach().requires_grad_(True)

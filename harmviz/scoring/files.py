@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harmviz.data.categories import file_name
 from harmviz.data.splits import SCORING
 from harmviz.models.weights import WeightTable
 from harmviz.runs import disk_errors
@@ -29,6 +30,11 @@ def write_scores(path: Path, matrices: Iterable[np.ndarray], n_bytes: int) -> No
             f.write(np.ascontiguousarray(matrix, dtype=np.float32).data)
 
 
+def score_file(set_name: str, half: str) -> str:
+    """The name, without suffix, of the file and the stage of one set's scores by one half."""
+    return f"{file_name(set_name)}.{half}"
+
+
 class ScoreFiles:
     """Reads the score files of a run. ``counts[(set, half)]`` is the number of samples behind a file."""
 
@@ -41,11 +47,13 @@ class ScoreFiles:
 
     def half(self, set_name: str, half: str, index: int) -> np.ndarray:
         """Flat float32 harm score of one scoring half on matrix ``index``."""
-        return self._map(f"{set_name}.{half}")[self.table.span(index)] * np.float32(-1.0 / self.counts[set_name, half])
+        return self._map(score_file(set_name, half))[self.table.span(index)] * np.float32(
+            -1.0 / self.counts[set_name, half]
+        )
 
     def harm(self, set_name: str, index: int) -> np.ndarray:
         """Flat float32 harm score H of a set (both halves) on matrix ``index``."""
-        first, second = (self._map(f"{set_name}.{half}")[self.table.span(index)] for half in SCORING)
+        first, second = (self._map(score_file(set_name, half))[self.table.span(index)] for half in SCORING)
         return (first + second) * np.float32(-1.0 / sum(self.counts[set_name, half] for half in SCORING))
 
     def utility(self, index: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 ``L(x)`` is the mean negative log-likelihood in nats per response token, teacher-forced, every sample weighing equally.
 One forward pass gives the loss with and without the opening tokens, since both are means over the same token losses.
+What samples begin with alike is computed once (``harmviz.scoring.shared``).
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from harmviz.data.encoding import Sample, make_batches
+from harmviz.data.encoding import Sample
 from harmviz.models.load import LoadedModel
-from harmviz.scoring.forward import default_batch_tokens, token_losses
+from harmviz.scoring.forward import default_batch_tokens
+from harmviz.scoring.shared import losses_in_batches
 from harmviz.scoring.signed import check_losses
 
 
@@ -37,8 +39,7 @@ def response_losses(
     result = np.empty((len(samples), len(skips)))
     done = 0
     with loaded.lock, torch.inference_mode():
-        for batch in make_batches(samples, max_tokens=default_batch_tokens(loaded), device=loaded.device):
-            losses = token_losses(loaded, batch)
+        for batch, losses in losses_in_batches(loaded, samples, max_tokens=default_batch_tokens(loaded)):
             check_losses(losses, "loss")
             parts = losses.double().cpu().split(batch.n_loss.tolist())
             for place, part in zip(batch.index, parts, strict=True):

@@ -3,12 +3,16 @@
     Wanda      |W_ij| · ‖x_j‖₂       ‖x_j‖₂ over the tokens that predict a response token, root of the sum of squares
     magnitude  |W_ij|
 
+The norms need forward passes alone. Where others run over the same samples (``score_absolute``), they are taken there.
+
 Source: Sun, Liu, Bair & Kolter 2024 (arXiv:2306.11695), eq. 1; restricted to response tokens as in Wei et al. 2024.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float32
@@ -25,42 +29,57 @@ def score_magnitude(loaded: LoadedModel) -> list[Float32[Tensor, "d_out d_in"]]:
     return [loaded.tensor(i).detach().float().abs() for i in range(len(loaded.table))]
 
 
-def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
-    """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored.
+class InputNorms:
+    """``Σ x_j²`` of every scored matrix's inputs, over the tokens that predict a response token of the batches seen.
 
     Raises:
-        ValueError: no batches.
         UnsupportedArchitecture: the model has fused experts, whose inputs no module shows.
     """
-    if not batches:
-        raise ValueError("batches must hold at least one sample, got none")
-    if fused := [m.name for m in loaded.table if m.expert is not None]:
-        raise UnsupportedArchitecture(
-            f"Wanda needs each matrix's inputs; the fused expert {fused[0]} does not show them"
-        )
-    current: list[Batch] = []
-    squares = [torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device) for m in loaded.table]
-    handles = []
 
-    def watch(module: nn.Module, total: Float32[Tensor, " d_in"]) -> None:
-        def add(_module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            chosen = by_sample(inputs[0], current[0].n_samples)[current[0].rows, current[0].positions]
-            total.add_(chosen.float().square().sum(0))
+    def __init__(self, loaded: LoadedModel):
+        if fused := [m.name for m in loaded.table if m.expert is not None]:
+            raise UnsupportedArchitecture(
+                f"Wanda needs each matrix's inputs; the fused expert {fused[0]} does not show them"
+            )
+        self.loaded = loaded
+        self.batch: Batch | None = None
+        self.squares = [torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device) for m in loaded.table]
 
-        handles.append(module.register_forward_pre_hook(add))
-
-    with loaded.lock, torch.inference_mode():
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within this context a forward pass of ``batch``, set before it, adds its inputs."""
+        handles = []
         try:
-            for module, total in zip(loaded.modules, squares, strict=True):
-                watch(module, total)
-            for batch in batches:
-                current[:] = [batch]
-                loaded.model.base_model(input_ids=batch.input_ids, use_cache=False)
+            for module, total in zip(self.loaded.modules, self.squares, strict=True):
+                handles.append(module.register_forward_pre_hook(partial(self._add, total)))
+            yield
         finally:
             for handle in handles:
                 handle.remove()
-    scores = []
-    for i, matrix in enumerate(loaded.table):
-        norm = squares[i].sqrt()
-        scores.append(loaded.tensor(i).detach().float().abs() * (norm[:, None] if matrix.transposed else norm))
-    return scores
+
+    def _add(self, total: Float32[Tensor, " d_in"], _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert self.batch is not None, "a pass is announced before it runs"
+        chosen = by_sample(inputs[0].detach(), self.batch.n_samples)[self.batch.rows, self.batch.positions]
+        total.add_(chosen.float().square().sum(0))
+
+    def scores(self) -> Iterator[Float32[Tensor, "d_out d_in"]]:
+        """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored, one after another."""
+        for i, (matrix, squares) in enumerate(zip(self.loaded.table, self.squares, strict=True)):
+            norm = squares.sqrt()
+            yield self.loaded.tensor(i).detach().float().abs() * (norm[:, None] if matrix.transposed else norm)
+
+
+def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
+    """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored, in passes of its own.
+
+    Raises:
+        ValueError: no batches.
+        UnsupportedArchitecture: as ``InputNorms``.
+    """
+    if not batches:
+        raise ValueError("batches must hold at least one sample, got none")
+    norms = InputNorms(loaded)
+    with loaded.lock, torch.inference_mode(), norms.watching():
+        for norms.batch in batches:
+            loaded.model.base_model(input_ids=norms.batch.input_ids, use_cache=False)
+    return list(norms.scores())

@@ -8,13 +8,14 @@ start model's own greedy answers, with the cluster-bootstrap interval over reque
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from harmviz.data.encoding import Sample, encode, encode_prompt
+from harmviz.data.own_requests import OWN
 from harmviz.data.prompts import PromptRow
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.generation.batch import generate_batch
@@ -52,6 +53,8 @@ AT_END = {
 #: The sets whose answers are opened by ``OPENER``, and whose requests they are.
 OPENED = {"opener": "harmful", "harmbench_opener": "harmbench"}
 ALONG = 24
+#: The same of a reader's own requests, where there are any.
+OWN_AT_END = 64
 #: The sets whose answers are also judged, and where those answers are cut: the judge knows nothing about short ones.
 JUDGED, JUDGED_TOKENS = ("harmbench", "reworded", "benign", "borderline"), 96
 SETS = tuple(AT_END)
@@ -81,6 +84,11 @@ class Bench:
     own_start: np.ndarray
 
 
+def asked_of(data: AlignData) -> dict[str, int]:
+    """Set → how many requests of it are asked at the end of a stage, at most."""
+    return AT_END | ({OWN: OWN_AT_END} if OWN in data.held_out else {})
+
+
 def own_prompts(data: AlignData) -> list[str]:
     """The held-out benign requests whose answers by the start model are measured."""
     return list(data.held_out["benign"][:LOSS_PROMPTS])
@@ -91,7 +99,7 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     tokenizer = loaded.tokenizer
     opener = tokenizer.encode(OPENER, add_special_tokens=False)
     asked = []
-    for name, limit in AT_END.items():
+    for name, limit in asked_of(data).items():
         source = data.held_out[OPENED.get(name, name)][:limit]
         tail = opener if name in OPENED else []
         asked.append(Asked(name, source, tuple((*encode_prompt(tokenizer, p), *tail) for p in source)))
@@ -109,9 +117,9 @@ def make_bench(loaded: LoadedModel, data: AlignData, own: Sequence[Answer]) -> B
     return Bench(tuple(asked), written, tuple(own_samples), *before)
 
 
-def tokens_to_decode(depth: Depth) -> int:
-    """What ``measure`` decodes at most, in tokens."""
-    return sum((min(n, ALONG) if depth == "along" else n) * _tokens(name, depth) for name, n in AT_END.items())
+def tokens_to_decode(depth: Depth, sets: Mapping[str, int] = AT_END) -> int:
+    """What ``measure`` decodes at most, in tokens. ``sets``: as ``asked_of``."""
+    return sum((min(n, ALONG) if depth == "along" else n) * _tokens(name, depth) for name, n in sets.items())
 
 
 def measure(

@@ -37,6 +37,7 @@ from harmviz.tuning.evaluate import (
     OPENER,
     Bench,
     Depth,
+    asked_of,
     make_bench,
     measure,
     own_prompts,
@@ -128,13 +129,13 @@ class LadderWork:
         )
 
     def _evaluation(self) -> dict[str, Any]:
-        brief = self.spec.brief
+        brief, sets = self.spec.brief, asked_of(self.data)
         return {
             "opener": OPENER,
             "new_tokens": NEW_TOKENS,
             "loss_tokens": LOSS_TOKENS,
             "refusal_list": KEYWORD_LIST_ID,
-            "requests": {name: min(n, ALONG) for name, n in AT_END.items()} if brief else AT_END,
+            "requests": {name: min(n, ALONG) for name, n in sets.items()} if brief else sets,
             "judged": [] if brief else list(JUDGED),
             "judged_tokens": JUDGED_TOKENS,
             "judge": None if self.judge is None else self.judge.name,
@@ -143,8 +144,8 @@ class LadderWork:
     def _units(self) -> float:
         spec = self.spec
         train = sum(_UNITS[stage] * spec.length(stage) for stage in STAGES)
-        look = sum(_cost(self.depth(stage, step)) for stage in STAGES for step in spec.checkpoints(stage))
-        return _UNITS["answer"] * len(self.data.answered) + _cost(self.deepest) + len(self.arms) * (train + look)
+        look = sum(self._cost(self.depth(stage, step)) for stage in STAGES for step in spec.checkpoints(stage))
+        return _UNITS["answer"] * len(self.data.answered) + self._cost(self.deepest) + len(self.arms) * (train + look)
 
     @property
     def deepest(self) -> Depth:
@@ -185,6 +186,10 @@ class LadderWork:
             for name in (checkpoint_name(arm, stage, step),)
         ]
         return {"start": measured["start"], "checkpoints": checkpoints}
+
+    def _cost(self, depth: Depth) -> float:
+        """What measuring a checkpoint costs."""
+        return _UNITS["token"] * tokens_to_decode(depth, asked_of(self.data))
 
     # -- own answers --------------------------------------------------------------------------------------------------
     def _own_answers(self) -> OwnAnswers:
@@ -245,7 +250,7 @@ class LadderWork:
 
     def _measure(self, adapter: Path | None, name: str, bench: Bench, depth: Depth) -> dict[str, Any]:
         """``depth`` and ``numbers`` of a checkpoint, or of the start."""
-        units = _cost(depth)
+        units = self._cost(depth)
 
         def numbers() -> dict[str, Any]:
             with merged(self.loaded, None if adapter is None else load_adapter(adapter)):
@@ -258,8 +263,3 @@ class LadderWork:
 
 def _file(checkpoint: str) -> str:
     return f"adapters/{checkpoint}.safetensors"
-
-
-def _cost(depth: Depth) -> float:
-    """What measuring a checkpoint costs."""
-    return _UNITS["token"] * tokens_to_decode(depth)

@@ -27,7 +27,6 @@ OF_RUN = "run"
 HUB = "hub"
 _POLL_S = 0.5
 _KEY = "play_model"
-_LEAVING = "_play_unloading"
 #: Seconds to import torch and transformers, once a server, and bytes read and checked a second; measured on a laptop.
 _IMPORT_S, _BYTES_PER_S = 4.0, 500e6
 
@@ -205,10 +204,8 @@ def draw(run: Run | None, of: str = "that of the run in the sidebar") -> tuple[M
 
 
 def _busy(state: ModelState) -> bool:
-    """Whether a model is coming, or going. Answering goes on without the bar looking."""
-    if state.state != "ready" or not state.queue:
-        st.session_state.pop(_LEAVING, None)
-    return state.state == "loading" or (state.queue > 0 and (state.state != "ready" or _LEAVING in st.session_state))
+    """Whether a model is coming, or going, now or when its turn comes. Answering goes on without the bar looking."""
+    return state.state == "loading" or state.changing
 
 
 def _state(key: ModelKey | None, why: str, busy: bool) -> None:
@@ -224,6 +221,8 @@ def _state_markup(key: ModelKey | None, why: str, state: ModelState) -> str:
         return _line("none", "No model to load", why)
     if key is None or is_ready(key, state) or state.state == "loading":
         return live.state_markup(replace(state, queue=0))  # the queue stands in the sidebar, and with the answers
+    if state.changing:
+        return _line("loading", "Another model comes next", "as soon as what was asked before is answered")
     held = (
         f"{shown_name(state.key.name)} is loaded and would be replaced. "
         if state.state == "ready" and state.key
@@ -249,16 +248,14 @@ def _act(key: ModelKey | None, state: ModelState) -> None:
         if st.button("Unload", icon=":material/eject:", key="play_unload", help="Frees its memory."):
             with frame.shown_errors():
                 live.worker().unload()
-                st.session_state[_LEAVING] = True
                 st.rerun()
         return
-    loading = state.state == "loading"
     pressed = st.button(
         f"Load {shown_name(key.name)}",
         icon=":material/download:",
         type="primary",
         key="play_load",
-        disabled=loading,
+        disabled=_busy(state),
     )
     if pressed:
         with frame.shown_errors():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
 from harmviz import jobs
 from harmviz import runs as store
 from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.report.document import report
 from harmviz.runs import Run
 from harmviz.runs.unpacking import MAX_BYTES
 from harmviz.ui import frame, picker, stored
@@ -70,6 +72,17 @@ def _run(run: Run) -> None:
             type="tertiary",
             help="One zip file with everything, for another machine.",
         )
+        st.download_button(
+            "Report",
+            data=partial(_report, run),
+            file_name=f"{run.id}.html",
+            mime="text/html",
+            key=f"runs_report_{run.id}",
+            on_click="ignore",
+            icon=":material/description:",
+            type="tertiary",
+            help="One HTML file that opens offline: pictures, tables, method, manifest. No text of the data.",
+        )
         ships = run.id in store.shipped_runs()
         _delete(run.id, disabled=ships, why="Ships with harmviz and stays." if ships else "Deletes this run for good.")
     if inside:
@@ -78,6 +91,10 @@ def _run(run: Run) -> None:
         manifest = {**run.manifest, "weights": f"{len(run.table)} matrices"}
         with st.expander("Manifest", key=f"runs_manifest_{run.id}"):
             st.code(json.dumps(manifest, indent=1, ensure_ascii=False)[:200_000], language="json", height=420)
+
+
+def _report(run: Run) -> bytes:
+    return report(run).encode()
 
 
 def _zipped(run: Run) -> Callable[[], bytes]:
@@ -116,11 +133,11 @@ def draw_unfinished() -> None:
     if not partials:
         return
     frame.section("Unfinished", "Runs that were begun on the command line, or whose entry above was put away.")
-    for partial in partials:
+    for begun in partials:
         with st.container(horizontal=True, vertical_alignment="center"):
-            frame.html(partial_note(partial))
-            if partial.pid is None:
-                _delete(partial.run_id, why="Deletes the finished stages.", label="Discard")
+            frame.html(partial_note(begun))
+            if begun.pid is None:
+                _delete(begun.run_id, why="Deletes the finished stages.", label="Discard")
 
 
 def draw_damaged() -> None:

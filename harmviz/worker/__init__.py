@@ -10,8 +10,20 @@ Masks belong to a request, never to the process: the weights are the same before
 loaded when the first model is, not by importing this.
 """
 
-from harmviz.worker.line import AnswerTicket, LoadTicket
+from harmviz.worker.line import AnswerTicket, LoadTicket, LookTicket
 from harmviz.worker.service import Worker
-from harmviz.worker.values import ModelKey, ModelState, Pane, PaneView, Request, Snapshot
+from harmviz.worker.values import Look, ModelKey, ModelState, Pane, PaneView, Request, Snapshot
 
-__all__ = ["AnswerTicket", "LoadTicket", "ModelKey", "ModelState", "Pane", "PaneView", "Request", "Snapshot", "Worker"]
+__all__ = [
+    "AnswerTicket",
+    "LoadTicket",
+    "Look",
+    "LookTicket",
+    "ModelKey",
+    "ModelState",
+    "Pane",
+    "PaneView",
+    "Request",
+    "Snapshot",
+    "Worker",
+]

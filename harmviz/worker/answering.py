@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from harmviz.data.encoding import encode_prompt
-from harmviz.worker.values import Request
+from harmviz.worker.values import Look, Request
 
 if TYPE_CHECKING:
+    from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
     from harmviz.models.load import LoadedModel
 
@@ -55,6 +56,22 @@ def steps(loaded: LoadedModel, request: Request, read: Reading, stop: threading.
         seed=request.seed,
         stop=stop,
     )
+
+
+def next_tokens(loaded: LoadedModel, look: Look) -> NextTokens:
+    """What could come next at this place, under each pane of the request.
+
+    Raises:
+        ValueError: the text fills what the model was made for.
+        MaskInvalid: a mask does not fit this model.
+    """
+    from harmviz.generation.next_tokens import next_tokens
+    from harmviz.generation.variants import Variant
+
+    read = reading(loaded, look.request)
+    written = loaded.tokenizer.encode(look.written, add_special_tokens=False) if look.written else []
+    variants = [Variant(pane.name, pane.mask, pane.strength) for pane in look.request.panes]
+    return next_tokens(loaded, [*read.prompt_ids, *read.opening_ids, *written], variants)
 
 
 def surprise(

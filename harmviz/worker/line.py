@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from harmviz.errors import HarmvizError
 from harmviz.worker.answering import Reading
 from harmviz.worker.panes import Panes
-from harmviz.worker.values import ModelKey, PaneView, Request, Snapshot
+from harmviz.worker.values import Look, ModelKey, PaneView, Request, Snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
 
 
@@ -125,6 +126,17 @@ class Ticket:
 
 class LoadTicket(Ticket):
     """Loads a model ahead of the first request. Its snapshots have no panes."""
+
+
+class LookTicket(Ticket):
+    """A look at what could come next. ``seen``: what was found, once it is done."""
+
+    needs_watching = True
+
+    def __init__(self, line: Line, look: Look):
+        super().__init__(line, look.request.model)
+        self.look = look
+        self.seen: NextTokens | None = None
 
 
 class AnswerTicket(Ticket):
@@ -238,6 +250,12 @@ class Line:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
 
+    def will_change(self, held: ModelKey | None) -> bool:
+        """Whether anybody in line, waiting or served, needs another model than the one held (None: there is none)."""
+        with self.changed:
+            self._drop_forgotten()
+            return any(t.key != held for t in self._in_line() if not t.finished)
+
     def ahead_of(self, ticket: Ticket) -> int:
         """How many will be served before this one; 0 if it does not wait."""
         with self.changed:
@@ -260,11 +278,14 @@ class Line:
         """Stops every ticket and lets no more in."""
         with self.changed:
             self.closed = True
-            for ticket in [*self._waiting, *([self._served] if self._served else [])]:
+            for ticket in self._in_line():
                 ticket.stop()
             self.changed.notify_all()
 
+    def _in_line(self) -> list[Ticket]:
+        return [*self._waiting, *([self._served] if self._served else [])]
+
     def _drop_forgotten(self) -> None:
-        for ticket in [*self._waiting, *([self._served] if self._served else [])]:
+        for ticket in self._in_line():
             if not ticket.finished and ticket.is_forgotten(self.patience_s):
                 ticket.forget()

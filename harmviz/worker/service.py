@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.worker import answering
-from harmviz.worker.line import AnswerTicket, Line, LoadTicket, Ticket
-from harmviz.worker.values import ModelKey, ModelState, Request, check_key, check_request
+from harmviz.worker.line import AnswerTicket, Line, LoadTicket, LookTicket, Ticket
+from harmviz.worker.values import Look, ModelKey, ModelState, Request, check_key, check_request
 
 if TYPE_CHECKING:
     from harmviz.models.load import LoadedModel
@@ -60,6 +60,17 @@ class Worker:
         self._line.join(ticket)
         return ticket
 
+    def look(self, look: Look) -> LookTicket:
+        """The ticket for a look at what could come next, at the end of the line.
+
+        Raises:
+            ValueError, MaskInvalid, HarmvizError: as ``submit``.
+        """
+        check_request(look.request)
+        ticket = LookTicket(self._line, look)
+        self._line.join(ticket)
+        return ticket
+
     def load(self, key: ModelKey) -> LoadTicket:
         """The ticket for loading a model ahead of the first request; done at once where it is loaded already.
 
@@ -81,9 +92,9 @@ class Worker:
         self._line.join(Ticket(self._line, None))
 
     def state(self) -> ModelState:
-        """What the worker holds or loads at this moment, and how many are in line."""
+        """What the worker holds or loads at this moment, who is in line, and whether they change what is held."""
         with self._line.changed:
-            model = replace(self._model, queue=len(self._line))
+            model = replace(self._model, queue=len(self._line), changing=self._line.will_change(self._key))
             return replace(model, elapsed_s=self._loading_s()) if model.state == "loading" else model
 
     def close(self, timeout: float | None = 30.0) -> None:
@@ -114,6 +125,8 @@ class Worker:
                     self._load(ticket, ticket.key)
                 if isinstance(ticket, AnswerTicket):
                     self._answer(ticket)
+                elif isinstance(ticket, LookTicket):
+                    self._look(ticket)
                 ticket.finish("done")
             if report.failed:
                 _collect()  # what a failure left half-way: caches, activations
@@ -165,6 +178,15 @@ class Worker:
             self._model = state
 
     # -- a request --------------------------------------------------------------------------------------------------
+    def _look(self, ticket: LookTicket) -> None:
+        assert self._loaded is not None
+        if not ticket.enter("running", "looking at what could come next"):
+            return
+        try:
+            ticket.seen = answering.next_tokens(self._loaded, ticket.look)
+        except ValueError as e:
+            raise DataInvalid(str(e)) from e
+
     def _answer(self, ticket: AnswerTicket) -> None:
         loaded, request = self._loaded, ticket.request
         assert loaded is not None

@@ -54,6 +54,17 @@ class Request:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Look:
+    """What could come next, asked of all panes of ``request``: after its prompt, its opening and what is ``written``.
+
+    The text is read again as tokens; where the answer was written in other tokens than that, so is the look at it.
+    """
+
+    request: Request
+    written: str = field(repr=False)
+
+
 # -- answered ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PaneView:
@@ -128,6 +139,7 @@ class ModelState:
         memory_bytes: of all parameters; on a GPU all that is allocated there after loading.
         weight_hash: masks made for this hash can be played.
         queue: requests waiting or being served.
+        changing: whether anybody in line needs another model than the one held, or none: what is held will not stay.
     """
 
     state: str = "none"
@@ -140,6 +152,7 @@ class ModelState:
     weight_hash: str | None = None
     error: str | None = None
     queue: int = 0
+    changing: bool = False
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

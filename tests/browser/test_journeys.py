@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.waiting import WAIT, at_rest
+from tests.browser.waiting import WAIT, at_rest, choose
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ".st-key-harm-map-chart .js-plotly-plot"
@@ -192,6 +192,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
     with serve(reference) as url:
         page = visit(url)
         go_to(page, "Playground")
+        choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)
         run_comparison(page)
         page.wait_for_function("() => document.querySelectorAll('.hv-pane .answer span').length > 6", timeout=WAIT)
@@ -209,6 +210,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
             page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0
         ), "tokens wear their surprise"
 
+        page.get_by_text("Advanced", exact=True).click()
         thumb = page.locator(".st-key-play_strength input[type=range]")
         for _ in range(20):  # 1.00 → 0.00 in steps of 0.05
             thumb.press("ArrowLeft")
@@ -316,9 +318,7 @@ def test_start_a_run_reload_and_find_it_in_the_picker(
         page.locator(".st-key-runs_tokens input").press("Enter")
         page.get_by_text("--max-response-tokens=32").wait_for(timeout=WAIT)
         page.get_by_text("It cannot start: q max is so small").wait_for(timeout=WAIT)
-        at_rest(page)
-        page.locator(".st-key-runs_q_max input").click()
-        page.get_by_role("option", name="0.05").click()
+        choose(page, ".st-key-runs_q_max input", "0.05")
         page.locator(".st-key-runs_start button:not([disabled])").first.wait_for(timeout=WAIT)
         page.locator(".st-key-runs_start button").first.click()
         page.get_by_role("button", name="Cancel").wait_for(timeout=WAIT)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harmviz.claims.emergent.curve import LIVE, LiveCurve
-from tests.browser.waiting import WAIT
+from tests.browser.waiting import WAIT, choose
 from tests.worlds.emergent import begin_experiment, make_experiment
 from tests.worlds.fabricated import make_run
 
@@ -44,11 +44,8 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         )
 
         panes = page.locator(".hv-pane .answer")
-        question = page.locator(".st-key-emergent_question input")
-        question.scroll_into_view_if_needed()  # a list that opens while the page scrolls closes again
         assert panes.count() == 4
-        question.click()
-        page.get_by_role("option").nth(1).click()
+        choose(page, ".st-key-emergent_question input", 1)
         page.get_by_text("narrow-bad 0 answers 1").wait_for(timeout=WAIT)
         page.locator(".st-key-emergent_seed").get_by_text("2", exact=True).click()
         page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)

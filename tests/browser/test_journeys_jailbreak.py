@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.waiting import WAIT
+from tests.browser.waiting import WAIT, choose
 from tests.worlds.fabricated import make_run
 from tests.worlds.jailbreak import make_experiment
 
@@ -52,8 +52,7 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         panes = page.locator(".hv-pane .answer")
         assert panes.count() == 3
         panes.first.scroll_into_view_if_needed()
-        page.locator(".st-key-jail_attack input").click()
-        page.get_by_role("option", name="Role play").click()
+        choose(page, ".st-key-jail_attack input", "Role play")
         page.get_by_text("contrastive answers roleplay").wait_for(timeout=WAIT)
         assert "<img src=x" in panes.first.inner_text(), "what a model wrote is shown letter by letter"
         assert panes.locator("img, strong").count() == 0

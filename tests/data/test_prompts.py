@@ -140,6 +140,9 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[list[Row]
     return to_file
 
 
+ADVICE = "; mend such rows, or leave them out with --drop-bad"
+
+
 def first_row(path: str) -> int:
     return 2 if path.endswith(".csv") else 1
 
@@ -185,7 +188,8 @@ def test_an_empty_cell_names_file_row_and_column(write: Callable[..., str], colu
     path = write(rows)
     with pytest.raises(DataInvalid) as e:
         load_prompts(path)
-    assert str(e.value) == f"{path}, row {4 + first_row(path)}: column {column!r} is empty or not text"
+    what = f"column {column!r} is empty or not text"
+    assert str(e.value) == f"{path}, row {4 + first_row(path)}: {what}{ADVICE}"
 
 
 @pytest.mark.parametrize("value", [3, ["x"], {"text": "x"}, True])
@@ -201,7 +205,9 @@ def test_a_cell_that_is_not_text(value: Any, tmp_path: Path) -> None:
 def test_a_csv_row_with_too_few_cells(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("category,prompt,response\narson,p,r\narson,q\n")
-    with pytest.raises(DataInvalid, match=r"mine\.csv, row 3: column 'response' is empty or not text"):
+    with pytest.raises(
+        DataInvalid, match=r"mine\.csv, row 3: 2 fields, the header has 3; quote fields that hold commas"
+    ):
         load_prompts(str(path))
 
 
@@ -213,19 +219,21 @@ def test_a_missing_column_is_named(write: Callable[..., str], column: str) -> No
     path = write(rows)
     with pytest.raises(DataInvalid) as e:
         load_prompts(path)
-    message = "the header lacks the column" if path.endswith(".csv") else f"column {column!r} is missing"
-    assert str(e.value).startswith(f"{path}, row 1: {message}")
-    assert repr(column) in str(e.value)
+    what = {
+        "category": "no column says the harm type",
+        "prompt": "no columns are recognised as prompt and response",
+        "response": "requests without answers, which cannot score a model",
+    }
+    assert what[column] in str(e.value)
+    assert "columns found: " in str(e.value)
 
 
-@pytest.mark.parametrize("category", ["safe", "mean", "benign_own", "safe:", "a b", "a/b", "../x", "__", "safe:safe"])
+@pytest.mark.parametrize("category", ["all", "mean", "benign_own", "safe:", "none", "__", "safe:safe"])
 def test_a_category_that_cannot_be_one_is_refused(write: Callable[..., str], category: str) -> None:
     rows = rows_of("arson", 30)
     rows[7]["category"] = category
     path = write(rows)
-    with pytest.raises(
-        DataInvalid, match=rf", row {7 + first_row(path)}: column 'category' must be benign, safe:<category>"
-    ):
+    with pytest.raises(DataInvalid, match=rf", row {7 + first_row(path)}: column 'category': the category "):
         load_prompts(path)
 
 
@@ -236,7 +244,7 @@ def test_duplicates_name_both_rows(write: Callable[..., str]) -> None:
     n = first_row(path)
     with pytest.raises(DataInvalid) as e:
         load_prompts(path)
-    assert str(e.value) == f"{path}, row {20 + n}: repeats row {3 + n}; remove one of them"
+    assert str(e.value) == f"{path}, row {20 + n}: repeats row {3 + n}; remove one of them{ADVICE}"
     rows[20]["category"] = "benign"  # the same pair in another set is another row
     assert load_prompts(write(rows)).categories == ("arson",)
 
@@ -317,19 +325,20 @@ def test_line_marks_inside_a_json_string_do_not_end_the_row(mark: str, tmp_path:
 def test_a_csv_file_that_cannot_be_parsed(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("category,prompt,response\narson,p,r\narson,q," + "x" * 200_000 + "\n")
-    with pytest.raises(DataInvalid, match=r"mine\.csv, row \d: not CSV \(field larger than field limit"):
+    with pytest.raises(DataInvalid, match=r"mine\.csv, row \d: not CSV from here on \(field larger than field limit"):
         load_prompts(str(path))
 
 
-@pytest.mark.parametrize("source", ["alpaca", "", "data.txt", "data.parquet", "pyrit2"])
+@pytest.mark.parametrize("source", ["alpaca", "", "data.txt", "data.xlsx", "pyrit2"])
 def test_an_unknown_source(source: str) -> None:
-    with pytest.raises(DataInvalid, match=r"is neither 'pyrit' nor 'builtin' nor a \.jsonl or \.csv file"):
+    with pytest.raises(
+        DataInvalid, match=r"is neither 'pyrit' nor 'scored' nor 'builtin' nor a file that is read here"
+    ):
         load_prompts(source)
 
 
 def test_a_file_that_does_not_exist(tmp_path: Path) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    for name in ("none.jsonl", "none.csv", "folder.csv"):
+    for name in ("none.jsonl", "none.csv", "none.parquet"):
         with pytest.raises(DataInvalid, match=rf"data file \S*{name} does not exist"):
             load_prompts(str(tmp_path / name))
 

@@ -59,7 +59,9 @@ def choose(app: AppTest, **values: object) -> AppTest:
     """Sets widgets of the form by key (without the page's prefix)."""
     for name, value in values.items():
         key = f"runs_{name}"
-        kind = next(k for k in ("button_group", "number_input", "selectbox", "text_input") if _has(app, k, key))
+        kind = next(
+            k for k in ("button_group", "number_input", "selectbox", "text_input", "toggle") if _has(app, k, key)
+        )
         getattr(app, kind)(key=key).set_value(value)
         ran(app)
     return app
@@ -317,26 +319,48 @@ def test_an_uploaded_file_is_checked_before_anything_starts(cache):
     assert app.button(key="runs_start").disabled
     app.file_uploader(key="runs_upload").set_value(("mine.csv", b"a,b\n1,2\n", "text/csv"))
     (error,) = errors(ran(app))
-    assert "mine.csv, row 1: the header lacks the column" in error
+    assert "mine.csv: no columns are recognised as prompt and response" in error
     assert app.button(key="runs_start").disabled
     good = (ROOT / "harmviz" / "data" / "builtin" / "harmful.jsonl").read_bytes()
     app.file_uploader(key="runs_upload").set_value(("mine.jsonl", good, "application/json"))
     assert errors(ran(app)) == []
     assert command(app) == "python -m harmviz run --data=mine.jsonl"
     assert not app.button(key="runs_start").disabled
+    assert "<td>hate</td><td>24</td><td>24</td>" in markup(app)
+    assert "the file has no benign rows: builtin ones are used" in markup(app)
+
+
+def test_how_an_uploaded_file_is_read_can_be_said(cache):
+    rows = [f"question {i},answer {i}" for i in range(26)] + ["question,"]
+    content = "\n".join(["what,said", *rows]).encode()
+    app = choose(opened(), data="upload")
+    app.file_uploader(key="runs_upload").set_value(("mine.csv", content, "text/csv"))
+    (error,) = errors(ran(app))
+    assert "--columns prompt=what,response=said --category NAME" in error
+    app.text_input(key="runs_columns").set_value("prompt=what,response=said")
+    app.text_input(key="runs_category").set_value("a/b")
+    (error,) = errors(ran(app))
+    assert "row 28: column &#x27;said&#x27; is empty or not text" in error
+    assert app.button(key="runs_start").disabled
+    app.checkbox(key="runs_drop_bad").check()
+    assert errors(ran(app)) == []
+    assert "<td>a/b</td><td>26</td><td>26</td>" in markup(app)
+    assert command(app).endswith("--data=mine.csv --columns=prompt=what,response=said --category=a/b --drop-bad")
+    assert not app.button(key="runs_start").disabled
 
 
 def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
-    app = choose(opened(), source="local", data="builtin", samples=8, tokens=32, q_max=5e-2)
-    assert command(app).startswith(f"python -m harmviz run --model={tiny_dir.resolve()} --data=builtin --samples=8")
+    app = choose(opened(), source="local", data="builtin", quick=True, samples_quick=4, q_max=5e-2)
+    assert command(app).startswith(f"python -m harmviz run --quick --model={tiny_dir.resolve()} --data=builtin")
+    assert "--samples=4 " in command(app)
     app.button(key="runs_start").click()
     ran(app)
     (job,) = jobs.list_jobs()
     assert job.state == "running"
     assert app.button(key="runs_start").disabled
     assert "keeps running when this page is closed" in markup(app)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while job.state == "running":
         assert time.monotonic() < deadline
         time.sleep(0.2)

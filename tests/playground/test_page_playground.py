@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator
 from html import escape
@@ -67,6 +68,7 @@ def loaded(model: str | None = None, preset: str | None = None) -> AppTest:
         app.selectbox(key="play_preset").set_value(preset).run()
     if model:
         app.selectbox(key="play_model").set_value(model).run()
+    app.toggle(key="play_control").set_value(True).run()
     button(app, "play_load").click().run()
     until(app, 'class="lamp ready"')
     return app
@@ -131,18 +133,59 @@ def test_strength_0_equals_intact_and_is_one_click_away(cache: Path) -> None:
     assert button(app, "play_run").label == "Run again"
 
 
-def test_a_text_of_ones_own_is_veiled_until_revealed_and_again_for_the_next(cache: Path) -> None:
+def test_the_switch_shows_and_hides_answers_that_are_there_already(cache: Path) -> None:
+    app = loaded()
+    assert len(answers(played(app))) == 3
+    played_once = app.session_state["_comparison"]
+    app.toggle(key="play_control").set_value(False).run()
+    assert len(answers(markup(app))) == 2
+    app.segmented_control(key="play_switch").set_value("intact").run()
+    (alone,) = answers(markup(app))
+    assert all(escape(c) in alone for c in texts(app)[0] if not c.isspace())
+    app.segmented_control(key="play_switch").set_value("pruned").run()
+    assert len(answers(markup(app))) == 2
+    assert app.session_state["_comparison"] is played_once, "nothing was asked of the model"
+    app.run()
+    assert app.session_state["_play_look"].ticket.wait(PATIENCE_S)
+    app.run()
+    (chart,) = app.get("plotly_chart")
+    bars = json.loads(chart.proto.spec)["data"]
+    assert {bar["name"] for bar in bars} == {"Intact", "Pruned"}
+    app.slider(key="play_strength").set_value(0.5).run()
+    assert app.session_state["_play_look"].asked.lineup.strength == 0.5, "the bars follow the strength"
+
+
+def test_a_text_of_ones_own_is_veiled_until_revealed_in_this_session(cache: Path) -> None:
     app = loaded()
     app.text_area(key="play_prompt").set_value("Say something nice about rain.").run()
     page = played(app)
     assert page.count('class="answer veiled"') == 3
-    app.toggle(key="play_reveal").set_value(True).run()
+    button(app, "play_reveal").click().run()
     assert "veiled" not in "".join(answers(markup(app)))
     assert markup(app).count('class="answer"') == 3
     app.text_area(key="play_prompt").set_value("Say something nice about snow.").run()
-    assert played(app).count('class="answer veiled"') == 3
-    assert not app.toggle(key="play_reveal").value
+    assert played(app).count('class="answer"') == 3, "the session remembers"
+    button(app, "play_veil").click().run()
+    assert markup(app).count('class="answer veiled"') == 3
     assert "snow" not in str(dict(app.query_params))
+
+
+def test_another_model_is_loaded_while_one_is_ready(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar looks on from the click to the end, also while the load waits and the first model is still ready."""
+    from harmviz.worker import Worker
+
+    app = loaded()
+    go_on = threading.Event()
+    monkeypatch.setattr(Worker, "_load", lambda self, *a, load=Worker._load: (go_on.wait(PATIENCE_S), load(self, *a)))
+    app.selectbox(key="play_dtype").set_value("bfloat16").run()
+    assert not button(app, "play_load").disabled
+    button(app, "play_load").click().run()
+    assert live.worker().state().state == "ready", "the load is in line, and nothing has changed yet"
+    assert "Another model comes next" in markup(app)
+    assert button(app, "play_load").disabled
+    go_on.set()
+    until(app, "bfloat16")
+    assert live.worker().state().dtype == "bfloat16"
 
 
 def test_masks_of_other_weights_are_refused_aloud(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,10 +13,10 @@ from harmviz.playground.panes import PaneLabel, legend_markup, panes_markup, saf
 from harmviz.worker import PaneView, Snapshot
 
 LABELS = (
-    PaneLabel("intact", "Intact", "the model as it is"),
-    PaneLabel("harm", "Pruned", "all types"),
-    PaneLabel("control", "Random control", "drawn at random"),
-    PaneLabel("control", "Fourth", "x"),
+    PaneLabel("intact", "Intact", "the model as it is", "intact"),
+    PaneLabel("harm", "Pruned", "all types", "mask"),
+    PaneLabel("control", "Random control", "drawn at random", "random"),
+    PaneLabel("control", "Fourth", "x", "second"),
 )
 
 
@@ -98,7 +98,7 @@ def test_hostile_text_stays_text(tokens: tuple[str, ...], state: str) -> None:
 
 
 def test_labels_are_escaped_too() -> None:
-    labels = (PaneLabel("intact", "<b>t</b>", "<i>c</i>"),)
+    labels = (PaneLabel("intact", "<b>t</b>", "<i>c</i>", "intact"),)
     assert not {"b", "i"} & set(_Seen(panes_markup(snapshot(view("x")), labels)).tags)
 
 
@@ -116,7 +116,7 @@ def test_line_breaks_tabs_and_other_scripts_stay() -> None:
 def test_surprise_colours_by_nats_and_only_after_the_end() -> None:
     pane = view("a", "b", "c", "d", surprise=(0.4, 1.0, 7.99, math.inf))
     shown = tokens_markup(pane, coloured=True)
-    assert re.findall(r'<span(?: class="(\w+)")?', shown) == ["", "s1", "s7", "s8"]
+    assert re.findall(r'<span data-place="\d+"(?: class="(\w+)")?', shown) == ["", "s1", "s7", "s8"]
     assert 'title="0.4 nats"' in shown
     assert "class" not in tokens_markup(pane, coloured=False)
     assert 'class="s7"' not in markup(pane, state="running").split('class="answer"')[1].split("</div>")[0]
@@ -133,7 +133,10 @@ def test_unfinished_characters_write_nothing_and_shift_nothing() -> None:
 
 def test_the_mark_stands_before_the_first_token_that_differs() -> None:
     shown = tokens_markup(view("one", " two", " three", first_difference=1), coloured=False)
-    assert shown == '<span>one</span> <b class="mark">differs here</b><span class="first">two</span> <span>three</span>'
+    assert shown == (
+        '<span data-place="0">one</span> <b class="mark">differs here</b><span data-place="1" class="first">two</span> '
+        '<span data-place="2">three</span>'
+    )
     assert "mark" not in tokens_markup(view("one"), coloured=False)
     assert tokens_markup(view("one", first_difference=1), coloured=False).endswith('<b class="mark">ends here</b>')
 
@@ -209,6 +212,8 @@ def test_a_pane_that_only_repeats_itself_is_called_collapsed() -> None:
 def test_veil_and_dimming() -> None:
     veiled = markup(view("secret"), view("secret"), veiled=True)
     assert veiled.count('class="answer veiled"') == 2
+    assert "secret" not in veiled
+    assert "xxxxxx" in veiled
     assert veiled.count('aria-hidden="true"') == 2
     assert "veiled" not in markup(view("secret"))
     assert 'class="hv hv-panes n1 outdated"' in markup(view("x"), outdated=True)

@@ -27,7 +27,7 @@ REQUEST = Request(
     max_new_tokens=8,
     seed=3,
 )
-LABELS = (PaneLabel("intact", "Intact", "as it is"), PaneLabel("harm", "Pruned", "all types"))
+LABELS = (PaneLabel("intact", "Intact", "as it is", "intact"), PaneLabel("harm", "Pruned", "all types", "mask"))
 FACTS = {
     "created": "2026-01-02T03:04:05+00:00",
     "run_id": "r-1",

@@ -9,7 +9,8 @@ from torch import nn
 from harmviz.data.encoding import Sample, make_batches
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models.load import LoadedModel
-from harmviz.scoring.wanda import score_magnitude, score_wanda
+from harmviz.scoring.absolute import score_absolute
+from harmviz.scoring.wanda import InputNorms, score_magnitude, score_wanda
 from tests.worlds.tiny import DENSE_FAMILIES, FAMILIES, tiny_model
 from tests.worlds.worked import SAMPLE_A, SAMPLE_B, by_hand, odd_model, samples, worst_error
 
@@ -72,6 +73,17 @@ def test_layers_that_see_tokens_without_a_batch_axis() -> None:
     loaded = odd_model("opt")
     group = samples()
     assert worst_error(score_wanda(loaded, make_batches(group, max_tokens=10_000)), by_loop(loaded, group)) <= 1e-4
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_norms_taken_in_the_passes_of_the_absolute_score(family: str) -> None:
+    loaded = tiny_model(family)
+    batches = make_batches(samples(), max_tokens=120)
+    norms = InputNorms(loaded)
+    absolute = score_absolute(loaded, batches, norms=norms)
+    for beside, alone in ((absolute, score_absolute(loaded, batches)), (norms.scores(), score_wanda(loaded, batches))):
+        assert all(torch.equal(a, b) for a, b in zip(beside, alone, strict=True))
+    assert not any(m._forward_pre_hooks for m in loaded.model.modules())
 
 
 def test_no_batches_and_fused_experts_are_refused() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -127,3 +128,27 @@ def test_closing_ends_every_ticket(tiny_dir: Path) -> None:
     assert worker.state().state == "none"
     with pytest.raises(HarmvizError, match="was closed"):
         worker.submit(request(tiny_dir))
+
+
+def test_what_is_held_counts_as_changing_from_the_moment_somebody_asks(
+    worker: Worker, gate: Gate, tiny_dir: Path
+) -> None:
+    """A load or an unload that waits behind an answer is on its way, however long the model stays ready meanwhile."""
+    held, other = key(tiny_dir), replace(key(tiny_dir), dtype="bfloat16")
+    assert worker.load(held).wait(PATIENCE)
+    until(lambda: worker.state().queue == 0)
+    assert not worker.state().changing
+    answer = worker.submit(request(tiny_dir, max_new_tokens=1))
+    assert gate.waiting.wait(PATIENCE)
+    assert not worker.state().changing, "answers of the model that is held change nothing"
+    load = worker.load(other)
+    state = worker.state()
+    assert (state.state, state.key, state.changing) == ("ready", held, True)
+    load.stop()
+    assert not worker.state().changing
+    worker.unload()
+    assert worker.state().changing
+    gate.let(1)
+    assert answer.wait(PATIENCE)
+    until(lambda: worker.state().queue == 0)
+    assert (worker.state().state, worker.state().changing) == ("none", False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Offer, Page, option
-from harmviz.claims.options import EXPERIMENT_OPTIONS, MODEL_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, EXPERIMENT_OPTIONS, MODEL_OPTIONS
 
 CLAIM = Claim(
     name="compression",
@@ -43,7 +43,8 @@ CLAIM = Claim(
         option(
             "--splits", type=int, default=None, metavar="N", help="scoring splits (one a ladder; 3 without ladders)"
         ),
-        option("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file"),
+        option("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)"),
+        *DATA_OPTIONS,
         option("--samples", type=int, default=None, metavar="N", help="answers scored per category and split (8)"),
         option(
             "--held-out",

@@ -22,6 +22,7 @@ from harmviz.commands.output import (
     runs_folder,
     say,
 )
+from harmviz.commands.user_data import load_told
 from harmviz.errors import BadSetting, HarmvizError
 from harmviz.runs import Run, frame_to_records
 from harmviz.runs.point import SELECTOR_WORDS
@@ -48,12 +49,11 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.claims.compression.model_series import open_models
     from harmviz.claims.compression.series import Series, check_names
     from harmviz.claims.compression.splits import usable_categories
-    from harmviz.data.prompts import load_prompts
 
     stages = _stages(arguments)
     if not arguments.ladder:
         check_names([stage.model for stage in stages])
-    data = load_prompts(arguments.data, say=say)  # before the models: a typing mistake should fail within a second
+    data = load_told(arguments)  # before the models: a typing mistake should fail within a second
     usable_categories(data)
     how: dict[str, Any] = {"dtype": arguments.dtype, "device": arguments.device, "say": say}
     series: Series

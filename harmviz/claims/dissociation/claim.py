@@ -19,7 +19,7 @@ CLAIM = Claim(
             "--data",
             default=None,
             metavar="D",
-            help="the run's data: pyrit, builtin, or a .jsonl/.csv file (default: what the run names)",
+            help="the run's data, where it was a file of your own (default: what the run names)",
         ),
         option(
             "--draws",

@@ -10,11 +10,12 @@ import pandas as pd
 
 from harmviz.claims.dissociation.finding import finding
 from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
+from harmviz.data.prompts import load_again
+from harmviz.data.user_files import SHIPPED
 from harmviz.errors import DataInvalid
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import SELECTOR_WORDS
 
-FETCHED = ("pyrit", "builtin")
 #: Metric by line of the table: (ability, measure, condition, metric, category).
 LINES = (
     ("generation", "ΔL, harmful answers", "generation", "delta_nll", "harm"),
@@ -42,16 +43,15 @@ def run(arguments: argparse.Namespace) -> None:
     source = open_run(arguments.run)
     root = runs_folder(arguments.out)
     named = source.manifest["data"]["id"]
-    if arguments.data is None and named not in FETCHED and source.kind == "map":
+    if arguments.data is None and named not in SHIPPED and source.kind == "map":
         raise DataInvalid(
             f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
         )
     from harmviz.claims.dissociation.measure import run_dissociation
     from harmviz.claims.dissociation.settings import Settings
-    from harmviz.data.prompts import load_prompts
 
     settings = Settings(seed=arguments.seed, draws=arguments.draws, pairs=arguments.pairs, prompts=arguments.prompts)
-    data = load_prompts(arguments.data or named, say=say)
+    data = load_again(arguments.data, source.manifest["data"], say=say)
     from harmviz.models.load import load_model
 
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)

@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
+from harmviz.data.cells import texts_of
 from harmviz.data.folding import normalise
-from harmviz.data.prompts import records, texts_of
+from harmviz.data.tables import records
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE
 from harmviz.tuning.data import content_words, near_any

@@ -19,11 +19,6 @@ from harmviz.ui.experiment_form import Setting, map_run, on_run
 
 LIVE_EVERY = 3.0
 QUESTION = "emergent_question"
-UNITS = {
-    "broad": "shift of the log-odds, nats per token",
-    "in_domain": "shift of the log-odds, nats per token",
-    "benign": "shift of the loss, nats per token",
-}
 
 
 def live() -> None:
@@ -61,7 +56,7 @@ def main_chart(result: stored.Emergent, view: str) -> None:
     """Shift by arm, seeds beside it."""
     (arms, seeds), words = views.shifts(result, view), views.main_words(result, view)
     figure = figures.arms_chart(
-        arms, seeds, theme.current(), title=words.title, subtitle=words.subtitle, x_title=UNITS[view]
+        arms, seeds, theme.current(), title=words.title, subtitle=words.subtitle, x_title=stored.UNITS[view]
     )
     table = pd.concat([arms.assign(seed=None), seeds], ignore_index=True).drop(columns=["note", "role"])
     chart.draw(figure, key="emergent-arms", table=table, how_to_read=words.reading, alt=words.alt)

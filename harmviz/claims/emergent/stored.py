@@ -16,6 +16,12 @@ from harmviz.runs import Run
 #: Column ``control`` of an arm's own rows, and of the rows that compare with that arm.
 CONTROLS = {"random-held": "random", "benign-held": "benign_signed"}
 VIEWS = {"broad": "far from the domain", "in_domain": "in the domain", "benign": "benign text"}
+#: What a shift of each view is measured in.
+UNITS = {
+    "broad": "shift of the log-odds, nats per token",
+    "in_domain": "shift of the log-odds, nats per token",
+    "benign": "shift of the loss, nats per token",
+}
 #: Column ``mask`` of the rows about the parent run's mask.
 GENERAL = "general"
 #: A row of results by column.

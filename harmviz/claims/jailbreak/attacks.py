@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmviz.data.prompts import records
+from harmviz.data.tables import records
 from harmviz.errors import DataInvalid, ModelUnavailable
 from harmviz.models.chat import render, stands_in
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Offer, Page, option
-from harmviz.claims.options import EXPERIMENT_OPTIONS, MODEL_OPTIONS
+from harmviz.claims.options import DATA_OPTIONS, EXPERIMENT_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 
 CLAIM = Claim(
     name="jailbreak",
@@ -25,13 +25,15 @@ CLAIM = Claim(
             "--requests",
             default="builtin",
             metavar="S",
-            help="harmful requests: builtin (mild), report (of the run's own data), or both: builtin,report",
+            help="harmful requests: builtin (mild), report (of the run's own data), a file of your own "
+            f"({REQUESTS_HELP}), or several: builtin,report",
         ),
+        *DATA_OPTIONS,
         option(
             "--data",
             default=None,
             metavar="D",
-            help="the .jsonl/.csv file that the run was made on, where it was one of your own",
+            help="the data that the run was made on, where it was of your own",
         ),
         option("--harmful", type=int, default=64, metavar="N", help="harmful requests at most (64)"),
         option("--benign", type=int, default=32, metavar="N", help="benign requests at most (32)"),

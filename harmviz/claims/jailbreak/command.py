@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harmviz.claims.jailbreak.attacks import choose_attacks
 from harmviz.claims.jailbreak.finding import GROUPS, finding, group_of
-from harmviz.claims.jailbreak.settings import GridSettings
+from harmviz.claims.jailbreak.settings import SOURCES, GridSettings
 from harmviz.commands.output import duration, number, print_made, print_table, progress_printer, runs_folder, say
-from harmviz.errors import ModelUnavailable
+from harmviz.commands.user_data import typed_options
+from harmviz.data.own_requests import OWN, own_requests
+from harmviz.errors import BadSetting, ModelUnavailable
 from harmviz.judges import Judge, available, judge
 from harmviz.runs import Run, frame_to_records, open_run
 
@@ -26,8 +29,10 @@ def run(arguments: argparse.Namespace) -> None:
     map_run = open_run(arguments.run)
     attacks = choose_attacks(arguments.attacks)
     judges = chosen_judges(arguments.judge)
+    sources, file = requests_typed(arguments.requests)
+    own = own_requests(file, typed_options(arguments), say=say) if file else None
     settings = GridSettings(
-        requests=tuple(source.strip() for source in arguments.requests.split(",")),
+        requests=sources,
         harmful=arguments.harmful,
         benign=arguments.benign,
         max_new_tokens=arguments.max_new_tokens,
@@ -64,6 +69,7 @@ def run(arguments: argparse.Namespace) -> None:
         judges,
         scene=scene,
         data=arguments.data,
+        own=own,
         root=root,
         resume=arguments.resume,
         listener=progress_printer(),
@@ -71,6 +77,19 @@ def run(arguments: argparse.Namespace) -> None:
     )
     say(f"done in {duration(time.monotonic() - begun)}")
     print_made(stored, finding(stored), print_result, as_json=arguments.json)
+
+
+def requests_typed(text: str) -> tuple[tuple[str, ...], str | None]:
+    """(sources, file of own requests) of what was typed: names of sources and at most one file, comma-separated.
+
+    Raises:
+        BadSetting: several files. The names are checked by ``GridSettings``.
+    """
+    names = [text] if Path(text).expanduser().exists() else [part.strip() for part in text.split(",")]
+    files = [name for name in names if name not in SOURCES and ("." in name or "/" in name or ":" in name)]
+    if len(files) > 1:
+        raise BadSetting(f"--requests takes one file at most, got {len(files)}")
+    return tuple(OWN if name in files else name for name in names), files[0] if files else None
 
 
 def chosen_judges(names: list[str] | None) -> list[Judge]:

@@ -30,6 +30,7 @@ from harmviz.claims.jailbreak.requests import Request, choose_requests
 from harmviz.claims.jailbreak.rows import AnswerGrid
 from harmviz.claims.jailbreak.settings import GridSettings
 from harmviz.claims.parent import Parent
+from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.errors import BadSetting, DataInvalid
 from harmviz.generation.batch import generate_batch
@@ -61,6 +62,7 @@ def run_jailbreak(
     *,
     scene: Run | None = None,
     data: str | None = None,
+    own: OwnRequests | None = None,
     root: Path | None = None,
     resume: bool = False,
     listener: Listener = lambda state: None,
@@ -71,7 +73,7 @@ def run_jailbreak(
     Args:
         judges: judges beside the keyword list, of either kind.
         scene: a stage scene of the map run, whose mask is one more.
-        data: as ``choose_requests``.
+        data, own: as ``choose_requests``.
         root, resume, listener: as ``make``.
 
     Raises:
@@ -92,6 +94,7 @@ def run_jailbreak(
         seed=settings.seed,
         data=data,
         scored=scored,
+        own=own,
         say=say,
     )
     requests = fitting(loaded, attacks, chosen.requests, settings.max_new_tokens)
@@ -100,7 +103,8 @@ def run_jailbreak(
         notes.append(f"{too_long} requests do not fit the model's context under every attack and are left out")
     for note in notes:
         say(note)
-    work = _Work(loaded, tuple(attacks), settings, tuple(judges), arms, requests)
+    names = tuple(own.id if own is not None and source == OWN else source for source in settings.requests)
+    work = _Work(loaded, tuple(attacks), settings, tuple(judges), arms, requests, "+".join(names))
     plan = work.plan([parent.run.id, *([scene.id] if scene else [])], notes)
     if find_run(plan.run_id, root) is None:
         probe(judges)
@@ -140,6 +144,7 @@ class _Work:
     judges: tuple[Judge, ...]
     arms: tuple[Arm, ...]
     requests: tuple[Request, ...]
+    data_id: str
 
     @property
     def _units(self) -> float:
@@ -159,7 +164,7 @@ class _Work:
             device=self.loaded.device.type,
             parents=parents,
             data={
-                "id": "+".join(self.settings.requests),
+                "id": self.data_id,
                 "hash": hashlib.sha256(asked.encode()).hexdigest(),
                 "counts": {category: {"asked": n} for category, n in sorted(counts.items())},
                 "left_out": {},

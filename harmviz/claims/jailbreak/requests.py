@@ -1,9 +1,9 @@
 """Which requests the attacks are tried on: held out, so that no mask and no (q, p) was found on any of them.
 
 Harmful requests are the mild ones that ship with harmviz (``builtin``), or the report prompts of the map run's own
-data (``report``), or both in turn, spread over harm types. Benign ones ship with harmviz. A request that the run
-scored, protected or chose with is left out. Answers to mild requests may be shown; those to fetched ones never leave
-the process.
+data (``report``), or a reader's own (``own``), or several in turn, spread over harm types. Benign ones ship with
+harmviz, or are a reader's own. A request that the run scored, protected or chose with is left out. Answers to mild
+requests may be shown; those to all others never leave the process.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harmviz.data.prompts import PromptData, PromptRow, load_prompts, read_builtin
+from harmviz.data.categories import BENIGN
+from harmviz.data.own_requests import OWN, OwnRequests
+from harmviz.data.prompts import PromptData, PromptRow, load_again, read_builtin
 from harmviz.data.splits import choose_rows, split_prompts
+from harmviz.data.user_files import SHIPPED
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
 from harmviz.runs import Run
-
-#: Data that can be had again by its id.
-_KNOWN_DATA = ("pyrit", "builtin")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ def choose_requests(
     seed: int,
     data: str | None = None,
     scored: frozenset[str] = frozenset(),
+    own: OwnRequests | None = None,
     say: Say = lambda _: None,
 ) -> Chosen:
     """At most ``harmful`` and ``benign`` requests that the map run had no use of, in an order fixed by ``seed``.
@@ -73,13 +74,14 @@ def choose_requests(
         sources: ``builtin``, ``report`` or both (``settings.check_sources``).
         data: the data set that the run was made on, where its id alone does not name it: a file of the user's own.
         scored: ids of further prompts that masks were found on.
+        own: the requests of source ``own``.
 
     Raises:
         DataInvalid: none is left of a kind, ``data`` is not what the run was made on, or the run's own prompts are
             asked for and its data cannot be had again.
         AssetUnavailable: the fetched data set is not here and cannot be fetched.
     """
-    rows, notes = data_of(run, data, say), []
+    rows, notes = data_of(run, data, say), list(own.notes) if own else []
     used = {*scored, *run.manifest["data"].get("scoring_prompts", ())}
     if rows is not None:
         used |= {
@@ -94,13 +96,15 @@ def choose_requests(
         )
     groups: dict[tuple[str, str], list[PromptRow]] = defaultdict(list)
     for source in sources:
-        for row in _builtin("harmful") if source == "builtin" else _report(run, rows):
+        for row in _harmful(source, run, rows, own):
             if row.prompt_id not in used:
                 groups[source, row.set].append(row)
                 used.add(row.prompt_id)  # a prompt that occurs in several types or sources is asked once
     chosen = _in_turn({key: choose_rows(rows, None, seed, per_prompt=1) for key, rows in groups.items()}, harmful)
-    kept = [r for r in _builtin("benign") if r.prompt_id not in used]
-    chosen += [Request(r, mild=True) for r in choose_rows(kept, benign, seed, per_prompt=1)]
+    harmless = [*(PromptRow(BENIGN, prompt, "") for prompt in (own.benign if own else ())), *_builtin("benign")]
+    kept = [r for r in harmless if r.prompt_id not in used]
+    mild = {r.prompt_id for r in _builtin("benign")}
+    chosen += [Request(r, mild=r.prompt_id in mild) for r in choose_rows(kept, benign, seed, per_prompt=1)]
     for kind, asked, n in (
         ("harmful", harmful, sum(r.harmful for r in chosen)),
         ("benign", benign, sum(not r.harmful for r in chosen)),
@@ -115,6 +119,14 @@ def choose_requests(
     return Chosen(tuple(chosen), tuple(notes))
 
 
+def _harmful(source: str, run: Run, rows: PromptData | None, own: OwnRequests | None) -> list[PromptRow]:
+    if source == OWN:
+        if own is None:
+            raise DataInvalid(f"requests {OWN!r} are those of a file of yours; name the file with --requests instead")
+        return [PromptRow(category, prompt, "") for category, prompt in own.harmful]
+    return _builtin("harmful") if source == "builtin" else _report(run, rows)
+
+
 def _builtin(name: str) -> list[PromptRow]:
     return [PromptRow(r["category"] if name == "harmful" else "benign", r["prompt"], "") for r in read_builtin(name)]
 
@@ -125,9 +137,9 @@ def data_of(run: Run, source: str | None = None, say: Say = lambda _: None) -> P
     Raises:
         DataInvalid: ``source`` is another data set.
     """
-    if source is None and run.manifest["data"]["id"] not in _KNOWN_DATA:
+    if source is None and run.manifest["data"]["id"] not in SHIPPED:
         return None
-    data = load_prompts(source or run.manifest["data"]["id"], say=say)
+    data = load_again(source, run.manifest["data"], say=say)
     if data.hash == run.manifest["data"]["hash"]:
         return data
     if source is None:

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
 
-Source = Literal["builtin", "report"]
+Source = Literal["builtin", "report", "own"]
 SOURCES: tuple[Source, ...] = get_args(Source)
 #: Whole-number setting → its least and largest value.
 _WHOLE = {
@@ -30,7 +30,7 @@ def check_sources(sources: Iterable[str]) -> tuple[Source, ...]:
     given = set(sources)
     if unknown := sorted(given - set(SOURCES)):
         raise BadSetting(
-            f"requests must come from {' or '.join(SOURCES)} (or both, comma-separated), got {unknown[0]!r}"
+            f"requests must come from builtin or report (or both, comma-separated) or a file, got {unknown[0]!r}"
         )
     if not given:
         raise BadSetting(f"requests must name at least one of {', '.join(SOURCES)}")

@@ -22,7 +22,7 @@ from harmviz.claims.mapping.settings import MAX_ROWS, RunSpec
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units, scratch_bytes
 from harmviz.claims.parent import check_same_model
-from harmviz.data.prompts import PromptData, load_prompts
+from harmviz.data.prompts import PromptData, load_again
 from harmviz.errors import BadSetting, OutOfMemory, RunIncompatible
 from harmviz.masks.candidates import Candidates, build_candidates
 from harmviz.masks.lists import BASELINES
@@ -58,7 +58,7 @@ def open_again(
         raise RunIncompatible(
             f"run {stored.id} is an {stored.kind}; give a map run (`python -m harmviz runs` lists them)"
         )
-    prompts = load_prompts(data or stored.manifest["data"]["id"], say=say)
+    prompts = load_again(data, stored.manifest["data"], say=say)
     if prompts.hash != stored.manifest["data"]["hash"]:
         raise RunIncompatible(
             f"the data set {prompts.id!r} here is not the one run {stored.id} was made on; give that one with --data"

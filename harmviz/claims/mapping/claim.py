@@ -5,7 +5,7 @@ from __future__ import annotations
 from harmviz.claims.claim import Claim, Page, option
 from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.stage_words import PHASES, stage_words
-from harmviz.claims.options import MODEL_OPTIONS, RUN_OPTIONS
+from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, RUN_OPTIONS
 
 CLAIM = Claim(
     name="mapping",
@@ -17,7 +17,8 @@ CLAIM = Claim(
     experiments=("effect", "transfer", "overlap", "concentration", "causal"),
     options=(
         *MODEL_OPTIONS,
-        option("--data", default="pyrit", metavar="D", help="pyrit (default), builtin, or a .jsonl/.csv file"),
+        option("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)"),
+        *DATA_OPTIONS,
         option(
             "--quick",
             action="store_true",

@@ -4,6 +4,7 @@ contrastive side by side, each number with its n, interval and controls."""
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,6 +28,7 @@ from harmviz.commands.output import (
     runs_folder,
     say,
 )
+from harmviz.commands.user_data import load_told
 from harmviz.display import text
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run, frame_to_records
@@ -58,18 +60,17 @@ def run(arguments: argparse.Namespace) -> None:
         quick=quick,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
-    from harmviz.data.prompts import load_prompts
-
-    data = load_prompts(arguments.data, say=say)  # before the model: a typing mistake should fail within a second
-    for category, why in data.left_out.items():
-        say(f"category {category} is left out: {why}")
+    data = load_told(arguments)  # before the model: a typing mistake should fail within a second
     root = runs_folder(arguments.out)
     from harmviz.claims.mapping.measure import run_map
+    from harmviz.claims.mapping.samples import length_notes
     from harmviz.models.load import load_model
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     if arguments.q_max is None:
         spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
+    for note in length_notes(loaded, data, spec):
+        say(note)
     start = time.monotonic()
     stored = run_map(loaded, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
     say(f"done in {duration(time.monotonic() - start)}")
@@ -125,6 +126,8 @@ def print_result(run: Run) -> None:
         if (point["q"], point["p"]) != fixed:
             print(f"\n{words}, unchosen: q = {fixed[0]:g}, p = {fixed[1]:g}")
             _print_point(_at(masks, contrast, *fixed), text.harm_types(run.manifest["data"]["counts"]))
+    if len(text.harm_types(run.manifest["data"]["counts"])) == 1:
+        print("\none harm type: overlap and transfer between types need two")
     _print_causal(results[results["experiment"] == "causal"])
 
 
@@ -164,9 +167,10 @@ def _print_causal(rows: pd.DataFrame) -> None:
         print("\ncausal check: not measured (an empty mask, scores too small, or a precision too coarse for it)")
     else:
         measured, predicted, error = (by_metric[m] for m in ("measured", "predicted", "relative_error"))
+        share = "not measured" if (value := error["value"]) is None or math.isnan(value) else f"{value:.2%}"
         print(
             f"\ncausal check: measured dL/dε {number(measured['value'], 4)} against ΣH "
-            f"{number(predicted['value'], 4)} nats/token, relative error {error['value']:.2%} (n={int(error['n'])})"
+            f"{number(predicted['value'], 4)} nats/token, relative error {share} (n={int(error['n'])})"
         )
 
 

@@ -1,12 +1,13 @@
 """Other scores, same selection: absolute SNIP, Wanda and magnitude at the headline point, for comparison.
 
 Each ranks the eligible weights by its own score of the harmful scoring samples (highest first) and keeps as many as the
-plain headline mask has. They say nothing about harm by themselves: that is what their controls-free rows show.
+plain headline mask has. They say nothing about harm by themselves: that is what their controls-free rows show. Absolute
+SNIP and Wanda come from the same passes over the samples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from harmviz.masks.ranking import TopK, count_of
 from harmviz.masks.selection import Selection
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.forward import default_batch_tokens
-from harmviz.scoring.wanda import score_magnitude, score_wanda
+from harmviz.scoring.wanda import InputNorms, score_magnitude
 
 
 def comparison_masks(
@@ -32,29 +33,25 @@ def comparison_masks(
     fused = any(m.expert is not None for m in loaded.table)
     samples = [s for half in SCORING for c in run.samples.categories for s in run.samples.scoring[c, half]]
 
-    def batches(limit: int) -> list[Any]:
-        return make_batches(samples, max_tokens=limit, device=loaded.device)
+    def best(scores: Iterable[Any]) -> np.ndarray:
+        top = TopK(count_of(selection.q, loaded.table.n_weights))
+        for i, matrix in enumerate(scores):
+            allowed = candidates.eligible(i, selection.p)
+            top.add(matrix.cpu().numpy().ravel() * allowed, int(loaded.table.offsets[i]))
+        return top.result()[0].astype(np.int64)
 
-    limit = default_batch_tokens(loaded)
-    scorers: dict[str, Callable[[], list[Any]]] = {
-        "snip_abs": lambda: score_absolute(
-            loaded, batches(1 if fused else limit), progress=run.making.progress.within(ABSOLUTE_UNITS * len(samples))
-        ),
-        "magnitude": lambda: score_magnitude(loaded),
-    }
-    if not fused:
-        scorers["wanda"] = lambda: score_wanda(loaded, batches(limit))
-    for name, scorer in scorers.items():
+    units = ABSOLUTE_UNITS * len(samples)
 
-        def best(scorer: Callable[[], list[Any]] = scorer) -> dict[str, np.ndarray]:
-            top = TopK(count_of(selection.q, loaded.table.n_weights))
-            for i, matrix in enumerate(scorer()):
-                allowed = candidates.eligible(i, selection.p)
-                top.add(matrix.cpu().numpy().ravel() * allowed, int(loaded.table.offsets[i]))
-            return {"index": top.result()[0].astype(np.int64)}
+    def of_passes() -> dict[str, np.ndarray]:
+        limit = 1 if fused else default_batch_tokens(loaded)
+        batches = make_batches(samples, max_tokens=limit, device=loaded.device)
+        norms = None if fused else InputNorms(loaded)
+        absolute = score_absolute(loaded, batches, norms=norms, progress=run.making.progress.within(units))
+        return {"snip_abs": best(absolute), **({"wanda": best(norms.scores())} if norms is not None else {})}
 
-        units = (ABSOLUTE_UNITS if name == "snip_abs" else 1.0) * len(samples)
-        index = run.making.arrays(f"comparison.{name}", units, best)["index"]
+    passes = run.making.arrays("comparison.snip_abs-wanda", units, of_passes)
+    magnitude = run.making.arrays("comparison.magnitude", 0.0, lambda: {"magnitude": best(score_magnitude(loaded))})
+    for name, index in {"snip_abs": passes.pop("snip_abs"), **magnitude, **passes}.items():
         mask = PruneMask.from_global(
             loaded.table, index, kind="control", model_hash=loaded.weight_hash, **provenance, set=f"{name}(all)"
         )

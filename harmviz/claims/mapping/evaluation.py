@@ -208,7 +208,8 @@ class Evaluation:
         for category in self.categories:
             of_category = replace(selection, categories=(category,))
             mask = self.mask(of_category)
-            where = replace(self.where(self.point(of_category), mask), experiment="transfer")
+            point = replace(self.point(of_category), set=category)  # also where it is the only one, and so the mean
+            where = replace(self.where(point, mask), experiment="transfer")
             rows = list(self.effect(mask, self.run.spec.extent.transfer, where))
             yield from rows
             on_itself = [r for r in rows if r.category == category and r.metric == "delta_nll"]

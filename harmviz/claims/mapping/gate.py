@@ -55,6 +55,14 @@ class Judged:
         """Whether declining hangs on these weights. An interval that could not be made fails nothing."""
         return self.beyond.ci_high is not None and self.beyond.ci_high < LIMIT
 
+    @property
+    def reason(self) -> str:
+        """Why a set that fails is measurement-only."""
+        return (
+            f"zeroing its weights makes declining less likely ({self.beyond.value:+.1f} nats against random weights, "
+            f"limit {LIMIT:+.1f}, {self.n_weights:,} weights): measurement-only"
+        )
+
     def rows(self) -> Iterator[Row]:
         """``delta_refusal_log_odds`` of the mask, and how far it exceeds random masks."""
         where = Where(experiment="effect", condition="gate", point=self.point, n_weights=self.n_weights)
@@ -138,11 +146,7 @@ def failing(judged: Sequence[Judged]) -> Mapping[str, str]:
     for item in judged:
         if item.fails and (item.set not in worst or item.beyond.value < worst[item.set].beyond.value):
             worst[item.set] = item
-    reasons = {
-        name: f"zeroing its weights makes declining less likely ({item.beyond.value:+.1f} nats against random weights, "
-        f"limit {LIMIT:+.1f}, {item.n_weights:,} weights): measurement-only"
-        for name, item in worst.items()
-    }
+    reasons = {name: item.reason for name, item in worst.items()}
     if bad := [name for name in BASELINES if name in reasons]:
         raise DataInvalid(
             f"the {bad[0]} answers cannot be used: {reasons[bad[0]]}. Do refusals stand among them? Remove those"

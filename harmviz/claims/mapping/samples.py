@@ -82,6 +82,25 @@ def prompt_limit(loaded: LoadedModel, spec: RunSpec) -> int:
     return most if context is None else min(most, context - spec.max_response_tokens)
 
 
+def length_notes(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> list[str]:
+    """What a run leaves out of the data because of its length in this model's tokens, counted by set; a line a reason.
+
+    The same is stored with the run; this says it before anything is computed.
+    """
+    choose = _Chooser(loaded, data, spec)
+    dropped = choose.dropped()
+    notes = []
+    for why in dict.fromkeys(why for reasons in dropped.values() for why in reasons):
+        of_set = {name: reasons[why] for name, reasons in sorted(dropped.items()) if why in reasons}
+        counted = ", ".join(f"{name}: {n:,}" for name, n in of_set.items())
+        note = f"{sum(of_set.values()):,} rows ({counted}) are left out: {why}"
+        if why == choose.too_long:
+            raised = choose.max_prompt_tokens == spec.max_prompt_tokens
+            note += "; --max-prompt-tokens raises the limit" if raised else "; the model's context holds no more"
+        notes.append(note)
+    return notes
+
+
 def own_prompts(data: PromptData, spec: RunSpec) -> dict[str, list[PromptRow]]:
     """The benign rows whose prompts the model answers itself, by split (preserve, validation, report)."""
     roles, extent = split_prompts(data, spec.seed), spec.extent
@@ -100,6 +119,7 @@ class _Chooser:
         self.roles = split_prompts(data, spec.seed)
         self.per_half = max(2, spec.samples // 2)
         self.max_prompt_tokens = prompt_limit(loaded, spec)
+        self.too_long = f"prompt longer than {self.max_prompt_tokens:,} tokens"
         self._reasons: dict[str, str | None] = {}
 
     def encoded(self, rows: Iterable[PromptRow], skip: int) -> list[Sample]:
@@ -121,7 +141,7 @@ class _Chooser:
         if row.id not in self._reasons:
             tokenizer, why = self.loaded.tokenizer, None
             if not self.fits(row):
-                why = f"prompt longer than {self.max_prompt_tokens:,} tokens"
+                why = self.too_long
             elif len(tokenizer.encode(row.response, add_special_tokens=False)) <= max(SKIPS):
                 why = f"answer of {max(SKIPS)} tokens or fewer"
             self._reasons[row.id] = why

@@ -32,7 +32,7 @@ from harmviz.runs import Row
 from harmviz.runs.making import Making
 from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point
 from harmviz.scoring.absolute import score_absolute
-from harmviz.scoring.files import ScoreFiles, write_scores
+from harmviz.scoring.files import ScoreFiles, score_file, write_scores
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 
@@ -105,10 +105,10 @@ class MapWork:
         for (name, half), samples in self.samples.scoring.items():
             cost = SCORE_UNITS * len(samples)
 
-            def harm(file: str = f"{name}.{half}", samples: list[Sample] = samples, cost: float = cost) -> None:
+            def harm(file: str = score_file(name, half), samples: list[Sample] = samples, cost: float = cost) -> None:
                 write(file, score_signed(loaded, batches(samples, limit), progress=progress.within(cost)))
 
-            self.stage(f"score.{name}.{half}", cost, harm)
+            self.stage(f"score.{score_file(name, half)}", cost, harm)
         self.scores = ScoreFiles(folder, loaded.table, counts, n)
 
     # -- 3 ------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ class MapWork:
         stored = load_file(self.making.partial.path(HALVES))
         halves = {}
         for key, index in stored.items():
-            name, contrast, half = key.split("|")
+            name, contrast, half = key.rsplit("|", 2)  # a category may hold a bar itself
             halves[name, contrast, half] = index
         return halves
 

@@ -63,7 +63,7 @@ def measure_units(n: Samples, extent: Extent) -> float:
         + transfer
         + n.controls * (len(CONTRASTS) * extent.control_draws * (len(DRAWN) + 1) + 3 * others)
         + behaviour_units(extent) * (2 + len(CONTRASTS))
-        + n.harm_scoring * (5 + (SCORE_UNITS + 1) * others)
+        + n.harm_scoring * (5 + ABSOLUTE_UNITS * others)
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.claim import Claim, Offer, option
-from harmviz.claims.options import EXPERIMENT_OPTIONS, MODEL_OPTIONS
+from harmviz.claims.options import DATA_OPTIONS, EXPERIMENT_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 
 CLAIM = Claim(
     name="scene",
@@ -25,13 +25,22 @@ CLAIM = Claim(
             metavar="TEXT",
             help="words put into the answer's mouth (Sure, here is)",
         ),
-        option("--requests", type=int, default=64, metavar="N", help="requests reported on, of each set (64)"),
+        option(
+            "--requests",
+            action="append",
+            default=None,
+            metavar="N|FILE",
+            help="requests reported on, of each set (64); or harmful requests of your own: "
+            f"{REQUESTS_HELP}; may be given twice, once for each",
+        ),
+        *DATA_OPTIONS,
         option("--choosing", type=int, default=32, metavar="N", help="other requests that the mask is chosen by (32)"),
         option(
             "--sets",
-            default="advbench,mild",
+            default=None,
             metavar="a,b",
-            help="advbench (fetched) and mild (built in); the first is the one quoted",
+            help="advbench (fetched), mild (built in) and own (of --requests FILE); the first is the one quoted "
+            "(advbench,mild; with a file own,mild)",
         ),
         option("--max-new-tokens", type=int, default=48, metavar="N", help="length of an answer (48)"),
         option("--q", default=None, metavar="a,b", help="fractions tried (5e-6,1e-5,1.5e-5,2e-5,4e-5)"),

@@ -8,8 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from harmviz.claims.scene.finding import finding
+from harmviz.claims.scene.sets import SHOWN, SOURCES
 from harmviz.claims.scene.settings import SceneSpec
 from harmviz.commands.output import duration, estimate, print_made, print_table, progress_printer, runs_folder, say
+from harmviz.commands.user_data import typed_options
+from harmviz.data.own_requests import OWN, own_requests
 from harmviz.errors import BadSetting
 from harmviz.runs import Run, frame_to_records, open_run
 from harmviz.runs.point import selector_words
@@ -34,10 +37,13 @@ def run(arguments: argparse.Namespace) -> None:
     for name in ("q", "p"):
         if getattr(arguments, name) is not None:
             grids[f"{name}_grid"] = tuple(sorted(set(_numbers(name, getattr(arguments, name)))))
+    count, file = _requests(arguments.requests or [])
+    own = own_requests(file, typed_options(arguments), say=say) if file else None
+    sets = arguments.sets or ",".join(SOURCES if own is None else (OWN, SHOWN))
     spec = SceneSpec(
         opener=arguments.opener.rstrip(),
-        sources=tuple(s.strip() for s in arguments.sets.split(",")),
-        requests=arguments.requests,
+        sources=tuple(s.strip() for s in sets.split(",")),
+        requests=count,
         choosing=arguments.choosing,
         max_new_tokens=arguments.max_new_tokens,
         draws=arguments.draws,
@@ -47,9 +53,23 @@ def run(arguments: argparse.Namespace) -> None:
     spec = replace(spec, **grids)
     loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
-    made = make_scene(source, loaded, spec, root=root, resume=arguments.resume, listener=progress_printer(), say=say)
+    made = make_scene(
+        source, loaded, spec, own=own, root=root, resume=arguments.resume, listener=progress_printer(), say=say
+    )
     say(f"done in {duration(time.monotonic() - start)}")
     print_made(made, finding(made), print_result, as_json=arguments.json, **made.manifest["method"])
+
+
+def _requests(given: list[str]) -> tuple[int, str | None]:
+    """(how many requests are reported on, the file of own ones) of what was typed.
+
+    Raises:
+        BadSetting: one of the two was given twice.
+    """
+    counts, files = [g for g in given if g.strip().isdecimal()], [g for g in given if not g.strip().isdecimal()]
+    if len(counts) > 1 or len(files) > 1:
+        raise BadSetting("--requests takes one whole number and one file at most, one --requests for each")
+    return int(counts[0]) if counts else SceneSpec.requests, files[0] if files else None
 
 
 def _numbers(name: str, text: str) -> list[float]:

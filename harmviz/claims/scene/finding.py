@@ -14,12 +14,13 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.claim import Finding
+from harmviz.data.own_requests import OWN
 from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.stats.estimate import Estimate
 
 #: What a set of requests is called.
-SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests"}
+SETS = {"advbench": "held-out AdvBench requests", "mild": "mild built-in requests", OWN: "requests of your own"}
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from harmviz.claims.scene.rows import loss_row, paired_rows, rate_rows
 from harmviz.claims.scene.sets import BENIGN, SHOWN, SceneSets, make_sets
 from harmviz.claims.scene.settings import GridMask, SceneSpec, broken_limits
 from harmviz.data.encoding import Sample
+from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.prompts import PromptRow
 from harmviz.errors import DataInvalid, SelectionInexact
 from harmviz.judges.protocol import identity
@@ -87,12 +88,13 @@ def make_scene(
     loaded: LoadedModel,
     spec: SceneSpec,
     *,
+    own: OwnRequests | None = None,
     root: Path | None = None,
     resume: bool = False,
     listener: Listener = lambda state: None,
     say: Say = lambda _: None,
 ) -> Run:
-    """The scene of this map run, computed, taken up again or found.
+    """The scene of this map run, computed, taken up again or found. ``own``: the requests of source ``own``.
 
     Raises:
         RunIncompatible: no map run, a run of another model, or another process is computing the scene.
@@ -102,7 +104,13 @@ def make_scene(
     """
     parent = open_parent(run, loaded)
     sets = make_sets(
-        dict(run.manifest), spec.sources, choosing=spec.choosing, reporting=spec.requests, seed=spec.seed, say=say
+        dict(run.manifest),
+        spec.sources,
+        choosing=spec.choosing,
+        reporting=spec.requests,
+        seed=spec.seed,
+        own=own,
+        say=say,
     )
     if all(r.set in OFF_STAGE for r in sets.reporting[SHOWN]):
         raise DataInvalid(
@@ -118,7 +126,7 @@ def make_scene(
         parameters=spec.parameters(),
         seeds={"scene": spec.seed},
         data={
-            "id": "+".join(spec.sources),
+            "id": "+".join(own.id if own is not None and source == OWN else source for source in spec.sources),
             "hash": sets.hash,
             "counts": sets.counts,
             "left_out": {},

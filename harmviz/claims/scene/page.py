@@ -28,6 +28,12 @@ from harmviz.worker import ModelKey, ModelState
 PRESET, TITLE = "scene", "Stage scene"
 _REQUEST, _STRENGTH, _BEGIN = "scene_request", "scene_strength", "_scene_begin"
 _SHORT = 64
+HOW_CHOSEN = (
+    "Mild built-in requests that had no part in choosing the weights. They are recorded in the order of a fixed rule: "
+    "first those where the model declines when asked directly, answers with words put into its mouth, answers with "
+    "random weights off, and declines with the mask; then the less repetitive; then those where the answers part "
+    "earlier. So they were picked to show it: how often it happens stands below."
+)
 
 
 @dataclass(frozen=True)
@@ -113,27 +119,42 @@ def fill_in(record: Recorded) -> None:
             st.session_state[key] = value
 
 
-def controls(scene: Scene) -> Lineup:
-    """Request, strength and size of the mask; the panes are always intact, mask and random control."""
-    record = scene.record()
-    left, middle, right = st.columns([1.5, 1, 1], gap="medium")
+def request_control(scene: Scene) -> None:
+    """Which of the recorded requests is played."""
+    ids = [r.id for r in scene.records]
+    prompts = {r.id: _title(r) for r in scene.records}
+    st.selectbox(
+        "Request",
+        ids,
+        format_func=prompts.__getitem__,
+        key=_REQUEST,
+        on_change=_other_request,
+        args=(scene,),
+        persist_state="session",
+        help=HOW_CHOSEN,
+    )
+
+
+def _title(record: Recorded) -> str:
+    """A request in the list, cut short, marked where the recording does not show the effect."""
+    short = record.prompt if len(record.prompt) <= _SHORT else f"{record.prompt[:_SHORT]}…"
+    return short if record.reads else f"✗ does not show it: {short}"
+
+
+def choose_clearest(scene: Scene) -> None:
+    """Chooses the recorded request that shows the effect most clearly, at full strength. To be called by a callback."""
+    st.session_state[_REQUEST] = scene.records[0].id
+    st.session_state[_STRENGTH] = 1.0
+    _other_request(scene)
+
+
+def strength_control(scene: Scene) -> Lineup:
+    """Strength and size of the mask; the panes are always intact, mask and random control."""
+    left, right = st.columns([1.5, 2], gap="medium")
     with left:
-        ids = [r.id for r in scene.records]
-        prompts = {r.id: r.prompt if len(r.prompt) <= _SHORT else f"{r.prompt[:_SHORT]}…" for r in scene.records}
-        st.selectbox(
-            "Request",
-            ids,
-            format_func=prompts.__getitem__,
-            key=_REQUEST,
-            on_change=_other_request,
-            args=(scene,),
-            persist_state="session",
-            help="Mild built-in requests that had no part in choosing the weights, the one that reads best first.",
-        )
-    with middle:
         strength = st.select_slider(
             "Strength",
-            (0.0, *record.strengths),
+            (0.0, *scene.record().strengths),
             1.0,
             format_func=lambda s: f"{s:g}",
             key=_STRENGTH,
@@ -183,7 +204,7 @@ def recording(scene: Scene, prompt: str, opening: str, lineup: Lineup) -> Record
         _, labels = panes_of(scene.run, None, lineup)
     except HarmvizError:
         return None
-    return Recording(snapshot, labels, record.opening, text.date(scene.run.created))
+    return Recording(snapshot, labels, record.prompt, record.opening, text.date(scene.run.created), scene.presets)
 
 
 def measured(scene: Scene, strength: float) -> None:

@@ -1,9 +1,10 @@
 """The requests of a stage scene: some to choose its mask by, others to report on; none that any mask was scored on.
 
-Two harmful sources. ``advbench``: the part of AdvBench that no checkpoint is tuned on (fetched text; only counts of it
-are ever stored). ``mild``: the builtin harmful requests, whose answers may be shown. Harmless requests are builtin ones
-that the map run neither scored nor protected, and the harmless halves of the builtin recognition pairs.
-A request that shares most of its content words with one it was chosen by is not reported on.
+Three harmful sources. ``advbench``: the part of AdvBench that no checkpoint is tuned on (fetched text). ``own``:
+requests of a reader's own. Of both only counts are ever stored. ``mild``: the builtin harmful requests, whose answers
+may be shown. Harmless requests are builtin ones that the map run neither scored nor protected, and the harmless halves
+of the builtin recognition pairs. A request that shares most of its content words with one it was chosen by is not
+reported on.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.prompts import PromptRow, read_builtin
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
@@ -21,6 +23,8 @@ from harmviz.tuning.data import content_words, load_align_data, near_any
 from harmviz.tuning.settings import AlignSpec
 
 SOURCES = ("advbench", "mild")
+#: Those, and requests of a reader's own.
+ALL_SOURCES = (*SOURCES, OWN)
 #: The source whose texts may be stored and shown.
 SHOWN = "mild"
 BENIGN = "benign"
@@ -65,13 +69,15 @@ def make_sets(
     choosing: int,
     reporting: int,
     seed: int,
+    own: OwnRequests | None = None,
     say: Say = lambda _: None,
 ) -> SceneSets:
     """The requests of a scene on this map run.
 
     Args:
         manifest: of the map run; its scoring and protecting prompts are left out.
-        sources: among ``SOURCES``.
+        sources: among ``ALL_SOURCES``.
+        own: the requests of source ``own``.
         choosing: harmful requests to choose by, over all sources.
         reporting: requests to report on, of each source and of the harmless ones.
 
@@ -82,10 +88,10 @@ def make_sets(
     used = frozenset(manifest["data"].get("scoring_prompts", ()))
     chosen_by: dict[str, tuple[PromptRow, ...]] = {}
     reported: dict[str, tuple[PromptRow, ...]] = {}
-    notes: list[str] = []
+    notes: list[str] = list(own.notes) if own is not None else []
     share = -(-choosing // len(sources))
     for source in sources:
-        rows = _unused(_harmful(source, say), used, seed)
+        rows = _unused(_harmful(source, own, say), used, seed)
         chosen_by[source] = tuple(rows[:share])
         known = [content_words(r.prompt) for s in chosen_by for r in chosen_by[s]]
         left = [r for r in rows[share:] if not near_any(r.prompt, known)]
@@ -105,7 +111,11 @@ def make_sets(
     return SceneSets(chosen_by, reported, tuple(notes))
 
 
-def _harmful(source: str, say: Say) -> Iterable[PromptRow]:
+def _harmful(source: str, own: OwnRequests | None, say: Say) -> Iterable[PromptRow]:
+    if source == OWN:
+        if own is None:
+            raise DataInvalid(f"the set {OWN} is that of your own requests; name their file with --requests FILE")
+        return [PromptRow(OWN, prompt, "") for _, prompt in own.harmful]
     if source == SHOWN:
         return [PromptRow(r["category"], r["prompt"], "") for r in read_builtin("harmful")]
     # The split of the tuning is made by this seed: only its held-out part was never tuned on.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Any
 
-from harmviz.claims.scene.sets import BENIGN, SHOWN, SOURCES
+from harmviz.claims.scene.sets import ALL_SOURCES, BENIGN, SHOWN, SOURCES
 from harmviz.errors import BadSetting
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import check_fraction
@@ -68,10 +68,11 @@ class SceneSpec:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise BadSetting(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        known, distinct = set(self.sources) <= set(SOURCES), len(set(self.sources)) == len(self.sources)
+        known, distinct = set(self.sources) <= set(ALL_SOURCES), len(set(self.sources)) == len(self.sources)
         if SHOWN not in self.sources or not known or not distinct:
             raise BadSetting(
-                f"sources must be {SHOWN}, or {' and '.join(SOURCES)} in either order, got {', '.join(self.sources)}"
+                f"sources must be {SHOWN}, or {SHOWN} and others of {', '.join(ALL_SOURCES)} in any order, got "
+                f"{', '.join(self.sources)}"
             )
         if not self.opener.strip():
             raise BadSetting("opener must hold some words: they are what the model is talked into answering with")

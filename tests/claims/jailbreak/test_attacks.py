@@ -88,7 +88,7 @@ def test_what_is_no_attack_file_says_so(tmp_path: Path) -> None:
         load_attacks(written(tmp_path, "", " "))
     with pytest.raises(DataInvalid, match="does not exist"):
         load_attacks(tmp_path / "none.jsonl")
-    (tmp_path / "mine.jsonl").write_bytes(b"\xff\xfe")
+    (tmp_path / "mine.jsonl").write_bytes(b"\xff\xfd")
     with pytest.raises(DataInvalid, match="not UTF-8"):
         load_attacks(tmp_path / "mine.jsonl")
 

@@ -26,7 +26,8 @@ from harmviz.claims.jailbreak.finding import (
     sentence,
     verdict,
 )
-from harmviz.claims.jailbreak.page import cells, claim_box, dots
+from harmviz.claims.jailbreak.page import claim_box
+from harmviz.claims.jailbreak.tables import cells, dots
 from harmviz.display.rates import percent, points, reads
 from harmviz.errors import RunIncompatible
 from harmviz.runs import Run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from harmviz.claims.mapping import stages
 from harmviz.claims.mapping.gate import LIMIT, Gate, Judged, failing
 from harmviz.cli import main
 from harmviz.data.encoding import Sample, encode_all, make_batches
-from harmviz.data.prompts import PromptRow, read_builtin
+from harmviz.data.prompts import PromptRow, load_prompts, read_builtin
+from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.judges.declining import DECLINE
 from harmviz.masks.candidates import Candidates
@@ -25,6 +27,7 @@ from harmviz.scoring.forward import sample_losses
 from harmviz.scoring.signed import score_signed
 from harmviz.stats.estimate import Estimate
 from tests.conftest import TINY_RUN
+from tests.worlds.data_files import WRITERS
 from tests.worlds.tiny import tiny_model
 
 #: Ten ways to decline; the keyword list knows half of them.
@@ -86,6 +89,20 @@ def test_a_set_of_refusals_fails_and_a_harm_type_passes(declining: LoadedModel) 
     (shift, beyond) = judged.rows()
     assert (shift.metric, beyond.metric) == ("delta_refusal_log_odds", "refusal_log_odds_excess")
     assert (shift.condition, shift.n, shift.unit) == ("gate", len(REQUESTS), "nats")
+
+
+def test_a_file_of_refusals_in_other_words_passes_as_text_and_fails_by_effect(
+    declining: LoadedModel, tmp_path: Path
+) -> None:
+    unknown = [words for words in WAYS if not reads_as_refusal(words)]
+    found = [{"category": "arson", "prompt": p, "response": words} for p in REQUESTS for words in unknown]
+    (category,) = (data := load_prompts(str(WRITERS["chat.jsonl"](tmp_path / "r.jsonl", found)))).categories
+    rows = [(r.prompt, r.response) for r in data.of(category)]
+    assert len(rows) == len(REQUESTS) * len(unknown)
+    gate = Gate(declining, lambda i: np.ones(declining.table[i].size, dtype=bool), seed=0, requests=REQUESTS)
+    judged = gate.judge(category, Point(category, 0.005, 0.0), mask_of(declining, rows, 0.005))
+    harmless = replace(judged, set="prank", beyond=Estimate(0.0, -1.0, 1.0, 1, 1))
+    assert {name: "measurement-only" in why for name, why in failing([judged, harmless]).items()} == {"arson": True}
 
 
 def test_an_empty_mask_shifts_nothing(declining: LoadedModel) -> None:

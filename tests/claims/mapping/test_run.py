@@ -180,7 +180,7 @@ def test_interrupted_at_any_stage_and_resumed_the_run_is_the_same(tiny_dir, tiny
         "candidates",
         "halves",
         "measure.intact.report",
-        "comparison.wanda",
+        "comparison.snip_abs-wanda",
     )
     within = ("score.benign.scoring_b", "maps", "measure.intact.validation", "causal")
     stopped: set[str] = set()

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,7 @@ def opened() -> AppTest:
 def begun() -> AppTest:
     app = opened()
     button(app, "scene_begin").click().run()
+    app.toggle(key="play_control").set_value(True).run()
     assert not app.exception
     return app
 
@@ -155,6 +158,33 @@ def test_another_request_and_another_strength_show_what_was_recorded_of_them(run
     assert "three" in shown[1], "at half strength it was recorded to comply"
     assert "21 of 64" in markup(app)
     assert "down by 50 %" in markup(app)
+
+
+def test_one_that_shows_it_stands_first_and_failures_are_marked(runs: Path) -> None:
+    first, second = prompts()
+    make_scene(runs, records=[recorded(first, "one two"), replace(recorded(second, "three"), declines_directly=False)])
+    app = opened()
+    app.switch_page("pages/playground.py").run()
+    assert app.selectbox(key="play_preset").value == "scene", "the first thing seen is a recorded scene"
+    page = markup(app)
+    assert "Declines here" in page
+
+    marks = ["✗ does not show it" in option for option in app.selectbox(key="scene_request").options]
+    assert marks == [False, True]
+    app.selectbox(key="play_preset").set_value("bread").run()
+    assert "Declines here" not in markup(app)
+    button(app, "play_shows").click().run()
+    assert app.selectbox(key="play_preset").value == "scene"
+    assert app.text_area(key="play_prompt").value == first
+    assert "Declines here" in markup(app)
+
+
+def test_a_link_to_a_mask_is_played_with_that_mask(runs: Path) -> None:
+    make_scene(runs)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["play_strength"] = "0.5"
+    app.switch_page("pages/playground.py").run()
+    assert app.selectbox(key="play_preset").value != "scene"
 
 
 def test_other_words_are_no_recording_and_start_veiled(runs: Path) -> None:
@@ -240,17 +270,25 @@ def test_one_click_loads_plays_and_replaces_the_recording(
 
 
 @pytest.mark.usefixtures("fresh_worker")
-def test_until_the_model_writes_the_recording_stands_there(
+def test_the_recording_stands_until_the_live_answer_is_whole(
     tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harmviz.worker import Worker
+    from harmviz.generation.text import StreamDecoder
 
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
-    load = Worker._load
-    monkeypatch.setattr(Worker, "_load", lambda self, *a: (time.sleep(3), load(self, *a))[1])
+    go_on, push = threading.Event(), StreamDecoder.push
+    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (go_on.wait(PATIENCE_S), push(self, token))[1])
     app = begun()
-    page = markup(app)
+    assert '<span class="hv-tag">recorded</span>' in markup(app)
+    app.run()
+    assert len(answers(markup(app))) == 3, "nothing is written yet"
+    monkeypatch.setattr(StreamDecoder, "push", lambda self, token: (time.sleep(0.05), push(self, token))[1])
+    go_on.set()
+    page = until(app, "writing, all panes in step")
     assert '<span class="hv-tag">recorded</span>' in page
+    assert "the live answer grows below" in page
+    assert len(answers(page)) == 6
+    page = until(app, "done ·")
+    assert '<span class="hv-tag">recorded</span>' not in page
     assert len(answers(page)) == 3
-    assert '<span class="hv-tag">recorded</span>' not in until(app, "done ·")

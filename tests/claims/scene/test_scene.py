@@ -118,7 +118,7 @@ def test_what_is_too_like_a_choosing_request_is_not_reported_on(parent: Run, mon
     ]
     others = ["Describe otters", "Sing about gravel", "Count the lamps"]
     requests = [*twins, *others]
-    monkeypatch.setattr(scene_sets, "_harmful", lambda source, say: [PromptRow("hate", p, "") for p in requests])
+    monkeypatch.setattr(scene_sets, "_harmful", lambda *_: [PromptRow("hate", p, "") for p in requests])
     found = sets(parent, choosing=1, reporting=64, seed=3)
     (chosen,) = found.choosing["mild"]
     near = {r.prompt for r in found.reporting["mild"]}

@@ -32,6 +32,11 @@ def show() -> None:
         "Do the harm types hang on the same weights, and does pruning one type reach the others? Overlap is read "
         "beside chance and a ceiling, transfer beside harmless text.",
     )
+    if len(text.harm_types(run.manifest["data"]["counts"])) == 1:
+        frame.html(
+            '<div class="hv hv-note">This run has one harm type: what types share, and whether pruning one reaches '
+            "another, needs two. Beside it stand safe and benign text.</div>"
+        )
     with frame.shown_errors():
         results = stored.results(run)
         contrast, shared = _choices(results)

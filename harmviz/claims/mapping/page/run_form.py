@@ -10,19 +10,18 @@ import streamlit as st
 
 from harmviz import jobs, preflight
 from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
+from harmviz.claims.mapping.page import data_form
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
-from harmviz.data.prompts import PromptData
 from harmviz.errors import HarmvizError
 from harmviz.jobs import Upload
 from harmviz.models.assets import EMBEDDED
 from harmviz.paths import model_roots
-from harmviz.preflight import DataPlan, ModelEstimate
+from harmviz.preflight import ModelEstimate
 from harmviz.ui import frame, jobs_panel
 from harmviz.ui.model_bar import shown_name
 from harmviz.ui.preflight_table import preflight_table
 
 _SOURCES = {"embedded": "Built in", "local": "On this disk", "hub": "Hugging Face"}
-_DATA = {"pyrit": "Human-scored", "builtin": "Mild, built in", "upload": "My file"}
 _Q_MAX = (None, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 5e-2)
 _DEFAULTS = RunSpec()
 
@@ -63,7 +62,7 @@ def draw() -> None:
     left, right = st.columns([1, 1.15], gap="large")
     with left:
         model = _model()
-        data, upload = _data()
+        data, upload = data_form.choose()
         options = _options()
     with right:
         _summary(model, data, upload, options)
@@ -130,48 +129,6 @@ def _below(path: Path) -> str:
         if path.is_relative_to(root.resolve()):
             return str(path.relative_to(root.resolve())) if path != root.resolve() else path.name
     return str(path)
-
-
-def _data() -> tuple[str | None, Upload | None]:
-    """(name of the data, the upload where it is one); both None until there is a usable file."""
-    source = st.segmented_control(
-        "Data",
-        list(_DATA),
-        format_func=_DATA.__getitem__,
-        default="pyrit",
-        required=True,
-        key="runs_data",
-        wrap=True,
-    )
-    if source != "upload":
-        st.caption(
-            {
-                "pyrit": (
-                    "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run."
-                ),
-                "builtin": "Texts without usable detail, for trying things out.",
-            }[source]
-        )
-        return source, None
-    file = st.file_uploader(
-        "Prompt file",
-        type=["jsonl", "csv"],
-        max_upload_size=32,
-        key="runs_upload",
-        help="Columns category, prompt, response. benign = harmless, safe:<category> = same topic without harm. At "
-        "least 24 rows a category.",
-    )
-    if file is None:
-        return None, None
-    with frame.shown_errors():
-        upload, _ = _checked(file.name, file.getvalue())
-        return upload.name, upload
-    return None, None
-
-
-@st.cache_resource(max_entries=2, show_spinner="Reading the file")
-def _checked(name: str, content: bytes) -> tuple[Upload, PromptData]:
-    return jobs.check_upload(name, content)
 
 
 def _options() -> Options:
@@ -268,13 +225,6 @@ def arguments(model: str, data: str | None, options: Options) -> tuple[str, ...]
     )
 
 
-def _plan(data: str, upload: Upload | None, spec: RunSpec) -> DataPlan:
-    if upload is None:
-        return preflight.plan_source(data, spec)
-    _, prompts = _checked(upload.name, upload.content)
-    return preflight.plan_data(prompts, spec)
-
-
 def _summary(model: Model | None, data: str | None, upload: Upload | None, options: Options) -> None:
     frame.html('<div class="hv"><b>Before it starts</b></div>')
     ready = False
@@ -299,7 +249,7 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
     if model is None or data is None:
         return
     words = arguments(model.name, data if upload is None else None, options)
-    shown = words if upload is None else (*words, f"--data={upload.name}")
+    shown = words if upload is None else (*words, f"--data={upload.name}", *upload.options.as_arguments)
     st.caption("The same from the command line:")
     st.code(shlex.join(["python", "-m", "harmviz", *shown]), language=None, wrap_lines=True)
     if pressed and ready:
@@ -313,7 +263,7 @@ def _checked_needs(model: Model, data: str, upload: Upload | None, options: Opti
     sizes = model.estimate()
     if model.source == "hub" and sizes.n_parameters is None:
         _offer_look_up(model.name)
-    plan = _plan(data, upload, options.spec)
+    plan = data_form.plan(data, upload, options.spec)
     estimate = preflight.run_estimate(sizes, plan, q_max=options.q_max, dtype=options.dtype, device=options.device)
     frame.html(preflight_table(sizes, plan, estimate))
     for why in estimate.blocking:

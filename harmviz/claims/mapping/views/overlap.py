@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from harmviz.data.categories import is_combined
 from harmviz.display import text
 from harmviz.display.text import is_harm
 from harmviz.masks.lists import BASELINES
@@ -76,7 +77,8 @@ def overlap_at(results: pd.DataFrame, contrast: str, q: float) -> Overlap:
     rows = _of_types(results)
     rows = rows[(rows["contrast"] == contrast) & (rows["q"] == q)]
     # Single sets only: the ceiling of the headline mask, mean(all), may have been stored at the same q.
-    ceilings = rows[(rows["metric"] == "jaccard_ceiling") & ~rows["mask"].str.contains("(", regex=False, na=True)]
+    single = rows["mask"].map(lambda name: isinstance(name, str) and not is_combined(name)).astype(bool)
+    ceilings = rows[(rows["metric"] == "jaccard_ceiling") & single]
     ceiling = {str(r["mask"]): float(r["value"]) for _, r in ceilings.iterrows() if pd.notna(r["value"])}
     n = {str(r["mask"]): int(r["n"]) for _, r in ceilings.iterrows() if pd.notna(r["n"])}
     jaccard = rows[rows["metric"] == "jaccard"]

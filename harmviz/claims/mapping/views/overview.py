@@ -151,8 +151,8 @@ STEPS = (
 )
 
 
-def limits(run: Run, results: pd.DataFrame) -> str:
-    """What a reader must not take from the page, with the figures that say so."""
+def limit_lines(run: Run, results: pd.DataFrame) -> list[str]:
+    """What a reader must not take from the run, with the figures that say so."""
     lines = [
         "A higher loss on harmful answers is no proof of safety: it says that these texts became less likely, for this "
         "model and this data.",
@@ -176,6 +176,12 @@ def limits(run: Run, results: pd.DataFrame) -> str:
             "It has a cost: the contrastive mask moves the loss of the model's own harmless answers by "
             f"{text.signed(float(costs['value'].iloc[0]))} nats."
         )
+    return lines
+
+
+def limits(run: Run, results: pd.DataFrame) -> str:
+    """The same as HTML, and what was left out."""
+    lines = limit_lines(run, results)
     lines += [f"{text.count(n)} rows of {text.set_name(name)} were left out: {why}." for name, why, n in run.dropped]
     if left_out := run.manifest["data"]["left_out"]:
         sets = "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())

@@ -1,0 +1,58 @@
+"""The pictures of a stored run as its claim draws them with nothing chosen: what a report holds, and a notebook shows.
+
+A claim tells its own in ``pictures.py``: ``pictures(run, theme)``, and where it has any, ``limits(run)``. One without
+has none. No torch, no Streamlit.
+
+    from harmviz import open_run
+    from harmviz.claims.pictures import pictures_of
+
+    pictures_of(open_run("latest"))["effect-both"].figure.show()
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from harmviz.claims import claim_of
+from harmviz.display.style import Theme
+from harmviz.display.words import Words
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from harmviz.runs import Run
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture: ``key`` names it as its page does, ``table`` holds the numbers behind it."""
+
+    key: str
+    figure: go.Figure
+    table: pd.DataFrame
+    words: Words
+
+
+def pictures_of(run: Run, theme: Theme | None = None) -> dict[str, Picture]:
+    """Key → picture, in the order of the claim's pages; empty where the run is of no claim, or its claim draws none.
+
+    Raises:
+        HarmvizError: the run lacks what a picture is made of.
+    """
+    claim = claim_of(run)
+    if claim is None or not claim.has_face("pictures"):
+        return {}
+    drawn = claim.face("pictures").pictures(run, Theme() if theme is None else theme)
+    return {picture.key: picture for picture in drawn}
+
+
+def limits_of(run: Run) -> list[str]:
+    """What a reader must not take from this very run, a sentence each; empty where its claim says nothing of it."""
+    claim = claim_of(run)
+    if claim is None or not claim.has_face("pictures"):
+        return []
+    limits = getattr(claim.face("pictures"), "limits", None)
+    return [] if limits is None else list(limits(run))

@@ -1,0 +1,45 @@
+"""How often each set of requests is declined, asked directly and with the answer opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harmviz.claims.pictures import Picture
+from harmviz.claims.scene.figures import rate_dots
+from harmviz.claims.scene.finding import SETS
+from harmviz.display.labels import headings
+from harmviz.display.style import Theme
+from harmviz.display.words import Words
+from harmviz.runs import Run
+
+_HOW = {"opener": "answer opened", "direct": "asked directly"}
+
+
+def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
+    table = rates(run)
+    if table.empty:
+        return
+    title, below = headings(
+        "Does it decline again?",
+        "Share of requests declined, by keywords (a lower bound), 95 % intervals over requests. The random control has "
+        "as many weights in the same matrices.",
+        theme,
+    )
+    reading = (
+        "A finding needs the vermilion dot to the right of the black and of the grey one where the answer was opened, "
+        "and all three together for harmless requests."
+    )
+    words = Words(title, below, reading, "Dot plot of refusal rates by set of requests and state of the model")
+    yield Picture("scene-rates", rate_dots(table, theme, title=title, subtitle=below), table, words)
+
+
+def rates(run: Run) -> pd.DataFrame:
+    """``label, state, value, ci_low, ci_high, n``: a line a set, way of asking and state that was measured."""
+    rows = run.results()
+    rows = rows[(rows["metric"] == "refusal_rate") & rows["value"].notna() & rows["condition"].isin(list(_HOW))]
+    states = rows["control"].map({"none": "mask", "random": "random"}).where(rows["mask"].notna(), "intact")
+    names = rows["category"].map(lambda name: SETS.get(name, f"{name} requests"))
+    table = rows.assign(state=states, label=names + ", " + rows["condition"].map(_HOW)).dropna(subset=["state"])
+    return table[["label", "state", "value", "ci_low", "ci_high", "n"]].reset_index(drop=True)
