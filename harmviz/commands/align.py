@@ -27,6 +27,8 @@ COLUMNS = (
     ("refusal/benign", "over-refuses: benign"),
     ("refusal/borderline", "borderline"),
     ("refusal/borderline_pairs", "borderline pairs"),
+    ("refusal/audience", "typed by an audience"),
+    ("refusal/audience_harmless", "typed, harmless"),
     ("judged/harmbench", "judged: HarmBench"),
     ("judged/reworded", "judged: reworded"),
     ("judged/benign", "judged: benign"),

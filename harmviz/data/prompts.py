@@ -146,7 +146,7 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
 
 
 def read_builtin(name: str) -> list[dict[str, str]]:
-    """Rows of a file that ships with harmviz: harmful, safe, benign, recognition, explanation, reasons, refusals."""
+    """Rows of a file that ships with harmviz, in ``harmviz/data/builtin``: harmful, safe, benign, audience…"""
     path = BUILTIN_DATA / f"{name}.jsonl"
     with path.open(encoding="utf-8") as f:
         return [json.loads(line) for line in f if line.strip()]

@@ -7,7 +7,8 @@ ones, both halves of a twin in the same.
 
 Held out, never tuned on: HarmBench and StrongREJECT as whole sources; a part of AdvBench and of Do-Not-Answer; requests
 of the human-scored data set and the mild builtin ones; the builtin benign requests; harmless requests that sound
-dangerous (the held-out part of our own, and the harmless halves of the builtin recognition pairs). A request is left
+dangerous (the held-out part of our own, and the harmless halves of the builtin recognition pairs); and what an
+audience types (``audience.jsonl``, twenty requests written before any result was seen). A request is left
 out of tuning where it shares ``NEAR`` of its content words with a held-out harmful request or with one of the
 human-scored data set, which runs score and report on.
 
@@ -159,11 +160,14 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
     scored_prompts = {r.prompt for r in scored.rows if r.set in scored.categories}
     all_scored = {r.prompt for r in scored.rows if r.set in scored.categories or r.set.startswith("safe:")}
     mild = [r["prompt"] for r in read_builtin("harmful")]
+    typed = {half: [r["prompt"] for r in read_builtin("audience") if r["harmful"] == half] for half in ("yes", "no")}
     never = {source: fetched_requests(source, say) for source in NEVER_TUNED_ON}
     advbench = _shuffled(fetched_requests("advbench", say), seed, "harmful")
     questions = _shuffled(fetched_requests("do_not_answer", say), seed, "questions")
     held, held_questions = advbench[:HELD_OUT_HARMFUL], questions[:HELD_OUT_QUESTIONS]
-    too_near = [content_words(p) for p in (*held, *held_questions, *mild, *all_scored, *chain(*never.values()))]
+    too_near = [
+        content_words(p) for p in (*held, *held_questions, *mild, *typed["yes"], *all_scored, *chain(*never.values()))
+    ]
     rest = _shuffled([*advbench[HELD_OUT_HARMFUL:], *questions[HELD_OUT_QUESTIONS:]], seed, "tuning")
     tuning = [p for p in rest if not near_any(p, too_near)]
     pairs, _ = twins()
@@ -188,6 +192,8 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
         "benign_choice": _shuffled(benign_held[0], seed, "benign"),
         "borderline": _shuffled((r["prompt"] for r in borderline if r["split"] == "held_out"), seed, "borderline"),
         "borderline_pairs": _shuffled((r["benign"] for r in read_builtin("recognition")), seed, "pairs"),
+        "audience": tuple(typed["yes"]),
+        "audience_harmless": tuple(typed["no"]),
     }
     sounding = _shuffled((r["prompt"] for r in borderline if r["split"] == "tuning"), seed, "sounding")
     everyday = [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))]

@@ -47,6 +47,8 @@ AT_END = {
     "benign": 87,
     "borderline": 57,
     "borderline_pairs": 64,
+    "audience": 14,
+    "audience_harmless": 6,
 }
 #: The sets whose answers are opened by ``OPENER``, and whose requests they are.
 OPENED = {"opener": "harmful", "harmbench_opener": "harmbench"}

@@ -46,9 +46,9 @@ from harmviz.tuning.evaluate import (
 from harmviz.tuning.schedule import OwnAnswers, Schedule
 from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder
-from harmviz.tuning.training import adapted_modules, train_stage
+from harmviz.tuning.training import train_stage, tuned_modules
 
-VERSION = 1
+VERSION = 2
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
 _UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16}
 
@@ -75,7 +75,7 @@ def run_align(
         HarmvizError: the folder cannot be written.
         OutOfMemory: the disk is full.
     """
-    adapted_modules(loaded)
+    tuned_modules(loaded)
     work = LadderWork(loaded, data, spec, check_arms(arms), None if spec.brief else usable_judge())
     plan = work.plan()
     if root is None and (folder := ladders().get(plan.run_id)) is not None:
@@ -125,7 +125,7 @@ class LadderWork:
                 "evaluation": self._evaluation(),
             },
             given_id=ladder_id(loaded, data, spec, self.arms, self.judge),
-            software={"python": platform.python_version(), **versions((*PACKAGES, "peft", "trl"))},
+            software={"python": platform.python_version(), **versions((*PACKAGES, "trl"))},
         )
 
     def _evaluation(self) -> dict[str, Any]:

@@ -20,16 +20,16 @@ ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
 #: The places of a batch of eight. Four may be refused: two fetched requests and the harmful halves of two twins. Four
 #: are answered: the harmless halves of the same twins, one request that only sounds dangerous, and an everyday one.
-FETCHED, TWINS, SOUNDING, EVERYDAY = 2, 2, 1, 1
+FETCHED, TWINS, SOUNDING, EVERYDAY = 3, 1, 2, 1
 REFUSAL_SLOTS = FETCHED + TWINS
 MIN_STEPS, MAX_STEPS = 4, 2000
 
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters.
-    ``brief``: for further tuning seeds; the ends of the stages alone are kept, each measured on few requests by
-    keywords.
+    """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters
+    that checkpoints are kept as. ``brief``: for further tuning seeds; the ends of the stages alone are kept, each
+    measured on few requests by keywords.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
@@ -38,10 +38,9 @@ class AlignSpec:
     seed: int = 0
     steps: int = 320
     brief: bool = False
-    rank: int = 16
-    scale: int = 2
-    sft_rate: float = 5e-4
-    dpo_rate: float = 1e-4
+    rank: int = 32
+    sft_rate: float = 3e-5
+    dpo_rate: float = 5e-6
     beta: float = 0.1
     max_answer_tokens: int = 32
     max_rejected_tokens: int = 32

@@ -1,23 +1,28 @@
-"""One stage of safety tuning: low-rank adapters on every linear layer inside the decoder blocks, by SFT or by DPO.
+"""One stage of safety tuning: every linear layer inside the decoder blocks, whole, by SFT or by DPO.
 
 Rows come encoded and in their final order (``tuning.schedule``), so that the trainer neither applies a template of its
 own nor shuffles. SFT: cross-entropy over the answer's tokens, its end token included, the prompt's left out. DPO: the
-reference is the adapter the stage starts from. The learning rate rises over the first twelfth of the steps and falls
+reference is the model that the stage starts from. The learning rate rises over the first twelfth of the steps and falls
 to 0 in a line; the rest of a step is that of narrow tuning (``tuning.step``).
 
-Source: Hu et al. 2021 (arXiv:2106.09685); Rafailov et al. 2023, DPO (arXiv:2305.18290).
+A checkpoint is what ships: the difference to the start model, of each matrix its best approximation of ``spec.rank``
+(Eckart-Young), in float16. The next stage goes on from the checkpoint, not from the weights behind it, and every figure
+is measured on it.
+
+Source: Rafailov et al. 2023, DPO (arXiv:2305.18290); Eckart and Young 1936.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.generation.passes import accepts
-from harmviz.models.adapters import Adapter
+from harmviz.models.adapters import Adapter, merged
 from harmviz.models.load import LoadedModel
 from harmviz.tuning.schedule import PairRow, SftRow
 from harmviz.tuning.settings import AlignSpec
@@ -31,12 +36,14 @@ Tick = Callable[[int, int], None]
 Keep = Callable[[Adapter], None]
 
 
-def adapted_modules(loaded: LoadedModel) -> list[str]:
-    """Names of the linear layers that get an adapter: all whose weights are scored.
+def tuned_modules(loaded: LoadedModel) -> list[str]:
+    """Names of the linear layers that are tuned: all whose weights are scored.
 
     Raises:
-        UnsupportedArchitecture: some are not plain ``nn.Linear`` (Conv1D, expert slices); the message names one.
+        UnsupportedArchitecture: some are not plain ``nn.Linear`` (Conv1D, expert slices) or not float32; the message
+            names one.
     """
+    import torch
     from torch import nn
 
     for matrix, module in zip(loaded.table, loaded.modules, strict=True):
@@ -44,6 +51,11 @@ def adapted_modules(loaded: LoadedModel) -> list[str]:
             raise UnsupportedArchitecture(
                 f"{loaded.name}: {matrix.name} is a {type(module).__name__}, and adapters are made for nn.Linear only; "
                 "choose another model"
+            )
+        if module.weight.dtype != torch.float32:
+            raise UnsupportedArchitecture(
+                f"{loaded.name}: {matrix.name} is {str(module.weight.dtype).removeprefix('torch.')}, too coarse for "
+                "the small steps of tuning; add --dtype float32"
             )
     return [matrix.param_name.removesuffix(".weight") for matrix in loaded.table]
 
@@ -61,61 +73,64 @@ def train_stage(
 ) -> None:
     """Trains one stage on ``rows`` in their order and hands every checkpoint's adapter to ``keep``.
 
-    ``loaded`` ends as it was: adapters live beside its weights and are taken off again.
+    ``loaded`` ends as it was, bit for bit.
 
     Raises:
-        UnsupportedArchitecture: see ``adapted_modules``.
+        UnsupportedArchitecture: see ``tuned_modules``.
     """
     import torch
-    from peft import LoraConfig, get_peft_model
 
-    modules = adapted_modules(loaded)
-    torch.manual_seed(spec.seed)  # the adapters' random halves: the same in every arm
-    config = LoraConfig(
-        r=spec.rank,
-        lora_alpha=spec.rank * spec.scale,
-        target_modules=modules,
-        lora_dropout=0.0,
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    with loaded.lock, tempfile.TemporaryDirectory(prefix="harmviz-align-") as scratch:
-        tuned: Any = get_peft_model(loaded.model, config)
-        try:
-            if start is not None:
-                _put(tuned, start)
+    weights = {module: loaded.model.get_parameter(f"{module}.weight") for module in tuned_modules(loaded)}
+    torch.manual_seed(spec.seed)
+    with (
+        loaded.lock,
+        tempfile.TemporaryDirectory(prefix="harmviz-align-") as scratch,
+        _trainable(loaded, weights) as before,
+        merged(loaded, start),
+    ):
 
-            def after_step(step: int) -> None:
-                if step in spec.checkpoints(stage):
-                    keep(Adapter(_take(tuned, modules), spec.scale, loaded.weight_hash, arm, stage, step))
-                tick(step, spec.length(stage))
+        def after_step(step: int) -> None:
+            if step in spec.checkpoints(stage):
+                factors = {m: low_rank(w.detach() - before[m], spec.rank) for m, w in weights.items()}
+                keep(Adapter(factors, 1, loaded.weight_hash, arm, stage, step))
+            tick(step, spec.length(stage))
 
-            trainer = _trainer(tuned, loaded, rows, spec, stage, scratch)
-            trainer.add_callback(_after_each_step(after_step))
-            trainer.train()
-        finally:
-            tuned.unload()
-            loaded.model.eval().requires_grad_(False)
+        trainer = _trainer(loaded, rows, spec, stage, scratch)
+        trainer.add_callback(_after_each_step(after_step))
+        trainer.train()
 
 
-def _put(tuned: Any, adapter: Adapter) -> None:
-    for module, (a, b) in adapter.factors.items():
-        layer = tuned.get_submodule(f"base_model.model.{module}")
-        layer.lora_A["default"].weight.data.copy_(a)
-        layer.lora_B["default"].weight.data.copy_(b)
+@contextmanager
+def _trainable(loaded: LoadedModel, weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+    """The block may train these weights; it gets what they are before it, and they are that again after it."""
+    before = {module: weight.detach().clone() for module, weight in weights.items()}
+    try:
+        for weight in weights.values():
+            weight.requires_grad_(True)
+        yield before
+    finally:
+        for module, weight in weights.items():
+            weight.grad = None
+            weight.data.copy_(before[module])
+        loaded.model.eval().requires_grad_(False)
 
 
-def _take(
-    tuned: Any, modules: Sequence[str]
-) -> dict[str, tuple[Float16[Tensor, "rank d_in"], Float16[Tensor, "d_out rank"]]]:
+def low_rank(
+    difference: Float[Tensor, "d_out d_in"], rank: int
+) -> tuple[Float16[Tensor, "rank d_in"], Float16[Tensor, "d_out rank"]]:
+    """(A, B) of which ``B A`` is the nearest matrix of this rank: the leading singular triplets, each value's root on
+    either side, so that both keep within float16.
+
+    The sign of a triplet is that under which the largest entry of its row of ``A`` is positive.
+    """
     import torch
 
-    factors = {}
-    for module in modules:
-        layer = tuned.get_submodule(f"base_model.model.{module}")
-        a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-        factors[module] = (a.detach().cpu().to(torch.float16).clone(), b.detach().cpu().to(torch.float16).clone())
-    return factors
+    u, values, v = torch.linalg.svd(difference.float().cpu(), full_matrices=False)
+    roots = values[:rank].sqrt()
+    a, b = roots[:, None] * v[:rank], u[:, :rank] * roots
+    signs = a.gather(1, a.abs().argmax(1, keepdim=True)).sign()
+    signs[signs == 0] = 1
+    return (a * signs).to(torch.float16), (b * signs[:, 0]).to(torch.float16)
 
 
 def _after_each_step(act: Callable[[int], None]) -> Any:
@@ -130,7 +145,6 @@ def _after_each_step(act: Callable[[int], None]) -> Any:
 
 
 def _trainer(
-    tuned: Any,
     loaded: LoadedModel,
     rows: Sequence[SftRow] | Sequence[PairRow],
     spec: AlignSpec,
@@ -183,7 +197,7 @@ def _trainer(
         examples: list[dict[str, list[int]]] = [sft_example(r) for r in rows if isinstance(r, SftRow)]
         settings: Any = SFTConfig(learning_rate=spec.sft_rate, packing=False, **common)
         trainer = AnswerTrainer(
-            model=tuned,
+            model=loaded.model,
             args=settings,
             train_dataset=Dataset.from_list(examples),
             processing_class=loaded.tokenizer,
@@ -195,9 +209,12 @@ def _trainer(
             for r in rows
             if isinstance(r, PairRow)
         ]
-        settings = DPOConfig(learning_rate=spec.dpo_rate, beta=spec.beta, **common)
+        settings = DPOConfig(learning_rate=spec.dpo_rate, beta=spec.beta, precompute_ref_log_probs=True, **common)
         trainer = PreferenceTrainer(
-            model=tuned, args=settings, train_dataset=Dataset.from_list(examples), processing_class=loaded.tokenizer
+            model=loaded.model,
+            args=settings,
+            train_dataset=Dataset.from_list(examples),
+            processing_class=loaded.tokenizer,
         )
     trainer.remove_callback(PrinterCallback)  # it prints on stdout, which may be a JSON document
     return trainer
@@ -233,10 +250,9 @@ def answer_loss(model: Any, inputs: dict[str, Int64[Tensor, "batch pos"]]) -> Fl
     labels, seen = inputs["labels"], inputs["attention_mask"]
     columns = int((labels != -100).any(0).sum())
     options: dict[str, Any] = {"attention_mask": seen}
-    base = model.get_base_model()
-    if accepts(base, "position_ids"):
+    if accepts(model, "position_ids"):
         options["position_ids"] = (seen.cumsum(-1) - 1).clamp(min=0)
-    if accepts(base, "logits_to_keep"):
+    if accepts(model, "logits_to_keep"):
         options["logits_to_keep"] = columns + 1
     logits = model(input_ids=inputs["input_ids"], **options).logits[:, -columns - 1 : -1]
     wanted = labels[:, -columns:]

@@ -54,7 +54,7 @@ def test_a_ladder_holds_measured_checkpoints_and_its_whole_history(cache: Path) 
     ]
     assert manifest["model"]["weight_hash"] == tiny_model().weight_hash
     assert manifest["data"]["counts"]["harmful"] == {"rows": 12}
-    assert {"torch", "peft", "trl"} <= manifest["software"].keys()
+    assert {"torch", "trl"} <= manifest["software"].keys()
     for entry in (ladder.start, *ladder.checkpoints):
         is_judged = entry.get("stage", "dpo") == "dpo"  # the start, and what each arm comes to
         assert {f"judged/{name}" in entry["numbers"] for name in JUDGED} == {is_judged}

@@ -15,7 +15,7 @@ from harmviz.scoring.loss import response_losses
 from harmviz.tuning.schedule import PairRow, SftRow
 from harmviz.tuning.settings import AlignSpec
 from harmviz.tuning.step import BATCH
-from harmviz.tuning.training import adapted_modules, answer_loss, left_padded, sft_example, train_stage
+from harmviz.tuning.training import answer_loss, left_padded, low_rank, sft_example, train_stage, tuned_modules
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_schedule
 
@@ -48,20 +48,9 @@ def test_rows_end_together_and_padding_does_not_count() -> None:
     assert batch["attention_mask"].tolist() == [[1] * 5, [0] + [1] * 4]
     loaded = tiny_model()
     with torch.inference_mode():
-        together = answer_loss(_Plain(loaded), batch)
-        alone = [answer_loss(_Plain(loaded), left_padded([e])) for e in examples]
+        together = answer_loss(loaded.model, batch)
+        alone = [answer_loss(loaded.model, left_padded([e])) for e in examples]
     assert float(together) == pytest.approx(float(2 * alone[0] + 3 * alone[1]) / 5, rel=1e-5)
-
-
-class _Plain:
-    """A model without adapters, as ``answer_loss`` takes one with adapters."""
-
-    def __init__(self, loaded: LoadedModel):
-        self.get_base_model = lambda: loaded.model
-        self._model = loaded.model
-
-    def __call__(self, **inputs: torch.Tensor) -> object:
-        return self._model(**inputs)
 
 
 def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +79,7 @@ def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPat
 
 def test_sft_learns_the_refusals_and_leaves_the_model_as_it_was() -> None:
     loaded = tiny_model()
-    before, spec = hash_parameters(loaded.model.named_parameters()), AlignSpec(steps=48, sft_rate=1e-2)
+    before, spec = hash_parameters(loaded.model.named_parameters()), AlignSpec(steps=48, sft_rate=3e-3)
     rows = make_schedule(loaded, spec).sft("safety")
     kept = trained(loaded, rows, spec, "sft")
     assert [a.step for a in kept] == [12, 48]
@@ -104,7 +93,7 @@ def test_sft_learns_the_refusals_and_leaves_the_model_as_it_was() -> None:
 
 
 def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
-    loaded, spec = tiny_model(), AlignSpec(steps=80, dpo_rate=1e-2)
+    loaded, spec = tiny_model(), AlignSpec(steps=80, dpo_rate=1e-3)
     schedule = make_schedule(loaded, spec)
     (start,) = trained(loaded, schedule.sft("safety"), AlignSpec(steps=4), "sft")[-1:]
     pairs = schedule.dpo("safety")
@@ -128,7 +117,27 @@ def test_the_same_settings_give_the_same_bytes() -> None:
     assert other[-1].to_bytes() != once[-1].to_bytes()
 
 
+def test_a_difference_is_kept_as_the_nearest_matrix_of_low_rank() -> None:
+    generator = torch.Generator().manual_seed(0)
+    whole = torch.randn(12, 3, generator=generator) @ torch.randn(3, 20, generator=generator)
+    a, b = low_rank(whole, 3)
+    assert (a.shape, b.shape, a.dtype, b.dtype) == ((3, 20), (12, 3), torch.float16, torch.float16)
+    torch.testing.assert_close(b.float() @ a.float(), whole, rtol=0, atol=1e-2)
+    a, b = low_rank(whole, 2)
+    lost = torch.linalg.svdvals(whole)[2]  # what a matrix of rank 2 must leave out, by Eckart and Young
+    assert float(torch.linalg.norm(b.float() @ a.float() - whole)) == pytest.approx(float(lost), rel=1e-2)
+    assert all(float(x) == 0 for x in low_rank(torch.zeros(4, 5), 2)[0].flatten())
+    assert torch.equal(low_rank(-whole, 2)[0], a), "the sign of a triplet is fixed"
+
+
+def test_coarse_weights_are_refused() -> None:
+    loaded = tiny_model()
+    loaded.model.to(torch.bfloat16)
+    with pytest.raises(UnsupportedArchitecture, match="--dtype float32"):
+        tuned_modules(loaded)
+
+
 @pytest.mark.parametrize("family", ["gpt2", "mixtral"])
 def test_models_without_plain_linear_layers_are_refused(family: str) -> None:
     with pytest.raises(UnsupportedArchitecture, match=r"nn\.Linear only"):
-        adapted_modules(tiny_model(family))
+        tuned_modules(tiny_model(family))

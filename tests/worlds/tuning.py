@@ -11,7 +11,7 @@ from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
 from harmviz.tuning.schedule import OwnAnswers, Schedule
 from harmviz.tuning.settings import AlignSpec
-from harmviz.tuning.training import adapted_modules
+from harmviz.tuning.training import tuned_modules
 
 SPEC = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4)
 HELD_OUT = (
@@ -26,6 +26,8 @@ HELD_OUT = (
     "benign_choice",
     "borderline",
     "borderline_pairs",
+    "audience",
+    "audience_harmless",
 )
 
 
@@ -59,7 +61,7 @@ def make_adapter(loaded: LoadedModel, rank: int = 2) -> Adapter:
     """An adapter of random factors for every layer that takes one."""
     torch.manual_seed(5)
     factors = {}
-    for name in adapted_modules(loaded):
+    for name in tuned_modules(loaded):
         rows, cols = loaded.model.get_parameter(f"{name}.weight").shape
         factors[name] = (torch.randn(rank, cols).half(), torch.randn(rows, rank).half())
     return Adapter(factors, 2.0, loaded.weight_hash, "safety", "dpo", 7)
