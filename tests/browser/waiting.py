@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 #: Milliseconds; only a failure takes so long.
-WAIT = 60_000
+WAIT = 120_000
 
 
 def at_rest(page: Any, there: str = "h1") -> None:
