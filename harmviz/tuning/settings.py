@@ -20,7 +20,7 @@ ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
 #: The places of a batch of eight. Four may be refused: two fetched requests and the harmful halves of two twins. Four
 #: are answered: the harmless halves of the same twins, one request that only sounds dangerous, and an everyday one.
-FETCHED, TWINS, SOUNDING, EVERYDAY = 3, 1, 2, 1
+FETCHED, TWINS, SOUNDING, EVERYDAY = 2, 2, 1, 1
 REFUSAL_SLOTS = FETCHED + TWINS
 MIN_STEPS, MAX_STEPS = 4, 2000
 
