@@ -144,6 +144,7 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("verify", help="hashes and schema of a run; --causal repeats the causal check")
     p.add_argument("run", metavar="RUN")
     p.add_argument("--causal", action="store_true", help="repeat the causal check on the model and data of the run")
+    p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --causal")
     _json_option(p)
 
     p = commands.add_parser("align", help="a ladder of safety-tuned checkpoints beside two control tunings, measured")

@@ -163,6 +163,19 @@ def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, 
     assert "causal check" in capsys.readouterr().err
 
 
+def test_verify_takes_the_data_from_where_they_are_now(tiny_dir, tiny_run, tmp_path, capsys, monkeypatch):
+    location = Location(tiny_dir.name, None, tiny_dir)
+    monkeypatch.setattr("harmviz.models.load.locate", lambda name, say: location)
+    moved = tmp_path / "moved.jsonl"
+    rows = [row for name in ("harmful", "safe", "benign") for row in read_builtin(name)]
+    moved.write_text("".join(json.dumps({**row, "category": "arson"}) + "\n" for row in rows))
+    assert main(["verify", str(tiny_run), "--causal", "--data", str(moved)]) == 2
+    assert "is not the one run" in capsys.readouterr().err
+    assert document(capsys, ["verify", str(tiny_run), "--causal", "--data", "builtin"])["problems"] == []
+    assert main(["verify", str(tiny_run), "--data", "builtin"]) == 2
+    assert "--causal" in capsys.readouterr().err
+
+
 def test_verify_finds_a_changed_file(tiny_run, tmp_path, capsys):
     import shutil
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from harmviz.commands.output import print_json, say
-from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.errors import BadSetting, HarmvizError, RunIncompatible
 from harmviz.runs import Run, is_covered, open_run, result_digest, verify_run
 
 CAUSAL_LIMIT = 0.05
@@ -19,6 +19,8 @@ class VerificationFailed(HarmvizError):
 
 
 def run(arguments: argparse.Namespace) -> None:
+    if arguments.data is not None and not arguments.causal:
+        raise BadSetting("--data says where the data of --causal are: give both, or neither")
     stored = open_run(arguments.run)
     problems = verify_run(stored)
     report: dict[str, Any] = {
@@ -29,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
         "causal": None,
     }
     if arguments.causal and not problems:
-        report["causal"] = _causal(stored)
+        report["causal"] = _causal(stored, arguments.data)
         if not report["causal"]["relative_error"] <= CAUSAL_LIMIT:
             problems.append(
                 f"causal check: relative error {report['causal']['relative_error']:.2%} exceeds {CAUSAL_LIMIT:.0%}"
@@ -53,7 +55,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"verified{old}")
 
 
-def _causal(stored: Run) -> dict[str, float]:
+def _causal(stored: Run, source: str | None) -> dict[str, float]:
     """Repeats the run's causal check from its stored candidates, on the model and data it names."""
     from harmviz.claims.mapping.causality import check_mask_causally, fixed_point_mask
     from harmviz.claims.mapping.samples import scoring_samples
@@ -63,7 +65,7 @@ def _causal(stored: Run) -> dict[str, float]:
     from harmviz.models.load import load_model
 
     spec = RunSpec.of_run(stored.manifest["parameters"])
-    data = load_again(None, stored.manifest["data"], say=say)
+    data = load_again(source, stored.manifest["data"], say=say)
     if data.hash != stored.manifest["data"]["hash"]:
         raise RunIncompatible(f"the data set {data.id!r} here is not the one run {stored.id} was made on")
     loaded = load_model(stored.model_id, dtype="float32", say=say)

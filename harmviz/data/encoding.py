@@ -91,16 +91,13 @@ def encode_all(
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Samples of like length, padded on the right (causal attention never looks there, so no mask is needed).
+class Predicted:
+    """What a forward pass over some samples has to predict.
 
-    ``rows, positions``: where logits are needed: position *t* predicts token *t + 1*. ``targets``: the tokens
-    predicted. ``n_loss``: how many of them each sample has. ``index``: each sample's place in the caller's list.
+    ``targets``: the tokens predicted, sample after sample. ``n_loss``: how many of them each sample has. ``index``:
+    each sample's place in the caller's list.
     """
 
-    input_ids: Int64[Tensor, "batch pos"]
-    rows: Int64[Tensor, " tokens"]
-    positions: Int64[Tensor, " tokens"]
     targets: Int64[Tensor, " tokens"]
     n_loss: Int64[Tensor, " batch"]
     index: tuple[int, ...]
@@ -108,6 +105,18 @@ class Batch:
     @property
     def n_samples(self) -> int:
         return len(self.index)
+
+
+@dataclass(frozen=True)
+class Batch(Predicted):
+    """Samples of like length, padded on the right (causal attention never looks there, so no mask is needed).
+
+    ``rows, positions``: where logits are needed: position *t* predicts token *t + 1*.
+    """
+
+    input_ids: Int64[Tensor, "batch pos"]
+    rows: Int64[Tensor, " tokens"]
+    positions: Int64[Tensor, " tokens"]
 
 
 def make_batches(
@@ -140,4 +149,11 @@ def _collate(group: Sequence[Sample], index: tuple[int, ...], pad_id: int, devic
     positions = torch.cat([torch.arange(s.loss_from - 1, len(s.ids) - 1) for s in group])
     targets = torch.tensor([t for s in group for t in s.ids[s.loss_from :]])
     n_loss = torch.tensor([s.n_loss for s in group])
-    return Batch(ids.to(device), rows.to(device), positions.to(device), targets.to(device), n_loss.to(device), index)
+    return Batch(
+        input_ids=ids.to(device),
+        rows=rows.to(device),
+        positions=positions.to(device),
+        targets=targets.to(device),
+        n_loss=n_loss.to(device),
+        index=index,
+    )

@@ -32,7 +32,7 @@ from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from harmviz.data.encoding import Batch, Sample, make_batches
+from harmviz.data.encoding import Batch, Predicted, Sample, make_batches
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import selected_logits, token_losses
 
@@ -44,12 +44,12 @@ ATTENTION = "harmviz-tree"
 
 
 @dataclass(frozen=True)
-class TreeBatch:
+class TreeBatch(Predicted):
     """Samples as the paths of one tree of tokens.
 
     ``paths[s, t]``: the node of token t of sample s (0 behind its end: causal attention never looks there).
     ``owner``: for each node, where a path holds it (flat index into ``paths``). ``predicting``: the nodes that predict
-    ``targets``, sample after sample. ``n_loss`` and ``index`` as in ``Batch``.
+    ``targets``.
     """
 
     input_ids: Int64[Tensor, "1 nodes"]
@@ -57,13 +57,6 @@ class TreeBatch:
     paths: Int64[Tensor, "batch pos"]
     owner: Int64[Tensor, " nodes"]
     predicting: Int64[Tensor, " tokens"]
-    targets: Int64[Tensor, " tokens"]
-    n_loss: Int64[Tensor, " batch"]
-    index: tuple[int, ...]
-
-    @property
-    def n_samples(self) -> int:
-        return len(self.index)
 
 
 class _Tree:

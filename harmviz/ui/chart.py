@@ -13,10 +13,17 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.elements.plotly_chart import PlotlyState
 
+from harmviz.claims.pictures import Picture
 from harmviz.display import glossary
 from harmviz.ui import frame
 
 _UNUSED = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"]
+
+
+def show(picture: Picture) -> None:
+    """Draws a claim's picture."""
+    words = picture.words
+    draw(picture.figure, key=picture.key, table=picture.table, how_to_read=words.reading, alt=words.alt)
 
 
 def draw(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from harmviz.claims.jailbreak import figures, setup
+from harmviz.claims.jailbreak import setup
 from harmviz.claims.jailbreak.answers import panes, requests, transcripts
 from harmviz.claims.jailbreak.attacks import given
 from harmviz.claims.jailbreak.claim import CLAIM
-from harmviz.claims.jailbreak.finding import GROUPS, VIEWS, Grid, finding_lines, grid_of, grid_words
-from harmviz.claims.jailbreak.tables import HIDDEN, cells, dots, dots_words, panel_names
+from harmviz.claims.jailbreak.finding import GROUPS, VIEWS, Grid, finding_lines, grid_of
+from harmviz.claims.jailbreak.pictures import attack_grid, pooled_rates
 from harmviz.display.glossary import explained
 from harmviz.runs import Run
 from harmviz.ui import chart, experiments, frame, stored, theme
@@ -39,10 +39,11 @@ def show() -> None:
         frame.html(setup.set_up(run))
         if grid.metrics():
             metric, view = _choices(grid)
-            _attack_grid(grid, names, metric, view)
+            chart.show(attack_grid(grid, names, metric, view, theme.current()))
             frame.section("The paper's claim, and what was found here")
             frame.html(claim_box(grid))
-            _pooled(grid, metric)
+            if pooled := pooled_rates(grid, metric, theme.current()):
+                chart.show(pooled)
         _side_by_side(run, names, grid.groups)
         frame.section("What the judges are worth", "Every rate above rests on one of them.")
         frame.html(setup.judge_notes(run))
@@ -72,18 +73,6 @@ def _choices(grid: Grid) -> tuple[str, str]:
     return metric, view or "rates"
 
 
-# -- the grid ---------------------------------------------------------------------------------------------------------
-def _attack_grid(grid: Grid, names: dict[str, str], metric: str, view: str) -> None:
-    """Every attack under every mask, refusals of benign requests beside it."""
-    table, words = cells(grid, names, metric, view), grid_words(grid, metric, view)
-    figure = figures.attack_grid(
-        table, theme.current(), title=words.title, subtitle=words.subtitle, panels=panel_names(table)
-    )
-    numbers = table.drop(columns=list(HIDDEN))
-    chart.draw(figure, key="jailbreak-grid", table=numbers, how_to_read=words.reading, alt=words.alt)
-
-
-# -- all attacks together ---------------------------------------------------------------------------------------------
 def claim_box(grid: Grid) -> str:
     """The paper's claim beside what was found, as HTML."""
     lines = finding_lines(grid) or ["Nothing was scored."]
@@ -92,16 +81,6 @@ def claim_box(grid: Grid) -> str:
         '<div class="hv hv-card"><div class="hv-body"><div><b>The claim</b>'
         f'<div>{explained(_PAPER)}</div></div><div><b>Found here</b><ul class="hv-list">{items}</ul></div></div></div>'
     )
-
-
-def _pooled(grid: Grid, metric: str) -> None:
-    """All attacks in one line a mask."""
-    table = dots(grid, metric)
-    if table.empty:
-        return
-    words = dots_words(metric)
-    figure = figures.pooled_rates(table, theme.current(), title=words.title, subtitle=words.subtitle)
-    chart.draw(figure, key="jailbreak-pooled", table=table, how_to_read=words.reading, alt=words.alt)
 
 
 # -- answers ----------------------------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from harmviz.claims.jailbreak.finding import (
     verdict,
 )
 from harmviz.claims.jailbreak.page import claim_box
-from harmviz.claims.jailbreak.tables import cells, dots
+from harmviz.claims.jailbreak.pictures import cells, dots
 from harmviz.display.rates import percent, points, reads
 from harmviz.errors import RunIncompatible
 from harmviz.runs import Run

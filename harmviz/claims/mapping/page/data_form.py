@@ -15,7 +15,7 @@ from harmviz.jobs import Upload
 from harmviz.preflight import DataPlan
 from harmviz.ui import frame
 
-_DATA = {"pyrit": "Human-scored", "builtin": "Mild, built in", "upload": "My file"}
+_DATA = {"pyrit": "Human-scored", "scored": "More labels", "builtin": "Mild, built in", "upload": "My file"}
 
 
 def choose() -> tuple[str | None, Upload | None]:
@@ -35,6 +35,7 @@ def choose() -> tuple[str | None, Upload | None]:
                 "pyrit": (
                     "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run."
                 ),
+                "scored": "Those and further answers labelled by people, more of each harm type; fetched once as well.",
                 "builtin": "Texts without usable detail, for trying things out.",
             }[source]
         )
