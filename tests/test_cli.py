@@ -12,6 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harmviz.cli import main
+from harmviz.data.prompts import read_builtin
 from harmviz.errors import HarmvizError
 from harmviz.masks.mask import FORMAT, PruneMask
 from harmviz.models.locating import Location

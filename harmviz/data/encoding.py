@@ -62,12 +62,18 @@ def encode(
     Raises:
         DataInvalid: no response token is left; the message names the row, not its text.
     """
+    sample = _encoded(tokenizer, row, max_response_tokens, skip_tokens)
+    if sample.n_loss <= 0:
+        raise DataInvalid(
+            f"row {row.id} of {row.set} has {len(sample.ids) - sample.n_prompt} response tokens, none left after "
+            f"skipping {skip_tokens}"
+        )
+    return sample
+
+
+def _encoded(tokenizer: PreTrainedTokenizerBase, row: PromptRow, max_response_tokens: int, skip_tokens: int) -> Sample:
     prompt = encode_prompt(tokenizer, row.prompt)
     response = tokenizer.encode(row.response, add_special_tokens=False)[:max_response_tokens]
-    if len(response) <= skip_tokens:
-        raise DataInvalid(
-            f"row {row.id} of {row.set} has {len(response)} response tokens, none left after skipping {skip_tokens}"
-        )
     return Sample(row.id, row.prompt_id, (*prompt, *response), len(prompt), len(prompt) + skip_tokens)
 
 
@@ -81,13 +87,8 @@ def encode_all(
 ) -> list[Sample]:
     """Every row as a Sample; rows too short for ``skip_tokens``, or with a prompt longer than ``max_prompt_tokens``,
     are left out (compare the lengths to count them)."""
-    samples = []
-    for row in rows:
-        n_response = len(tokenizer.encode(row.response, add_special_tokens=False))
-        if n_response <= skip_tokens or len(encode_prompt(tokenizer, row.prompt)) > max_prompt_tokens:
-            continue
-        samples.append(encode(tokenizer, row, max_response_tokens=max_response_tokens, skip_tokens=skip_tokens))
-    return samples
+    samples = (_encoded(tokenizer, row, max_response_tokens, skip_tokens) for row in rows)
+    return [s for s in samples if s.n_loss > 0 and s.n_prompt <= max_prompt_tokens]
 
 
 @dataclass(frozen=True)

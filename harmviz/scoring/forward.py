@@ -81,7 +81,8 @@ def by_sample(hidden: Float[Tensor, ...], n_samples: int) -> Float[Tensor, "batc
 
 
 def default_batch_tokens(loaded: LoadedModel) -> int:
-    """Padded tokens per batch: enough for efficient matrix products, few enough that logits stay near 1 GB."""
+    """Padded tokens per batch: enough for efficient matrix products, few enough that logits (four copies of 4 bytes,
+    for answers alone) stay within 2 GB on a CPU and 4 GB on a GPU."""
     vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    budget = 1 << 30 if loaded.device.type == "cpu" else 4 << 30
+    budget = 2 << 30 if loaded.device.type == "cpu" else 4 << 30
     return max(256, min(1024 if loaded.device.type == "cpu" else 16384, budget // (4 * 4 * vocabulary)))

@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -181,13 +182,22 @@ def losses_in_batches(
 ) -> Iterator[tuple[Batch | TreeBatch, Float32[Tensor, " tokens"]]]:
     """(batch, its token losses, sample after sample) until every sample had its turn: along trees where that saves
     work and this model gives the same losses that way, else padded side by side."""
-    plain = make_batches(samples, max_tokens=max_tokens, device=loaded.device)
-    trees = tree_batches(samples, max_tokens=max_tokens, device=loaded.device)
+    plain, trees = _both_ways(tuple(samples), max_tokens, loaded.device)
     n_plain, n_nodes = (sum(b.input_ids.numel() for b in batches) for batches in (plain, trees))
     if n_nodes < (1 - WORTH) * n_plain and _agrees(loaded, trees[0], samples):
         yield from ((tree, tree_losses(loaded, tree)) for tree in trees)
     else:
         yield from ((batch, token_losses(loaded, batch)) for batch in plain)
+
+
+@lru_cache(maxsize=16)  # the same sets are measured under one mask after another
+def _both_ways(
+    samples: tuple[Sample, ...], max_tokens: int, device: torch.device
+) -> tuple[list[Batch], list[TreeBatch]]:
+    return (
+        make_batches(samples, max_tokens=max_tokens, device=device),
+        tree_batches(samples, max_tokens=max_tokens, device=device),
+    )
 
 
 #: Model → (tokens of the longest sample on which both ways agreed, and of the shortest on which they did not).

@@ -18,8 +18,7 @@ from harmviz import jobs
 from harmviz import runs as store
 from harmviz.errors import DataInvalid, HarmvizError, RunIncompatible
 from harmviz.jobs.record import CHILD, RESULT
-from harmviz.paths import BUILTIN_DATA
-from tests.conftest import QUICK_RUN
+from tests.conftest import QUICK_RUN, TWO_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 BAD = ("run", "--model=/no/such/folder", "--data=builtin")
@@ -200,7 +199,7 @@ def test_no_folder_to_write_to_is_named(cache):
 # -- uploads ----------------------------------------------------------------------------------------------------------
 @pytest.fixture
 def prompts() -> bytes:
-    return (BUILTIN_DATA / "harmful.jsonl").read_bytes()
+    return TWO_TYPES.read_bytes()
 
 
 def test_an_upload_is_read_checked_and_kept_with_its_job(tiny_dir, prompts):

@@ -119,8 +119,8 @@ def test_by_sample_restores_the_batch_axis() -> None:
     ("vocabulary", "device", "tokens"),
     [
         (128, "cpu", 1024),
-        (49_152, "cpu", 1024),  # 1 GB / 16 bytes / 49,152 = 1,365, above the limit of 1,024
-        (128_000, "cpu", 524),  # 67,108,864 // 128,000
+        (128_000, "cpu", 1024),  # 2 GB / 16 bytes / 128,000 = 1,048, above the limit of 1,024
+        (262_144, "cpu", 512),  # 134,217,728 // 262,144
         (1_000_000, "cpu", 256),
         (128_000, "cuda", 2097),  # 268,435,456 // 128,000
         (128, "cuda", 16_384),

@@ -31,6 +31,7 @@ from harmviz.commands.output import (
 from harmviz.commands.user_data import load_told
 from harmviz.display import text
 from harmviz.models.assets import EMBEDDED
+from harmviz.models.locating import locate
 from harmviz.runs import Run, frame_to_records
 from harmviz.runs.point import MEAN_OF_ALL, SELECTOR_WORDS
 
@@ -60,13 +61,16 @@ def run(arguments: argparse.Namespace) -> None:
         quick=quick,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
-    data = load_told(arguments)  # before the model: a typing mistake should fail within a second
+    # Before torch is loaded: a typing mistake should fail within a second.
+    data = load_told(arguments)
     root = runs_folder(arguments.out)
+    model = arguments.model or EMBEDDED
+    locate(model, say)
     from harmviz.claims.mapping.measure import run_map
     from harmviz.claims.mapping.samples import length_notes
     from harmviz.models.load import load_model
 
-    loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
+    loaded = load_model(model, dtype=arguments.dtype, device=arguments.device, say=say)
     if arguments.q_max is None:
         spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
     for note in length_notes(loaded, data, spec):

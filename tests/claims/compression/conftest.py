@@ -14,22 +14,29 @@ from harmviz.data.prompts import PromptData, load_prompts
 from harmviz.runs import Run
 from harmviz.tuning.ladder import run_align
 from harmviz.tuning.settings import ARMS, AlignSpec
-from harmviz.tuning.stored import Ladder
+from harmviz.tuning.stored import Ladder, open_ladder
+from tests.conftest import made_once
 from tests.worlds.compression import TINY_SPEC
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import make_data
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ladders(tmp_path_factory: pytest.TempPathFactory) -> list[Ladder]:
     """Two ladders of the tiny model that differ in their seed."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("HARMVIZ_CACHE", str(tmp_path_factory.mktemp("ladders")))
-    try:
-        specs = [AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4, seed=s) for s in (0, 1)]
-        return [run_align(tiny_model(), make_data(), spec, ARMS) for spec in specs]
-    finally:
-        patch.undo()
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HARMVIZ_CACHE", str(folder))
+            for seed in (0, 1):
+                spec = AlignSpec(steps=4, max_answer_tokens=6, max_rejected_tokens=4, seed=seed)
+                run_align(tiny_model(), make_data(), spec, ARMS)
+
+    root = made_once(tmp_path_factory, "ladders", make) / "runs"
+    return sorted(
+        (open_ladder(path) for path in root.iterdir() if not path.name.startswith(".")),
+        key=lambda ladder: ladder.settings["seed"],
+    )
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from harmviz.runs import read_run
-from tests.conftest import TINY_RUN
+from tests.conftest import QUICK_RUN
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.fabricated import make_run
 
@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")
-def cache(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(quick_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two runs of equal shapes on equal data, of models with other weights."""
     from harmviz.cli import main
     from tests.worlds.tiny import tiny_model
@@ -32,8 +32,8 @@ def cache(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     loaded = tiny_model("llama", seed=1)
     loaded.model.save_pretrained(other)
     loaded.tokenizer.save_pretrained(other)
-    shutil.copytree(tiny_run, folder / "runs" / tiny_run.name)
-    assert main(["run", "--model", str(other), *TINY_RUN, "--out", str(folder / "runs")]) == 0
+    shutil.copytree(quick_run, folder / "runs" / quick_run.name)
+    assert main(["run", "--model", str(other), *QUICK_RUN, "--out", str(folder / "runs")]) == 0
     return folder
 
 
@@ -109,10 +109,10 @@ def test_a_link_opens_the_runs_it_names_in_their_order(two: list[str]) -> None:
 
 
 def test_one_run_alone_says_how_to_make_another(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name)
+    shutil.copytree(quick_run, tmp_path / "runs" / quick_run.name)
     app = opened()
     assert figures(app) == []
     assert "There is one run like this" in markup(app)
