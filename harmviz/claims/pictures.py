@@ -11,29 +11,14 @@ has none. No torch, no Streamlit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from harmviz.claims import claim_of
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
-from harmviz.display.words import Words
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
     from harmviz.runs import Run
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture: ``key`` names it as its page does, ``table`` holds the numbers behind it."""
-
-    key: str
-    figure: go.Figure
-    table: pd.DataFrame
-    words: Words
 
 
 def pictures_of(run: Run, theme: Theme | None = None) -> dict[str, Picture]:

@@ -15,8 +15,9 @@ from plotly.io import to_json
 from plotly.offline import get_plotlyjs
 
 from harmviz.claims import claim_of
-from harmviz.claims.pictures import Picture, pictures_of
+from harmviz.claims.pictures import pictures_of
 from harmviz.display import text
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
 from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.files import write_atomic

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from harmviz.claims import claim_of
 from harmviz.claims.markdown import number, share
-from harmviz.claims.pictures import Picture
+from harmviz.display.picture import Picture
 from harmviz.runs import Run
 from harmviz.tuning.stored import Ladder, is_ladder
 

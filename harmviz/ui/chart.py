@@ -13,8 +13,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.elements.plotly_chart import PlotlyState
 
-from harmviz.claims.pictures import Picture
 from harmviz.display import glossary
+from harmviz.display.picture import Picture
 from harmviz.ui import frame
 
 _UNUSED = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"]

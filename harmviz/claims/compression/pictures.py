@@ -9,7 +9,7 @@ from harmviz.claims.compression.stored import read_result, selections
 from harmviz.claims.compression.views.curves import curve_words, curves, levels
 from harmviz.claims.compression.views.ladder import ladder, ladder_words
 from harmviz.claims.compression.views.overlap import overlap, overlap_words
-from harmviz.claims.pictures import Picture
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
 from harmviz.runs import Run
 

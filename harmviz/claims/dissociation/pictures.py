@@ -7,8 +7,8 @@ from typing import Any
 
 from harmviz.claims.dissociation import details, figures, picture
 from harmviz.claims.dissociation.stored import HARM, Stored
-from harmviz.claims.pictures import Picture
 from harmviz.display.effects import effect_dots
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
 from harmviz.display.words import Words
 from harmviz.runs import Run

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harmviz.claims.emergent import details, figures, stored, training_curve, views
-from harmviz.claims.pictures import Picture
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
 from harmviz.runs import Run
 

@@ -24,8 +24,8 @@ from harmviz.claims.jailbreak.finding import (
     metric_name,
 )
 from harmviz.claims.jailbreak.setup import attack_names
-from harmviz.claims.pictures import Picture
 from harmviz.display import text
+from harmviz.display.picture import Picture
 from harmviz.display.rates import percent, reads, side_of_zero
 from harmviz.display.style import Theme
 from harmviz.display.words import Words

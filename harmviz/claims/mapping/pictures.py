@@ -21,9 +21,9 @@ from harmviz.claims.mapping.views import (
     overview,
     transfer,
 )
-from harmviz.claims.pictures import Picture
 from harmviz.display import text
 from harmviz.display.effects import effect_dots
+from harmviz.display.picture import Picture
 from harmviz.display.style import BENIGN, Theme, category_colour
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, largest_exact_q

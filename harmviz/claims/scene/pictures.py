@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harmviz.claims.pictures import Picture
 from harmviz.claims.scene.figures import rate_dots
 from harmviz.claims.scene.finding import SETS
 from harmviz.display.labels import headings
+from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
 from harmviz.display.words import Words
 from harmviz.runs import Run

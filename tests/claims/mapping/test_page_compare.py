@@ -96,9 +96,9 @@ def test_another_selection_changes_the_curves_and_another_q_the_maps(two: list[s
 def test_one_harm_type_has_maps_of_its_own(two: list[str]) -> None:
     app = opened()
     before = numbers(figures(app)[2]["data"][0]["z"])
-    app.selectbox(key="compare_type").set_value("privacy").run()
+    app.selectbox(key="compare_type").set_value("hate").run()
     assert not app.exception
-    assert "privacy" in figures(app)[2]["layout"]["title"]["subtitle"]["text"]
+    assert "hate" in figures(app)[2]["layout"]["title"]["subtitle"]["text"]
     assert not np.allclose(numbers(figures(app)[2]["data"][0]["z"]), before)
 
 
