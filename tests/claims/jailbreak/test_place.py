@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-#: The wrappers' sources, the tuning data that must not hold a wrapper, the name of a fetched file, the committed runs.
+#: The wrappers' sources, the name of a fetched file, the committed runs.
 DATA = {
     "harmviz/claims/jailbreak/attacks.jsonl",
-    "harmviz/data/align/twins.jsonl",
     "harmviz/data/wheels.py",
     "harmviz/runs/shipped_runs.json",
 }
@@ -18,8 +17,5 @@ def test_few_files_name_the_claim() -> None:
     files = [ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "harmviz").rglob("*.*")]
     text = [f for f in files if f.suffix in {".py", ".json", ".jsonl", ".css", ".svg", ".md", ".txt"}]
     named = {str(f.relative_to(ROOT)) for f in text if "jailbreak" in f.read_text(encoding="utf-8").lower()}
-    own = {
-        f"harmviz/claims/jailbreak/{module}.py"
-        for module in ("claim", "command", "measure", "page", "pictures", "tables")
-    }
+    own = {f"harmviz/claims/jailbreak/{module}.py" for module in ("claim", "command", "measure", "page", "pictures")}
     assert named == DATA | own | {"pages/jailbreaks.py"}
