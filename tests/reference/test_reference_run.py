@@ -25,18 +25,11 @@ ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
 
 
-MODELS = ("smollm2-135m-instruct", "smollm2-135m-aligned")
-
-
-def reference_of(model):
-    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(f"{model}-pyrit-")]
+@pytest.fixture(scope="module", params=["smollm2-135m-instruct-pyrit-", "smollm2-135m-aligned-pyrit-"])
+def reference(request):
+    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(request.param)]
     assert len(found) == 1, "exactly one reference run of each is committed"
     return found[0]
-
-
-@pytest.fixture(scope="module", params=MODELS)
-def reference(request):
-    return reference_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +100,8 @@ def harmviz(*argv: str, cache: Path | None = None) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-@pytest.mark.soak
-@pytest.mark.parametrize("model", MODELS)
-def test_verify_causal_on_the_committed_runs(model):
-    done = harmviz("verify", str(reference_of(model).path), "--causal", "--json")
+def test_verify_causal_on_the_real_model(reference):
+    done = harmviz("verify", str(reference.path), "--causal", "--json")
     assert done.returncode == 0, done.stderr[-500:]
     assert json.loads(done.stdout)["causal"]["relative_error"] <= 0.05
 
