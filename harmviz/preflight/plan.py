@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.mapping.work import Samples
-from harmviz.data.human_scores import PYRIT_FILES
 from harmviz.data.prompts import PromptData, PromptRow, load_prompts
 from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.data.user_files import SHIPPED
 from harmviz.data.wheels import ANSWERS
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import at_hand
@@ -44,23 +44,25 @@ def _named(source: str, _at_hand: bool) -> PromptData:
 
 
 def plan_source(source: str, spec: RunSpec) -> DataPlan:
-    """The plan for ``pyrit`` or ``builtin``. Fetches nothing: data not here yet is planned as if it were as large as
-    the built-in set.
+    """The plan for a set that harmviz knows by name. Fetches nothing: data not here yet is planned as if it were as
+    large as the built-in set.
 
     Raises:
-        DataInvalid: the data set is neither of the two.
+        DataInvalid: the data set is none of these.
     """
-    if source not in ("pyrit", "builtin"):
-        raise DataInvalid(f"data {source!r} is neither 'pyrit' nor 'builtin'; upload a file, or use the command line")
-    fetched = source == "builtin" or at_hand(ANSWERS)
+    if source not in SHIPPED:
+        known = ", ".join(map(repr, SHIPPED))
+        raise DataInvalid(f"data {source!r} is none of {known}; upload a file, or use the command line")
+    fetched = _is_here(source)
     plan = plan_data(_named(source if fetched else "builtin", fetched), spec)
     if fetched:
         return plan
-    note = (
-        f"the data set is not fetched yet: the run downloads it first ({len(PYRIT_FILES)} harm types, a few MB); "
-        "sizes are those of the built-in set"
-    )
+    note = "the data set is not fetched yet: the run downloads it first (a few MB); sizes are those of the built-in set"
     return replace(plan, notes=(note,))
+
+
+def _is_here(source: str) -> bool:
+    return source == "builtin" or (source in SHIPPED and at_hand(ANSWERS))
 
 
 def plan_data(data: PromptData, spec: RunSpec) -> DataPlan:
@@ -109,6 +111,6 @@ def plan_of_run(run: Run) -> DataPlan | None:
     """
     spec = RunSpec.of_run(run.manifest["parameters"])
     source = run.manifest["data"]["id"]
-    if source == "builtin" or (source == "pyrit" and at_hand(ANSWERS)):
+    if _is_here(source):
         return plan_source(source, spec)
     return None

@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from harmviz import preflight
+from harmviz.claims.mapping.page import data_form
 from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.mapping.work import scratch_bytes
 from harmviz.errors import DataInvalid, HarmvizError, ModelUnavailable
@@ -337,9 +338,12 @@ def test_a_mask_too_small_to_hold_a_weight_blocks():
     assert preflight.run_estimate(MODEL, plan(), q_max=1e-3).blocking == ()
 
 
-def test_data_that_is_not_fetched_is_planned_without_fetching(monkeypatch):
+@pytest.mark.parametrize("source", [name for name in data_form._DATA if name not in ("builtin", "upload")])
+def test_data_that_is_not_fetched_is_planned_without_fetching(source, monkeypatch):
+    """Every set that the Runs page offers."""
+    monkeypatch.setattr("harmviz.preflight.plan.at_hand", lambda _: False)
     monkeypatch.setattr("subprocess.run", lambda *_, **__: pytest.fail("something was fetched"))
-    unfetched = preflight.plan_source("pyrit", RunSpec())
+    unfetched = preflight.plan_source(source, RunSpec())
     assert "not fetched yet" in unfetched.notes[0]
     assert unfetched.samples.scoring > 0
     with pytest.raises(DataInvalid):
