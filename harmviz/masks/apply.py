@@ -89,11 +89,10 @@ def warn_if_unchanged(n_changed: int, strength: float, n_weights: int, what: str
 # -- application ------------------------------------------------------------------------------------------------------
 @dataclass
 class _Saved:
-    """The old values at (rows, cols) of one matrix."""
+    """The old values of one matrix, at flat indices of its row-major order."""
 
     tensor: Float[Tensor, "d_out d_in"]
-    rows: Int64[Tensor, " k"]
-    cols: Int64[Tensor, " k"]
+    flat: Int64[Tensor, " k"]
     values: Float[Tensor, " k"]
 
 
@@ -102,11 +101,11 @@ def _restore(saved: list[_Saved]) -> None:
     interrupt: KeyboardInterrupt | None = None
     while saved:
         try:
-            while saved:
-                last = saved[-1]
-                with torch.no_grad():
-                    last.tensor[last.rows, last.cols] = last.values
-                saved.pop()  # only now: writing twice is harmless, forgetting is not
+            with torch.no_grad():
+                while saved:
+                    last = saved[-1]
+                    last.tensor.put_(last.flat, last.values)
+                    saved.pop()  # only now: writing twice is harmless, forgetting is not
         except KeyboardInterrupt as e:
             interrupt = e
     if interrupt is not None:
@@ -127,15 +126,9 @@ class PreparedMask:
         self.loaded = loaded
         self.mask = mask
         self._matrices = [loaded.table.index_of[name] for name in mask.indices]
-        counts = [len(flat) for flat in mask.indices.values()]
-        # (row, col) as stored rather than the flat index: also right for a parameter that is not contiguous.
-        pairs = [
-            np.stack(np.divmod(flat.astype(np.int64), loaded.table[m].cols))
-            for m, flat in zip(self._matrices, mask.indices.values(), strict=True)
-        ]
-        joined = np.concatenate(pairs, axis=1) if pairs else np.empty((2, 0), dtype=np.int64)
-        rows, cols = torch.from_numpy(joined).to(loaded.device)  # one transfer, then views
-        self._rows, self._cols = rows.split(counts), cols.split(counts)
+        flats = list(mask.indices.values())
+        joined = np.concatenate(flats).astype(np.int64) if flats else np.empty(0, dtype=np.int64)
+        self._flats = torch.from_numpy(joined).to(loaded.device).split([len(f) for f in flats])  # one transfer
 
     @contextmanager
     def applied(self, strength: float = 1.0) -> Iterator[Pruned]:
@@ -146,18 +139,20 @@ class PreparedMask:
         """
         strength = check_strength(strength)
         saved: list[_Saved] = []
-        changes: list[Int64[Tensor, ""]] = []
+        written: list[Float[Tensor, " k"]] = []
         with self.loaded.lock:
             try:
                 with torch.no_grad():
-                    for matrix, rows, cols in zip(self._matrices, self._rows, self._cols, strict=True):
+                    for matrix, flat in zip(self._matrices, self._flats, strict=True):
                         tensor = self.loaded.tensor(matrix)
-                        old = tensor[rows, cols]
+                        # take and put_ go by row-major order, whatever the strides: also right where not contiguous.
+                        old = tensor.take(flat)
                         new = old * (1.0 - strength) if strength < 1 else torch.zeros_like(old)  # not −0.0
-                        saved.append(_Saved(tensor, rows, cols, old))  # before the write, so that it cannot be missed
-                        tensor[rows, cols] = new
-                        changes.append((new != old).sum())
-                n_changed = int(torch.stack(changes).sum()) if changes else 0
+                        saved.append(_Saved(tensor, flat, old))  # before the write, so that it cannot be missed
+                        tensor.put_(flat, new)
+                        written.append(new)
+                    changed = torch.cat(written) != torch.cat([s.values for s in saved]) if saved else None
+                n_changed = 0 if changed is None else int(changed.sum())
                 yield Pruned(self.mask, strength, self.mask.n_weights, n_changed)
             finally:
                 _restore(saved)

@@ -59,7 +59,8 @@ class LoadedModel:
     def tensor(self, index: int) -> Float[Tensor, "rows cols"]:
         """Matrix ``index`` of the table as a view of the live parameter, rows × cols as stored."""
         matrix = self.table[index]
-        parameter = self.model.get_parameter(matrix.param_name)
+        # By its module: walking the model by name takes longer than using the weights, 210 times for every mask.
+        parameter = getattr(self.modules[index], matrix.param_name.rpartition(".")[2])
         return parameter if matrix.expert is None else parameter[matrix.expert]
 
     @property
