@@ -144,8 +144,7 @@ def test_interrupt_while_writing_or_restoring(monkeypatch: pytest.MonkeyPatch) -
             return super().pop(*a)
 
     w = torch.zeros(9, 1)
-    one = torch.tensor([0])
-    saved = Twice(apply._Saved(w, torch.tensor([i]), one, torch.tensor([i + 1.0])) for i in range(9))
+    saved = Twice(apply._Saved(w, torch.tensor([i]), torch.tensor([i + 1.0])) for i in range(9))
     with pytest.raises(KeyboardInterrupt):
         apply._restore(saved)
     assert w[:, 0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9]
