@@ -7,7 +7,6 @@ the run measured come out again, to the digit on the machine that made them.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,6 +28,7 @@ from harmviz.runs import Row, Run, frame_to_records, open_run, rows_to_frame
 from harmviz.runs.rows import Where
 
 if TYPE_CHECKING:
+    from harmviz.claims.mapping.samples import MeasuredSet
     from harmviz.models.load import LoadedModel
 
 PER_SET = 24
@@ -36,7 +36,7 @@ DRAWS = 5
 SEED = 0
 MAX_RESPONSE_TOKENS = 96
 MAX_PROMPT_TOKENS = 512
-_SHOWN = ("delta_nll", "harm_specific", "excess_over_control")
+_SHOWN = ("delta_nll", "harm_specific", "harm_specific_source", "harm_specific_matched", "excess_over_control")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,16 +51,19 @@ def run(arguments: argparse.Namespace) -> None:
 
     loaded = load_model(arguments.model or EMBEDDED, dtype=arguments.dtype, device=arguments.device, say=say)
     check_mask(loaded, mask)
-    samples, sets = _measured_on(loaded, mask, data)
-    if not any(s in data.categories for s in sets):
+    measured = _measured_on(loaded, mask, data)
+    if not any(s in data.categories for s in measured.sets):
         raise DataInvalid(
             f"data {data.id!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
         )
     if "scoring_prompts" in mask.provenance:
-        say(f"{len(samples)} samples; {len(_scoring_prompts(mask))} prompts the mask was scored on are left out")
+        say(f"{len(measured.sets)} samples; {len(_scoring_prompts(mask))} prompts the mask was scored on are left out")
     else:
-        say(f"{len(samples)} samples; what this mask was scored on is not known, so that some of them may be among it")
-    _show(arguments, mask, _rows(loaded, mask, source, data, samples, sets), controls=source is not None)
+        say(
+            f"{len(measured.sets)} samples; what this mask was scored on is not known, so that some of them may be "
+            "among it"
+        )
+    _show(arguments, mask, _rows(loaded, mask, source, data, measured), controls=source is not None)
 
 
 def _repeated(arguments: argparse.Namespace, mask: PruneMask, source: Run | None) -> list[Row]:
@@ -104,11 +107,14 @@ def _scoring_prompts(mask: PruneMask) -> set[str]:
     return set(mask.provenance.get("scoring_prompts", []))
 
 
-def _measured_on(loaded: LoadedModel, mask: PruneMask, data: PromptData) -> tuple[list[Sample], list[str]]:
-    """(samples, the set of each): at most ``PER_SET`` a set, one a prompt, none that the mask was scored on."""
+def _measured_on(loaded: LoadedModel, mask: PruneMask, data: PromptData) -> MeasuredSet:
+    """At most ``PER_SET`` samples a set, one a prompt, none that the mask was scored on."""
+    from harmviz.claims.mapping.samples import MeasuredSet
+
     left_out = _scoring_prompts(mask)
     samples: list[Sample] = []
     sets: list[str] = []
+    sources: list[str] = []
     for name in data.sets:
         rows = choose_rows([r for r in data.of(name) if r.prompt_id not in left_out], PER_SET, SEED, per_prompt=1)
         encoded = encode_all(
@@ -121,7 +127,9 @@ def _measured_on(loaded: LoadedModel, mask: PruneMask, data: PromptData) -> tupl
             )
         samples += encoded
         sets += [name] * len(encoded)
-    return samples, sets
+        source_of = {row.id: row.source for row in rows}
+        sources += [source_of[s.row_id] for s in encoded]
+    return MeasuredSet(tuple(samples), tuple(sets), tuple(sources))
 
 
 def _rows(
@@ -129,16 +137,15 @@ def _rows(
     mask: PruneMask,
     source: Run | None,
     data: PromptData,
-    samples: Sequence[Sample],
-    sets: Sequence[str],
+    measured: MeasuredSet,
 ) -> list[Row]:
     """The mask's effect, the intact loss and, out of the mask's own run, the effects of drawn controls."""
+    from harmviz.claims.mapping.authorship import authorship_rows
     from harmviz.claims.mapping.effects import control_rows, effect_rows
-    from harmviz.claims.mapping.samples import MeasuredSet
     from harmviz.masks.apply import pruned
     from harmviz.scoring.loss import response_losses
 
-    measured = MeasuredSet(tuple(samples), tuple(sets))
+    samples = measured.samples
     intact = response_losses(loaded, samples)[:, 0]
 
     def delta(applied: PruneMask) -> np.ndarray:
@@ -150,6 +157,7 @@ def _rows(
     of_intact = Where(experiment="effect", skip_tokens=0)
     effect = delta(mask)
     rows = [*effect_rows(measured, effect, data.categories, where, seed=SEED)]
+    rows += authorship_rows(measured, effect, intact, data.categories, where, seed=SEED)
     rows += effect_rows(measured, intact, data.categories, of_intact, seed=SEED, metric="nll")
     if source is not None and mask.kind == "harm":
         for control, draws in _controls(source, mask, loaded).items():

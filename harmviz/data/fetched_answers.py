@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harmviz.data.folding import normalise
-from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
+from harmviz.data.human_scores import HARMFUL_AT, HUMAN, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.wheels import ANSWERS, MANY_SHOT_FILE
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say, ensure
 
-HUMAN, OBJECTIVE, MANY_SHOT = "human scores", "objective", "many-shot"
+OBJECTIVE, MANY_SHOT = "objective", "many-shot"
 #: The files of ``OBJECTIVE`` by harm type. Those of three further types hold too few rows.
 OBJECTIVE_FILES = {
     "exploits": ("exploits", "cyber", "phishing"),

@@ -22,7 +22,7 @@ from harmviz.data.categories import BENIGN, SAFE, fold
 from harmviz.data.columns import AS_IT_IS, ReadOptions
 from harmviz.data.fetched_answers import fetched_answers
 from harmviz.data.folding import normalise
-from harmviz.data.human_scores import HARMFUL_AT, PYRIT_FILES, scored_answers
+from harmviz.data.human_scores import HARMFUL_AT, HUMAN, PYRIT_FILES, scored_answers
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.tables import KINDS
 from harmviz.data.user_files import SHIPPED, Reading, UserRows, is_user_source, read_user_rows
@@ -32,6 +32,8 @@ from harmviz.models.assets import Say, ensure
 from harmviz.paths import BUILTIN_DATA
 
 MIN_HARMFUL_ROWS = 24  # below this a category is left out, and named
+#: The source of what ships with harmviz.
+WRITTEN_HERE = "built in"
 MAX_REFUSAL_SHARE = 0.2  # a set above this is measurement-only (METHOD.md §6) and is left out
 
 
@@ -114,7 +116,7 @@ class PromptData:
 
     def _origin(self, rows: Sequence[PromptRow], shipped: set[tuple[str, str]]) -> str:
         inside = sum((r.prompt, r.response) in shipped for r in rows)
-        return "built in" if inside == len(rows) else self.id if not inside else f"{self.id}, built in"
+        return WRITTEN_HERE if inside == len(rows) else self.id if not inside else f"{self.id}, {WRITTEN_HERE}"
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -138,7 +140,7 @@ def _pyrit(say: Say) -> tuple[list[PromptRow], list[str]]:
                 if reads_as_refusal(response):
                     opened_as_refusal[category] += harmful
                     continue
-                rows.append(PromptRow(category if harmful else f"safe:{category}", prompt, response))
+                rows.append(PromptRow(category if harmful else f"safe:{category}", prompt, response, HUMAN))
     notes = [
         f"{c}: {n} rows scored as harmful read as refusals and are not used" for c, n in opened_as_refusal.items() if n
     ]
@@ -158,7 +160,7 @@ def _builtin(*names: str) -> list[PromptRow]:
         "safe": lambda r: f"safe:{r['category']}",
         "benign": lambda r: "benign",
     }
-    return [PromptRow(set_of[n](r), r["prompt"], r["response"]) for n in names for r in read_builtin(n)]
+    return [PromptRow(set_of[n](r), r["prompt"], r["response"], WRITTEN_HERE) for n in names for r in read_builtin(n)]
 
 
 def _from_user(source: str, options: ReadOptions, say: Say) -> tuple[UserRows, list[PromptRow], list[str]]:

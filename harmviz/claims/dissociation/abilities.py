@@ -160,7 +160,7 @@ def _only(measured: MeasuredSet, sets: tuple[str, ...]) -> MeasuredSet:
 
 def select(measured: MeasuredSet, items: np.ndarray) -> MeasuredSet:
     """These samples of a measured set."""
-    return MeasuredSet(tuple(measured.samples[int(i)] for i in items), tuple(measured.sets[int(i)] for i in items))
+    return measured.at(int(i) for i in items)
 
 
 def _rank(measured: MeasuredSet) -> np.ndarray:

@@ -59,4 +59,19 @@ def by_attack(run: Run) -> str:
     return table(("declined, %: harmful · harmless", *(heading for heading, _ in _masks(run))), lines)
 
 
-PARTS = {"rates": rates, "by_attack": by_attack}
+def selective(run: Run) -> str:
+    """How much further from the random masks harmful requests move than harmless ones, attack by attack."""
+    frame = run.results()
+    frame = frame[frame["metric"] == "selective_refusal_rate"]
+    if frame.empty:
+        return "Not measured in this run."
+    masks = [(heading, key) for heading, key in _masks(run) if key.get("control") not in (None, "random")]
+    lines = []
+    for name, condition in [*((str(a["name"]), a["id"]) for a in run.manifest["method"]["attacks"]), ("all", None)]:
+        here = frame[frame["condition"].isna() if condition is None else frame["condition"] == condition]
+        lines.append([name, *(share(one(here, **key), sign=True) for _, key in masks)])
+    heading = "Declined by keywords: (mask − random masks) of harmful requests minus that of harmless ones [95 %]."
+    return f"{heading}\n\n{table(('attack', *(heading for heading, _ in masks)), lines)}"
+
+
+PARTS = {"rates": rates, "by_attack": by_attack, "selective": selective}

@@ -169,6 +169,7 @@ def finding(run: Run, results: pd.DataFrame | None = None) -> Finding:
             "refused": _number(grid.row(REFUSALS, pruned, None)),
             "against_random": _number(grid.row(f"excess_{REFUSALS}", pruned, None)),
             "against_intact": _number(grid.row(f"delta_{REFUSALS}", pruned, None)),
+            "selective": _number(grid.row(f"selective_{REFUSALS}", pruned, None)),
             "benign_against_intact": _number(grid.row(f"delta_{REFUSALS}", pruned, None, "benign")),
         }
     return Finding(NOT_MEASURED if mask is None else verdict(grid, mask), sentence(grid, REFUSALS), numbers)
@@ -243,13 +244,28 @@ def finding_lines(grid: Grid) -> list[str]:
         if excess is not None:
             side = side_of_zero(excess)
             compared = f"{against[side]}{'' if side else ' to random masks'}: {reads(excess, difference=True)}"
-        price = ""
+        price = _selective(grid, mask)
         if cost is not None:
             change = f"{points(cost['value'])} ({interval(cost, difference=True)})"
-            price = f" Benign requests: {change} refused against intact."
+            price = f" Benign requests: {change} refused against intact.{price}"
         how = selector_words(contrast).long
         lines.append(f"With the mask ({how}) it refuses {reads(refused)} under attack, {compared}.{price}")
     return lines
+
+
+def _selective(grid: Grid, mask: str) -> str:
+    """Harmful minus benign, beyond random masks: pooled, and the attacks where it is clear; nothing where not
+    measured."""
+    pooled = grid.row(f"selective_{REFUSALS}", mask, None)
+    if pooled is None:
+        return ""
+    of_attack = {a: grid.row(f"selective_{REFUSALS}", mask, a) for a in grid.attacks if a != grid.bare}
+    clear = [f"{a} {points(r['value'])}" for a, r in of_attack.items() if r is not None and side_of_zero(r) > 0]
+    where = f"clear under {', '.join(clear)}" if clear else "clear under no single attack"
+    return (
+        " Harmful minus benign requests, beyond random masks: "
+        f"{points(pooled['value'])} ({interval(pooled, difference=True)}), {where}."
+    )
 
 
 def _guardrail_line(grid: Grid) -> list[str]:

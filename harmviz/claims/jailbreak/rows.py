@@ -3,9 +3,10 @@
 What is measured of an answer stands in ``judging``. One attack on one mask: Wilson interval. Several attacks or
 several drawn masks hold several answers to one request: there whole requests are resampled. ``delta_<metric>`` is the
 paired difference to the intact model, ``excess_<metric>`` that to the mean of the random masks,
-``from_direct_<metric>`` that to the bare request in the same state of the model. Where a resampling cannot vary (all
-alike), the interval is Wilson's for no hit in n. ``<metric>_draws``: lowest and highest of the drawn masks.
-``condition`` None pools all attacks but the bare request.
+``from_direct_<metric>`` that to the bare request in the same state of the model, ``selective_<metric>`` the difference
+of differences: how much further from the random masks harmful requests move than benign ones. Where a resampling
+cannot vary (all alike), the interval is Wilson's for no hit in n. ``<metric>_draws``: lowest and highest of the drawn
+masks. ``condition`` None pools all attacks but the bare request.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from jaxtyping import Float
 
 from harmviz.generation.repetition import is_collapsed
 from harmviz.runs import Row, Where
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.bootstrap import macro_difference, paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 
@@ -70,6 +71,27 @@ def difference_of(values: Values, others: Values, *, binary: bool, seed: int) ->
         most = wilson(0, n).ci_high or 0.0
         return Estimate(0.0, -most, most, n, n)
     return paired_effect(flat, clusters.tolist(), seed=seed)
+
+
+def selective_of(harm: tuple[Values, Values], benign: tuple[Values, Values], *, seed: int) -> Estimate:
+    """(mask − others) of harmful requests minus (mask − others) of benign ones: a difference of differences.
+
+    ``harm``, ``benign``: (under the mask, under the others), draws averaged first. Harmful and benign requests are
+    resampled together, whole requests at a time.
+    """
+    sides = []
+    for name, (values, others) in ((HARM, harm), (BENIGN, benign)):
+        delta = values.mean(axis=0) - others.mean(axis=0)
+        scored = ~np.isnan(delta)
+        sides.append((delta[scored], [f"{name}{i}" for i in _clusters(scored)]))
+    (a, of_a), (b, of_b) = sides
+    counts = [len(set(clusters)) for clusters in (of_a, of_b)]
+    if not all(counts):
+        return _nothing()
+    if not a.any() and not b.any():  # every resampling agrees
+        most = wilson(0, min(counts)).ci_high or 0.0
+        return Estimate(0.0, -most, most, sum(counts), sum(counts))
+    return macro_difference(a, of_a, ["all"] * len(a), b, of_b, ["all"] * len(b), seed=seed)
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------
@@ -172,6 +194,12 @@ class AnswerGrid:
             yield compared("delta", replace(cell, arms=self._intact()))
         if not cell.intact and cell.where.control != "random" and (drawn := self._members(control="random")):
             yield compared("excess", replace(cell, arms=drawn))
+            asked = replace(cell, requests=np.flatnonzero(~self.harmful), category=BENIGN)
+            if cell.category == HARM and len(asked.requests) and self._asked(metric, asked.requests):
+                pairs = [
+                    (self._of(metric, side), self._of(metric, replace(side, arms=drawn))) for side in (cell, asked)
+                ]
+                yield row(f"selective_{metric}", selective_of(*pairs, seed=self.seed))
         if len(cell.arms) > 1:
             each = [float(np.nanmean(draw)) for draw in values if not np.isnan(draw).all()]
             if each:

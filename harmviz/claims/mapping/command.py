@@ -44,7 +44,12 @@ CONTROL_NAMES = {
     "unprotected": "unprotected (p = 0)",
 }
 _MEANS = ("harm", "safe", "benign", "benign_own")
-_DIFFERENCES = {"harm_specific": "harm − safe", "harm_minus_benign": "harm − benign"}
+_DIFFERENCES = {
+    "harm_specific": "harm − safe",
+    "harm_specific_source": "harm − safe, {category}",
+    "harm_specific_matched": "harm − safe, matched in source, length, loss",
+    "harm_minus_benign": "harm − benign",
+}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -145,7 +150,8 @@ def _print_point(rows: pd.DataFrame, types: list[str]) -> None:
     shifts = _by_category(mask[mask["metric"] == "delta_nll"])
     lines = [[name, estimate(row)] for name, row in _of(shifts, (*types, *_MEANS))]
     for metric, words in _DIFFERENCES.items():
-        lines += [[words, estimate(row)] for row in frame_to_records(mask[mask["metric"] == metric])]
+        rows_of = frame_to_records(mask[mask["metric"] == metric])
+        lines += [[words.format(category=row["category"]), estimate(row)] for row in rows_of]
     print_table(("set", "ΔL, nats/token [95 % interval] n prompts"), lines)
     if controls := list(_controls(rows)):
         print_table(("control", "harm · benign", "mask exceeds it by (harm)"), controls)

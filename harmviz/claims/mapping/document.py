@@ -67,6 +67,23 @@ def controls(run: Run) -> str:
     return f"ΔL of controls of equal size at the chosen points.\n\n{table(header, lines)}"
 
 
+def authors(run: Run) -> str:
+    """Harm minus safe at the chosen points by source, and over answers matched in source, length and intact loss."""
+    lines = []
+    for contrast, q, p, words in _points(run):
+        here = _effects(run, contrast, q, p)
+        here = here[(here["control"] == "none") & (words == "chosen")]
+        kinds = {"harm_specific_source": "{category}", "harm_specific_matched": "matched pairs"}
+        for metric, label in kinds.items():
+            for row in here[here["metric"] == metric].to_dict("records"):
+                what = label.format(category=row["category"])
+                lines.append([SELECTOR_WORDS[contrast].short, what, number(row, 3, n=True)])
+    if not lines:
+        return "Not measured in this run."
+    heading = "Harm minus same-topic safe, nats per token [95 %], where both are of one source."
+    return f"{heading}\n\n{table(('selection', 'answers', 'harm − safe'), lines)}"
+
+
 def overlap(run: Run) -> str:
     """Mean Jaccard of harm sets with each other and with harmless ones, with half-sample ceiling and chance."""
     frame = run.results()
@@ -136,4 +153,11 @@ def causal(run: Run) -> str:
     )
 
 
-PARTS = {"effects": effects, "controls": controls, "overlap": overlap, "behaviour": behaviour, "causal": causal}
+PARTS = {
+    "effects": effects,
+    "controls": controls,
+    "authors": authors,
+    "overlap": overlap,
+    "behaviour": behaviour,
+    "causal": causal,
+}

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from harmviz.claims.mapping.authorship import authorship_rows, balance_rows, pairs_of
 from harmviz.claims.mapping.behaviour import behaviour, behaviour_rows, plain_text
 from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
 from harmviz.claims.mapping.mirrors import mirror_masks
+from harmviz.claims.mapping.sample_losses import FILE, to_bytes
 from harmviz.claims.mapping.samples import prompt_limit
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
@@ -101,8 +103,11 @@ class Evaluation:
     def effect(self, mask: PruneMask, split: str, where: Where) -> Iterator[Row]:
         """ΔL of every set of ``split`` under ``mask``, with as many opening tokens left out as ``where`` says."""
         assert where.skip_tokens is not None, "rows about losses say how many tokens they leave out"
-        delta = self.losses.delta(mask, split, where.skip_tokens)
-        return effect_rows(self.losses.sets[split], delta, self.categories, where, seed=self.seed)
+        measured, delta = self.losses.sets[split], self.losses.delta(mask, split, where.skip_tokens)
+        yield from effect_rows(measured, delta, self.categories, where, seed=self.seed)
+        if split == "report":
+            intact = self.losses.of(None, split)[:, SKIPS.index(where.skip_tokens)]
+            yield from authorship_rows(measured, delta, intact, self.categories, where, seed=self.seed)
 
     def cost(self, mask: PruneMask, split: str) -> float:
         """Mean ΔL of the benign set, nats/token."""
@@ -121,6 +126,8 @@ class Evaluation:
                 nll = self.losses.of(None, split)[:, column]
                 measured = self.losses.sets[split]
                 yield from effect_rows(measured, nll, self.categories, where, seed=self.seed, metric="nll")
+                if split == "report":
+                    yield from balance_rows(pairs_of(measured, nll, self.categories), where)
 
     def choose(self, contrast: Contrast) -> tuple[Selection, bool, list[Row]]:
         """(the chosen point, whether it keeps the benign limit, rows of the whole grid on the validation prompts)."""
@@ -283,6 +290,7 @@ def evaluate(run: MapWork, candidates: Candidates) -> dict[str, Any]:
 
     def write() -> None:
         run.making.write_rows("measured", rows)
+        run.making.partial.write(FILE, to_bytes(evaluation.losses.measured))
         for name, mask in evaluation.kept.items():
             mask.save(run.making.partial.path(f"masks/{name}.safetensors"))
 

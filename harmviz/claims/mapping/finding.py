@@ -5,11 +5,15 @@ intervals over prompts, and by this rule, in this order:
 
 - ``undecided``: the mask holds no weight: nothing was pruned;
 - ``collapsed``: the run labels the pruned model so (``generation.repetition``); what it no longer says proves nothing;
-- ``undecided``: no interval of the harm-specific part (harm minus same-topic safe) was measured, or no excess over a
-  control of equal size;
+- ``undecided``: no interval of the harm-specific part (harm minus same-topic safe; over answers matched in source,
+  length and intact loss, where the run has ``MIN_PAIRS`` such pairs) was measured, or no excess over a control of equal
+  size;
 - ``not harm-specific``: that interval includes 0 or lies below, or so does the excess over a control of equal size that
   was drawn without looking at harm (random, magnitude-matched, utility-matched): what a control does as well is no
   finding about harm;
+- ``not harm-specific``: a mirror (``mirrors``: the same selection turned round, for safe or for benign text) moves
+  harmful answers as far as the mask's interval reaches down, or is as specific to *its* text as the mask is to harm:
+  then any contrast would do;
 - ``harm-specific``: otherwise.
 
 Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and move
@@ -31,6 +35,9 @@ from harmviz.display import text
 from harmviz.runs import Run, frame_to_records
 from harmviz.runs.point import selector_words
 
+#: Harm minus safe over pairs of one source, of like length and loss.
+MATCHED = "harm_specific_matched"
+MIN_PAIRS = 12
 COLLAPSED, UNDECIDED = "collapsed", "undecided"
 SPECIFIC, NOT_SPECIFIC = "harm-specific", "not harm-specific"
 #: Controls of the mask's size, drawn without looking at harm, as a sentence names them.
@@ -41,14 +48,22 @@ EQUAL_SIZE = {
 }
 
 
+#: Mirror → the difference of the mask that its own, turned round, is held against, and how a sentence names it.
+_MIRRORS = {
+    "mirror_safe": ("harm_specific", "the same selection for safe text"),
+    "mirror_benign": ("harm_minus_benign", "the same selection for harmless text"),
+}
+
+
 @dataclass(frozen=True)
 class Evidence:
     """What the rule looks at, one mask on report prompts; None where it was not measured.
 
     Attributes:
         mask: the loss shifts of the mask, set by set.
-        harm: the shift of harmful answers. specific: harm minus same-topic safe.
+        harm: the shift of harmful answers. specific: harm minus same-topic safe, over matched answers where measured.
         excess: control of equal size → how far the mask moves harmful answers beyond it.
+        mirrored_by: the mirrors that the mask does not stand out from.
         collapsed: whether the pruned model is labelled so.
     """
 
@@ -56,6 +71,7 @@ class Evidence:
     harm: pd.Series | None
     specific: pd.Series | None
     excess: Mapping[str, pd.Series]
+    mirrored_by: tuple[str, ...]
     collapsed: bool
 
     @property
@@ -67,7 +83,7 @@ class Evidence:
             return COLLAPSED
         if self.specific is None or pd.isna(self.specific["ci_low"]) or not self.excess:
             return UNDECIDED
-        clear = self.specific["ci_low"] > 0 and not self.matched_by
+        clear = self.specific["ci_low"] > 0 and not self.matched_by and not self.mirrored_by
         return SPECIFIC if clear else NOT_SPECIFIC
 
     @property
@@ -90,13 +106,24 @@ def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
         rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
         return None if rows.empty else rows.iloc[0]
 
+    harm, matched = at_mask("delta_nll", "none"), at_mask(MATCHED, "none")
+    if matched is not None and not matched["n"] >= MIN_PAIRS:
+        matched = None
+
+    def mirrored(mirror: str, difference: str) -> bool:
+        moved, turned, own = at_mask("delta_nll", mirror), at_mask(difference, mirror), at_mask(difference, "none")
+        if moved is None or turned is None or own is None or harm is None:
+            return False
+        return bool(moved["value"] >= harm["ci_low"] or -turned["value"] >= own["value"])
+
     excess = {control: at_mask("excess_over_control", control) for control in EQUAL_SIZE}
     collapsed = at_mask("collapsed", "none", "benign")
     return Evidence(
         mask,
-        harm=at_mask("delta_nll", "none"),
-        specific=at_mask("harm_specific", "none"),
+        harm=harm,
+        specific=at_mask("harm_specific", "none") if matched is None else matched,
         excess={control: row for control, row in excess.items() if row is not None and pd.notna(row["ci_low"])},
+        mirrored_by=tuple(mirror for mirror, (difference, _) in _MIRRORS.items() if mirrored(mirror, difference)),
         collapsed=collapsed is not None and bool(collapsed["value"]),
     )
 
@@ -144,11 +171,15 @@ def _specific(shown: Evidence) -> str:
         return f"but harm minus same-topic safe has no interval: {UNDECIDED}"
     if shown.verdict == UNDECIDED:
         return f"but a control of equal size was not measured beside them: {UNDECIDED}"
-    apart = f"{reads(shown.specific, 3)} beyond same-topic safe answers"
+    alike = " matched in source, length and loss" if shown.specific["metric"] == MATCHED else ""
+    apart = f"{reads(shown.specific, 3)} beyond same-topic safe answers{alike}"
     if shown.verdict == SPECIFIC:
         return f"{apart}: {SPECIFIC}"
     if shown.matched_by:
         return f"but {' and '.join(EQUAL_SIZE[c] for c in shown.matched_by)} of equal number do as much: {NOT_SPECIFIC}"
+    if shown.specific["ci_low"] > 0:
+        turned = " and ".join(_MIRRORS[mirror][1] for mirror in shown.mirrored_by)
+        return f"{apart}, but it does not stand out from its mirrors ({turned}): {NOT_SPECIFIC}"
     return f"but only {apart}: {NOT_SPECIFIC}"
 
 
@@ -169,6 +200,7 @@ def _numbers(shown: Evidence, plain: Evidence | None) -> dict[str, Any]:
         "harm": _number(shown.harm),
         "harm_specific": _number(shown.specific),
         "excess_over_control": {control: _number(row) for control, row in shown.excess.items()},
+        "mirrored_by": list(shown.mirrored_by),
         "collapsed": shown.collapsed,
         **beside,
     }

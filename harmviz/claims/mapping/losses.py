@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from harmviz.claims.mapping.sample_losses import Measured
 from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.claims.mapping.settings import SKIPS
 from harmviz.masks.apply import pruned
@@ -27,22 +28,28 @@ class Losses:
     def __init__(self, run: MapWork):
         self.run = run
         self.sets: dict[str, MeasuredSet] = {**run.samples.held_out, "controls": run.samples.control_subset}
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[str, Measured] = {}
 
     def of(self, mask: PruneMask | None, split: str) -> np.ndarray:
         """Losses under ``mask`` (None: intact)."""
         run, samples = self.run, self.sets[split].samples
         key = f"{'intact' if mask is None else mask.digest[:20]}.{split}"
         if key in self._known:
-            return self._known[key]
+            return self._known[key].losses
 
         def measure() -> dict[str, np.ndarray]:
             report = run.making.progress.within(len(samples))
             with nullcontext() if mask is None else pruned(run.loaded, mask):
                 return {"losses": response_losses(run.loaded, samples, skips=SKIPS, progress=report)}
 
-        self._known[key] = run.making.arrays(f"measure.{key}", float(len(samples)), measure)["losses"]
-        return self._known[key]
+        losses = run.making.arrays(f"measure.{key}", float(len(samples)), measure)["losses"]
+        self._known[key] = Measured(mask, split, self.sets[split], losses)
+        return losses
+
+    @property
+    def measured(self) -> list[Measured]:
+        """All that was asked for so far, in that order."""
+        return list(self._known.values())
 
     def delta(self, mask: PruneMask, split: str, skip: int) -> np.ndarray:
         """``[n_samples]``: ΔL = pruned − intact, nats/token, with this many opening tokens left out."""

@@ -25,10 +25,18 @@ HELD_OUT = ("validation", "report")
 
 @dataclass(frozen=True)
 class MeasuredSet:
-    """Samples of one held-out split with the set each belongs to."""
+    """Samples of one held-out split, the set that each belongs to, and its source: equal ones have equal authors.
+
+    Without sources all samples are taken to be of one.
+    """
 
     samples: tuple[Sample, ...]
     sets: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            object.__setattr__(self, "sources", ("",) * len(self.sets))
 
     @property
     def prompts(self) -> tuple[str, ...]:
@@ -40,7 +48,12 @@ class MeasuredSet:
 
     def subset(self, prompts: set[str]) -> MeasuredSet:
         kept = [i for i, s in enumerate(self.samples) if s.prompt_id in prompts]
-        return MeasuredSet(tuple(self.samples[i] for i in kept), tuple(self.sets[i] for i in kept))
+        return self.at(kept)
+
+    def at(self, places: Iterable[int]) -> MeasuredSet:
+        """The samples at these places, in their order."""
+        kept = list(places)
+        return MeasuredSet(*(tuple(column[i] for i in kept) for column in (self.samples, self.sets, self.sources)))
 
 
 @dataclass(frozen=True)
@@ -204,14 +217,17 @@ def build_samples(
     for split, prompts in zip(HELD_OUT, (spec.extent.validation, spec.extent.report), strict=True):
         samples: list[Sample] = []
         sets: list[str] = []
+        sources: list[str] = []
         for name in (*data.categories, *safe_sets, "benign", "benign_own"):
             own = name == "benign_own"
             rows = answers[split] if own else choose.chosen(name, split, prompts.most(name), per_prompt=1)
             new = choose.encoded(rows, 0)
             samples += new
             sets += [name] * len(new)
+            source_of = {row.id: row.source for row in rows}
+            sources += [source_of[s.row_id] for s in new]
             counts[name][split] = len(new)
-        held_out[split] = MeasuredSet(tuple(samples), tuple(sets))
+        held_out[split] = MeasuredSet(tuple(samples), tuple(sets), tuple(sources))
     dropped = choose.dropped()
     asked = [r for rows in own_prompts(data, spec).values() for r in rows if choose.fits(r)]
     if blank := len(asked) - sum(map(len, answers.values())):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from harmviz.claims.jailbreak.attacks import Attack
+from harmviz.claims.jailbreak.finding import Grid, finding_lines
 from harmviz.claims.jailbreak.judging import (
     EMPTY,
     PIECE,
@@ -20,7 +21,7 @@ from harmviz.claims.jailbreak.judging import (
     mostly_repeats,
     not_asked,
 )
-from harmviz.claims.jailbreak.rows import difference_of, rate_of
+from harmviz.claims.jailbreak.rows import difference_of, rate_of, selective_of
 from harmviz.data.prompts import read_builtin
 from harmviz.errors import ModelUnavailable
 from harmviz.judges import JudgeItem, Kind, Measure, Quality, Verdict
@@ -103,6 +104,37 @@ def test_what_is_measured_of_an_answer() -> None:
 def numbers_of(estimate: Estimate) -> tuple[float, float | None, float | None, int]:
     """What goes into a row: value, interval, n requests."""
     return (*estimate[:3], estimate.n_clusters)
+
+
+def test_a_difference_of_differences_takes_off_what_benign_requests_do_as_well() -> None:
+    """Harmful: 0.625 above the mean of two random draws, by request 1/2, 1, 0, 1; benign: 1/2, of those scored."""
+    harm = np.tile([[[1.0, 1, 1, 1]]], 3), np.tile([[[0.0, 0, 1, 0]], [[1.0, 0, 1, 0]]], 3)
+    benign = np.tile([[[1.0, 0, math.nan]]], 4), np.zeros((2, 1, 12))
+    found = selective_of(harm, benign, seed=0)
+    assert found.value == pytest.approx((0.5 + 1 + 0 + 1) / 4 - 1 / 2)
+    assert found.n_clusters == 12 + 8, "an unscored answer is left out"
+    assert found.ci_low is not None
+    assert found.ci_low < found.value < found.ci_high  # type: ignore[operator]
+    same = selective_of((harm[0], harm[0]), (benign[1], benign[1]), seed=0)
+    assert (same.value, same.ci_high) == (0.0, wilson(0, 12).ci_high)
+    assert math.isnan(selective_of(harm, (np.full((1, 1, 2), math.nan),) * 2, seed=0).value)
+
+
+def test_the_grid_says_where_a_mask_tells_harmful_requests_from_benign_ones() -> None:
+    attacks = (DIRECT, WRAPPED)
+    rows = rows_to_frame(grid(attacks, requests()).rows())
+    frame = rows[rows["metric"] == "selective_refusal_rate"]
+    assert set(frame["control"]) == {"none", "benign_signed"}, "neither the intact model nor the random masks"
+    (row,) = frame[
+        (frame["contrast"] == "both") & (frame["control"] == "none") & (frame["condition"] == "story")
+    ].to_dict("records")
+    of = rows[(rows["condition"] == "story") & (rows["contrast"] == "both") & (rows["control"] == "none")]
+    excess = of[of["metric"] == "excess_refusal_rate"].set_index("category")["value"]
+    assert row["value"] == pytest.approx(excess["harm"] - excess["benign"])
+    assert row["ci_low"] < row["value"] < row["ci_high"]
+    (line,) = [text for text in finding_lines(Grid(rows, "direct")) if "contrastive" in text]
+    assert "Harmful minus benign requests, beyond random masks: +" in line
+    assert "clear under story +" in line
 
 
 def test_one_attack_on_one_mask_has_wilsons_interval() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from harmviz.claims.mapping.authorship import balance_rows, matched_rows, pairs_of, source_rows
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.data.encoding import Sample
@@ -15,6 +16,7 @@ from harmviz.runs.point import Point
 from harmviz.runs.rows import Where
 from harmviz.stats import resampling
 from harmviz.stats.draws import linked_strata
+from harmviz.stats.matching import Matched
 from harmviz.stats.resampling import cluster_bootstrap
 
 CATEGORIES = ("hate", "privacy")
@@ -116,3 +118,63 @@ def test_the_spread_of_draws_pools_the_samples_of_all_categories() -> None:
     assert one(rows, "excess_over_control", "hate").value == pytest.approx(-1.0)
     alone = control_rows(held_out, of_draws[0], of_draws[:1], CATEGORIES, WHERE, seed=0)
     assert "draw_sd" not in {r.metric for r in alone}
+
+
+# -- authorship -------------------------------------------------------------------------------------------------------
+def sourced(*samples: tuple[str, str, str, int]) -> MeasuredSet:
+    """(set, source, prompt, response tokens) of each sample."""
+    made = tuple(Sample(f"row{i}", prompt, (1,) * (n + 1), 1, 1) for i, (_, _, prompt, n) in enumerate(samples))
+    return MeasuredSet(made, tuple(s[0] for s in samples), tuple(s[1] for s in samples))
+
+
+def test_harm_minus_safe_by_source_averages_the_types_that_a_source_has_both_of() -> None:
+    held_out = sourced(
+        *[("hate", "people", f"a{i}", 9) for i in range(3)],
+        *[("privacy", "people", f"b{i}", 9) for i in range(3)],
+        *[("safe:hate", "people", f"c{i}", 9) for i in range(3)],
+        *[("safe:privacy", "written", f"d{i}", 9) for i in range(3)],
+        ("benign", "written", "e", 9),
+    )
+    values = np.array([1.0, 2, 3, 10, 10, 10, 0.5, 0.5, 0.5, 7, 7, 7, 0])
+    (row,) = source_rows(held_out, values, CATEGORIES, WHERE, seed=0)
+    assert (row.metric, row.category, row.value, row.n) == ("harm_specific_source", "people", 1.5, 6)
+    assert row.ci_low is not None
+    assert row.ci_low < 1.5 < row.ci_high
+
+
+def test_pairs_are_of_one_source_and_type_and_alike_in_length_and_loss() -> None:
+    held_out = sourced(
+        ("hate", "people", "a", 10),
+        ("hate", "people", "b", 40),
+        ("hate", "models", "c", 10),
+        ("privacy", "people", "d", 10),
+        ("safe:hate", "people", "e", 41),
+        ("safe:hate", "people", "f", 10),
+        ("safe:hate", "models", "g", 500),
+        ("safe:privacy", "people", "h", 10),
+        ("safe:privacy", "people", "i", 10),
+        ("benign", "people", "j", 10),
+    )
+    intact = np.array([3.0, 2.0, 3.0, 3.0, 2.1, 3.1, 3.0, 9.0, 3.2, 3.0])
+    pairs = pairs_of(held_out, intact, CATEGORIES)
+    # "c" has only an answer fifty times as long, and stays alone; "d" takes the answer that is as likely as itself.
+    assert set(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == {(0, 5), (1, 4), (3, 8)}
+    values = np.array([1.0, 2.0, 99, 3.0, 1.0, 0.5, 99, 99, 1.5, 99])
+    (row,) = matched_rows(held_out, pairs, values, WHERE, seed=0)
+    assert (row.metric, row.value, row.n) == ("harm_specific_matched", pytest.approx((0.5 + 1.0 + 1.5) / 3), 3)
+    gaps = {r.category: r for r in balance_rows(pairs, WHERE)}
+    assert set(gaps) == {"length", "loss"}
+    assert abs(gaps["loss"].value or 0) < 0.1
+    assert gaps["loss"].n == 3
+
+
+def test_pairs_that_share_a_prompt_are_one_cluster() -> None:
+    held_out = sourced(
+        *[("hate", "people", p, 10) for p in "abc"],
+        *[("safe:hate", "people", p, 10) for p in "bxc"],
+    )
+    values = np.array([1.0, 2, 3, 0, 0, 0])
+    pairs = Matched(np.array([0, 1, 2]), np.array([3, 4, 5]), np.zeros(2))
+    (row,) = matched_rows(held_out, pairs, values, WHERE, seed=0)
+    assert row.n == 2, "a–b and b–x hang together, c–c stands alone"
+    assert not list(matched_rows(held_out, Matched(np.array([]), np.array([]), np.zeros(2)), values, WHERE, seed=0))

@@ -38,6 +38,12 @@ CLEAR = row("harm_specific", 0.2, 0.1, 0.3)
 BEYOND = row("excess_over_control", 0.3, 0.2, 0.4, control="random")
 
 
+def mirror(harm: float, specific: float) -> list[Row]:
+    """What the selection for safe text moves."""
+    values = {"delta_nll": harm, "harm_specific": specific}
+    return [row(metric, value, value - 0.01, value + 0.01, control="mirror_safe") for metric, value in values.items()]
+
+
 @pytest.mark.parametrize(
     ("rows", "verdict", "says"),
     [
@@ -51,6 +57,18 @@ BEYOND = row("excess_over_control", 0.3, 0.2, 0.4, control="random")
         ),
         # Signed controls look at text: that they move it more is no part of the rule.
         ([HARM, CLEAR, BEYOND, row("excess_over_control", -1.0, -2.0, -0.5, control="safe_signed")], SPECIFIC, "+0.30"),
+        # Matched answers come first, where there are enough pairs of them.
+        ([HARM, CLEAR, BEYOND, row("harm_specific_matched", 0.02, -0.05, 0.1, n=12)], NOT_SPECIFIC, "but only +0.020"),
+        (
+            [HARM, CLEAR, BEYOND, row("harm_specific_matched", 0.15, 0.05, 0.2, n=12)],
+            SPECIFIC,
+            "+0.150 (+0.050 … +0.200, n = 12) beyond same-topic safe answers matched in source, length and loss",
+        ),
+        ([HARM, CLEAR, BEYOND, row("harm_specific_matched", 0.02, -0.05, 0.1, n=11)], SPECIFIC, "+0.200"),
+        # A mirror that is as specific to its text, or that moves harm as much.
+        ([HARM, CLEAR, BEYOND, *mirror(0.05, -0.1)], SPECIFIC, "+0.200"),
+        ([HARM, CLEAR, BEYOND, *mirror(0.05, -0.2)], NOT_SPECIFIC, "mirrors (the same selection for safe text)"),
+        ([HARM, CLEAR, BEYOND, *mirror(0.2, -0.1)], NOT_SPECIFIC, "does not stand out from its mirrors"),
         ([HARM, CLEAR], UNDECIDED, "a control of equal size was not measured"),
         ([HARM, BEYOND], UNDECIDED, "same-topic safe answers were not measured"),
         ([HARM, row("harm_specific", 0.2), BEYOND], UNDECIDED, "has no interval"),

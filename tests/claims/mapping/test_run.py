@@ -9,6 +9,7 @@ import pytest
 
 from harmviz.claims.mapping.maps import EDGES, matrix_map
 from harmviz.claims.mapping.measure import run_map
+from harmviz.claims.mapping.sample_losses import sample_losses
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, RunSpec
 from harmviz.cli import main
 from harmviz.data.prompts import load_prompts
@@ -143,6 +144,38 @@ def test_measured_effects_are_the_losses_of_the_model(tiny_dir, tiny_run, frame)
     ]
     assert row.n.iloc[0] == len(samples)
     assert row.value.iloc[0] == pytest.approx(delta.mean(), abs=2e-5)
+
+
+def test_the_losses_of_all_samples_are_kept_and_average_to_the_rows(tiny_run, frame):
+    run = open_run(tiny_run)
+    kept = sample_losses(run)
+    assert set(kept["split"]) == {"validation", "report", "controls"}
+    report = kept[kept["split"] == "report"]
+    intact = report[report["digest"].isna()].set_index("sample")
+    rows = frame[(frame.metric == "delta_nll") & (frame.experiment == "effect") & frame.condition.isna()]
+    checked = 0
+    for name, skip, column in (("headline-plain", 0, "nll"), ("headline-contrastive", 8, "nll_skip8")):
+        mask = PruneMask.load(run.masks()[name])
+        pruned = report[report["digest"] == mask.digest].set_index("sample")
+        assert list(pruned.index) == list(intact.index)
+        delta = pruned[column] - intact[column]
+        here = rows[(rows.control == "none") & (rows["mask"] == "mean(all)") & (rows.skip_tokens == skip)]
+        here = here[(here.contrast == mask.point.contrast) & (here.q == mask.point.q) & (here.p == mask.point.p)]
+        for category, values in delta.groupby(intact["category"]):
+            (row,) = here[here.category == category].to_dict("records")
+            assert row["value"] == pytest.approx(values.mean(), abs=1e-12)
+            checked += 1
+    assert checked >= 2 * (len(CATEGORIES) + 2)
+
+
+def test_harm_minus_safe_is_also_measured_over_matched_answers_and_by_source(frame):
+    rows = frame[(frame.experiment == "effect") & frame.condition.isna() & (frame.control == "none")]
+    shown = rows[rows["mask"] == "mean(all)"]
+    points = shown[shown.metric == "harm_specific"].groupby(["contrast", "q", "p", "skip_tokens"]).ngroups
+    for metric in ("harm_specific_matched", "harm_specific_source"):
+        assert len(shown[shown.metric == metric]) == points > 1
+    assert set(shown[shown.metric == "harm_specific_source"].category) == {"built in"}
+    assert set(frame[frame.metric == "matched_gap"].category) == {"length", "loss"}
 
 
 def test_stored_masks_are_what_the_candidates_select(tiny_run):
