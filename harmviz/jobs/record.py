@@ -160,10 +160,8 @@ class Job:
         child = read_json(self.folder / CHILD).get("pid")
         for partial in list_partials():
             if child is not None and partial.pid == child:
-                path = partial.path / "progress.json"
-                state = read_json(path)
-                fresh = path.is_file() and path.stat().st_mtime >= datetime.fromisoformat(self.started).timestamp() - 1
-                if fresh and {"stage", "done", "total", "fraction", "eta_s"} <= set(state):
+                state = read_json(partial.path / "progress.json")
+                if state.get("pid") == child and {"stage", "done", "total", "fraction", "eta_s"} <= set(state):
                     return state
         return {}
 

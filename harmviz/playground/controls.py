@@ -23,7 +23,7 @@ from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
 from harmviz.ui import frame, selection, stored
-from harmviz.worker import ModelState
+from harmviz.worker import MAX_NEW_TOKENS, ModelState
 
 OWN = "own"
 _PRESET, _PROMPT, _OPENING = "play_preset", "play_prompt", "play_opening"
@@ -220,7 +220,7 @@ def sampling_controls() -> Sampling:
     """Length, temperature and seed: right by default."""
     left, middle, right, last = st.columns(4, gap="medium")
     with left:
-        length = st.slider("Longest answer, tokens", 16, 256, 96, 16, key="play_tokens", bind="query-params")
+        length = st.slider("Longest answer, tokens", 16, MAX_NEW_TOKENS, 96, 16, key="play_tokens", bind="query-params")
     with middle:
         temperature = st.slider(
             "Temperature",

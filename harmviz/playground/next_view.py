@@ -18,7 +18,7 @@ from harmviz.playground.panes import PaneLabel
 from harmviz.playground.stage import is_veiled
 from harmviz.playground.switch import Shown
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, live, theme
+from harmviz.ui import chart, frame, live, theme, visitor
 from harmviz.worker import Look, LookTicket, PaneView, Request
 
 POLL_S = 0.3
@@ -133,13 +133,14 @@ def _send(asked: Asked, run: Run | None, candidates: Candidates | None, written:
     if asked.model is None:
         return
     before: _Sent | None = st.session_state.get(_LOOK)
-    if before is not None:
-        if (before.asked, before.written) == (asked, written) and before.ticket.snapshot().state != "stopped":
-            return
-        before.ticket.stop()
+    same = before is not None and (before.asked, before.written) == (asked, written)
+    if before is not None and same and before.ticket.snapshot().state != "stopped":
+        return
     panes, labels = panes_of(run, candidates, asked.lineup)
     look = Look(Request(asked.model, asked.prompt, panes, opening=asked.opening), written)
-    st.session_state[_LOOK] = _Sent(asked, written, labels, live.worker().look(look))
+    instead_of = before.ticket if before is not None else None
+    ticket = live.worker().look(look, visitor.current(), instead_of=instead_of)
+    st.session_state[_LOOK] = _Sent(asked, written, labels, ticket)
 
 
 def _bars(shown: Shown, *, polling: bool) -> None:

@@ -18,7 +18,7 @@ from harmviz.playground.lineup import Lineup, panes_of
 from harmviz.playground.panes import PaneLabel
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.runs import Run
-from harmviz.ui import live
+from harmviz.ui import live, visitor
 from harmviz.worker import AnswerTicket, ModelKey, ModelState, Request, Snapshot
 
 _COMPARISON = "_comparison"
@@ -108,10 +108,10 @@ def start(
             temperature=how.temperature,
             top_p=how.top_p,
             seed=how.seed,
-        )
+        ),
+        visitor.current(),
+        instead_of=before.ticket if before is not None else None,
     )
-    if before is not None:
-        before.ticket.stop()
     made = datetime.now(UTC).isoformat(timespec="seconds")
     st.session_state[_COMPARISON] = Comparison(
         asked, ticket, labels, preset_of(asked.prompt, asked.opening, known), made, model

@@ -212,6 +212,9 @@ def status_markup(snapshot: Snapshot, *, outdated: bool = False) -> str:
     """One line on how the ticket stands, and whether its answers belong to settings that were changed since."""
     seconds = f"{snapshot.elapsed_s:.1f} s"
     ahead = f"{snapshot.position} request{'s' if snapshot.position != 1 else ''} before yours"
+    if snapshot.expected_s is not None:
+        ahead += f", about {text.duration(snapshot.expected_s)} to wait"
+    ahead += f" · {snapshot.note}" if snapshot.note else ""
     line = {
         "queued": ahead if snapshot.position else "next in line",
         "loading": f"{snapshot.stage or 'loading the model'}",

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO
 
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
-from harmviz.files import TEMPORARY, disk_errors, move_folder, printable
+from harmviz.files import TEMPORARY, disk_errors, move_folder, printable, sync_tree
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import imports
 from harmviz.runs.manifest import MANIFEST, check_run_id
@@ -94,6 +94,7 @@ def import_run(source: Path | IO[bytes], root: Path | None = None, *, max_bytes:
                 _check_no_impostor(imported)
                 imports.mark(where, imported.id)  # first: at no moment does it pass for a run made here
                 try:
+                    sync_tree(imported.path, contents=True)
                     move_folder(imported.path, target)
                 except OSError:
                     imports.unmark(where, imported.id)

@@ -22,20 +22,20 @@ def unusable(path: Path, name: str) -> str | None:
     """
     state = path.stat()
     if name.endswith(".safetensors"):
-        return _of_safetensors(path, state.st_size, state.st_mtime_ns)
+        return _of_safetensors(path, state.st_size, state.st_mtime_ns, state.st_ino)
     if name.startswith("results/") and name.endswith(".parquet"):
-        return _of_rows(path, state.st_size, state.st_mtime_ns)
+        return _of_rows(path, state.st_size, state.st_mtime_ns, state.st_ino)
     return None
 
 
-# Size and time of the last change stand for the contents: pages ask at every click.
+# Size, time of the last change and inode stand for the contents: pages ask at every click.
 @lru_cache(maxsize=4096)
-def _of_safetensors(path: Path, _size: int, _changed: int) -> str | None:
+def _of_safetensors(path: Path, _size: int, _changed: int, _inode: int) -> str | None:
     return safetensors_problem(path)
 
 
 @lru_cache(maxsize=4096)
-def _of_rows(path: Path, _size: int, _changed: int) -> str | None:
+def _of_rows(path: Path, _size: int, _changed: int, _inode: int) -> str | None:
     return rows_problem(path)
 
 

@@ -157,7 +157,12 @@ class Making:
             before = self.progress.done
             self.progress.begin(name)
             self.partial.start(name)
-            self.partial.finish(name, work() or {})
+            try:
+                info = work() or {}
+            except (FileNotFoundError, ValueError):  # numpy's, of a file that is empty by now
+                self.partial.check()  # says so, where what it builds on was deleted meanwhile
+                raise
+            self.partial.finish(name, info)
             self.progress.done = before + units
         return self.partial.info(name)
 

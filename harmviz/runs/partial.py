@@ -31,13 +31,15 @@ from types import TracebackType
 from typing import IO, Any
 
 from harmviz.errors import HarmvizError, RunIncompatible
-from harmviz.files import disk_errors, files_below, json_bytes, move_folder, sha256_of_file, write_atomic
+from harmviz.files import disk_errors, files_below, json_bytes, move_folder, sha256_of_file, sync_tree, write_atomic
 from harmviz.paths import runs_root
+from harmviz.runs.hashes import FileHashes
 from harmviz.runs.imports import unmark
 from harmviz.runs.json_text import parse_json
 from harmviz.runs.lock import sign, signed_by, try_lock
 from harmviz.runs.manifest import HASH, MANIFEST, SCHEMA_VERSION, check_run_id, manifest_hash
 from harmviz.runs.manifest_check import manifest_problems
+from harmviz.runs.relied import ReliedStages
 from harmviz.runs.stage_markers import StageMarkers
 from harmviz.runs.stored import Run, find_run, read_run
 
@@ -61,9 +63,9 @@ class PartialRun:
         #: When the stages begun in this process began; a stage that was not begun began when the one before it ended.
         self._began: dict[str, float] = {}
         self._ended = time.monotonic()
-        #: (name, size, mtime) already hashed in this process: large files are not read again at every question.
-        self._hashed: dict[tuple[str, int, int], str] = {}
+        self._hashes = FileHashes()
         self._stage_markers = StageMarkers(self.folder / "stages")
+        self._relied = ReliedStages()
 
     def __enter__(self) -> PartialRun:
         return self
@@ -121,15 +123,7 @@ class PartialRun:
         return kept + [f"{_SCRATCH}/{n}" for n in files_below(self.folder / _SCRATCH)]
 
     def _hash(self, name: str, *, sync: bool = False) -> str | None:
-        where = self._where(name)
-        try:
-            stat = where.stat()
-        except FileNotFoundError:
-            return None
-        key = (name, stat.st_size, stat.st_mtime_ns)
-        if sync or key not in self._hashed:
-            self._hashed[key] = sha256_of_file(where, sync=sync)
-        return self._hashed[key]
+        return self._hashes.of(self._where(name), sync=sync)
 
     # -- stages -------------------------------------------------------------------------------------------------
     def _marker(self, stage: str) -> Path:
@@ -147,8 +141,10 @@ class PartialRun:
         return intact
 
     def done(self, stage: str) -> bool:
-        """Whether the stage finished and its files are still what they were. Asking changes nothing."""
-        return any(m["stage"] == stage for m in self._intact())
+        """Whether the stage finished and its files are still what they were. Asking changes nothing on disk."""
+        done = stage in self.stages()
+        self._relied.note(stage, done=done)
+        return done
 
     def start(self, stage: str) -> None:
         """Starts the stage's clock: its seconds count from here, otherwise from the end of the stage before."""
@@ -174,8 +170,10 @@ class PartialRun:
             OutOfMemory: the disk is full.
             ValueError: the stage is done already (ask ``done`` first), its name is odd, or ``info`` holds NaN.
             TypeError: ``info`` is not JSON.
+            RunIncompatible: files of an earlier stage were deleted or changed meanwhile.
         """
         before = self._intact()
+        self.check()
         if stage in [m["stage"] for m in before]:
             raise ValueError(f"stage {stage!r} of {self.run_id} is done already; ask done() before doing it")
         for marker in self._stage_markers.all()[len(before) :]:
@@ -183,6 +181,8 @@ class PartialRun:
         claimed = {n for m in before for n in m["files"]}
         with disk_errors(self.folder):
             files = {n: self._hash(n, sync=True) for n in self._files() if n not in claimed}
+            self._marker(stage).parent.mkdir(parents=True, exist_ok=True)
+            sync_tree(self.folder)
         ended = time.monotonic()
         marker = {
             "stage": stage,
@@ -192,7 +192,12 @@ class PartialRun:
             "info": dict(info or {}),
         }
         write_atomic(self._marker(stage), json_bytes(marker))
+        self._relied.note(stage, done=True)
         self._ended = ended
+
+    def check(self) -> None:
+        """As ``ReliedStages.check``, of the stages that this process finished or found done."""
+        self._relied.check(self.stages(), self.folder)
 
     def release(self, stage: str) -> None:
         """Deletes the scratch files of a stage that is done and that nothing needs any more; it stays done.
@@ -256,6 +261,7 @@ class PartialRun:
                         f"{source / name} changed after the stage {marker['stage']!r} wrote it; "
                         "run the same command again to redo it"
                     )
+        self.check()
         full = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "timings": self.timings(),
@@ -266,6 +272,7 @@ class PartialRun:
         }
         if problems := manifest_problems(full):
             raise ValueError(f"manifest of {self.run_id}: {'; '.join(problems)}")
+        sync_tree(source)
         full = parse_json(json_bytes(full))  # as a reader will see it: of that it carries the hash
         write_atomic(source / MANIFEST, json_bytes({**full, HASH: manifest_hash(full)}))
         unmark(self.root, self.run_id)  # made here, whatever was taken in under this id before

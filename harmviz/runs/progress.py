@@ -6,6 +6,7 @@ time left is the units left at the pace of this process so far.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -63,4 +64,4 @@ class Progress:
         }
         self.listener(state)
         if self.file is not None:
-            write_atomic(self.file, json_bytes(state))
+            write_atomic(self.file, json_bytes({**state, "pid": os.getpid()}))

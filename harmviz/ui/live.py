@@ -7,8 +7,9 @@ from html import escape
 import streamlit as st
 
 from harmviz.display import text
+from harmviz.preflight import machine
 from harmviz.ui import frame
-from harmviz.worker import ModelState, Worker
+from harmviz.worker import Limits, ModelState, Worker
 
 _BUSY_EVERY = 1.0
 #: Browsers slow the timers of hidden tabs to about one a minute; a tab in the background is no abandoned one.
@@ -18,7 +19,7 @@ _PATIENCE_S = 150.0
 @st.cache_resource(max_entries=1, on_release=lambda worker: worker.close(), show_spinner=False)
 def worker() -> Worker:
     """The one queue in front of the one model. Loads nothing by itself."""
-    return Worker(patience_s=_PATIENCE_S)
+    return Worker(Limits(patience_s=_PATIENCE_S), free_memory=machine.free_memory)
 
 
 def panel() -> None:
@@ -37,7 +38,8 @@ def state_markup(state: ModelState) -> str:
     """The state of the live model as HTML: none, loading, ready or failed; device, memory, queue. Pure."""
     name = escape(state.key.name) if state.key else ""
     if state.state == "none":
-        line, detail = "No live model", "Stored runs need none. Load one in the Playground."
+        line = "No live model"
+        detail = escape(state.stage) or "Stored runs need none. Load one in the Playground."
     elif state.state == "loading":
         line, detail = f"Loading {name}", f"{escape(state.stage)} · {state.elapsed_s:.0f} s"
     elif state.state == "failed":

@@ -6,10 +6,12 @@ Prompts, openings and answers stay out of every repr, so that no log shows them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harmviz.errors import MaskInvalid
 from harmviz.masks.mask import PruneMask
+from harmviz.worker.limits import MAX_CHARACTERS, MAX_NEW_TOKENS
 
 MAX_PANES = 4
 DTYPES = ("auto", "float32", "bfloat16")
@@ -25,6 +27,18 @@ class ModelKey:
     name: str
     dtype: str = "auto"
     device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Who asks. ``name``: what places in the line are counted by; "" is counted with nobody. ``is_here``: whether the
+    page that asked is still open (called under the line's lock, so it must not wait); None where that is not known."""
+
+    name: str = ""
+    is_here: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
+
+
+ANYBODY = Visitor()
 
 
 @dataclass(frozen=True)
@@ -114,6 +128,8 @@ class Snapshot:
         elapsed_s: since it was submitted, until it ended.
         template: the whole input as the model reads it, chat template and opening included; None until known.
         error: one line where it failed.
+        expected_s: seconds until its turn comes, while it waits and that can be told (``harmviz.worker.pace``).
+        note: what happened in the line that who waits has to know; "" where nothing did.
     """
 
     state: str
@@ -123,6 +139,8 @@ class Snapshot:
     template: str | None = field(repr=False)
     panes: tuple[PaneView, ...]
     error: str | None
+    expected_s: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +150,7 @@ class ModelState:
     Attributes:
         state: "none", "loading", "ready" or "failed" (then ``error`` says why, and no model is held).
         key: what was asked for last.
-        stage: the loader's latest line.
+        stage: the loader's latest line; where there is no model any more, why the worker let it go.
         elapsed_s: since the loading began; once it ended, how long it took.
         device: cpu or cuda; None while there is no model, as ``dtype``, ``memory_bytes`` and ``weight_hash``.
         dtype: float32 or bfloat16.
@@ -191,7 +209,9 @@ def check_request(request: Request) -> None:
             raise MaskInvalid(
                 f"the mask of {pane.name!r} is measurement-only and cannot be applied; use a harm or control mask"
             )
-    _check_whole("max_new_tokens", request.max_new_tokens, 1)
+    _check_whole("max_new_tokens", request.max_new_tokens, 1, MAX_NEW_TOKENS)
+    if (length := len(request.prompt) + len(request.opening)) > MAX_CHARACTERS:
+        raise ValueError(f"prompt and opening have {length:,} characters, at most {MAX_CHARACTERS:,} are taken")
     _check_whole("seed", request.seed, 0)
     _check_number("temperature", request.temperature, 0, math.inf)
     _check_number("top_p", request.top_p, 0, 1)
@@ -205,6 +225,7 @@ def _check_number(name: str, value: float, low: float, high: float) -> None:
         raise ValueError(f"{name} must be a finite number in [{low:g}, {high:g}], got {value!r}")
 
 
-def _check_whole(name: str, value: int, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise ValueError(f"{name} must be a whole number ≥ {low}, got {value!r}")
+def _check_whole(name: str, value: int, low: int, high: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        allowed = f"≥ {low}" if high is None else f"in [{low}, {high}]"
+        raise ValueError(f"{name} must be a whole number {allowed}, got {value!r}")

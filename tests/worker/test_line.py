@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from harmviz.errors import HarmvizError
-from harmviz.worker import Worker
+from harmviz.worker import MAX_NEW_TOKENS, Worker
 from tests.worlds.serving import PATIENCE, Gate, key, request, until
 
 
@@ -53,10 +53,10 @@ def test_a_queued_ticket_leaves_at_once(worker: Worker, gate: Gate, tiny_dir: Pa
 def test_the_line_is_bounded(gate: Gate, worker: Worker, tiny_dir: Path) -> None:
     served = worker.submit(request(tiny_dir))
     assert gate.waiting.wait(PATIENCE)
-    waiting = [worker.submit(request(tiny_dir, max_new_tokens=1)) for _ in range(16)]
-    with pytest.raises(HarmvizError, match="16 requests are waiting already"):
+    waiting = [worker.submit(request(tiny_dir, max_new_tokens=1)) for _ in range(64)]
+    with pytest.raises(HarmvizError, match="64 requests are waiting already"):
         worker.submit(request(tiny_dir))
-    with pytest.raises(HarmvizError, match="16 requests are waiting already"):
+    with pytest.raises(HarmvizError, match="64 requests are waiting already"):
         worker.load(key(tiny_dir))
     waiting[3].stop()
     worker.submit(request(tiny_dir, max_new_tokens=1)).stop()
@@ -67,7 +67,7 @@ def test_the_line_is_bounded(gate: Gate, worker: Worker, tiny_dir: Path) -> None
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The line's clock, to be moved by hand."""
     clock = [100.0]
-    monkeypatch.setattr("harmviz.worker.line.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr("harmviz.worker.tickets.time", SimpleNamespace(monotonic=lambda: clock[0]))
     return clock
 
 
@@ -119,7 +119,9 @@ def test_a_ticket_that_has_ended_is_not_kept(worker: Worker, tiny_dir: Path) -> 
 
 def test_closing_ends_every_ticket(tiny_dir: Path) -> None:
     worker = Worker()
-    tickets = [worker.submit(request(tiny_dir, max_new_tokens=900, temperature=1.0, seed=s)) for s in range(3)]
+    tickets = [
+        worker.submit(request(tiny_dir, max_new_tokens=MAX_NEW_TOKENS, temperature=1.0, seed=s)) for s in range(3)
+    ]
     until(lambda: bool(tickets[0].snapshot().panes[0].tokens))
     worker.close()
     assert all(ticket.finished for ticket in tickets)
