@@ -1,7 +1,7 @@
 """Logs without messages of faults: an exception's text may quote a prompt, an answer or a row of the data.
 
-What is kept is the kind of the fault and where it happened. A deliberate error of harmviz keeps its message, which names
-rows and files and never quotes text.
+What is kept is the kind of the fault and where it happened. A deliberate error of harmviz keeps its message, which
+names rows and files and never quotes text.
 """
 
 from __future__ import annotations

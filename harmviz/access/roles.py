@@ -128,6 +128,6 @@ def require(role: Role, action: Action) -> None:
     """
     if not may(role, action):
         raise NotAllowed(
-            f"only the owner of this dashboard may {_WORDS[action]}; sign in as the owner in the sidebar, or ask whoever "
-            "runs it"
+            f"only the owner of this dashboard may {_WORDS[action]}; sign in as the owner in the sidebar, or ask "
+            "whoever runs it"
         )

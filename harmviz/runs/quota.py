@@ -68,8 +68,8 @@ def check_cache() -> None:
     limit, used = _limit(*_CACHE), bytes_below(runs_root()) + bytes_below(jobs_root())
     if used >= limit:
         raise OutOfMemory(
-            f"the cache holds {used / _GB:.2f} GB of runs and jobs, at most {limit / _GB:g} GB may be stored; delete some "
-            f"runs, or raise {_CACHE[0]}"
+            f"the cache holds {used / _GB:.2f} GB of runs and jobs, at most {limit / _GB:g} GB may be stored; delete "
+            f"some runs, or raise {_CACHE[0]}"
         )
 
 
@@ -82,7 +82,7 @@ def room_for_import(root: Path | None = None) -> int:
     limit, used = _limit(*_IMPORTS), imported_bytes(root)
     if used >= limit:
         raise OutOfMemory(
-            f"imported runs take {used / _GB:.2f} GB, at most {limit / _GB:g} GB may be imported; delete some, or raise "
-            f"{_IMPORTS[0]}"
+            f"imported runs take {used / _GB:.2f} GB, at most {limit / _GB:g} GB may be imported; delete some, or "
+            f"raise {_IMPORTS[0]}"
         )
     return min(MAX_BYTES, limit - used)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 import streamlit as st
+from streamlit.errors import StreamlitSecretNotFoundError
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from harmviz.access import OWNER, Policy, Role, may, role_of, roles, sessions
 from harmviz.access.exposure import Binding
 from harmviz.access.roles import Action
+from harmviz.errors import BadSetting
 from harmviz.ui import frame
 
 #: What the owner typed, in the session alone: never in the address, never in a file.
@@ -17,11 +19,17 @@ _TOKEN = "_owner_token"
 
 
 def login_is_set_up() -> bool:
-    """Whether Streamlit's login is configured: an ``[auth]`` section in ``.streamlit/secrets.toml``."""
+    """Whether Streamlit's login is configured: an ``[auth]`` section in ``.streamlit/secrets.toml``.
+
+    Raises:
+        BadSetting: there are secrets that cannot be read. A login that was meant is never off by a slip.
+    """
     try:
         return "auth" in st.secrets
-    except FileNotFoundError:  # no secrets at all
-        return False
+    except StreamlitSecretNotFoundError as e:
+        if e.error_id == "no-secrets-found":
+            return False
+        raise BadSetting("secrets.toml cannot be read, so that nobody can log in; mend or delete it") from None
 
 
 def binding() -> Binding:
