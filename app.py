@@ -1,13 +1,22 @@
-"""The frame of the dashboard: page config, navigation, run picker, theme; nothing else. `streamlit run app.py`"""
+"""The dashboard: `streamlit run app.py`. What serves it, and the frame of every page; nothing else.
+
+Streamlit imports this file once, for ``app``, and runs it as a script whenever a page is drawn.
+"""
 
 import streamlit as st
 
-from harmviz.ui import frame, links, live, menu, picker
+if __name__ == "__main__":
+    from harmviz.ui import frame, links, live, menu, picker, visitor
 
-frame.set_up()
-links.clean()
-page = st.navigation(menu.pages())
-picker.choose()
-live.panel()
-frame.settings()
-page.run()
+    frame.set_up()
+    links.clean()
+    page = st.navigation(menu.pages())
+    visitor.enter()
+    picker.choose()
+    live.panel()
+    frame.settings()
+    page.run()
+else:
+    from harmviz.ui import serving
+
+    app = st.App(__file__, middleware=serving.prepare())

@@ -60,6 +60,10 @@ class OutOfMemory(HarmvizError):
     exit_code = 1
 
 
+class NotAllowed(HarmvizError):
+    """Whoever asks has not the role for it; the message says how to get it."""
+
+
 class Cancelled(HarmvizError):
     """The user asked to stop; what was finished is kept for ``--resume``."""
 

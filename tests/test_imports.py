@@ -22,7 +22,7 @@ PACKAGE = ROOT / "harmviz"
 #: places: ``page`` draws, ``command`` is typed, all others measure and tell.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "paths", "files"),
-    ("stats", "models"),
+    ("stats", "models", "access"),
     ("runs", "data"),
     ("scoring", "masks", "display"),
     ("generation", "judges"),
@@ -46,7 +46,21 @@ TORCH = (
     "generation",
 )
 #: Never load torch, not even inside functions: pages over stored runs stand on them.
-NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "report", "ui", "learn", "app", "pages")
+NO_TORCH = (
+    "errors",
+    "paths",
+    "files",
+    "access",
+    "stats",
+    "runs",
+    "masks",
+    "display",
+    "report",
+    "ui",
+    "learn",
+    "app",
+    "pages",
+)
 NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
 STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
 

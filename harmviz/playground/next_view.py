@@ -18,7 +18,7 @@ from harmviz.playground.panes import PaneLabel
 from harmviz.playground.stage import is_veiled
 from harmviz.playground.switch import Shown
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, live, theme, visitor
+from harmviz.ui import chart, frame, live, tab, theme
 from harmviz.worker import Look, LookTicket, PaneView, Request
 
 POLL_S = 0.3
@@ -139,7 +139,7 @@ def _send(asked: Asked, run: Run | None, candidates: Candidates | None, written:
     panes, labels = panes_of(run, candidates, asked.lineup)
     look = Look(Request(asked.model, asked.prompt, panes, opening=asked.opening), written)
     instead_of = before.ticket if before is not None else None
-    ticket = live.worker().look(look, visitor.current(), instead_of=instead_of)
+    ticket = live.worker().look(look, tab.current(), instead_of=instead_of)
     st.session_state[_LOOK] = _Sent(asked, written, labels, ticket)
 
 

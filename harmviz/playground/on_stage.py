@@ -18,7 +18,7 @@ from harmviz.playground.lineup import Lineup, panes_of
 from harmviz.playground.panes import PaneLabel
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.runs import Run
-from harmviz.ui import live, visitor
+from harmviz.ui import live, tab
 from harmviz.worker import AnswerTicket, ModelKey, ModelState, Request, Snapshot
 
 _COMPARISON = "_comparison"
@@ -109,7 +109,7 @@ def start(
             top_p=how.top_p,
             seed=how.seed,
         ),
-        visitor.current(),
+        tab.current(),
         instead_of=before.ticket if before is not None else None,
     )
     made = datetime.now(UTC).isoformat(timespec="seconds")

@@ -7,7 +7,7 @@
 - ``making``: the one maker of runs, from a plan to a manifest; ``progress``: how far it is;
 - ``partial``: a run while it is being made: stages, resume, commit; ``lock``: by one process at a time;
 - ``archive``: export, import, delete; ``unpacking``: what an archive from elsewhere must be like; ``imports``: which
-  runs came from elsewhere.
+  runs came from elsewhere; ``quota``: how much may be stored.
 
 No torch, no streamlit.
 """

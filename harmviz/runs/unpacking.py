@@ -30,6 +30,9 @@ from harmviz.runs.stored import Run, verify_run
 #: Largest archive, packed and unpacked.
 MAX_BYTES = 512 << 20
 MAX_MEMBERS = 2000
+#: What an archive may unpack to for each byte it has, beyond some slack for small ones. Runs are stored uncompressed; a
+#: zip program that packs them again saves a few times at most.
+MAX_RATIO, RATIO_SLACK = 20, 16 << 20
 SUFFIXES = (".safetensors", ".parquet", ".json", ".jsonl")
 #: One part of a member's name. No leading dot: neither ``..`` nor a hidden file.
 _PART = re.compile(r"[A-Za-z0-9_(][A-Za-z0-9._()+,=-]{0,199}")
@@ -53,7 +56,7 @@ def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -
     """
     try:
         with zipfile.ZipFile(source) as archive:
-            run_id, members = _members(archive, max_bytes)
+            run_id, members = _members(archive, min(max_bytes, _plausible(archive)))
             manifest = _manifest(archive, members, run_id)
             target = folder / run_id
             for name, info in members.items():
@@ -79,6 +82,12 @@ def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -
 
 
 # -- before anything is unpacked -------------------------------------------------------------------------------------
+def _plausible(archive: zipfile.ZipFile) -> int:
+    """Bytes that an archive of this size may hold: nobody's small file fills the disk."""
+    assert archive.fp is not None
+    return MAX_RATIO * archive.fp.seek(0, 2) + RATIO_SLACK
+
+
 def _members(archive: zipfile.ZipFile, max_bytes: int) -> tuple[str, dict[str, zipfile.ZipInfo]]:
     """(the top folder, members by their name inside it)."""
     infos = archive.infolist()

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from harmviz import jobs, preflight
+from harmviz import preflight
 from harmviz.claims import experiments
 from harmviz.display import text
 from harmviz.runs import Run
-from harmviz.ui import frame, jobs_panel, stored
+from harmviz.ui import actions, frame, jobs_panel, stored
 from harmviz.ui.model_bar import name_of_run, shown_name
 
 Arguments = tuple[str, ...]
@@ -138,7 +138,7 @@ def _summary(name: str, setting: Setting | None) -> None:
     st.code(shlex.join(["python", "-m", "harmviz", *words]), language=None, wrap_lines=True)
     if pressed and ready:
         with frame.shown_errors():
-            jobs.start(words)
+            actions.start(words)
             st.rerun()
 
 

@@ -11,7 +11,7 @@ from harmviz.claims import CLAIMS, MAPPING
 from harmviz.claims.claim import Claim
 from harmviz.display import text
 from harmviz.jobs import Job
-from harmviz.ui import frame
+from harmviz.ui import actions, frame, visitor
 
 _EVERY = 1.0
 _SHOWN = 5
@@ -44,16 +44,17 @@ def _running(job: Job) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if job.stopping:
             frame.html('<div class="hv quiet small">Stopping; what is finished is kept.</div>')
-        elif st.button(
+        elif visitor.can("cancel") and st.button(
             "Cancel",
             key=f"runs_cancel_{job.id}",
             icon=":material/stop_circle:",
             help="Finished stages are kept; resume goes on from there.",
         ):
             with frame.shown_errors():
-                jobs.cancel(job)
+                actions.cancel(job)
                 st.rerun()
-        _log(job)
+        if visitor.can("cancel"):
+            _log(job)
 
 
 def running_markup(job: Job) -> str:
@@ -126,11 +127,13 @@ def _ended(job: Job) -> None:
         f'<div class="hv-job">{escape(detail)}</div>'
         f'<div class="quiet small"><code>{escape(job.command)}</code></div></div>'
     )
+    if not visitor.can("start"):
+        return
     with st.container(horizontal=True):
         again = "Resume" if job.run_id else "Try again"
         if state != "done" and st.button(again, key=f"runs_resume_{job.id}", icon=":material/play_arrow:"):
             with frame.shown_errors():
-                jobs.resume(job)
+                actions.resume(job)
                 st.rerun()
         if st.button(
             "Put away",
@@ -139,7 +142,7 @@ def _ended(job: Job) -> None:
             help="Deletes this entry, its log and its uploaded prompts. Stored runs stay.",
         ):
             with frame.shown_errors():
-                jobs.forget(job)
+                actions.forget(job)
                 st.rerun()
         if state != "done":
             _log(job)

@@ -19,7 +19,7 @@ from harmviz.models.assets import ALIGNED, EMBEDDED
 from harmviz.paths import model_roots
 from harmviz.preflight import ModelEstimate, Need, machine
 from harmviz.runs import Run
-from harmviz.ui import frame, live, visitor
+from harmviz.ui import frame, live, tab
 from harmviz.worker import ModelKey, ModelState
 
 #: The model of the run in the sidebar: whose masks these are.
@@ -265,5 +265,5 @@ def _act(key: ModelKey | None, state: ModelState) -> None:
                     f"{shown_name(key.name)} needs {text.size(needs.memory.needed or 0)} of memory and "
                     f"{text.size(needs.memory.available or 0)} are free; choose bfloat16, or a smaller model"
                 )
-            live.worker().load(key, visitor.current())
+            live.worker().load(key, tab.current())
             st.rerun()

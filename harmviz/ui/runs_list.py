@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-from collections.abc import Callable
 from functools import partial
 
 import streamlit as st
@@ -15,7 +13,7 @@ from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.report.document import report
 from harmviz.runs import Run
 from harmviz.runs.unpacking import MAX_BYTES
-from harmviz.ui import frame, picker, stored
+from harmviz.ui import actions, frame, picker, stored, visitor
 from harmviz.ui.run_card import compact_card, empty_state, note, partial_note, run_card
 
 #: A word said after a rerun: what was just done.
@@ -61,17 +59,18 @@ def _run(run: Run) -> None:
         ):
             st.switch_page("pages/overview.py")
         inside = st.toggle("Look inside", key=f"runs_inside_{run.id}")
-        st.download_button(
-            "Export",
-            data=_zipped(run),
-            file_name=f"{run.id}.zip",
-            mime="application/zip",
-            key=f"runs_export_{run.id}",
-            on_click="ignore",
-            icon=":material/download:",
-            type="tertiary",
-            help="One zip file with everything, for another machine.",
-        )
+        if visitor.can("export"):
+            st.download_button(
+                "Export",
+                data=actions.archive_of(run),
+                file_name=f"{run.id}.zip",
+                mime="application/zip",
+                key=f"runs_export_{run.id}",
+                on_click="ignore",
+                icon=":material/download:",
+                type="tertiary",
+                help="One zip file with everything, for another machine.",
+            )
         st.download_button(
             "Report",
             data=partial(_report, run),
@@ -97,30 +96,24 @@ def _report(run: Run) -> bytes:
     return report(run).encode()
 
 
-def _zipped(run: Run) -> Callable[[], bytes]:
-    """Makes the archive when it is asked for, not whenever the page is drawn."""
-
-    def make() -> bytes:
-        packed = io.BytesIO()
-        store.export_run(run, packed)
-        return packed.getvalue()
-
-    return make
-
-
 def _delete(name: str, *, disabled: bool = False, why: str, label: str = "Delete") -> None:
-    """A button that deletes after the end of the name was typed: a slip of the finger costs no hour of computing."""
+    """A button that deletes after the end of the name was typed: a slip of the finger costs no hour of computing.
+
+    Drawn for the owner alone.
+    """
+    if not visitor.can("delete"):
+        return
     with st.popover(
         label, icon=":material/delete:", type="tertiary", disabled=disabled, help=why, key=f"runs_delete_{name}"
     ):
         end = name[-_TYPED:]
         frame.html(f'<div class="hv">{note(name, "This cannot be undone.")}</div>')
-        typed = st.text_input(
-            "Type the last ten characters of its name to confirm", key=f"runs_confirm_{name}", placeholder=end
-        )
-        if st.button(f"{label} for good", key=f"runs_really_{name}", disabled=typed.strip() != end):
+        typed = st.text_input(f"Type the last {_TYPED} characters of its name to confirm", key=f"runs_confirm_{name}")
+        confirmed = typed.strip() == end
+        # Asked again here: a browser can press a button that is drawn as disabled.
+        if st.button(f"{label} for good", key=f"runs_really_{name}", disabled=not confirmed) and confirmed:
             with frame.shown_errors():
-                store.delete_run(name)
+                actions.delete(name)
                 _say(f"{name} is deleted.")
                 st.rerun()
 
@@ -166,7 +159,7 @@ def draw_import() -> None:
     if not st.button("Import", key="runs_import_now", disabled=file is None, icon=":material/upload:") or file is None:
         return
     try:
-        run = store.import_run(file)
+        run = actions.take_in(file)
     except HarmvizError as e:
         frame.error(str(e))
         return

@@ -338,3 +338,17 @@ def test_the_command_line_exports_imports_and_deletes(run, tmp_path, monkeypatch
     assert [r["run_id"] for r in json.loads(capsys.readouterr().out)] == [run.id]
     assert main(["runs", "delete", "smal", "--yes"]) == 2  # a beginning is not enough to delete
     assert "no run 'smal'" in capsys.readouterr().err
+
+
+def test_a_small_archive_never_fills_the_disk(run: Run, archive: Path, tmp_path: Path) -> None:
+    """820 kB of zeros, packed, once stored 525 MB."""
+
+    def bomb(new: zipfile.ZipFile, contents: dict[str, bytes]) -> None:
+        with_manifest(new, contents)
+        new.writestr(f"{run.id}/results/zeros.json", bytes(unpacking.RATIO_SLACK * 2))
+
+    evil = rewritten(archive, bomb)
+    assert evil.stat().st_size < 1 << 20
+    with pytest.raises(RunIncompatible, match=r"it would unpack to more than \d+ MB"):
+        store.import_run(evil, tmp_path / "others")
+    assert nothing_left(tmp_path / "others")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from harmviz import jobs, preflight
+from harmviz import preflight
 from harmviz.claims.mapping.extent import PROMPT_TOKENS, RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.page import data_form
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec
@@ -17,7 +17,7 @@ from harmviz.jobs import Upload
 from harmviz.models.assets import EMBEDDED
 from harmviz.paths import model_roots
 from harmviz.preflight import ModelEstimate
-from harmviz.ui import frame, jobs_panel
+from harmviz.ui import actions, frame, jobs_panel
 from harmviz.ui.model_bar import shown_name
 from harmviz.ui.preflight_table import preflight_table
 
@@ -254,7 +254,7 @@ def _summary(model: Model | None, data: str | None, upload: Upload | None, optio
     st.code(shlex.join(["python", "-m", "harmviz", *shown]), language=None, wrap_lines=True)
     if pressed and ready:
         with frame.shown_errors():
-            jobs.start(words, upload)
+            actions.start(words, upload)
             st.rerun()
 
 
