@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from harmviz.ui import frame, links, live, menu, picker
+from harmviz.presenter import page as presenter
+from harmviz.ui import frame, links, live, menu, picker, theme
 
 frame.set_up()
 links.clean()
@@ -10,4 +11,7 @@ page = st.navigation(menu.pages())
 picker.choose()
 live.panel()
 frame.settings()
-page.run()
+if theme.presenting():
+    presenter.run(page)
+else:
+    page.run()

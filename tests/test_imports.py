@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs", "preflight", "bench", "report"),
     ("ui",),
     ("playground", "learn", "claims.*.page"),
+    ("presenter",),
     ("commands", "claims.*.command"),
     ("cli", "__main__"),
     ("app", "pages"),
@@ -48,7 +49,7 @@ TORCH = (
 #: Never load torch, not even inside functions: pages over stored runs stand on them.
 NO_TORCH = ("errors", "paths", "files", "stats", "runs", "masks", "display", "report", "ui", "learn", "app", "pages")
 NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
-STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
+STREAMLIT = ("ui", "playground", "learn", "presenter", "claims.*.page", "app", "pages")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

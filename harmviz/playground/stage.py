@@ -65,7 +65,7 @@ def _live(
     if snapshot.panes and (recording is None or any(p.tokens for p in snapshot.panes)):
         _panes(played, snapshot, n_scored, shown, outdated=outdated)
     if snapshot.state == "done" and not outdated:
-        _verdict(snapshot, played.labels, played.preset, played.asked.prompt, played.asked.opening)
+        draw_verdict(snapshot, played.labels, played.preset, played.asked.prompt, played.asked.opening)
     if running and played.ticket.finished:
         st.rerun()  # once, and then without the poll
 
@@ -92,10 +92,12 @@ def _recorded(recording: Recording, n_scored: int, shown: Shown, *, growing: boo
     snapshot, labels = shown.among(recording.snapshot, recording.labels)
     frame.html(panes_markup(snapshot, labels, opening=recording.opening, n_scored=n_scored))
     preset = preset_of(recording.prompt, recording.opening, recording.presets)
-    _verdict(recording.snapshot, recording.labels, preset, recording.prompt, recording.opening)
+    draw_verdict(recording.snapshot, recording.labels, preset, recording.prompt, recording.opening)
 
 
-def _verdict(snapshot: Snapshot, labels: Sequence[PaneLabel], preset: Preset | None, prompt: str, opening: str) -> None:
+def draw_verdict(
+    snapshot: Snapshot, labels: Sequence[PaneLabel], preset: Preset | None, prompt: str, opening: str
+) -> None:
     """What is seen here, in a line, and how often it is so where that was counted. The random control counts, shown or
     not."""
     harmful = preset.harmful if preset else None
