@@ -18,10 +18,11 @@ from harmviz.paths import PACKAGE
 from harmviz.presenter import keys, stage
 from harmviz.presenter.script import SCENES, Scene, begins_at, linked
 from harmviz.runs import Run
-from harmviz.ui import experiments, frame, picker, stored, theme
+from harmviz.ui import experiments, frame, picker, shield, stored, theme
 
-#: Pixels that a chart has in a window of 800; a taller one is drawn at a smaller scale, so that it fits.
-_ROOM = 560
+#: Pixels that a chart has in a window of 800. One that was drawn for more is pressed together, up to this factor; one
+#: that still does not fit is drawn at a smaller scale.
+_ROOM, _PRESS = 560, 1.25
 #: Pages that are shown as they are, only larger: they change nothing.
 _AS_THEY_ARE = ("learn", "compare")
 
@@ -29,6 +30,7 @@ _AS_THEY_ARE = ("learn", "compare")
 def run(page: StreamlitPage) -> None:
     """Shows the lecture in place of the page; a page that has no scene and only reads is shown as it is."""
     frame.html(f"<style>{(PACKAGE / 'presenter' / 'presenter.css').read_text(encoding='utf-8')}</style>")
+    shield.veil_all()
     file = page.url_path or "overview"
     if file in _AS_THEY_ARE and keys.PLACE not in st.session_state and keys.PARAMETER not in st.query_params:
         page.run()
@@ -89,7 +91,8 @@ def _about(scene: Scene, run: Run) -> str:
     sentence = ""
     if scene.sentence:
         sentence = f"<p>{escape(CLAIMS[scene.claim].face('finding').finding(run).sentence)}</p>"
-    return f'{sentence}<div class="quiet small">{escape(run.model_name)} · recorded</div>'
+    model = "" if scene.kind == "stage" else f'<div class="quiet small">{escape(run.model_name)} · recorded</div>'
+    return sentence + model
 
 
 def _picture(scene: Scene, run: Run) -> None:
@@ -117,8 +120,8 @@ def _fitting(folder: str, digest: str, key: str, dark: bool) -> Picture | None:
     if drawn is None:
         return None
     height = drawn.figure.layout.height or _ROOM
-    if height > _ROOM:
-        drawn = picture_of(run, key, Theme(dark=dark, scale=theme.PRESENTER_SCALE * _ROOM / height))
+    if height > _PRESS * _ROOM:
+        drawn = picture_of(run, key, Theme(dark=dark, scale=theme.PRESENTER_SCALE * _PRESS * _ROOM / height))
         assert drawn is not None
     drawn.figure.update_layout(height=None, autosize=True)
     return drawn

@@ -34,8 +34,9 @@ def draw(*, shows_pruned: bool, play: bool) -> None:
     if recording is None:
         raise HarmvizError(f"{stored_scene.run.id} holds no answers at full strength; go on to the next scene")
     frame.html(
-        f'<div class="hv hv-stage-asked">Asked: <b>{escape(record.prompt)}</b> The answer is made to begin with '
-        f"“{escape(record.opening)}”.</div>"
+        f'<div class="hv hv-stage-asked">{escape(stored_scene.run.model_name)} is asked: '
+        f"<b>{escape(record.prompt)}</b> "
+        f"The answer is made to begin with “{escape(record.opening)}”.</div>"
     )
     try:
         key = ModelKey(model_bar.name_of_run(stored_scene.run), "auto", "auto")
