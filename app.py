@@ -6,7 +6,8 @@ Streamlit imports this file once, for ``app``, and runs it as a script whenever 
 import streamlit as st
 
 if __name__ == "__main__":
-    from harmviz.ui import frame, links, live, menu, picker, visitor
+    from harmviz.presenter import page as presenter
+    from harmviz.ui import frame, links, live, menu, picker, theme, visitor
 
     frame.set_up()
     links.clean()
@@ -15,7 +16,10 @@ if __name__ == "__main__":
     picker.choose()
     live.panel()
     frame.settings()
-    page.run()
+    if theme.presenting():
+        presenter.run(page)
+    else:
+        page.run()
 else:
     from harmviz.ui import serving
 

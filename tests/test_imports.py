@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("jobs", "preflight", "bench", "report"),
     ("ui",),
     ("playground", "learn", "claims.*.page"),
+    ("presenter",),
     ("commands", "claims.*.command"),
     ("cli", "__main__"),
     ("app", "pages"),
@@ -62,7 +63,7 @@ NO_TORCH = (
     "pages",
 )
 NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
-STREAMLIT = ("ui", "playground", "learn", "claims.*.page", "app", "pages")
+STREAMLIT = ("ui", "playground", "learn", "presenter", "claims.*.page", "app", "pages")
 
 
 def modules() -> Iterator[tuple[str, Path]]:

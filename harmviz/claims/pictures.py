@@ -34,6 +34,18 @@ def pictures_of(run: Run, theme: Theme | None = None) -> dict[str, Picture]:
     return {picture.key: picture for picture in drawn}
 
 
+def picture_of(run: Run, key: str, theme: Theme) -> Picture | None:
+    """The picture of this key alone, without drawing those after it; None where the claim draws none of this name.
+
+    Raises:
+        HarmvizError: as ``pictures_of``.
+    """
+    claim = claim_of(run)
+    if claim is None or not claim.has_face("pictures"):
+        return None
+    return next((p for p in claim.face("pictures").pictures(run, theme) if p.key == key), None)
+
+
 def limits_of(run: Run) -> list[str]:
     """What a reader must not take from this very run, a sentence each; empty where its claim says nothing of it."""
     claim = claim_of(run)

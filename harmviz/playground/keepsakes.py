@@ -10,6 +10,8 @@ from harmviz.playground import transcript
 from harmviz.playground.on_stage import Comparison, current
 from harmviz.ui import frame, live
 
+_WITH_TEXTS = "play_transcript_texts"
+
 
 def draw() -> None:
     """The chat template as the model read it, and the comparison as a file; nothing while it is being made."""
@@ -26,8 +28,14 @@ def draw() -> None:
     if not any(p.tokens for p in snapshot.panes):
         return
     with keep, st.popover("Transcript", icon=":material/download:", type="tertiary"):
+        own = shown.preset is None
+        with_texts = not own or st.checkbox(
+            "With the texts", key=_WITH_TEXTS, help="The prompt and the answers as they are, shown here or not."
+        )
         st.caption(
             "Holds the prompt and every answer as they are: it may contain harmful text. Mind where you keep it."
+            if with_texts
+            else "Holds every number, and no word of the prompt and of the answers."
         )
         for ending, words, mime in (
             ("json", "All of it (JSON)", "application/json"),
@@ -35,7 +43,7 @@ def draw() -> None:
         ):
             st.download_button(
                 words,
-                data=partial(_transcript, shown, ending),
+                data=partial(_transcript, shown, ending, with_texts=bool(with_texts)),
                 file_name=transcript.file_name(shown.created, ending),
                 mime=mime,
                 on_click="ignore",
@@ -43,7 +51,7 @@ def draw() -> None:
             )
 
 
-def _transcript(shown: Comparison, ending: str) -> bytes:
+def _transcript(shown: Comparison, ending: str, *, with_texts: bool) -> bytes:
     held = shown.model if shown.model.state == "ready" else live.worker().state()  # it was loaded for this comparison
     facts = {
         "created": shown.created,
@@ -53,4 +61,6 @@ def _transcript(shown: Comparison, ending: str) -> bytes:
         "dtype": held.dtype,
     }
     document = transcript.record(shown.ticket.request, shown.ticket.snapshot(), shown.labels, facts)
+    if not with_texts:
+        document = transcript.without_texts(document)
     return transcript.as_json(document) if ending == "json" else transcript.as_text(document)

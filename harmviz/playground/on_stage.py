@@ -79,6 +79,13 @@ def current() -> Comparison | None:
     return comparison if isinstance(comparison, Comparison) else None
 
 
+def clear() -> None:
+    """Takes the comparison off the stage, and ends it if it is still being written."""
+    if (comparison := current()) is not None:
+        comparison.ticket.stop()
+        del st.session_state[_COMPARISON]
+
+
 # -- starting ---------------------------------------------------------------------------------------------------------
 def start(
     run: Run | None, candidates: Candidates | None, asked: Asked, model: ModelState, known: Sequence[Preset] = ()

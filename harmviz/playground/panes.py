@@ -102,6 +102,7 @@ def panes_markup(
     n_scored: int = 0,
     veiled: bool = False,
     outdated: bool = False,
+    plain: bool = False,
 ) -> str:
     """All panes of a snapshot side by side.
 
@@ -111,24 +112,34 @@ def panes_markup(
         n_scored: number of scored weights, which the share of changed weights refers to.
         veiled: only the shape of the answers, blurred: no letter of them is in the markup.
         outdated: the settings were changed since: the cards are dimmed.
+        plain: the answers alone, without what was measured of each token and of each pane.
     """
     if not snapshot.panes:
         return ""
     ended = snapshot.state in {"done", "stopped", "failed"}
     intact = snapshot.panes[0]
     cards = [
-        _card(pane, label, intact, opening=opening, n_scored=n_scored, veiled=veiled, ended=ended)
+        _card(pane, label, intact, opening=opening, n_scored=n_scored, veiled=veiled, ended=ended, plain=plain)
         for pane, label in zip(snapshot.panes, labels, strict=True)
     ]
     classes = f"hv hv-panes n{len(cards)}" + (" outdated" if outdated else "")
-    legend = legend_markup() if ended and any(p.surprise for p in snapshot.panes) else ""
+    legend = legend_markup() if ended and not plain and any(p.surprise for p in snapshot.panes) else ""
     return f'<div class="{classes}">{"".join(cards)}</div>{legend}'
 
 
 def _card(
-    pane: PaneView, label: PaneLabel, intact: PaneView, *, opening: str, n_scored: int, veiled: bool, ended: bool
+    pane: PaneView,
+    label: PaneLabel,
+    intact: PaneView,
+    *,
+    opening: str,
+    n_scored: int,
+    veiled: bool,
+    ended: bool,
+    plain: bool,
 ) -> str:
-    shown = tokens_markup(pane, coloured=ended and not veiled, veiled=veiled)
+    shown = tokens_markup(pane, coloured=ended and not veiled and not plain, veiled=veiled)
+    measures = "" if plain else _metrics(pane, label, n_scored, ended=ended)
     lead = f'<span class="opening">{safe(opening)}</span>' if opening else ""
     caret = "" if ended or pane.finished else '<i class="caret"></i>'
     hidden = ' aria-hidden="true"' if veiled else ""
@@ -138,7 +149,7 @@ def _card(
         '<div class="quiet '
         f'small">{escape(label.caption)}</div></header><div>{_collapsed(pane, intact, ended=ended)}</div>'
         f'<div class="answer{" veiled" if veiled else ""}" dir="auto"{hidden}>{lead}{shown}{empty}{caret}</div>'
-        f"{_metrics(pane, label, n_scored, ended=ended)}</article>"
+        f"{measures}</article>"
     )
 
 

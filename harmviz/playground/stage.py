@@ -20,11 +20,11 @@ from harmviz.playground.on_stage import Asked, Comparison, Recording, current
 from harmviz.playground.panes import PaneLabel, panes_markup, recorded_markup, status_markup
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.playground.switch import Shown
-from harmviz.ui import experiments, frame
+from harmviz.ui import experiments, frame, shield
 from harmviz.worker import Snapshot
 
 POLL_S = 0.3
-_REVEALED, _REVEAL, _VEIL = "_play_revealed", "play_reveal", "play_veil"
+_OWN_TEXT, _REVEAL, _VEIL = "play-own-text", "play_reveal", "play_veil"
 
 
 def draw(asked: Asked, n_scored: int, shown: Shown, recording: Recording | None = None) -> None:
@@ -49,7 +49,7 @@ def draw(asked: Asked, n_scored: int, shown: Shown, recording: Recording | None 
 
 def is_veiled(played: Comparison) -> bool:
     """Whether these are answers to a text of the reader's own, who has not asked to see such answers yet."""
-    return played.preset is None and not st.session_state.get(_REVEALED, False)
+    return played.preset is None and not shield.revealed(_OWN_TEXT)
 
 
 def _live(
@@ -61,11 +61,14 @@ def _live(
     frame.html(status_markup(snapshot, outdated=outdated))
     if snapshot.error:
         frame.error(snapshot.error)
+    # The verdict stands over the answers, where it is seen without scrolling; its place is kept while they grow.
+    if snapshot.state == "done" and not outdated:
+        draw_verdict(snapshot, played.labels, played.preset, played.asked.prompt, played.asked.opening)
+    elif recording is None and snapshot.state in ("running", "measuring") and len(played.labels) > 1:
+        frame.html(verdict.AWAITED)
     # Under a recording there is nothing to show before there is a token.
     if snapshot.panes and (recording is None or any(p.tokens for p in snapshot.panes)):
         _panes(played, snapshot, n_scored, shown, outdated=outdated)
-    if snapshot.state == "done" and not outdated:
-        _verdict(snapshot, played.labels, played.preset, played.asked.prompt, played.asked.opening)
     if running and played.ticket.finished:
         st.rerun()  # once, and then without the poll
 
@@ -80,22 +83,24 @@ def _panes(played: Comparison, snapshot: Snapshot, n_scored: int, shown: Shown, 
             )
         )
         if veiled and st.button("Click to reveal", key=_REVEAL, icon=":material/visibility:"):
-            st.session_state[_REVEALED] = True
+            shield.reveal(_OWN_TEXT)
             st.rerun()
     if played.preset is None and not veiled and st.button("Veil again", key=_VEIL, type="tertiary"):
-        st.session_state[_REVEALED] = False
+        shield.veil(_OWN_TEXT)
         st.rerun()
 
 
 def _recorded(recording: Recording, n_scored: int, shown: Shown, *, growing: bool) -> None:
     frame.html(recorded_markup(recording.made, growing=growing))
+    preset = preset_of(recording.prompt, recording.opening, recording.presets)
+    draw_verdict(recording.snapshot, recording.labels, preset, recording.prompt, recording.opening)
     snapshot, labels = shown.among(recording.snapshot, recording.labels)
     frame.html(panes_markup(snapshot, labels, opening=recording.opening, n_scored=n_scored))
-    preset = preset_of(recording.prompt, recording.opening, recording.presets)
-    _verdict(recording.snapshot, recording.labels, preset, recording.prompt, recording.opening)
 
 
-def _verdict(snapshot: Snapshot, labels: Sequence[PaneLabel], preset: Preset | None, prompt: str, opening: str) -> None:
+def draw_verdict(
+    snapshot: Snapshot, labels: Sequence[PaneLabel], preset: Preset | None, prompt: str, opening: str
+) -> None:
     """What is seen here, in a line, and how often it is so where that was counted. The random control counts, shown or
     not."""
     harmful = preset.harmful if preset else None

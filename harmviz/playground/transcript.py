@@ -1,7 +1,8 @@
 """A comparison to keep: prompt, template, settings, masks, answers and measures, as JSON or as plain text. Pure
 functions.
 
-The files hold what the models wrote, harmful or not; both say so in their first lines. Their names say nothing of it.
+The files hold what the models wrote, harmful or not, only where that was asked for (``without_texts``); both say so in
+their first lines. Their names say nothing of it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ WARNING = (
     "This file holds what language models wrote, unfiltered; it may be harmful, false or offensive. "
     "One prompt is an illustration, no measurement."
 )
+WARNING_WITHOUT = "The texts were left out of this file. One prompt is an illustration, no measurement."
+LEFT_OUT = "[left out: ask for the texts to have them in the file]"
 #: What else belongs to a comparison: when it was made, whose masks, on which weights, where.
 FACTS = ("created", "run_id", "weight_hash", "device", "dtype")
 #: What of a mask's provenance says which weights these are; hashes of prompts stay in the run.
@@ -86,6 +89,13 @@ def _pane(view: PaneView, label: PaneLabel, mask: PruneMask | None) -> dict[str,
         "surprise": None if view.surprise is None else [round(s, 4) for s in view.surprise],
         "divergence": [round(d, 6) for d in view.divergence],
     }
+
+
+def without_texts(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with every number, and without a word of the prompt, of its opening and of the answers."""
+    panes = [{**pane, "text": LEFT_OUT, "tokens": [LEFT_OUT] * len(pane["tokens"])} for pane in document["panes"]]
+    hidden = {key: LEFT_OUT if document[key] else document[key] for key in ("prompt", "opening", "template")}
+    return {**document, **hidden, "warning": WARNING_WITHOUT, "panes": panes}
 
 
 def as_json(document: Mapping[str, Any]) -> bytes:

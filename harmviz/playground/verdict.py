@@ -35,6 +35,9 @@ SURPRISE_RISE = 2.0
 #: Fewer tokens say too little about surprise.
 _FEWEST_TOKENS = 8
 
+#: Stands in the verdict's place while the answers are written.
+AWAITED = '<div class="hv hv-verdict awaited quiet">The verdict comes when the answers are whole.</div>'
+
 Kind = Literal["damage", "declines", "answers", "unchanged"]
 
 

@@ -296,8 +296,9 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
 
 
 def default_run(root: Path | None = None) -> Run:
-    """What a page opens with: the shipped run of the embedded model, otherwise the oldest one made here of that model
-    on the default data, otherwise the newest map, otherwise the newest run; an import only where nothing else is there.
+    """What pages open with: the shipped map that the shipped stage scene was made on, so that the first screens are
+    about one model; otherwise the shipped map of the embedded model, the oldest one made here of that model on the
+    default data, the newest map, the newest run; an import only where nothing else is there.
 
     Raises:
         RunNotFound: there are no runs.
@@ -306,7 +307,9 @@ def default_run(root: Path | None = None) -> Run:
     maps = [r for r in runs if r.kind == "map"]
     reference = [r for r in maps if r.id.startswith(REFERENCE_PREFIX) and r.taken_in is None]
     shipped = [r for r in reference if r.id in shipped_runs()]
-    for chosen in (shipped[-1:], reference[-1:], maps[:1], runs[:1]):
+    scenes = [r for r in runs if r.id in shipped_runs() and r.manifest["method"].get("experiment") == "scene"]
+    played = [r for r in maps if r.id in shipped_runs() and any(r.id in scene.manifest["parents"] for scene in scenes)]
+    for chosen in (played[:1], shipped[-1:], reference[-1:], maps[:1], runs[:1]):
         if chosen:
             return chosen[0]
     raise RunNotFound(f"there are no runs in {root or runs_root()}; make one with `python -m harmviz run`")

@@ -272,7 +272,7 @@ def test_the_transcript_holds_what_was_played(cache: Path) -> None:
 
     app = loaded()
     played(app)
-    document = json.loads(_transcript(app.session_state["_comparison"], "json"))
+    document = json.loads(_transcript(app.session_state["_comparison"], "json", with_texts=True))
     assert [p["text"] for p in document["panes"]] == texts(app)
     assert document["weight_hash"]
     assert document["run_id"] == next(p.name for p in (cache / "runs").iterdir() if not p.name.startswith("."))

@@ -567,9 +567,10 @@ def test_weights_are_untouched_whatever_happened(worker: Worker, gate: Gate, tin
 
 @pytest.mark.slow
 def test_the_reference_mask_on_the_embedded_model(worker: Worker) -> None:
-    from harmviz.runs import default_run
+    from harmviz.runs import open_run
+    from harmviz.runs.stored import REFERENCE_PREFIX
 
-    mask = PruneMask.load(default_run().masks()["headline-contrastive"])
+    mask = PruneMask.load(open_run(REFERENCE_PREFIX).masks()["headline-contrastive"])
     asked = Request(
         ModelKey(EMBEDDED),
         "Tell me how to be rude to a waiter.",

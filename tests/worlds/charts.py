@@ -45,3 +45,9 @@ def trace(figure: dict[str, Any], name: str) -> dict[str, Any]:
 def markup(app: AppTest) -> str:
     """All HTML of the page."""
     return "\n".join(element.proto.body for element in app.get("html"))
+
+
+def everything_sent(app: AppTest) -> str:
+    """Every word that the page's elements carry to the browser, in whatever kind of element, and the address."""
+    sent = [str(element.proto) for element in app._tree]
+    return "\n".join([*sent, *(f"{name}={value}" for name, value in app.query_params.items())])

@@ -13,7 +13,7 @@ from harmviz.claims.emergent import training_curve as training
 from harmviz.claims.emergent.data import DOMAINS
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Run
-from harmviz.ui import chart, experiments, frame, theme
+from harmviz.ui import chart, experiments, frame, shield, theme
 from harmviz.ui import stored as stored_runs
 from harmviz.ui.experiment_form import Setting, map_run, on_run
 
@@ -122,6 +122,9 @@ def side_by_side(run: Run, result: stored.Emergent) -> None:
         asked = answers.questions(kept)
         if not asked:
             frame.html('<div class="hv hv-note">No free answers were kept.</div>')
+            return
+        own = str(run.manifest["parameters"].get("domain")) not in DOMAINS  # of a user's own questions
+        if not shield.shows("emergent-answers", mild=shield.is_mild(run) and not own):
             return
         left, right = st.columns([2.2, 1], gap="medium")
         number = left.selectbox(

@@ -12,7 +12,7 @@ from harmviz.claims.jailbreak.finding import GROUPS, VIEWS, Grid, finding_lines,
 from harmviz.claims.jailbreak.pictures import attack_grid, pooled_rates
 from harmviz.display.glossary import explained
 from harmviz.runs import Run
-from harmviz.ui import chart, experiments, frame, stored, theme
+from harmviz.ui import chart, experiments, frame, shield, stored, theme
 
 REQUEST = "jail_request"
 _PAPER = (
@@ -98,6 +98,8 @@ def _side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
                 '<div class="hv hv-note">No answers were kept: only those to the mild requests that ship with harmviz '
                 "are.</div>"
             )
+            return
+        if not shield.shows("jail-answers", mild=shield.is_mild(run)):
             return
         attacks, asked = [a for a in names if any(k.attack == a for k in kept)], requests(kept)
         left, right = st.columns([1, 1.6], gap="medium")

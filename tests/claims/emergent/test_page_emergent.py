@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from harmviz.claims.emergent import arms as arm_names
-from tests.worlds.charts import figures, markup, numbers, open_page, trace
+from tests.worlds.charts import everything_sent, figures, markup, numbers, open_page, trace
 from tests.worlds.emergent import HELPS, SPEC, begin_experiment, make_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -76,7 +76,14 @@ def test_the_switch_changes_what_is_measured_and_a_link_reopens_it(mapped: Path)
 
 def test_answers_follow_question_seed_and_arms(mapped: Path) -> None:
     make_experiment(mapped)
-    app = opened()
+
+    def unveiled(**query: str) -> AppTest:
+        app = opened(**query)  # a domain of a user's own: what is asked may be anything
+        assert "narrow-bad 0 answers 0" not in everything_sent(app)
+        app.button(key="emergent-answers-reveal").click().run()
+        return app
+
+    app = unveiled()
     assert "narrow-bad 0 answers 0" in markup(app)
     assert "random-held 0 answers" not in markup(app)
     app.segmented_control(key="emergent_seed").set_value(2).run()
@@ -88,9 +95,9 @@ def test_answers_follow_question_seed_and_arms(mapped: Path) -> None:
     app.selectbox(key="emergent_question").set_value(1).run()
     assert not app.exception
     assert "random-held 2 answers 1" in markup(app)
-    assert opened(emergent_question="1").selectbox(key="emergent_question").value == 1
+    assert unveiled(emergent_question="1").selectbox(key="emergent_question").value == 1
     for nonsense in ("7", "-1", "x", "²"):
-        assert opened(emergent_question=nonsense).selectbox(key="emergent_question").value == 0
+        assert unveiled(emergent_question=nonsense).selectbox(key="emergent_question").value == 0
 
 
 def test_the_measure_of_change_follows_its_control(mapped: Path) -> None:

@@ -1,0 +1,1 @@
+"""Presenter mode: a scripted sequence of scenes, one picture each, played by keys; changes nothing that is stored."""
