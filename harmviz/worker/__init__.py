@@ -10,9 +10,9 @@ Masks belong to a request, never to the process: the weights are the same before
 loaded when the first model is, not by importing this.
 """
 
-from harmviz.worker.line import AnswerTicket, LoadTicket, LookTicket
+from harmviz.worker.line import AnswerTicket, LoadTicket, LookTicket, SentenceTicket
 from harmviz.worker.service import Worker
-from harmviz.worker.values import Look, ModelKey, ModelState, Pane, PaneView, Request, Snapshot
+from harmviz.worker.values import Look, ModelKey, ModelState, Pane, PaneView, Request, Sentence, Snapshot
 
 __all__ = [
     "AnswerTicket",
@@ -24,6 +24,8 @@ __all__ = [
     "Pane",
     "PaneView",
     "Request",
+    "Sentence",
+    "SentenceTicket",
     "Snapshot",
     "Worker",
 ]

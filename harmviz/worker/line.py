@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from harmviz.errors import HarmvizError
 from harmviz.worker.answering import Reading
 from harmviz.worker.panes import Panes
-from harmviz.worker.values import Look, ModelKey, PaneView, Request, Snapshot
+from harmviz.worker.values import Look, ModelKey, PaneView, Request, Sentence, Snapshot
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
+    from harmviz.scoring.sentence import SentenceScore
 
 
 class Ticket:
@@ -137,6 +138,17 @@ class LookTicket(Ticket):
         super().__init__(line, look.request.model)
         self.look = look
         self.seen: NextTokens | None = None
+
+
+class SentenceTicket(Ticket):
+    """A sentence asked what it says of a weight. ``score``: the answer, once it is done."""
+
+    needs_watching = True
+
+    def __init__(self, line: Line, sentence: Sentence):
+        super().__init__(line, sentence.model)
+        self.sentence = sentence
+        self.score: SentenceScore | None = None
 
 
 class AnswerTicket(Ticket):

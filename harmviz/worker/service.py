@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from harmviz.errors import DataInvalid, HarmvizError
 from harmviz.worker import answering
-from harmviz.worker.line import AnswerTicket, Line, LoadTicket, LookTicket, Ticket
-from harmviz.worker.values import Look, ModelKey, ModelState, Request, check_key, check_request
+from harmviz.worker.line import AnswerTicket, Line, LoadTicket, LookTicket, SentenceTicket, Ticket
+from harmviz.worker.values import Look, ModelKey, ModelState, Request, Sentence, check_key, check_request
 
 if TYPE_CHECKING:
     from harmviz.models.load import LoadedModel
@@ -68,6 +68,18 @@ class Worker:
         """
         check_request(look.request)
         ticket = LookTicket(self._line, look)
+        self._line.join(ticket)
+        return ticket
+
+    def score(self, sentence: Sentence) -> SentenceTicket:
+        """The ticket for what a sentence says of a weight, at the end of the line.
+
+        Raises:
+            ValueError: the key cannot name a model.
+            HarmvizError: the line is full.
+        """
+        check_key(sentence.model)
+        ticket = SentenceTicket(self._line, sentence)
         self._line.join(ticket)
         return ticket
 
@@ -127,6 +139,8 @@ class Worker:
                     self._answer(ticket)
                 elif isinstance(ticket, LookTicket):
                     self._look(ticket)
+                elif isinstance(ticket, SentenceTicket):
+                    self._score(ticket)
                 ticket.finish("done")
             if report.failed:
                 _collect()  # what a failure left half-way: caches, activations
@@ -186,6 +200,11 @@ class Worker:
             ticket.seen = answering.next_tokens(self._loaded, ticket.look)
         except ValueError as e:
             raise DataInvalid(str(e)) from e
+
+    def _score(self, ticket: SentenceTicket) -> None:
+        assert self._loaded is not None
+        if ticket.enter("running", "following the gradient"):
+            ticket.score = answering.sentence_score(self._loaded, ticket.sentence)
 
     def _answer(self, ticket: AnswerTicket) -> None:
         loaded, request = self._loaded, ticket.request
