@@ -45,7 +45,8 @@ class Question:
 @dataclass(frozen=True)
 class Lesson:
     """One step. ``said``: what the control's present setting did; ``table`` is empty where the run lacks the rows;
-    ``question`` is None where it has no answer in this run; ``extra`` is what else the picture needs.
+    ``question`` is None where it has no answer in this run; ``extra`` and ``shown`` are what else the
+    picture needs: a number, and which of its rows.
     """
 
     heading: str
@@ -55,6 +56,7 @@ class Lesson:
     table: pd.DataFrame
     question: Question | None = None
     extra: float | None = None
+    shown: str = ""
 
 
 def with_everything(run: Run) -> bool:

@@ -58,9 +58,9 @@ def scores(run: Run, results: pd.DataFrame, bins: pd.DataFrame, exponent: float 
         fewer = " Fewer than a mask of this project holds." if n < strongest else ""
         said = f"Right of the line: the weights that harmful text leans on hardest.{size}{fewer}"
     body = (
-        f"This model has {text.count(n_scored)} scored weights: plain numbers. Set one to zero, and the loss of an "
-        "answer moves a little. A weight's harm score says by how much it rises for harmful answers. Nearly all scores "
-        "are tiny. Move the line: how few weights are left on its right?"
+        f"This model has {text.count(n_scored)} scored weights: plain numbers. Zero one, and the loss of an answer "
+        "moves a little. A weight's harm score says by how much it rises for harmful answers. Move the line: how few "
+        "weights are left on its right?"
     )
     return Lesson(
         "A few numbers among many",
@@ -150,16 +150,16 @@ def weight(run: Run, results: pd.DataFrame, candidates: Candidates | None, place
     if candidates is not None and place is not None:
         sets = [*candidates.categories, *(b for b in ("safe", "benign") if b in candidates.baselines)]
         values = [float(candidates.scores[s][place.row]) for s in sets]
-        table = pd.DataFrame(
-            {"set": sets, "label": [text.set_name(s) for s in sets], "value": values}
-        ).assign(harm=lambda t: t["set"].map(text.is_harm))
+        table = pd.DataFrame({"set": sets, "label": [text.set_name(s) for s in sets], "value": values}).assign(
+            harm=lambda t: t["set"].map(text.is_harm)
+        )
         harm = table.loc[table["harm"], "value"].mean()
-        said = f"Weight {place.rank} of the mask: {place.address}. Without it, harmful answers would "
-        said += f"{'lose' if harm > 0 else 'gain'} {abs(harm):.2g} nats a token on average, to first order."
+        said = f"Weight {place.rank} of the mask: {place.address}. Without it, the loss of harmful answers would "
+        said += f"{'rise' if harm > 0 else 'fall'} by {abs(harm):.2g} nats per token, to first order."
     body = (
-        "How much does one weight matter? Read an answer, and follow the loss back through the network: the gradient "
-        "reaches every weight at once. Weight times gradient, with its sign turned, foretells what the loss does when "
-        "that weight is zeroed. Averaged over many answers this is its score. Choose a weight, and compare texts."
+        "Read an answer, and follow its loss back through the network: the gradient reaches every weight at once. "
+        "Weight times gradient, with its sign turned, foretells what zeroing that weight does to the loss. Choose a "
+        "weight, and compare its score for different texts."
     )
     return Lesson(
         "The gradient reaches a weight",
@@ -190,8 +190,7 @@ def _about_prediction(results: pd.DataFrame) -> Question | None:
         (True, "No, it foretold something else"),
     )
     return Question(
-        "A score is a forecast from a gradient. This run turned its mask's weights down a little and measured. Was the "
-        "forecast right?",
+        "A score is a forecast. This run turned a mask's weights down a little and measured. Was the forecast right?",
         options,
         right,
         f"Foretold {text.signed(float(rows['predicted']), 3)}, measured {text.signed(float(rows['measured']), 3)} nats "
@@ -215,9 +214,9 @@ def protection(run: Run, reported: Reported, candidates: Candidates | None, *, p
         )
     protected = text.percent(point.p)
     body = (
-        "Harmless text leans on weights too. So every weight gets a second number, its utility score, and the top "
-        f"{protected} by utility ({one_in(point.p)}) are protected: never zeroed, however high their harm score. Of the "
-        "rest, those with the highest harm score become the mask. Switch protection off, and see what is taken then."
+        f"Harmless text leans on weights too. The top {protected} by utility score ({one_in(point.p)}) are protected: "
+        "never zeroed. Of the rest, those with the highest harm score become the mask. Switch protection off: what is "
+        "taken then, and what breaks?"
     )
     n_taken = "" if fates is None else f" · taken: {text.count(fates.n_taken)} weights"
     return Lesson(
@@ -234,7 +233,7 @@ def protection(run: Run, reported: Reported, candidates: Candidates | None, *, p
         ),
         pd.DataFrame() if fates is None else fates.points,
         _about_damage(reported),
-        point.p,
+        point.p if protect else None,
     )
 
 
@@ -254,8 +253,8 @@ def _about_damage(reported: Reported) -> Question | None:
         f"Without protection harmful answers move by {reads(harm)} nats per token. Is that the better mask?",
         options,
         right,
-        f"Harmless answers move by {reads(bare)} without protection and by {reads(kept_safe)} with it. A mask is judged "
-        "by what it leaves alone.",
+        f"Harmless answers move by {reads(bare)} without protection and by {reads(kept_safe)} with it. What a mask "
+        "leaves alone counts as much as what it hits.",
     )
 
 
