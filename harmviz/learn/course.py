@@ -142,12 +142,13 @@ def _in_words(m: Material) -> Lesson:
     asked = offered[0] if offered else None
     if len(offered) > 1:
         asked = (
-            st.segmented_control(
+            st.pills(
                 "Requests",
                 offered,
                 default=offered[0],
                 format_func=lambda s: outcome.SETS.get(s, s),
                 required=True,
+                wrap=True,
                 key="learn_requests",
                 bind="query-params",
             )
@@ -179,6 +180,22 @@ def _controls_picture(lesson: Lesson, theme: Theme) -> go.Figure:
     margin = 0.06 * max(high - low, 1e-6)
     rows = lesson.table[lesson.table["control"].isin(["none", lesson.shown])]
     return control_dots(rows, theme, **_heads(lesson), x_range=(min(low, 0) - margin, max(high, 0) + margin))
+
+
+def _effects_picture(lesson: Lesson, theme: Theme) -> go.Figure:
+    return effect_dots(lesson.table, theme, title=lesson.words.title, subtitle=lesson.words.subtitle)
+
+
+def _rates_picture(lesson: Lesson, theme: Theme) -> go.Figure:
+    """With the legend below: half a page is too narrow for it beside the subtitle."""
+    figure = rate_dots(lesson.table, theme, **_heads(lesson))
+    room = 110 * theme.scale
+    figure.update_layout(
+        height=figure.layout.height + room,
+        margin_b=(figure.layout.margin.b or 0) + room,
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"},
+    )
+    return figure
 
 
 STEPS: tuple[Step, ...] = (
@@ -225,7 +242,7 @@ STEPS: tuple[Step, ...] = (
         "learn-topic",
         "Topic",
         _topic,
-        lambda lesson, theme: effect_dots(lesson.table, theme, **_heads(lesson)),
+        _effects_picture,
         ("pages/compare.py", "Does another model look the same?", ":material/compare:"),
     ),
     Step(
@@ -239,14 +256,14 @@ STEPS: tuple[Step, ...] = (
         "learn-words",
         "In words",
         _in_words,
-        lambda lesson, theme: rate_dots(lesson.table, theme, **_heads(lesson)),
+        _rates_picture,
         ("pages/jailbreaks.py", "Attack by attack, mask by mask", ":material/lock_open:"),
     ),
     Step(
         "learn-limits",
         "Limits",
         _limits,
-        lambda lesson, theme: effect_dots(lesson.table, theme, **_heads(lesson)),
+        _effects_picture,
         ("pages/dissociation.py", "What else does pruning take away?", ":material/call_split:"),
     ),
 )

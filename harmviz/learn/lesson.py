@@ -82,7 +82,11 @@ def kept(delta: float) -> str:
         return f"becomes {factor:.2f} times as likely"
     if factor >= 0.995:
         return "stays as likely as it was"
-    return f"keeps {100 * factor:.0f} % of its probability" if factor >= 0.01 else "keeps less than one percent"
+    return (
+        f"keeps {100 * factor:.0f} % of its probability"
+        if factor >= 0.01
+        else "keeps less than one percent of its probability"
+    )
 
 
 def among(*options: tuple[bool, str]) -> tuple[tuple[str, ...], int]:

@@ -16,7 +16,7 @@ from harmviz.display.words import Words
 from harmviz.errors import SelectionInexact
 from harmviz.learn.lesson import Lesson, Question, among, kept, one_in
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.lists import MEAN, ListKey
+from harmviz.masks.lists import MEAN, Contrast, ListKey
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
 from harmviz.runs.point import selector_words
@@ -58,7 +58,7 @@ def scores(run: Run, results: pd.DataFrame, bins: pd.DataFrame, exponent: float 
         fewer = " Fewer than a mask of this project holds." if n < strongest else ""
         said = f"Right of the line: the weights that harmful text leans on hardest.{size}{fewer}"
     body = (
-        f"This model has {text.count(n_scored)} scored weights: plain numbers. Zero one, and the loss of an answer "
+        f"This model has {text.count(n_scored)} scored weights: just numbers. Zero one, and the loss of an answer "
         "moves a little. A weight's harm score says by how much it rises for harmful answers. Move the line: how few "
         "weights are left on its right?"
     )
@@ -123,17 +123,17 @@ class Place(NamedTuple):
 
 def places(run: Run, candidates: Candidates | None) -> list[Place]:
     """Weights of the chosen mask at a few ranks, the strongest first; none where the run settles no mask."""
-    contrast = first_contrast(run)
+    contrast: Contrast = "both" if first_contrast(run) == "both" else "none"
     point = chosen_point(run, contrast) or UNCHOSEN
     if candidates is None:
         return []
     try:
-        asked = Selection(candidates.categories, q=point.q, p=point.p, contrast=point.contrast)
+        asked = Selection(candidates.categories, q=point.q, p=point.p, contrast=contrast)
         chosen = select(candidates, asked).global_index
     except SelectionInexact:
         return []
     rows = np.searchsorted(candidates.global_index, chosen)
-    ordered = rows[np.argsort(-candidates.score(MEAN, point.contrast, rows), kind="stable")]
+    ordered = rows[np.argsort(-candidates.score(MEAN, contrast, rows), kind="stable")]
     found = []
     for rank in (r for r in _RANKS if r <= len(ordered)):
         row = int(ordered[rank - 1])

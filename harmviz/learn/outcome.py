@@ -51,7 +51,8 @@ def sharing(shared: overlap.Overlap | None, category: str | None = None) -> Less
     )
     body = (
         "If all harm hung on one set of weights, the masks of two harm types would hold the same ones, up to a "
-        "ceiling: what one type shares with itself on other prompts. Harmless text may share as much. Pick a type, and compare."
+        "ceiling: what one type shares with itself on other prompts. Harmless text may share as much. Pick a type, and "
+        "compare."
     )
     return Lesson(
         heading,

@@ -76,7 +76,11 @@ def _step(number: int, material: Material) -> None:
     st.page_link(page, label=f"The page behind: {label}", icon=icon)
     if step.live is not None:
         with st.expander(
-            "Try it on the live model", icon=":material/bolt:", key=f"learn_live_{number}", on_change="rerun"
+            "Try it on the live model",
+            icon=":material/bolt:",
+            key=f"learn_live_{number}",
+            on_change="rerun",
+            bind="query-params",
         ) as opened:
             if opened.open:
                 step.live(material)
