@@ -1,4 +1,4 @@
-"""Pictures of the Learn page: how few weights are strong, what protection takes away, controls, what pruning did."""
+"""Pictures of the Learn page: how few weights are strong, one weight's scores, protection, controls, pruning."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def score_histogram(bins: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
-    """Weights per half-decade of positive harm score, both axes logarithmic; the strongest in vermilion.
+    """Weights per half-decade of positive harm score, both axes logarithmic; those right of the line in vermilion.
 
-    ``bins``: ``exponent`` (log10 of a bin's lower edge), ``count``, ``strong`` (bool: among the strongest).
+    ``bins``: ``exponent`` (log10 of a bin's lower edge), ``count``, ``strong`` (bool: right of the line).
     """
     figure = framed(theme, title, subtitle, height=330)
-    for strong, colour, name in ((False, rgba(CONTROL, 0.75), "all others"), (True, HARM, "the strongest")):
+    for strong, colour, name in ((False, rgba(CONTROL, 0.75), "all others"), (True, HARM, "right of the line")):
         part = bins[(bins["strong"] == strong) & (bins["count"] > 0)]
         figure.add_bar(
             x=part["exponent"] + 0.25,
@@ -33,6 +33,9 @@ def score_histogram(bins: pd.DataFrame, theme: Theme, *, title: str, subtitle: s
             marker={"color": colour, "line": {"width": 0}},
             hovertemplate="%{y:,} weights<extra></extra>",
         )
+    if bins["strong"].any():
+        cut = float(bins.loc[bins["strong"], "exponent"].min())
+        figure.add_vline(x=cut, line={"color": theme.ink, "width": 1.5, "dash": "dash"})
     exponents, names = _powers(int(bins["exponent"].min()), math.floor(bins["exponent"].max()) + 1)
     figure.update_xaxes(title_text="harm score, nats", tickvals=exponents, ticktext=names, showgrid=False)
     figure.update_yaxes(title_text="weights", type="log", tickformat=".0s", dtick=1)
@@ -40,8 +43,30 @@ def score_histogram(bins: pd.DataFrame, theme: Theme, *, title: str, subtitle: s
     return figure
 
 
-def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float, title: str, subtitle: str) -> go.Figure:
+def score_bars(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
+    """One weight's score for every set of texts, a bar a set: harmful vermilion, harmless blue.
+
+    ``rows``: ``label``, ``harm`` (bool), ``value`` in nats per token, in order.
+    """
+    labels = [escape(str(label)) for label in rows["label"]]
+    figure = framed(theme, title, subtitle, height=110 + 27 * len(labels))
+    figure.add_bar(
+        x=rows["value"],
+        y=labels,
+        orientation="h",
+        marker={"color": [HARM if harm else BENIGN for harm in rows["harm"]], "line": {"width": 0}},
+        hovertemplate="%{y}: %{x:.2~g} nats<extra></extra>",
+    )
+    figure.add_vline(x=0, line={"color": theme.quiet, "width": 1})
+    figure.update_xaxes(title_text="score, nats per token", exponentformat="power", zeroline=False)
+    figure.update_yaxes(autorange="reversed", showgrid=False, tickfont={"color": theme.ink, "size": 14 * theme.scale})
+    figure.update_layout(bargap=0.35)
+    return figure
+
+
+def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float | None, title: str, subtitle: str) -> go.Figure:
     """A sample of weights: harm score over their rank by utility; left of the line they are protected.
+    ``p`` None: nothing is.
 
     ``points``: ``utility_rank`` (share of weights with at least this utility), ``harm_score``, ``fate`` (of ``FATES``).
     """
@@ -56,7 +81,8 @@ def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float, title: s
             marker={"size": 5 * theme.scale, "color": rgba(colour, 0.45 if fate == "not taken" else 0.75)},
             hovertemplate="harm score %{y:.2~g} nats<br>top %{x:.2~p} by utility<extra></extra>",
         )
-    figure.add_vline(x=p, line={"color": theme.ink, "width": 1.5, "dash": "dash"})
+    if p is not None:
+        figure.add_vline(x=p, line={"color": theme.ink, "width": 1.5, "dash": "dash"})
     figure.update_xaxes(
         title_text="rank by utility score: ← harmless text needs it most", **q_ticks(points["utility_rank"].tolist())
     )
@@ -68,13 +94,16 @@ def protection_scatter(points: pd.DataFrame, theme: Theme, *, p: float, title: s
     return figure
 
 
-def control_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
+def control_dots(
+    rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, x_range: tuple[float, float] | None = None
+) -> go.Figure:
     """One line a mask, two dots each: ΔL on harmful answers (vermilion) and on harmless ones (blue), with intervals.
 
-    ``rows``: ``label``, ``harm`` (bool), ``value``, ``ci_low``, ``ci_high``, ``n``; masks in order.
+    ``rows``: ``label``, ``harm`` (bool), ``value``, ``ci_low``, ``ci_high``, ``n``; masks in order. ``x_range``: of the
+    axis, so that it stands still while masks are swapped.
     """
     labels = list(dict.fromkeys(rows["label"]))
-    figure = framed(theme, title, subtitle, height=130 + 38 * len(labels), legend=True)
+    figure = framed(theme, title, subtitle, height=190 + 44 * len(labels), legend=True)
     for harm, colour, name, lift in (
         (True, HARM, "harmful answers", 0.13),
         (False, BENIGN, "harmless, by others", -0.13),
@@ -94,7 +123,7 @@ def control_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
             "%{customdata[3]} prompts<extra></extra>",
         )
     figure.add_vline(x=0, line={"color": theme.quiet, "width": 1})
-    figure.update_xaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=False)
+    figure.update_xaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=False, range=x_range)
     figure.update_yaxes(
         tickvals=[-i for i in range(len(labels))],
         ticktext=[escape(label) for label in labels],
@@ -106,43 +135,56 @@ def control_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
     return figure
 
 
-def pruning_curve(rows: pd.DataFrame, theme: Theme, *, chosen_q: float | None, title: str, subtitle: str) -> go.Figure:
-    """ΔL over q for harmful, same-topic safe and benign text; the chosen q as a dashed line.
+def kept_curve(rows: pd.DataFrame, theme: Theme, *, q: float | None, title: str, subtitle: str) -> go.Figure:
+    """What a token keeps of its probability over q, for harmful, same-topic safe and benign text; ``q`` marked.
 
-    ``rows``: ``set, label, harm, q, value, ci_low, ci_high, n, n_weights``, sets in order.
+    ``rows``: ``set, label, harm, q, kept, kept_low, kept_high, n, n_weights``, sets in order; kept = exp(−ΔL).
     """
-    figure = framed(theme, title, subtitle, height=350)
+    figure = framed(theme, title, subtitle, height=370)
     for i, (_, part) in enumerate(rows.groupby("set", sort=False)):
         colour = HARM if part["harm"].iloc[0] else BENIGN
         hollow, dash = ("-open", "dot") if i == 1 else ("", "solid")
+        here = [q is not None and math.isclose(x, q) for x in part["q"]]
+        ends = part.rename(columns={"kept": "kept_value"}).assign(
+            value=part["kept"], ci_low=part["kept_low"], ci_high=part["kept_high"]
+        )
         figure.add_scatter(
             x=part["q"] * (1, 1.05, 0.952)[i % 3],
-            y=part["value"],
+            y=part["kept"],
             mode="lines+markers",
             name=escape(str(part["label"].iloc[0])),
             marker={
-                "size": 9 * theme.scale,
+                "size": [(15 if h else 8) * theme.scale for h in here],
                 "color": colour,
                 "symbol": f"circle{hollow}",
                 "line": {"width": 2, "color": colour},
             },
             line={"width": 1.4 * theme.scale, "dash": dash, "color": rgba(colour, 0.7)},
-            error_y=_bars(part, colour, theme),
-            customdata=part.assign(percent=100 * part["q"])[["percent", "n_weights", "ci_low", "ci_high", "n"]]
+            error_y=_bars(ends, colour, theme),
+            customdata=ends.assign(percent=100 * part["q"])[["percent", "n_weights", "ci_low", "ci_high", "n"]]
             .astype(object)
             .to_numpy(),
-            hovertemplate="q = %{customdata[0]:.4~g} % · %{customdata[1]:,} weights<br>%{y:+.3f} nats "
-            "[%{customdata[2]:+.3f}, %{customdata[3]:+.3f}]<br>n = %{customdata[4]} "
+            hovertemplate="q = %{customdata[0]:.4~g} % · %{customdata[1]:,} weights<br>keeps %{y:.0%} "
+            "[%{customdata[2]:.0%}, %{customdata[3]:.0%}]<br>n = %{customdata[4]} "
             "prompts<extra>%{fullData.name}</extra>",
         )
-    if chosen_q is not None:
-        figure.add_vline(x=chosen_q, line={"color": theme.quiet, "width": 1.2, "dash": "dash"})
+    if q is not None:
+        figure.add_vline(x=q, line={"color": theme.quiet, "width": 1.2, "dash": "dash"})
     figure.update_xaxes(title_text="q, share of weights zeroed", **q_ticks(rows["q"].tolist()))
-    figure.update_yaxes(title_text="ΔL, nats per token", tickformat="+.2f", zeroline=True)
-    # Inside, top left: that corner is empty, since the curves rise to the right.
+    figure.update_yaxes(
+        title_text="keeps of its probability", tickformat=".0%", rangemode="tozero", zeroline=True, title_standoff=4
+    )
+    # Inside, bottom left: that corner is empty, since the curves fall to the right.
     figure.update_layout(
         showlegend=True,
-        legend={"orientation": "v", "x": 0.02, "xanchor": "left", "y": 1, "yanchor": "top", "bgcolor": "rgba(0,0,0,0)"},
+        legend={
+            "orientation": "v",
+            "x": 0.02,
+            "xanchor": "left",
+            "y": 0.04,
+            "yanchor": "bottom",
+            "bgcolor": "rgba(0,0,0,0)",
+        },
     )
     return figure
 

@@ -1,4 +1,4 @@
-"""The first three lessons: what a harm-generation weight is, how it is found, what a control is. Nothing draws."""
+"""Steps 1 to 3: how few weights are strong, what a score is, why the useful ones are protected. Nothing draws."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from harmviz.claims.mapping.reported import Reported, first_contrast, reads
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.errors import SelectionInexact
-from harmviz.learn.lesson import Lesson
+from harmviz.learn.lesson import Lesson, Question, among, kept, one_in
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.lists import MEAN, ListKey
+from harmviz.masks.lists import MEAN, Contrast, ListKey
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
 from harmviz.runs.point import selector_words
@@ -25,44 +25,57 @@ from harmviz.runs.point import selector_words
 _LOWEST, _STEP = -12.0, 0.5
 #: So many weights of each kind show a cloud without slowing the page.
 _SAMPLE = 500
-_CONTROLS = {
-    "none": "the mask itself",
-    "random": "random",
-    "magnitude": "magnitude-matched",
-    "utility": "utility-matched",
-    "benign_signed": "benign-signed",
-    "safe_signed": "safe-signed",
-}
+#: The places in a mask, by score, at which step 2 looks.
+_RANKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
 # -- 1 --------------------------------------------------------------------------------------------------------------
-def scores(run: Run, results: pd.DataFrame, maps: Mapping[str, np.ndarray]) -> Lesson:
-    """What a harm-generation weight is: the histogram of positive harm scores of one type."""
-    category, n_scored = _typical(run), int(run.manifest["model"]["n_scored_weights"])
-    stored = maps.get(f"{category}/histogram")
+def score_bins(run: Run, maps: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """``exponent`` (log10 of a bin's lower edge), ``count``, ``above`` (weights in it or further right) of one type."""
+    stored = maps.get(f"{_typical(run)}/histogram")
     counts = np.zeros(0, dtype=np.int64) if stored is None else stored.sum(axis=0)
-    bins = _bins(counts, strongest=max(1, math.floor(UNCHOSEN.q * n_scored)))
-    positive, name = int(counts.sum()), text.set_name(category)
+    bins = pd.DataFrame({"exponent": _LOWEST + _STEP * (np.arange(len(counts)) - 1), "count": counts})
+    bins = bins[bins["exponent"] >= _LOWEST].reset_index(drop=True)
+    return bins.assign(above=bins["count"][::-1].cumsum()[::-1]) if bins["count"].sum() else bins.iloc[:0]
+
+
+def thresholds(bins: pd.DataFrame) -> list[float]:
+    """The exponents that the reader may draw the line at: where weights lie on both sides."""
+    return [] if bins.empty else [float(e) for e in bins.loc[(bins["count"] > 0) & (bins["above"] > 0), "exponent"]]
+
+
+def scores(run: Run, results: pd.DataFrame, bins: pd.DataFrame, exponent: float | None = None) -> Lesson:
+    """How few weights are strong: the histogram of positive harm scores of one type, cut at 10^exponent."""
+    category, n_scored = _typical(run), int(run.manifest["model"]["n_scored_weights"])
+    name, said = text.set_name(category), ""
+    if not bins.empty:
+        strongest = max(1, math.floor(UNCHOSEN.q * n_scored))
+        offered = bins[bins["count"] > 0]
+        cut = exponent if exponent is not None else float(offered["exponent"].max())
+        bins = bins.assign(strong=bins["exponent"] >= cut)
+        n = int(bins.loc[bins["strong"], "count"].sum())
+        size = f" That is {one_in(n / n_scored)} ({text.fraction_of(n, n_scored)})." if n else " No weight is."
+        fewer = " Fewer than a mask of this project holds." if n < strongest else ""
+        said = f"Right of the line: the weights that harmful text leans on hardest.{size}{fewer}"
     body = (
-        "Set one weight to zero, and the loss of an answer moves a little. A weight's harm score says by how much "
-        f"it rises for harmful answers. For type {name}, {text.percent(positive / n_scored)} of "
-        f"{text.count(n_scored)} scored weights have a positive score, and nearly all of it is "
-        f"tiny.{_held_by_the_strongest(results, category)} Harm-generation weights are sought among the few on the "
-        "far right. A high score alone is no proof: harmless text may need the same weight."
+        f"This model has {text.count(n_scored)} scored weights: just numbers. Zero one, and the loss of an answer "
+        "moves a little. A weight's harm score says by how much it rises for harmful answers. Move the line: how few "
+        "weights are left on its right?"
     )
     return Lesson(
-        "What is a harm-generation weight?",
+        "A few numbers among many",
         body,
+        said,
         Words(
             "Nearly every harm score is tiny",
             f"Weights by positive harm score for {name}<br>n = {_n_scoring(run, category)} scoring prompts · "
-            f"vermilion: the strongest {text.percent(UNCHOSEN.q)}",
-            "Each bar counts weights. Both axes are logarithmic: one line up is ten times as many weights. Vermilion "
-            "bars lie wholly among the strongest. A histogram has no interval; what these weights do is measured in "
-            "step 4.",
+            "vermilion: right of your line",
+            "Each bar counts weights. Both axes are logarithmic: one line up is ten times as many weights. A histogram "
+            "has no interval; what these weights do is measured in later steps.",
             f"Histogram of positive harm scores for {name}, both axes logarithmic",
         ),
-        bins if positive else bins.iloc[:0],
+        bins,
+        _about_concentration(results, category),
     )
 
 
@@ -75,76 +88,187 @@ def _n_scoring(run: Run, category: str) -> int:
     return sum(n for part, n in run.manifest["data"]["counts"][category].items() if part.startswith("scoring"))
 
 
-def _bins(counts: np.ndarray, *, strongest: int) -> pd.DataFrame:
-    """``exponent, count, strong``: the bins from the lowest on; strong: all of a bin is among the ``strongest``."""
-    bins = pd.DataFrame({"exponent": _LOWEST + _STEP * (np.arange(len(counts)) - 1), "count": counts})
-    bins["strong"] = bins["count"][::-1].cumsum()[::-1] <= strongest
-    return bins[bins["exponent"] >= _LOWEST].reset_index(drop=True)
-
-
-def _held_by_the_strongest(results: pd.DataFrame, category: str) -> str:
-    """A sentence on how much of the positive score the strongest weights hold; nothing where it was not measured."""
+def _about_concentration(results: pd.DataFrame, category: str) -> Question | None:
+    """How much of the positive score the strongest weights hold; None where it was not measured."""
     share = results[(results["experiment"] == "concentration") & (results["metric"] == "lorenz_share")]
     share = share[(share["mask"] == category) & share["value"].notna() & (share["q"] >= UNCHOSEN.q * 0.999)]
     share = share[(share["n_weights"] >= 1).fillna(False)].sort_values("q")
     if share.empty:
-        return ""
-    top = share.iloc[0]
-    return (
-        f" The strongest {text.count(int(top['n_weights']))} hold {text.percent(float(top['value']))} of all positive "
-        f"score, {top['value'] / top['q']:,.0f} times their share."
+        return None
+    held, q = float(share.iloc[0]["value"]), float(share.iloc[0]["q"])
+    options, right = among(
+        (held < 2 * q, "About their share: one weight is like another"),
+        (held < 0.5, "Many times their share, and still less than half"),
+        (True, "More than half of it"),
+    )
+    return Question(
+        f"Take the strongest {one_in(q)}. How much of all positive score do they hold together?",
+        options,
+        right,
+        f"The {text.count(int(share.iloc[0]['n_weights']))} strongest hold {text.percent(held)} of it, "
+        f"{held / q:,.0f} times their share. The score is concentrated, but spread over many weights too.",
     )
 
 
 # -- 2 --------------------------------------------------------------------------------------------------------------
-def selection(run: Run, reported: Reported, candidates: Candidates | None) -> Lesson:
-    """How the weights are found: harm score against utility rank, at the point chosen for the plain selection."""
-    point = chosen_point(run, "none") or UNCHOSEN
-    fates = None if candidates is None else _fates(candidates, point.q, point.p)
-    protected, lost, taken = text.percent(point.p), "", "those"
-    if fates is not None:
-        taken = f"the {text.count(fates.n_taken)}"
-        if fates.highest_protected is not None:
-            lost = (
-                f" Of {taken} highest harm scores, {text.count(fates.highest_protected)} are protected for that reason."
-            )
-    if (broken := reported.row("none", "benign", control="unprotected")) is not None:
-        lost += (
-            " Zeroing the highest scores without protection moves the loss of harmless answers by "
-            f"{reads(broken, 1)} nats."
+class Place(NamedTuple):
+    """A weight of the mask: its rank by score, its matrix and flat index there, and its row among the candidates."""
+
+    rank: int
+    matrix: str
+    flat: int
+    row: int
+    address: str
+
+
+def places(run: Run, candidates: Candidates | None) -> list[Place]:
+    """Weights of the chosen mask at a few ranks, the strongest first; none where the run settles no mask."""
+    contrast: Contrast = "both" if first_contrast(run) == "both" else "none"
+    point = chosen_point(run, contrast) or UNCHOSEN
+    if candidates is None:
+        return []
+    try:
+        asked = Selection(candidates.categories, q=point.q, p=point.p, contrast=contrast)
+        chosen = select(candidates, asked).global_index
+    except SelectionInexact:
+        return []
+    rows = np.searchsorted(candidates.global_index, chosen)
+    ordered = rows[np.argsort(-candidates.score(MEAN, contrast, rows), kind="stable")]
+    found = []
+    for rank in (r for r in _RANKS if r <= len(ordered)):
+        row = int(ordered[rank - 1])
+        matrix, flat = candidates.table[int(candidates.matrix[row])], int(candidates.flat[row])
+        unit, source = (int(x[0]) for x in matrix.out_in(np.array([flat])))
+        address = f"layer {matrix.layer}, {matrix.module_kind}, from unit {source} to unit {unit}"
+        found.append(Place(rank, matrix.name, flat, row, address))
+    return found
+
+
+def weight(run: Run, results: pd.DataFrame, candidates: Candidates | None, place: Place | None) -> Lesson:
+    """What a score is: one weight of the mask, and its score for every set of texts."""
+    table, said = pd.DataFrame(), ""
+    if candidates is not None and place is not None:
+        sets = [*candidates.categories, *(b for b in ("safe", "benign") if b in candidates.baselines)]
+        values = [float(candidates.scores[s][place.row]) for s in sets]
+        table = pd.DataFrame({"set": sets, "label": [text.set_name(s) for s in sets], "value": values}).assign(
+            harm=lambda t: t["set"].map(text.is_harm)
         )
+        harm = table.loc[table["harm"], "value"].mean()
+        said = f"Weight {place.rank} of the mask: {place.address}. Without it, the loss of harmful answers would "
+        said += f"{'rise' if harm > 0 else 'fall'} by {abs(harm):.2g} nats per token, to first order."
     body = (
-        "Every weight gets two numbers: a harm score from harmful answers, and a utility score from harmless ones. The "
-        f"top {protected} by utility are protected, because harmless text needs them most.{lost} Of the rest, {taken} "
-        "with the highest harm score become the mask: the list of weights to set to zero."
+        "Read an answer, and follow its loss back through the network: the gradient reaches every weight at once. "
+        "Weight times gradient, with its sign turned, foretells what zeroing that weight does to the loss. Choose a "
+        "weight, and compare its score for different texts."
     )
     return Lesson(
-        "How are they found?",
+        "The gradient reaches a weight",
         body,
+        said,
         Words(
-            "Right of the line, from the top down",
+            "One weight, many kinds of text",
+            f"Score of one weight of the mask ({selector_words(first_contrast(run)).short})<br>"
+            "nats per token, mean over the scoring answers",
+            "Right of the line: this text would become less likely without the weight. Vermilion: harmful answers by "
+            "type. Blue: harmless ones. Single weights have no interval; masks are measured in later steps.",
+            "Bar chart of one weight's score for every harm type and for harmless text",
+        ),
+        table,
+        _about_prediction(results),
+    )
+
+
+def _about_prediction(results: pd.DataFrame) -> Question | None:
+    """Whether the score foretells what zeroing does, by the run's causal check."""
+    rows = results[(results["experiment"] == "causal") & results["value"].notna()].set_index("metric")["value"]
+    if not {"predicted", "measured", "relative_error"} <= set(rows.index):
+        return None
+    error = float(rows["relative_error"])
+    options, right = among(
+        (error <= 0.1, "Yes, to within a tenth"),
+        (error <= 0.5, "Roughly, to within a half"),
+        (True, "No, it foretold something else"),
+    )
+    return Question(
+        "A score is a forecast. This run turned a mask's weights down a little and measured. Was the forecast right?",
+        options,
+        right,
+        f"Foretold {text.signed(float(rows['predicted']), 3)}, measured {text.signed(float(rows['measured']), 3)} nats "
+        f"per token and unit of strength: {text.percent(error)} apart. That is for small steps; zeroing whole weights "
+        "is measured, not foretold.",
+    )
+
+
+# -- 3 --------------------------------------------------------------------------------------------------------------
+def protection(run: Run, reported: Reported, candidates: Candidates | None, *, protect: bool) -> Lesson:
+    """Why the useful weights are protected: harm score against utility rank, with the rule and without."""
+    point = chosen_point(run, "none") or UNCHOSEN
+    fates = None if candidates is None else _fates(candidates, point.q, point.p if protect else 0.0)
+    control = "none" if protect else "unprotected"
+    harm, benign = (reported.row("none", c, control=control) for c in ("harm", "benign"))
+    said = ""
+    if benign is not None and harm is not None:
+        said = (
+            f"{'With' if protect else 'Without'} protection a token of a harmless answer {kept(benign['value'])} (ΔL "
+            f"{reads(benign)}), one of a harmful answer {kept(harm['value'])} (ΔL {reads(harm)})."
+        )
+    protected = text.percent(point.p)
+    body = (
+        f"Harmless text leans on weights too. The top {protected} by utility score ({one_in(point.p)}) are protected: "
+        "never zeroed. Of the rest, those with the highest harm score become the mask. Switch protection off: what is "
+        "taken then, and what breaks?"
+    )
+    n_taken = "" if fates is None else f" · taken: {text.count(fates.n_taken)} weights"
+    return Lesson(
+        "Spare what harmless text needs",
+        body,
+        said,
+        Words(
+            "Right of the line, from the top down" if protect else "From the top down, wherever they are",
             "A sample of the strongest weights, mean of all types, as in the paper<br>"
-            f"dashed: {protected} protected · taken: {taken.removeprefix('the ')} weights",
-            f"Each dot is a weight; at most {_SAMPLE} of each colour are drawn. Left of the dashed line a weight is "
-            "protected. Right of it, the mask takes the highest. Weaker weights than these exist in great numbers and "
-            "are not drawn.",
-            "Scatter plot of harm score over rank by utility, with the protected zone on the left",
+            f"{f'dashed: {protected} protected' if protect else 'nothing protected'}{n_taken}",
+            f"Each dot is a weight; at most {_SAMPLE} of each colour are drawn. Left means that harmless text needs it "
+            "more. Weaker weights than these exist in great numbers and are not drawn.",
+            "Scatter plot of harm score over rank by utility, with the weights that the rule takes",
         ),
         pd.DataFrame() if fates is None else fates.points,
-        point.p,
+        _about_damage(reported),
+        point.p if protect else None,
+    )
+
+
+def _about_damage(reported: Reported) -> Question | None:
+    """Whether zeroing without protection breaks harmless text, told by both intervals."""
+    bare, kept_safe = (reported.row("none", "benign", control=c) for c in ("unprotected", "none"))
+    harm = reported.row("none", "harm", control="unprotected")
+    if bare is None or kept_safe is None or harm is None:
+        return None
+    broke = bool(bare["ci_low"] > kept_safe["ci_high"])
+    options, right = among(
+        (False, "Yes: what is less likely is gone"),
+        (broke, "No: harmless text broke with it, and damage is not safety"),
+        (True, "It is no different: protection changes nothing here"),
+    )
+    return Question(
+        f"Without protection harmful answers move by {reads(harm)} nats per token. Is that the better mask?",
+        options,
+        right,
+        f"Harmless answers move by {reads(bare)} without protection and by {reads(kept_safe)} with it. What a mask "
+        "leaves alone counts as much as what it hits.",
     )
 
 
 class _Fates(NamedTuple):
-    """A sample of weights and what becomes of them; how many are taken; how many of as many highest are protected."""
+    """A sample of weights and what becomes of them, and how many are taken."""
 
     points: pd.DataFrame
     n_taken: int
-    highest_protected: int | None
 
 
 def _fates(candidates: Candidates, q: float, p: float) -> _Fates | None:
     """The rule applied to the stored candidates; None where they do not settle it."""
+    if p == 0 and ListKey(MEAN, "none", 0.0, "global") not in candidates.orders:
+        return None
     try:
         chosen = select(candidates, Selection(candidates.categories, q=q, p=p)).global_index
     except SelectionInexact:
@@ -154,55 +278,11 @@ def _fates(candidates: Candidates, q: float, p: float) -> _Fates | None:
     fate = np.where(rank <= p, "protected", "not taken").astype(object)
     fate[taken] = "taken"
     kinds = ("not taken", "protected", "taken")
-    kept = np.concatenate([_spread(np.flatnonzero((fate == kind) & (score > 0))) for kind in kinds])
-    points = pd.DataFrame({"utility_rank": rank[kept], "harm_score": score[kept], "fate": fate[kept]})
-    top = candidates.orders.get(ListKey(MEAN, "none", 0.0, "global"))
-    return _Fates(points, len(taken), None if top is None else int(np.sum(rank[top[: len(taken)]] <= p)))
+    drawn = np.concatenate([_spread(np.flatnonzero((fate == kind) & (score > 0))) for kind in kinds])
+    points = pd.DataFrame({"utility_rank": rank[drawn], "harm_score": score[drawn], "fate": fate[drawn]})
+    return _Fates(points, len(taken))
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:
     """At most ``_SAMPLE`` of the rows, evenly spaced, the same every time."""
     return rows[np.unique(np.linspace(0, len(rows) - 1, _SAMPLE).astype(int))] if len(rows) > _SAMPLE else rows
-
-
-# -- 3 --------------------------------------------------------------------------------------------------------------
-def controls(run: Run, reported: Reported) -> Lesson:
-    """What a control is: the mask beside five masks of equal size, on harmful and on harmless answers."""
-    contrast = first_contrast(run)
-    mask, random, benign_signed = (
-        reported.row(contrast, "harm", control=c) for c in ("none", "random", "benign_signed")
-    )
-    on_benign = reported.row(contrast, "benign", control="benign_signed")
-    body = (
-        "Zeroing weights may just do damage. A control is a mask of the same size that was chosen without looking at "
-        f"harm. Here the mask moves harmful answers by {reads(mask, 3)} nats per token; random weights: "
-        f"{reads(random, 3)}. A benign-signed mask, found on harmless answers in the same way, moves harmful ones by "
-        f"{reads(benign_signed)} and harmless ones by {reads(on_benign)}. A finding needs a vermilion dot right of the "
-        "random and matched controls, and well right of its own blue dot."
-    )
-    size, n_scored = "", run.manifest["model"]["n_scored_weights"]
-    if mask is not None:
-        size = f"{text.fraction_of(int(mask['n_weights']), n_scored)} each · "
-    return Lesson(
-        "What is a control?",
-        body,
-        Words(
-            "The same number of weights, chosen otherwise",
-            f"{size}{selector_words(contrast).short} selection<br>ΔL in nats per token, 95 % intervals, report prompts",
-            "Right of the line: without these weights that text is less likely. Drawn controls (random, "
-            "magnitude-matched, utility-matched) are means over several draws on a third of the prompts.",
-            "Dot plot of loss shifts on harmful and harmless answers under the mask and five controls",
-        ),
-        _control_table(reported, contrast),
-    )
-
-
-def _control_table(reported: Reported, contrast: str) -> pd.DataFrame:
-    lines = []
-    for control, label in _CONTROLS.items():
-        for category in ("harm", "benign"):
-            if (row := reported.row(contrast, category, control=control)) is not None:
-                measured = row[["value", "ci_low", "ci_high", "n", "q", "p", "n_weights", "unit"]].to_dict()
-                harm = text.is_harm(category)
-                lines.append({"label": label, "control": control, "category": category, "harm": harm, **measured})
-    return pd.DataFrame(lines)

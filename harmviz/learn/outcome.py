@@ -1,84 +1,63 @@
-"""The last three lessons: what pruning showed, whether all types hang on one set, what it does not show. Pure."""
+"""Steps 7 to 9: one set for all harm or several, what it changes in words, what it does not show. Nothing draws."""
 
 from __future__ import annotations
 
 import math
+from html import escape
+from typing import NamedTuple
 
 import pandas as pd
 
-from harmviz.claims.mapping.headline import chosen_point
-from harmviz.claims.mapping.reported import Reported, reads
-from harmviz.claims.mapping.views import compare, overlap, overlap_words
+from harmviz.claims.mapping.reported import Reported, first_contrast, reads
+from harmviz.claims.mapping.views import overlap, overlap_words
+from harmviz.claims.scene import finding as scenes
 from harmviz.display import text
 from harmviz.display.words import Words
-from harmviz.learn.lesson import Lesson
+from harmviz.learn.lesson import Lesson, Question, among
 from harmviz.runs import Run
 from harmviz.runs.point import selector_words
+from harmviz.stats.estimate import Estimate
 
-_CURVES = {"harm": "harmful answers", "safe": "same-topic safe", "benign": "harmless, by others"}
+#: In place of a harm type: all of them.
+EVERY = "every"
+SETS = scenes.SETS
 _SELECTIONS = ("none", "both")
 
 
-# -- 4 --------------------------------------------------------------------------------------------------------------
-def pruning(run: Run, results: pd.DataFrame, reported: Reported, contrast: str) -> Lesson:
-    """What pruning showed: ΔL over q on validation prompts, and the chosen point's numbers on report prompts."""
-    point = chosen_point(run, contrast)
-    levels = compare.measured_p([run], [results], contrast)
-    p = point.p if point and point.p in levels else (levels[0] if levels else math.nan)
-    table = compare.curve_table([run], [results], contrast, p) if levels else pd.DataFrame()
-    harm, safe, benign = (reported.row(contrast, c) for c in ("harm", "safe", "benign"))
-    size = ""
-    if harm is not None:
-        size = f" ({text.fraction_of(int(harm['n_weights']), run.manifest['model']['n_scored_weights'])})"
-    body = (
-        "The more weights are zeroed, the more the loss moves. Validation prompts chose how many: the dashed "
-        f"line{size}. Held-out prompts then gave, in nats per token: harmful answers {reads(harm)}, same-topic safe "
-        f"answers {reads(safe)}, harmless answers by others {reads(benign)}. The first is the effect; how far it "
-        "stands above the other two says how much is about harm."
-    )
-    subtitle = "validation prompts, 95 % intervals"
-    if not table.empty:
-        table = table.assign(label=table["set"].map(_CURVES))
-        counts = ", ".join(f"{c} {int(part['n'].max())}" for c, part in table.groupby("set", sort=False))
-        subtitle += f"<br>{text.percent(p)} protected · n: {counts}"
-    return Lesson(
-        "What did pruning show?",
-        body,
-        Words(
-            f"{selector_words(contrast).heading}: ΔL as more weights are zeroed",
-            subtitle,
-            "Dots are measurements, thin lines only join them, bars are 95 % intervals. Dashed: the chosen share. "
-            "These prompts chose it, so the numbers that count are those of the held-out prompts in the text.",
-            "Line chart of loss shifts over the fraction pruned, for harmful, same-topic safe and benign answers",
-        ),
-        table,
-        None if point is None else point.q,
-    )
-
-
-# -- 5 --------------------------------------------------------------------------------------------------------------
-def sharing(run: Run, results: pd.DataFrame) -> Lesson:
-    """Whether the types are one thing: like-with-like overlap of the plain selection's masks."""
-    heading = "Is it one set for every type of harm?"
+# -- 7 --------------------------------------------------------------------------------------------------------------
+def overlap_of(results: pd.DataFrame) -> overlap.Overlap | None:
+    """The overlap of the plain selection's masks at the largest stored q; None with fewer than two types."""
     fractions = overlap.points(results).get("none")
     shared = overlap.overlap_at(results, "none", fractions[-1]) if fractions else None
-    if shared is None or len(shared.categories) < 2:
+    return None if shared is None or len(shared.categories) < 2 else shared
+
+
+def sharing(shared: overlap.Overlap | None, category: str | None = None) -> Lesson:
+    """Whether the types are one thing: like-with-like overlap of all masks, or of one type's with the others."""
+    heading = "One set for every kind of harm?"
+    if shared is None:
         body = "This run scored too few types, or stored no overlap, so that the question is open here."
-        return Lesson(heading, body, Words("Not measured", "", "", ""), pd.DataFrame())
+        return Lesson(heading, body, "", Words("Not measured", "", "", ""), pd.DataFrame())
     table = overlap.comparison(shared)
+    if category is not None:
+        table = table[(table["a"] == category) | (table["b"] == category)]
+        table = table.assign(mean=table.groupby("group")["value"].transform("mean"))
+        table["mean_text"] = "mean " + table["mean"].map(_share)
     mean = {str(kind): float(v) for kind, v in table.groupby("kind")["value"].mean().items()}
-    texts = {"safe": "same-topic safe answers", "benign": "harmless answers by others"}
-    halves = {words: shared.half_mean(b) for b, words in texts.items() if b in shared.baselines}
-    others = " and ".join(f"{_share(value)} with {words}" for words, value in halves.items() if not math.isnan(value))
+    who = "Two harm types" if category is None else f"{text.set_name(category).capitalize()} and another type"
+    said = (
+        f"{who} share {_share(mean.get('harm'))} of their weights, {_share(mean.get('chance'))} by chance, and "
+        f"{_share(mean.get('text'))} with harmless text. {overlap_words.sentence(shared)}."
+    )
     body = (
-        "If all harm hung on one set, the masks of two types would hold the same weights. Jaccard is the weights in "
-        f"both masks divided by the weights in either. Two harm types reach {_share(mean.get('harm'))} on average, "
-        f"{_share(mean.get('chance'))} by chance. But a type reaches only {_share(mean.get('ceiling'))} with itself on "
-        f"other prompts, the ceiling, and a harm type reaches {others}. {overlap_words.sentence(shared)}."
+        "If all harm hung on one set of weights, the masks of two harm types would hold the same ones, up to a "
+        "ceiling: what one type shares with itself on other prompts. Harmless text may share as much. Pick a type, and "
+        "compare."
     )
     return Lesson(
         heading,
         body,
+        said,
         Words(
             "How much do two masks share?",
             f"top {text.percent(shared.q)} of each type, as in the paper\n"
@@ -88,6 +67,29 @@ def sharing(run: Run, results: pd.DataFrame) -> Lesson:
             "Strip chart of overlaps: harm with harm, with harmless text, the ceiling and chance",
         ),
         table,
+        _about_sharing(shared),
+    )
+
+
+def _about_sharing(shared: overlap.Overlap) -> Question | None:
+    harm = shared.half_mean("harm")
+    texts = {b: shared.half_mean(b) for b in shared.baselines}
+    measured = {b: v for b, v in texts.items() if not math.isnan(v)}
+    if math.isnan(harm) or not measured:
+        return None
+    most, ceilings = max(measured.values()), [v for v in shared.ceiling.values() if not math.isnan(v)]
+    ceiling = sum(ceilings) / len(ceilings) if ceilings else math.nan
+    options, right = among(
+        (harm > most and harm >= 0.9 * ceiling, "Yes: two types share all that can be shared"),
+        (harm > most, "In part: more with each other than with harmless text, and less than the ceiling"),
+        (True, "No sign of it: they share no more with each other than with harmless text"),
+    )
+    return Question(
+        "Do the masks of two harm types share something that is about harm?",
+        options,
+        right,
+        f"On average two harm types share {_share(harm)}, a harm type and harmless text up to {_share(most)}; a type "
+        f"with itself {_share(ceiling)}. These are means of pairs; the page behind has every pair and its limits.",
     )
 
 
@@ -95,28 +97,142 @@ def _share(value: float | None) -> str:
     return text.NOT_MEASURED if value is None or math.isnan(value) else text.percent(value)
 
 
-# -- 6 --------------------------------------------------------------------------------------------------------------
-def limits(reported: Reported) -> Lesson:
-    """What pruning does not show: the harm-specific part of both selections, and what the mask costs."""
-    parts = []
+# -- 8 --------------------------------------------------------------------------------------------------------------
+def asked_sets(scene: Run | None) -> list[str]:
+    """The sets of requests that a stage scene measured, the one it quotes first."""
+    return [] if scene is None else [str(s) for s in scene.manifest["parameters"]["sources"]]
+
+
+def in_words(scene: Run | None, results: pd.DataFrame, asked: str | None = None) -> Lesson:
+    """What it changes in words: how many requests the model declines, intact, pruned, and with random weights off."""
+    heading = "Does the model answer differently?"
+    opener = "" if scene is None else f" (“{scene.manifest['parameters']['opener']}”)"
+    body = (
+        f"So far texts were only read. Now the model writes. Words put into its mouth{opener} talk it into answering. "
+        "Zero the weights: does it decline again? And do as many random weights do the same? Choose the requests."
+    )
+    if scene is None or not asked_sets(scene):
+        return Lesson(heading, body, "", Words("Not measured", "", "", ""), pd.DataFrame())
+    first = scenes.numbers(scene, results, asked=asked)
+    lines = []
+    for other in asked_sets(scene):
+        shown = scenes.numbers(scene, results, asked=other)
+        for state, rate in (("intact", shown.intact), ("mask", shown.mask), ("random", shown.random)):
+            if rate is not None:
+                lines.append({"set": other, "label": _asked(other), "state": state, **_row(rate)})
+    table = pd.DataFrame(lines)
+    chosen = scene.manifest["method"]["chosen"]
+    size = text.fraction_of(int(chosen["n_weights"]), int(scene.manifest["model"]["n_scored_weights"]))
+    said = ""
+    if first.intact is not None and first.mask is not None:
+        control = "" if first.random is None else f"; without as many random ones {scenes.count(first.random)}"
+        said = (
+            f"Of {_asked(first.asked)}, talked into answering, {scene.model_name} declines "
+            f"{scenes.count(first.intact)}; without these weights {scenes.count(first.mask)}{control}."
+        )
+    return Lesson(
+        heading,
+        body,
+        said,
+        Words(
+            "Requests that the model declines",
+            f"{escape(scene.model_name)} · {size}<br>95 % intervals over requests · by keywords, a lower bound",
+            "Further right: more requests declined. Ink: the model as it is. Vermilion: without the weights. Grey: "
+            "without as many random ones. Sets on which vermilion stays with ink are sets on which it does not hold.",
+            "Dot plot of the share of requests declined, intact, pruned and with random weights pruned",
+        ),
+        table[table["set"] == first.asked].reset_index(drop=True) if len(table) else table,
+        _about_sets(scene, results),
+    )
+
+
+def _asked(source: str) -> str:
+    return scenes.SETS.get(source, source)
+
+
+def _row(rate: Estimate) -> dict[str, float | int | None]:
+    return {"value": rate.value, "ci_low": rate.ci_low, "ci_high": rate.ci_high, "n": rate.n}
+
+
+def _about_sets(scene: Run, results: pd.DataFrame) -> Question | None:
+    """On how many of the sets the mask's interval lies above the intact model's value and the random control's."""
+    clear: dict[str, bool] = {}
+    for source in asked_sets(scene):
+        shown = scenes.numbers(scene, results, asked=source)
+        if shown.intact is None or shown.mask is None or shown.mask.ci_low is None:
+            return None
+        others = [shown.intact.value] + ([] if shown.random is None else [shown.random.value])
+        clear[source] = shown.mask.ci_low > max(others)
+    if not clear:
+        return None
+    options, right = among(
+        (all(clear.values()), "On every set of requests asked here"),
+        (any(clear.values()), "On some sets of requests, and on others not"),
+        (True, "On none of them"),
+    )
+    verdicts = "; ".join(f"{_asked(s)}: {'yes' if holds else 'not clearly'}" for s, holds in clear.items())
+    return Question(
+        "Look at every set of requests. Where does declining come back clearly, beyond intact and random?",
+        options,
+        right,
+        f"{verdicts[0].upper()}{verdicts[1:]}. An effect is claimed for the requests on which it was measured.",
+    )
+
+
+# -- 9 --------------------------------------------------------------------------------------------------------------
+class Claim(NamedTuple):
+    """Something a reader may want to say, and what the numbers say to it."""
+
+    claim: str
+    answer: str
+
+
+def tempting(run: Run, reported: Reported, scene: Run | None, scene_results: pd.DataFrame) -> list[Claim]:
+    """Sentences that go too far, each with the number that says how far; only what the runs can answer."""
+    first = first_contrast(run)
+    found = []
+    if (harm := reported.row(first, "harm")) is not None:
+        found.append(
+            Claim(
+                "“The pruned model is safe.”",
+                f"Not shown. Each token of these harmful answers keeps {text.percent(math.exp(-float(harm['value'])))} "
+                f"of its probability (ΔL {reads(harm)}): less likely, not impossible.",
+            )
+        )
     for contrast in _SELECTIONS:
         if (row := reported.row(contrast, "harm", "harm_specific")) is not None:
             includes_0 = row["ci_low"] <= 0 <= row["ci_high"]
-            verdict = "which includes 0: it is not specific to harm here" if includes_0 else "clear of 0"
-            interval = text.interval(row["ci_low"], row["ci_high"], 3)
-            parts.append(
-                f"{selector_words(contrast).heading}, harm minus same-topic safe is "
-                f"{text.signed(float(row['value']), 3)} ({interval}), {verdict}. "
+            verdict = "includes 0: not specific to harm here" if includes_0 else "clear of 0, for this model and data"
+            how = selector_words(contrast).short
+            found.append(
+                Claim(f"“The mask, {how}, is about harm alone.”", f"Harm minus safe is {reads(row, 3)}; {verdict}.")
             )
-    if (cost := reported.row("both", "benign_own")) is not None:
-        parts.append(f"The contrastive mask has a cost: the model's own harmless answers move by {reads(cost)}. ")
+    if (cost := reported.row(first, "benign_own")) is not None:
+        found.append(
+            Claim("“Everything else stays as it was.”", f"The model's own harmless answers move by {reads(cost)} nats.")
+        )
+    if scene is not None and len(sets := asked_sets(scene)) > 1:
+        rates = [scenes.numbers(scene, scene_results, asked=s) for s in sets]
+        told = [
+            f"{_asked(r.asked)}: declined {scenes.count(r.intact)}, then {scenes.count(r.mask)}"
+            for r in rates
+            if r.intact is not None and r.mask is not None
+        ]
+        if told:
+            found.append(Claim("“It works on any request.”", f"{'; '.join(told)}. Measured on these sets alone."))
+    return found
+
+
+def limits(reported: Reported, claims: list[Claim], place: int = 0) -> Lesson:
+    """What this does not show: sentences that go too far, and the harm-specific part and cost of both selections."""
     body = (
-        "A higher loss is no proof of safety. These texts became less likely, for this model and this data. "
-        f"{''.join(parts)}Intervals cover the choice of prompts to measure on, not the choice of prompts to score on."
+        "One model, one data set, answers written by others. Intervals cover the choice of prompts to measure on, not "
+        "of prompts to score on; keywords miss about half of all refusals. Pick a sentence that you would like to say."
     )
     return Lesson(
-        "What does it not show?",
+        "What this does not show",
         body,
+        claims[place].answer if place < len(claims) else "",
         Words(
             "How much is about harm, and what does it cost?",
             "ΔL in nats per token at the chosen points, 95 % intervals<br>"
@@ -126,6 +242,17 @@ def limits(reported: Reported) -> Lesson:
             "Dot plot of the harm-specific effect and of the cost on own answers, for both selections",
         ),
         _limit_table(reported),
+        Question(
+            "Which sentence may be said?",
+            (
+                "Pruning these weights makes the model safe",
+                "These texts became less likely, beyond controls as far as the intervals say",
+                "All harmful behaviour hangs on these weights",
+            ),
+            1,
+            "That is what was measured: for this model, these texts and these controls. How far it carries, "
+            "attack by attack and model by model, the other pages show.",
+        ),
     )
 
 

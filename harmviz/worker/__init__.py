@@ -13,8 +13,8 @@ loaded when the first model is, not by importing this.
 
 from harmviz.worker.limits import MAX_NEW_TOKENS, Limits
 from harmviz.worker.service import Worker
-from harmviz.worker.tickets import AnswerTicket, LoadTicket, LookTicket
-from harmviz.worker.values import Look, ModelKey, ModelState, Pane, PaneView, Request, Snapshot, Visitor
+from harmviz.worker.tickets import AnswerTicket, LoadTicket, LookTicket, SentenceTicket
+from harmviz.worker.values import Look, ModelKey, ModelState, Pane, PaneView, Request, Sentence, Snapshot, Visitor
 
 __all__ = [
     "MAX_NEW_TOKENS",
@@ -28,6 +28,8 @@ __all__ = [
     "Pane",
     "PaneView",
     "Request",
+    "Sentence",
+    "SentenceTicket",
     "Snapshot",
     "Visitor",
     "Worker",

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from harmviz.data.encoding import encode_prompt
-from harmviz.worker.values import Look, Request
+from harmviz.errors import MaskInvalid
+from harmviz.worker.values import Look, Request, Sentence
 
 if TYPE_CHECKING:
     from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
     from harmviz.models.load import LoadedModel
+    from harmviz.scoring.sentence import SentenceScore
 
 
 class Reading(NamedTuple):
@@ -72,6 +74,20 @@ def next_tokens(loaded: LoadedModel, look: Look) -> NextTokens:
     written = loaded.tokenizer.encode(look.written, add_special_tokens=False) if look.written else []
     variants = [Variant(pane.name, pane.mask, pane.strength) for pane in look.request.panes]
     return next_tokens(loaded, [*read.prompt_ids, *read.opening_ids, *written], variants)
+
+
+def sentence_score(loaded: LoadedModel, asked: Sentence) -> SentenceScore:
+    """What this sentence says of its weight.
+
+    Raises:
+        DataInvalid: there is no answer, or it is too long.
+        MaskInvalid: this model has no such weight.
+    """
+    from harmviz.scoring.sentence import score_sentence
+
+    if asked.matrix not in loaded.table.index_of:
+        raise MaskInvalid(f"{loaded.name} has no scored matrix {asked.matrix!r}; load the model of the run")
+    return score_sentence(loaded, asked.prompt, asked.answer, asked.matrix, asked.flat)
 
 
 def surprise(

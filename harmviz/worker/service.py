@@ -24,8 +24,18 @@ from harmviz.worker import answering
 from harmviz.worker.limits import USUAL, Limits
 from harmviz.worker.line import Line
 from harmviz.worker.pace import LOADING
-from harmviz.worker.tickets import AnswerTicket, LoadTicket, LookTicket, Ticket
-from harmviz.worker.values import ANYBODY, Look, ModelKey, ModelState, Request, Visitor, check_key, check_request
+from harmviz.worker.tickets import AnswerTicket, LoadTicket, LookTicket, SentenceTicket, Ticket
+from harmviz.worker.values import (
+    ANYBODY,
+    Look,
+    ModelKey,
+    ModelState,
+    Request,
+    Sentence,
+    Visitor,
+    check_key,
+    check_request,
+)
 
 if TYPE_CHECKING:
     from harmviz.models.load import LoadedModel
@@ -92,6 +102,18 @@ class Worker:
         """
         check_request(look.request)
         return self._joined(LookTicket(self._line, look, visitor), instead_of)
+
+    def score(
+        self, sentence: Sentence, visitor: Visitor = ANYBODY, *, instead_of: Ticket | None = None
+    ) -> SentenceTicket:
+        """The ticket for what a sentence says of a weight, at the end of the line; ``instead_of`` as in ``submit``.
+
+        Raises:
+            ValueError: the key cannot name a model.
+            HarmvizError: the line is full, or this visitor has a request waiting already.
+        """
+        check_key(sentence.model)
+        return self._joined(SentenceTicket(self._line, sentence, visitor), instead_of)
 
     def load(self, key: ModelKey, visitor: Visitor = ANYBODY) -> LoadTicket:
         """The ticket for loading a model ahead of the first request; done at once where it is loaded already.
@@ -165,6 +187,8 @@ class Worker:
                     self._answer(ticket)
                 elif isinstance(ticket, LookTicket):
                     self._look(ticket)
+                elif isinstance(ticket, SentenceTicket):
+                    self._score(ticket)
                 ticket.finish("done")
             if report.broke_down:  # whatever state it left the model in, nobody else gets it
                 self._free(BROKE_DOWN)
@@ -240,6 +264,11 @@ class Worker:
             ticket.seen = answering.next_tokens(self._loaded, ticket.look)
         except ValueError as e:
             raise DataInvalid(str(e)) from e
+
+    def _score(self, ticket: SentenceTicket) -> None:
+        assert self._loaded is not None
+        if ticket.enter("running", "following the gradient"):
+            ticket.score = answering.sentence_score(self._loaded, ticket.sentence)
 
     def _answer(self, ticket: AnswerTicket) -> None:
         loaded, request = self._loaded, ticket.request

@@ -16,13 +16,14 @@ from harmviz.worker.answering import Reading
 from harmviz.worker.limits import Limits
 from harmviz.worker.pace import LOADING, Pace, Work
 from harmviz.worker.panes import Panes
-from harmviz.worker.values import ANYBODY, Look, ModelKey, PaneView, Request, Snapshot, Visitor
+from harmviz.worker.values import ANYBODY, Look, ModelKey, PaneView, Request, Sentence, Snapshot, Visitor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harmviz.generation.next_tokens import NextTokens
     from harmviz.generation.steps import Step
+    from harmviz.scoring.sentence import SentenceScore
     from harmviz.worker.line import Line
 
 
@@ -196,6 +197,21 @@ class LookTicket(Ticket):
     @property
     def work(self) -> Work:
         return Work("look", float(len(self.look.request.panes)))
+
+
+class SentenceTicket(Ticket):
+    """A sentence asked what it says of a weight. ``score``: the answer, once it is done."""
+
+    needs_watching = True
+
+    def __init__(self, line: Line, sentence: Sentence, visitor: Visitor = ANYBODY):
+        super().__init__(line, sentence.model, visitor)
+        self.sentence = sentence
+        self.score: SentenceScore | None = None
+
+    @property
+    def work(self) -> Work:
+        return Work("score", 1.0)
 
 
 class AnswerTicket(Ticket):

@@ -79,6 +79,17 @@ class Look:
     written: str = field(repr=False)
 
 
+@dataclass(frozen=True)
+class Sentence:
+    """One answer to one prompt, asked what it says of one weight: number ``flat`` of the scored matrix ``matrix``."""
+
+    model: ModelKey
+    prompt: str = field(repr=False)
+    answer: str = field(repr=False)
+    matrix: str
+    flat: int
+
+
 # -- answered ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class PaneView:

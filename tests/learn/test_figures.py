@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from harmviz.display.style import BENIGN, HARM, Theme
-from harmviz.learn.figures import control_dots, protection_scatter, pruning_curve, score_histogram
+from harmviz.learn.figures import control_dots, kept_curve, protection_scatter, score_bars, score_histogram
 
 
 def test_histogram_counts_with_the_strongest_in_vermilion() -> None:
@@ -56,7 +56,7 @@ def test_controls_have_two_dots_a_line_and_names_as_text() -> None:
     assert figure.layout.yaxis.ticktext == ("the &lt;i&gt;mask", "random")
 
 
-def test_curve_marks_the_chosen_share_and_joins_only_measured_points() -> None:
+def test_curve_marks_where_the_reader_is_and_joins_only_measured_points() -> None:
     rows = pd.DataFrame(
         [
             {
@@ -64,19 +64,29 @@ def test_curve_marks_the_chosen_share_and_joins_only_measured_points() -> None:
                 "label": s,
                 "harm": s == "harm",
                 "q": q,
-                "value": v,
-                "ci_low": v,
-                "ci_high": v + 0.1,
+                "kept": v,
+                "kept_low": v - 0.1,
+                "kept_high": v,
                 "n": 8,
                 "n_weights": 10,
             }
-            for s, v in (("harm", 0.3), ("safe", 0.2), ("benign", 0.1))
+            for s, v in (("harm", 0.5), ("safe", 0.8), ("benign", 0.9))
             for q in (1e-5, 1e-4)
         ]
     )
-    figure = pruning_curve(rows, Theme(), chosen_q=5e-5, title="t", subtitle="s")
-    assert [list(t.y) for t in figure.data] == [[0.3, 0.3], [0.2, 0.2], [0.1, 0.1]]
+    figure = kept_curve(rows, Theme(), q=1e-4, title="t", subtitle="s")
+    assert [list(t.y) for t in figure.data] == [[0.5, 0.5], [0.8, 0.8], [0.9, 0.9]]
     assert [t.marker.color for t in figure.data] == [HARM, BENIGN, BENIGN]
+    assert all(t.marker.size[1] > t.marker.size[0] for t in figure.data), "the chosen q is larger"
     assert len({t.marker.symbol for t in figure.data[1:]}) == 2, "safe and benign differ by more than their name"
-    assert figure.layout.shapes[0].x0 == 5e-5
-    assert pruning_curve(rows, Theme(), chosen_q=None, title="t", subtitle="s").layout.shapes == ()
+    assert list(figure.data[0].error_y.arrayminus) == pytest.approx([0.1, 0.1])
+    assert figure.layout.shapes[0].x0 == 1e-4
+    assert kept_curve(rows, Theme(), q=None, title="t", subtitle="s").layout.shapes == ()
+
+
+def test_a_weights_scores_are_bars_in_the_colour_of_their_text() -> None:
+    rows = pd.DataFrame({"label": ["a <b>", "benign"], "harm": [True, False], "value": [1e-3, -1e-4]})
+    figure = score_bars(rows, Theme(), title="t", subtitle="s")
+    assert list(figure.data[0].x) == [1e-3, -1e-4]
+    assert figure.data[0].marker.color == (HARM, BENIGN)
+    assert list(figure.data[0].y) == ["a &lt;b&gt;", "benign"]
