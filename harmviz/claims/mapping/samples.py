@@ -53,7 +53,10 @@ class MeasuredSet:
     def at(self, places: Iterable[int]) -> MeasuredSet:
         """The samples at these places, in their order."""
         kept = list(places)
-        return MeasuredSet(*(tuple(column[i] for i in kept) for column in (self.samples, self.sets, self.sources)))
+        samples, sets, sources = self.samples, self.sets, self.sources
+        return MeasuredSet(
+            tuple(samples[i] for i in kept), tuple(sets[i] for i in kept), tuple(sources[i] for i in kept)
+        )
 
 
 @dataclass(frozen=True)
