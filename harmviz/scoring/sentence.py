@@ -64,6 +64,7 @@ def score_sentence(loaded: LoadedModel, prompt: str, answer: str, matrix: str, f
             with torch.enable_grad():
                 loss = sample_losses(loaded, batch)[0]
                 (gradients,) = torch.autograd.grad(loss, [parameter])
+            loss = loss.detach()
             gradients = gradients if place.expert is None else gradients[place.expert]
         finally:
             parameter.requires_grad_(False)

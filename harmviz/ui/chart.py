@@ -20,10 +20,17 @@ from harmviz.ui import frame
 _UNUSED = ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d", "pan2d", "zoom2d"]
 
 
-def show(picture: Picture) -> None:
-    """Draws a claim's picture."""
+def show(picture: Picture, *, selectable: bool = False) -> PlotlyState | None:
+    """Draws a claim's picture; the selection where ``selectable``."""
     words = picture.words
-    draw(picture.figure, key=picture.key, table=picture.table, how_to_read=words.reading, alt=words.alt)
+    return draw(
+        picture.figure,
+        key=picture.key,
+        table=picture.table,
+        how_to_read=words.reading,
+        alt=words.alt,
+        selectable=selectable,
+    )
 
 
 def draw(

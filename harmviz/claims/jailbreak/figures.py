@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.display.labels import broken, headings
-from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
+from harmviz.display.style import BENIGN, HARM, Theme, framed, rgba
 
 #: How a panel is coloured: what gets through (vermilion), refusals (ink: neither harm nor benign), refusals of benign
 #: requests (blue), differences where more is harm (signed) or less is (reversed: blue for more).
@@ -30,7 +30,9 @@ _LEVEL = 125
 def attack_grid(
     cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, panels: Mapping[str, str]
 ) -> go.Figure:
-    """Rows = attacks, columns = masks; one panel per kind of request, side by side, each with its own columns.
+    """Rows = attacks, columns = masks, named on top; one panel per kind of request, side by side.
+
+    Where the cells say their ``attack`` and ``mask``, a click on one is reported with both as its ``customdata``.
 
     ``cells``: ``panel`` (key of ``panels``), ``row``, ``column`` (labels, in order), ``value`` (NaN: unscored),
     ``text``, ``note``, ``last`` (bool: the pooled row, set apart), ``colours`` (one of ``COLOURS``, alike within a
@@ -47,12 +49,21 @@ def attack_grid(
         (len(word) for names in columns.values() for name in names for word in re.split(r"[\s-]", name)), default=0
     )
     slanted = longest * total * theme.scale > _LEVEL
-    start = 0.0
+    named = _room(
+        [broken(c, 40 if slanted else 9) for names in columns.values() for c in names], theme, slanted=slanted
+    )
+    # On top, where the eye begins: the room they had below goes with them.
+    figure.update_layout(
+        margin_t=figure.layout.margin.t + named, height=figure.layout.height + named - 24 * theme.scale
+    )
+    start, targets = 0.0, []
     for number, (key, heading) in enumerate(panels.items(), start=1):
         part = cells[cells["panel"] == key]
         end = start + width * len(columns[key])
         suffix = "" if number == 1 else str(number)
         figure.add_trace(_heat(part, rows, columns[key], theme, suffix))
+        if {"attack", "mask"} <= set(part.columns):
+            targets.append(_targets(part, rows, columns[key], theme, suffix))
         font = {"color": theme.ink, "size": 12 * theme.scale}
         figure.update_layout(
             {
@@ -61,6 +72,7 @@ def attack_grid(
                     "domain": [start, end],
                     "anchor": "y",
                     "tickvals": list(range(len(columns[key]))),
+                    "side": "top",
                     "tickangle": -35 if slanted else 0,
                     "ticktext": [broken(c, 40 if slanted else 9) for c in columns[key]],
                     "tickfont": font,
@@ -80,11 +92,12 @@ def attack_grid(
             y=1,
             yref="paper",
             yanchor="bottom",
-            yshift=3 * theme.scale,
+            yshift=named + 3 * theme.scale,
             showarrow=False,
             font={"size": 13.5 * theme.scale, "color": theme.quiet},
         )
         start = end + _GAP
+    figure.add_traces(targets)  # over the cells
     figure.update_yaxes(
         tickvals=list(range(len(rows))),
         ticktext=[broken(r, 30) for r in rows],
@@ -98,6 +111,32 @@ def attack_grid(
     if cells["last"].any() and len(rows) > 1:
         figure.add_hline(y=len(rows) - 1.5, line={"color": theme.paper, "width": 8 * theme.scale})
     return figure
+
+
+def _room(labels: list[str], theme: Theme, *, slanted: bool) -> float:
+    """Pixels that these column labels take above the plot."""
+    if slanted:
+        return (14 + 4.0 * max((len(label) for label in labels), default=0)) * theme.scale
+    return (8 + 16 * max((label.count("<br>") + 1 for label in labels), default=1)) * theme.scale
+
+
+def _targets(part: pd.DataFrame, rows: list[str], columns: list[str], theme: Theme, suffix: str) -> go.Scatter:
+    """What a click lands on, one unseen square a cell: clicks on a heatmap itself are reported nowhere."""
+    about = part[["attack", "mask", "note"]].astype(object).where(part[["attack", "mask", "note"]].notna(), "")
+    about["note"] = [broken(str(note), 64) for note in about["note"]]
+    return go.Scatter(
+        x=[columns.index(c) for c in part["column"]],
+        y=[rows.index(r) for r in part["row"]],
+        xaxis=f"x{suffix}",
+        mode="markers",
+        marker={"symbol": "square", "size": 26 * theme.scale, "color": theme.ink, "opacity": 0},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+        customdata=about.to_numpy(),
+        hovertemplate="%{customdata[2]}<extra></extra>",
+        showlegend=False,
+        name=f"cells, {part['panel'].iloc[0]}",
+    )
 
 
 def _heat(part: pd.DataFrame, rows: list[str], columns: list[str], theme: Theme, suffix: str) -> go.Heatmap:
@@ -145,7 +184,7 @@ def _scale(kind: str, theme: Theme) -> list[list[Any]]:
 
 def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
     """One line per mask: ring = the bare request, dot = all attacks pooled, blue = benign requests under the attacks;
-    bars = 95 % intervals.
+    bars = 95 % intervals. Controls are diamonds in the same colours: grey would say that they hold no harm.
 
     ``dots``: ``label`` (in order), ``kind`` (``direct``, ``attacks``, ``benign``), ``control`` (bool), ``value``,
     ``ci_low``, ``ci_high``, ``n``.
@@ -159,7 +198,8 @@ def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
             continue
         notes = part[["label", "ci_low", "ci_high", "n"]].astype(object)
         notes["label"] = [broken(str(label), 60) for label in part["label"]]
-        colours = [BENIGN if kind == "benign" else CONTROL if control else HARM for control in part["control"]]
+        colour = BENIGN if kind == "benign" else HARM
+        hollow = "-open" if kind == "direct" else ""
         figure.add_scatter(
             x=part["value"],
             y=[labels.index(str(label)) + offset for label in part["label"]],
@@ -167,16 +207,16 @@ def pooled_rates(dots: pd.DataFrame, theme: Theme, *, title: str, subtitle: str)
             name=name,
             marker={
                 "size": 11 * theme.scale,
-                "color": colours,
-                "symbol": "circle-open" if kind == "direct" else "circle",
-                "line": {"width": 2, "color": colours},
+                "color": colour,
+                "symbol": [f"{'diamond' if control else 'circle'}{hollow}" for control in part["control"]],
+                "line": {"width": 2, "color": colour},
             },
             error_x={
                 "type": "data",
                 "symmetric": False,
                 "array": part["ci_high"] - part["value"],
                 "arrayminus": part["value"] - part["ci_low"],
-                "color": rgba(CONTROL, 0.55),
+                "color": rgba(colour, 0.55),
                 "thickness": 2.5 * theme.scale,
                 "width": 0,
             },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import streamlit as st
+from streamlit.elements.plotly_chart import PlotlyState
 
 from harmviz.claims.jailbreak import setup
 from harmviz.claims.jailbreak.answers import panes, requests, transcripts
@@ -15,6 +16,8 @@ from harmviz.runs import Run
 from harmviz.ui import chart, experiments, frame, shield, stored, theme
 
 REQUEST = "jail_request"
+DETAILS = "Details"
+_CLICKED = "_jail_clicked"
 _PAPER = (
     "Surface guardrails stay brittle: jailbreaks pass them. But without the compact set of harm weights, some 0.0005 "
     "to 0.001 % of all parameters, the model resists them (Orgad et al. 2026, on models of 7 to 32 billion parameters)."
@@ -25,8 +28,7 @@ def show() -> None:
     """The whole page."""
     frame.title(
         CLAIM.question,
-        "The same harmful requests in the wrappers of a dozen known jailbreaks, put to the intact model, to the pruned "
-        "one and to controls. Benign requests in the same wrappers show what it costs.",
+        "Known jailbreaks, put to the intact model, to the pruned one and to controls; benign requests show the cost.",
     )
     run = experiments.chosen_or_stop(
         CLAIM.name,
@@ -36,15 +38,18 @@ def show() -> None:
     )
     with frame.shown_errors():
         grid, names = grid_of(run, stored.results(run)), setup.attack_names(run)
-        frame.html(setup.set_up(run))
+        metric = None
         if grid.metrics():
             metric, view = _choices(grid)
-            chart.show(attack_grid(grid, names, metric, view, theme.current()))
+            _clicked(chart.show(attack_grid(grid, names, metric, view, theme.current()), selectable=True), grid, names)
+        _side_by_side(run, names, grid.groups)
+        frame.section(DETAILS)
+        frame.html(setup.set_up(run))
+        if metric is not None:
             frame.section("The paper's claim, and what was found here")
             frame.html(claim_box(grid))
             if pooled := pooled_rates(grid, metric, theme.current()):
                 chart.show(pooled)
-        _side_by_side(run, names, grid.groups)
         frame.section("What the judges are worth", "Every rate above rests on one of them.")
         frame.html(setup.judge_notes(run))
         frame.section(
@@ -52,6 +57,20 @@ def show() -> None:
             "Wrappers written for this grid after published attacks. They hold no harmful detail of their own.",
         )
         frame.html(setup.attack_list(run))
+
+
+def _clicked(state: PlotlyState | None, grid: Grid, names: dict[str, str]) -> None:
+    """Takes a click on a cell into the controls of the answers below it: once, so that they can be moved on."""
+    points = [] if state is None else state["selection"]["points"]
+    cell = tuple(points[0].get("customdata", ()))[:2] if points else ()
+    if cell == st.session_state.get(_CLICKED, ()):
+        return
+    st.session_state[_CLICKED] = cell
+    attack, mask = cell or ("", "")
+    if mask in grid.groups:
+        st.session_state["jail_masks"] = list(dict.fromkeys(["intact", mask] if "intact" in grid.groups else [mask]))
+        if attack in names:
+            st.session_state["jail_attack"] = attack
 
 
 def _choices(grid: Grid) -> tuple[str, str]:
@@ -89,7 +108,7 @@ def _side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
     """Stored answers to one mild request under one attack; a fragment, so that choosing redraws nothing else."""
     frame.section(
         "Answers side by side",
-        "To mild requests that ship with harmviz. A few answers are an illustration, no measurement.",
+        "Click a cell above to read answers. To mild requests that ship with harmviz: an illustration, no measurement.",
     )
     with frame.shown_errors():
         kept = transcripts(run)

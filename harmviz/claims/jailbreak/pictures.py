@@ -167,9 +167,9 @@ def dots_words(metric: str) -> Words:
     return Words(
         "All attacks together",
         f"Harmful requests: {metric_name(metric)}{benign}.\n"
-        "Share of requests, 95 % intervals over requests. Grey: controls.",
+        "Share of requests, 95 % intervals over requests. Diamonds: controls.",
         "Ring: the bare request. Dot: the same requests under all attacks together. Jailbreaks work where ring and dot "
-        "lie far apart; a mask resists where its dot moves towards safety and the grey dots stay. Blue: benign "
+        "lie far apart; a mask resists where its dot moves towards safety and the diamonds stay. Blue: benign "
         "requests under the same attacks; they should not move. Intervals say how requests vary, not how other "
         "attacks would.",
         f"Dot plot of pooled rates, {metric_name(metric)}, by state of the model",

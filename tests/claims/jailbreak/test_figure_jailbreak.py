@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.jailbreak.figures import attack_grid, pooled_rates
-from harmviz.display.style import BENIGN, CONTROL, HARM, Theme
+from harmviz.display.style import BENIGN, HARM, Theme
 
 LIGHT, DARK, WORDS = Theme(), Theme(dark=True, scale=1.3), {"title": "T", "subtitle": "S"}
 PANELS = {"harm": "Harmful <b>", "benign": "Benign"}
@@ -58,6 +58,30 @@ def test_two_panels_share_their_rows_and_lie_side_by_side() -> None:
     assert len(figure.layout.shapes) == 1, "the pooled row is set apart"
 
 
+def test_columns_are_named_on_top_below_their_panels_heading() -> None:
+    figure = attack_grid(cells(), LIGHT, **WORDS, panels=PANELS)
+    assert {figure.layout.xaxis.side, figure.layout.xaxis2.side} == {"top"}
+    lines = max(name.count("<br>") + 1 for name in figure.layout.xaxis.ticktext)
+    assert all(heading.yshift > 12 * lines for heading in figure.layout.annotations)
+    assert figure.layout.margin.t > figure.layout.annotations[0].yshift
+
+
+def test_a_click_on_a_cell_says_its_attack_and_mask() -> None:
+    known = cells().assign(attack=lambda t: t["row"].where(~t["last"], None), mask=lambda t: t["column"])
+    figure = attack_grid(known, LIGHT, **WORDS, panels=PANELS)
+    harm, benign = (t for t in figure.data if t.type == "scatter")
+    assert [list(c)[:2] for c in harm.customdata] == [
+        ["No attack", "intact"],
+        ["No attack", "random mask"],
+        ["", "intact"],
+        ["", "random mask"],
+    ]
+    assert list(zip(harm.x, harm.y, strict=True)) == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert benign.xaxis == "x2"
+    assert harm.marker.opacity == 0
+    assert "&lt;script&gt;" in harm.customdata[0][2]
+
+
 def test_text_is_escaped() -> None:
     figure = attack_grid(cells(), LIGHT, **WORDS, panels=PANELS)
     assert figure.data[0].customdata[0][0] == "No attack<br>&lt;script&gt;"
@@ -101,12 +125,12 @@ def dots() -> pd.DataFrame:
     )
 
 
-def test_pooled_rates_by_kind_with_controls_in_grey() -> None:
+def test_pooled_rates_by_kind_with_controls_as_diamonds_and_harm_never_grey() -> None:
     direct, attacks, benign = pooled_rates(dots(), LIGHT, **WORDS).data
-    assert direct.marker.symbol == "circle-open"
+    assert list(direct.marker.symbol) == ["circle-open"]
+    assert list(attacks.marker.symbol) == ["circle", "diamond"]
     assert list(attacks.x) == [0.2, 0.25]
-    assert list(attacks.marker.color) == [HARM, CONTROL]
-    assert list(benign.marker.color) == [BENIGN]
+    assert (direct.marker.color, attacks.marker.color, benign.marker.color) == (HARM, HARM, BENIGN)
     assert np.allclose(attacks.error_x.array, 0.03)
     assert np.allclose(attacks.error_x.arrayminus, 0.02)
     assert [round(v) for v in attacks.y] == [0, 1]
