@@ -196,6 +196,12 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--check", action="store_true", help="only say whether they differ")
     _json_option(p)
 
+    p = commands.add_parser("leaks", help="no text of the fetched data in git, stored runs, exports, reports, logs")
+    p.add_argument("paths", nargs="*", metavar="PATH", help="check these alone: exports, logs, any file or folder")
+    p.add_argument("--history", action="store_true", help="every version of every file that git keeps")
+    p.add_argument("--reports", action="store_true", help="the report of every stored run too, made for the check")
+    _json_option(p)
+
     p = commands.add_parser("bench", help="timings on this machine")
     p.add_argument("what", nargs="?", choices=BENCHES, default=None)
     _json_option(p)
