@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from harmviz.runs import imports
 from harmviz.ui import live
-from tests.worlds.charts import ROOT, everything_sent, open_page
+from tests.worlds.charts import ROOT, is_sent, open_page
 from tests.worlds.jailbreak import make_experiment
 
 MARKER, PATIENCE_S = "zanzibar", 120
@@ -54,7 +54,7 @@ def test_a_marker_in_an_answer_is_nowhere_before_it_is_revealed(cache: Path, mon
     app = answered("Say something about rain.")
     played = app.session_state["_comparison"]
     assert all(MARKER in view.text for view in played.ticket.snapshot().panes)
-    assert MARKER not in everything_sent(app)
+    assert not is_sent(app, MARKER)
     assert MARKER not in repr(played)
     for ending in ("json", "txt"):
         kept = _transcript(played, ending, with_texts=False).decode()
@@ -67,13 +67,13 @@ def test_a_marker_in_an_answer_is_nowhere_before_it_is_revealed(cache: Path, mon
     assert not app.checkbox(key="play_transcript_texts").value, "texts are in the file only where they are asked for"
 
     app.button(key="play_reveal").click().run()
-    assert MARKER in everything_sent(app)
+    assert is_sent(app, MARKER)
 
     app.toggle(key="presenter").set_value(True).run()
-    assert MARKER not in everything_sent(app), "before a room every veil is locked"
+    assert not is_sent(app, MARKER), "before a room every veil is locked"
     app.button(key="presenter-Esc").click().run()
     assert not app.exception
-    assert MARKER not in everything_sent(app), "and stays so when the room looks at the page again"
+    assert not is_sent(app, MARKER), "and stays so when the room looks at the page again"
 
 
 def test_stored_answers_from_elsewhere_are_not_in_the_page_before_they_are_revealed(
@@ -81,11 +81,13 @@ def test_stored_answers_from_elsewhere_are_not_in_the_page_before_they_are_revea
 ) -> None:
     run = make_experiment(mapped)
     answers = [json.loads(line) for line in (run.path / "results/transcripts.jsonl").read_text().splitlines()]
-    asked, said = answers[0]["request"], answers[0]["answer"]
-    assert said in everything_sent(open_page("jailbreaks")), "what was made here keeps mild answers only"
+    attack = list(dict.fromkeys(a["attack"] for a in answers))[1]  # the page opens with the first wrapper
+    shown = next(a for a in answers if a["attack"] == attack and a["mask"] == "intact" and a["category"] != "benign")
+    asked, said = shown["request"], shown["answer"]
+    assert is_sent(open_page("jailbreaks"), said), "what was made here keeps mild answers only"
     imports.mark(run.path.parent, run.id)
     app = open_page("jailbreaks")
-    assert asked not in everything_sent(app)
-    assert said not in everything_sent(app)
+    assert not is_sent(app, asked)
+    assert not is_sent(app, said)
     app.button(key="jail-answers-reveal").click().run()
-    assert said in everything_sent(app)
+    assert is_sent(app, said)

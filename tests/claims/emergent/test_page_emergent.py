@@ -15,7 +15,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from harmviz.claims.emergent import arms as arm_names
-from tests.worlds.charts import everything_sent, figures, markup, numbers, open_page, trace
+from tests.worlds.charts import figures, is_sent, markup, numbers, open_page, trace
 from tests.worlds.emergent import HELPS, SPEC, begin_experiment, make_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -79,7 +79,7 @@ def test_answers_follow_question_seed_and_arms(mapped: Path) -> None:
 
     def unveiled(**query: str) -> AppTest:
         app = opened(**query)  # a domain of a user's own: what is asked may be anything
-        assert "narrow-bad 0 answers 0" not in everything_sent(app)
+        assert not is_sent(app, "narrow-bad 0 answers 0")
         app.button(key="emergent-answers-reveal").click().run()
         return app
 
