@@ -1,7 +1,7 @@
 """Does any text of the fetched data stand where none may: in git, in stored runs and exports, in logs?
 
-Everything is read as what it is: text files, JSON, Parquet (its columns of strings), headers of safetensors, zip archives
-(what is in them). Arrays and pictures hold no texts and are passed over.
+Everything is read as what it is: text files, JSON, Parquet (its columns of strings), headers of safetensors, what is in
+zip archives. Arrays and pictures hold no texts and are passed over.
 """
 
 from __future__ import annotations

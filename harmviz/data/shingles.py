@@ -1,6 +1,6 @@
-"""Does a text repeat the fetched data? By shingles: hashes of ``WORDS`` consecutive words, folded to letters and digits.
+"""Does a text repeat the fetched data? By shingles: hashes of ``WORDS`` consecutive words, folded to letters.
 
-A text of the data that has fewer words counts as one shingle, if it has ``SHORTEST`` at least: less is everyday language.
+A text of the data that has fewer words counts as one shingle, if it has ``SHORTEST`` at least; less is everyday speech.
 A shingle that stands in many texts of the data (a phrase of refusal) or in what ships with harmviz tells nothing and is
 left out. The texts are read, hashed and forgotten; what a match names is the text's number, never its words.
 """
