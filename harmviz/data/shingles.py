@@ -1,8 +1,10 @@
-"""Does a text repeat the fetched data? By shingles: hashes of ``WORDS`` consecutive words, folded to letters.
+"""Does a text repeat the fetched data? By shingles: hashes of ``WORDS`` consecutive words, folded to letters and digits.
 
-A text of the data that has fewer words counts as one shingle, if it has ``SHORTEST`` at least; less is everyday speech.
-A shingle that stands in many texts of the data (a phrase of refusal) or in what ships with harmviz tells nothing and is
-left out. The texts are read, hashed and forgotten; what a match names is the text's number, never its words.
+A text of the data that has fewer words counts as one shingle, if it has ``SHORTEST`` at least: less is everyday
+language. A shingle that stands in many texts of the data or in what ships with harmviz tells nothing and is left out;
+and a text counts as repeated only from ``LEAST`` of its shingles on (one that has fewer: all of them), since one alone
+may be what many write alike, the head of an HTML page, say. The texts are read, hashed and forgotten; what a match names
+is the text's number, never its words.
 """
 
 from __future__ import annotations
@@ -11,14 +13,16 @@ import csv
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-#: Consecutive words of a shingle; fewest words of a whole text; texts of the data that may share one.
-WORDS, SHORTEST, COMMON = 10, 7, 4
+#: Consecutive words of a shingle; fewest words of a whole text; texts of the data that may share a shingle; shingles
+#: of one text that make a match.
+WORDS, SHORTEST, COMMON, LEAST = 10, 7, 4, 3
 _WORD = re.compile(r"[^\W_]+")
 _FIELD_LIMIT = 10 << 20
 
@@ -55,10 +59,12 @@ class Index:
     def __init__(self, texts: Iterable[str], known: Iterable[str] = ()):
         self._long: dict[int, int] = {}
         self._short: dict[int, dict[int, int]] = {}
+        self._least: dict[int, int] = {}
         counts: dict[int, int] = {}
         for number, text in enumerate(dict.fromkeys(texts)):
             folded = words(text)
             if len(folded) >= WORDS:
+                self._least[number] = min(LEAST, len(folded) - WORDS + 1)
                 for key in set(shingles(folded)):
                     self._long.setdefault(key, number)
                     counts[key] = counts.get(key, 0) + 1
@@ -80,7 +86,8 @@ class Index:
     def match(self, text: str) -> Match | None:
         """What of the data this text repeats; None: nothing."""
         folded = words(text)
-        found = [self._long[key] for key in shingles(folded) if key in self._long]
+        of_text = Counter(self._long[key] for key in set(shingles(folded)) if key in self._long)
+        found = [number for number, n in of_text.items() if n >= self._least[number] for _ in range(n)]
         for n, keys in self._short.items():
             windows = (hash(" ".join(folded[i : i + n])) for i in range(len(folded) - n + 1))
             found += [keys[key] for key in windows if key in keys]
