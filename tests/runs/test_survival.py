@@ -22,6 +22,7 @@ from harmviz.runs.manifest import MANIFEST
 from harmviz.runs.manifest_check import manifest_problems
 from harmviz.runs.progress import Progress
 from tests.conftest import QUICK_RUN
+from tests.runs.test_archive import stored
 from tests.runs.test_making import plan
 from tests.runs.test_store import ID, make_run, manifest
 from tests.worlds.power import Disk, watched
@@ -59,7 +60,7 @@ def test_what_a_marker_or_a_manifest_vouches_for_has_reached_the_disk_before_it(
 
 
 def test_an_import_is_shown_only_once_it_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = make_run(tmp_path / "there")
+    run = stored(tmp_path / "there")
     archive = tmp_path / "run.zip"
     export_run(run, archive)
     root = tmp_path / "here"
