@@ -91,6 +91,7 @@ def sentence(m: Material) -> None:
     rank = st.session_state.get("learn_weight", places[0].rank)
     place = next((p for p in places if p.rank == rank), places[0])
     prompt, answer = _example("benign")
+    answer = f"{answer.split('. ')[0].rstrip('.')}."  # a sentence
     asked = st.text_input("A request", prompt, key="learn_prompt", max_chars=400)
     answered = st.text_area("An answer to it: its words are scored", answer, key="learn_answer", max_chars=800)
     if (key := ready_model(m.run)) is None:
