@@ -27,8 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
         rows = [{"place": f.place, "shingles": f.match.shingles, "texts": f.match.texts} for f in found]
         print_json({"files": n, "shingles": len(index), "found": rows})
     elif found:
-        rows = [(f.place, f"{f.match.shingles:,}", f"{f.match.texts:,}") for f in found]
-        print_table(("file", "shingles", "texts"), rows)
+        lines = [(f.place, f"{f.match.shingles:,}", f"{f.match.texts:,}") for f in found]
+        print_table(("file", "shingles", "texts"), lines)
     else:
         print(f"{n:,} files, compared with {len(index):,} shingles of the fetched data: no text of it")
     if found:

@@ -1,10 +1,10 @@
-"""Does a text repeat the fetched data? By shingles: hashes of ``WORDS`` consecutive words, folded to letters and digits.
+"""Does a text repeat the fetched data? By shingles, hashes of ``WORDS`` consecutive words folded to letters and digits.
 
 A text of the data that has fewer words counts as one shingle, if it has ``SHORTEST`` at least: less is everyday
 language. A shingle that stands in many texts of the data or in what ships with harmviz tells nothing and is left out;
 and a text counts as repeated only from ``LEAST`` of its shingles on (one that has fewer: all of them), since one alone
-may be what many write alike, the head of an HTML page, say. The texts are read, hashed and forgotten; what a match names
-is the text's number, never its words.
+may be what many write alike, the head of an HTML page, say. The texts are read, hashed and forgotten; what a match
+names is the text's number, never its words.
 """
 
 from __future__ import annotations

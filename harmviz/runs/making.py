@@ -159,7 +159,7 @@ class Making:
             self.partial.start(name)
             try:
                 info = work() or {}
-            except (FileNotFoundError, ValueError):  # numpy's, of a file that is empty by now
+            except (FileNotFoundError, ValueError, EOFError):  # the last two: numpy's, of a file that is empty by now
                 self.partial.check()  # says so, where what it builds on was deleted meanwhile
                 raise
             self.partial.finish(name, info)
