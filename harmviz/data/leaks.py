@@ -24,7 +24,7 @@ from harmviz.paths import PACKAGE
 _PASSED_OVER = (".png", ".svg", ".ico", ".jpg", ".woff2", ".npy", ".npz")
 _HEADER = 8
 #: What ships with harmviz, and may therefore stand anywhere: mild texts and phrases of refusals.
-_SHIPPED = ("data/builtin", "claims/emergent/domains", "claims/jailbreak", "judges", "data/refusal.py")
+_SHIPPED = ("data/builtin", "claims", "judges", "data/refusal.py")
 
 
 @dataclass(frozen=True)

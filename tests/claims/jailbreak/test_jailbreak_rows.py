@@ -122,7 +122,7 @@ def test_a_difference_of_differences_takes_off_what_benign_requests_do_as_well()
 
 def test_the_grid_says_where_a_mask_tells_harmful_requests_from_benign_ones() -> None:
     attacks = (DIRECT, WRAPPED)
-    rows = rows_to_frame(grid(attacks, requests()).rows())
+    rows = rows_to_frame(grid(attacks, requests(120, 80)).rows())
     frame = rows[rows["metric"] == "selective_refusal_rate"]
     assert set(frame["control"]) == {"none", "benign_signed"}, "neither the intact model nor the random masks"
     (row,) = frame[

@@ -48,10 +48,20 @@ def stored_rows(run: Path, mask: PruneMask) -> list[dict[str, Any]]:
         if row["experiment"] == "effect"
         and row["condition"] is None
         and row["metric"]
-        in ("delta_nll", "harm_specific", "harm_minus_benign", "excess_over_control", "draw_sd", "nll")
+        in (
+            "delta_nll",
+            "harm_specific",
+            "harm_specific_source",
+            "harm_specific_matched",
+            "matched_gap",
+            "harm_minus_benign",
+            "excess_over_control",
+            "draw_sd",
+            "nll",
+        )
         and row["skip_tokens"] in (0, 8)
         and (
-            row["metric"] == "nll"
+            row["metric"] in ("nll", "matched_gap")
             or (
                 row["skip_tokens"] == 0
                 and row["control"] in ("none", "random", "magnitude")
