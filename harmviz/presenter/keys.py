@@ -6,6 +6,7 @@ for itself, so that *reset* lies on Home.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 
 import streamlit as st
@@ -51,13 +52,19 @@ def draw(place: int, n: int, views: tuple[str, ...], *, live: bool, title: str) 
 
 
 def _key(
-    words: str, shortcut: str, then: object, args: tuple[int, ...], *, disabled: bool = False, primary: bool = False
+    words: str,
+    shortcut: str,
+    then: Callable[..., None],
+    args: tuple[int, ...],
+    *,
+    disabled: bool = False,
+    primary: bool = False,
 ) -> None:
     st.button(
         words,
         key=f"presenter-{shortcut}",
         shortcut=shortcut,
-        on_click=then,  # type: ignore[arg-type]
+        on_click=then,
         args=args,
         disabled=disabled,
         type="primary" if primary else "secondary",
