@@ -99,9 +99,8 @@ def texts_in(path: Path) -> Iterator[str]:
     content = path.read_text(encoding="utf-8", errors="replace")
     suffix = path.suffix.lower()
     if suffix == ".csv":
-        csv.field_size_limit(_FIELD_LIMIT)
         body = content.split("\n", 1)[1] if content.startswith("#") else content
-        for row in csv.reader(io.StringIO(body)):
+        for row in _table(body):
             yield from row
     elif suffix in (".json", ".jsonl"):
         for document in [content] if suffix == ".json" else content.splitlines():
@@ -110,6 +109,15 @@ def texts_in(path: Path) -> Iterator[str]:
         yield from strings(yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     else:
         yield from content.splitlines()
+
+
+def _table(content: str) -> list[list[str]]:
+    """The rows of a CSV file, however long a cell. The limit is one for the whole process, and is put back."""
+    before = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        return list(csv.reader(io.StringIO(content)))
+    finally:
+        csv.field_size_limit(before)
 
 
 def strings(value: object) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import zipfile
@@ -106,6 +107,13 @@ def test_files_that_are_named(tmp_path: Path) -> None:
     assert [Path(place).name for place, _ in leaks.files_in([tmp_path])] == ["a.txt"]
     with pytest.raises(DataInvalid, match="there is no"):
         list(leaks.files_in([tmp_path / "b"]))
+
+
+def test_a_long_cell_is_read_and_the_limit_of_others_stays(tmp_path: Path) -> None:
+    before = csv.field_size_limit()
+    (tmp_path / "a.csv").write_text("objective\n" + "x" * 200_000 + "\n")
+    assert len(list(texts_in(tmp_path / "a.csv"))[1]) == 200_000
+    assert csv.field_size_limit() == before
 
 
 def test_texts_of_a_fetched_file(tmp_path: Path) -> None:

@@ -273,7 +273,7 @@ def test_one_click_loads_plays_and_replaces_the_recording(
 def test_the_recording_stands_until_the_live_answer_is_whole(
     tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harmviz.worker.line import AnswerTicket
+    from harmviz.worker import AnswerTicket
 
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_scene))
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
