@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from harmviz.runs import shipped_runs
+from harmviz.runs.stored import REFERENCE_PREFIX
 from tests.browser.waiting import WAIT, at_rest, choose
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,8 +191,9 @@ def ended(page: Any, timeout: int = 240_000) -> None:
 
 
 def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
+    start_model = next(run for run in shipped_runs() if run.startswith(REFERENCE_PREFIX))
     with serve(reference) as url:
-        page = visit(url)
+        page = visit(f"{url}?run={start_model}")
         go_to(page, "Playground")
         choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)

@@ -43,7 +43,12 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
             "c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT
         )
 
-        panes = page.locator(".hv-pane .answer")
+        panes, veiled = page.locator(".hv-pane .answer"), page.get_by_role("button", name="Click to reveal")
+        veiled.wait_for(timeout=WAIT)  # a domain of a user's own: what is asked may be anything
+        assert panes.count() == 0
+        assert "narrow-bad 0 answers" not in page.content()
+        veiled.click()
+        panes.first.wait_for(timeout=WAIT)
         assert panes.count() == 4
         choose(page, ".st-key-emergent_question input", 1)
         page.get_by_text("narrow-bad 0 answers 1").wait_for(timeout=WAIT)
@@ -57,6 +62,7 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
             "location.search.includes('emergent_view') && location.search.includes('emergent_seed')", timeout=WAIT
         )
         page.goto(page.url)
+        veiled.click()  # another visit: what was revealed is veiled again
         page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)
         assert "own domain" in title_of(page)
 
