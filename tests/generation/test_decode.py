@@ -371,18 +371,24 @@ def without_end_embedded(loaded: LoadedModel) -> LoadedModel:
 @pytest.mark.alone
 @pytest.mark.slow
 def test_four_panes_cost_less_than_twice_one() -> None:
-    """Steps of 1, 2 and 4 variants taken in turns, so that the noise of a busy machine falls on all alike."""
+    """Steps of 1, 2 and 4 variants taken in turns, so that the noise of a busy machine falls on all alike; the best of
+    three rounds, since what other machines on the same host do to the memory's speed comes and goes."""
     loaded = without_end_embedded(embedded())
     masks = [Variant(f"mask {s}", random_mask(loaded, 10_616, s)) for s in range(3)]
     panes = {1: INTACT, 2: [*INTACT, *masks[:1]], 4: [*INTACT, *masks]}
-    streams = {n: decode(loaded, list(range(100, 140)), v, max_new_tokens=32) for n, v in panes.items()}
-    times: dict[int, list[float]] = {n: [] for n in panes}
-    for i in range(32):
-        for n, stream in streams.items():
-            start = time.perf_counter()
-            next(stream)
-            if i:  # the first step is the prefill
-                times[n].append(time.perf_counter() - start)
-    medians = {n: float(np.median(t)) for n, t in times.items()}
-    print(", ".join(f"{n} variants {1e3 * t:.0f} ms" for n, t in medians.items()))
-    assert medians[4] < 2.2 * medians[1]  # 1.5 … 1.7 on a quiet machine
+    ratios = []
+    for _ in range(3):
+        streams = {n: decode(loaded, list(range(100, 140)), v, max_new_tokens=32) for n, v in panes.items()}
+        times: dict[int, list[float]] = {n: [] for n in panes}
+        for i in range(32):
+            for n, stream in streams.items():
+                start = time.perf_counter()
+                next(stream)
+                if i:  # the first step is the prefill
+                    times[n].append(time.perf_counter() - start)
+        medians = {n: float(np.median(t)) for n, t in times.items()}
+        print(", ".join(f"{n} variants {1e3 * t:.0f} ms" for n, t in medians.items()))
+        ratios.append(medians[4] / medians[1])
+        if ratios[-1] < 2.2:  # 1.5 … 1.7 on a quiet machine
+            break
+    assert min(ratios) < 2.2
