@@ -7,7 +7,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+
+from tests.worlds.dashboard import dashboard_command
 
 ROOT = Path(__file__).resolve().parents[1]
 STREAM = "/_stcore/stream"
@@ -27,25 +28,12 @@ def free_port() -> int:
         return int(s.getsockname()[1])
 
 
-def command(port: int, *more: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app.py",
-        "--server.headless=true",
-        f"--server.port={port}",
-        *more,
-    ]
-
-
 @contextmanager
 def served(cache: Path) -> Iterator[int]:
     port = free_port()
     environment = {**os.environ, "HARMVIZ_CACHE": str(cache)}
     server = subprocess.Popen(
-        command(port), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        dashboard_command(port), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         end = time.monotonic() + 60
@@ -123,7 +111,7 @@ def test_an_upload_needs_the_owner(port: int) -> None:
 )
 def test_settings_that_expose_do_not_start(options: tuple[str, ...], says: str) -> None:
     ended = subprocess.run(
-        command(free_port(), *options), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        dashboard_command(free_port(), *options), cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
     )
     assert ended.returncode != 0
     assert says in ended.stderr
@@ -161,7 +149,7 @@ def test_another_machine_does_not_reach_it(tmp_path: Path) -> None:
         pytest.skip("this machine makes no network namespaces")
     number = free_port()
     done = subprocess.run(
-        [*alone, "bash", "-c", PROBE, "probe", *command(number)],
+        [*alone, "bash", "-c", PROBE, "probe", *dashboard_command(number)],
         cwd=ROOT,
         env={**os.environ, "PORT": str(number), "HARMVIZ_CACHE": str(tmp_path)},
         capture_output=True,

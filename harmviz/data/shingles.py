@@ -106,7 +106,7 @@ def texts_in(path: Path) -> Iterator[str]:
         for document in [content] if suffix == ".json" else content.splitlines():
             yield from strings(json.loads(document))
     elif suffix in (".prompt", ".yaml", ".yml"):
-        yield from strings(yaml.load(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        yield from strings(yaml.safe_load(content))
     else:
         yield from content.splitlines()
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ import pytest
 from harmviz.models.assets import embedded_model_dir
 from harmviz.paths import assets_root, shipped_runs_root
 from harmviz.runs import shipped_runs
+from tests.worlds.dashboard import dashboard_command
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
@@ -81,15 +81,7 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
     @contextmanager
     def run(cache: Path, **environment: str) -> Iterator[str]:
         port, log = _free_port(), tmp_path / "server.log"
-        command = [
-            sys.executable,
-            "-m",
-            "streamlit",
-            "run",
-            "app.py",
-            "--server.headless=true",
-            f"--server.port={port}",
-        ]
+        command = dashboard_command(port)
         with log.open("wb") as sink:
             server = subprocess.Popen(
                 command,

@@ -114,7 +114,8 @@ def test_a_difference_of_differences_takes_off_what_benign_requests_do_as_well()
     assert found.value == pytest.approx((0.5 + 1 + 0 + 1) / 4 - 1 / 2)
     assert found.n_clusters == 12 + 8, "an unscored answer is left out"
     assert found.ci_low is not None
-    assert found.ci_low < found.value < found.ci_high  # type: ignore[operator]
+    assert found.ci_high is not None
+    assert found.ci_low < found.value < found.ci_high
     same = selective_of((harm[0], harm[0]), (benign[1], benign[1]), seed=0)
     assert (same.value, same.ci_high) == (0.0, wilson(0, 12).ci_high)
     assert math.isnan(selective_of(harm, (np.full((1, 1, 2), math.nan),) * 2, seed=0).value)
