@@ -7,12 +7,15 @@ Texts stay in memory: only rates leave. The keyword detector is a lower bound of
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmviz.data.encoding import Sample
+from harmviz.claims.mapping.samples import prompt_limit
+from harmviz.claims.mapping.work import behaviour_units
+from harmviz.data.encoding import Sample, encode_prompt
 from harmviz.data.refusal import refusal_rate
+from harmviz.data.splits import choose_rows, rows_for, split_prompts
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.repetition import is_collapsed, mean_repetition, repeated_tokens
 from harmviz.masks.apply import pruned
@@ -23,6 +26,9 @@ from harmviz.runs.rows import Where
 from harmviz.scoring.loss import response_losses
 from harmviz.stats.bootstrap import paired_effect
 from harmviz.stats.estimate import Estimate
+
+if TYPE_CHECKING:
+    from harmviz.claims.mapping.stages import MapWork
 
 
 def plain_text(loaded: LoadedModel, texts: Sequence[str], max_tokens: int) -> list[Sample]:
@@ -94,3 +100,40 @@ def behaviour_rows(
         repeats = [r["benign"]["repetition"][0] for r in (intact, record)]
         reason = is_collapsed(benign_delta, *([] if None in repeats else repeats))
         yield where.value("collapsed", float(reason is not None), unit="label", category="benign")
+
+
+class Behaviour:
+    """What the model writes by itself under a mask: the prompts and texts that every mask is measured on."""
+
+    def __init__(self, run: MapWork):
+        self.run = run
+        self.prompts = _behaviour_prompts(run)
+        texts = rows_for(run.data, split_prompts(run.data, run.spec.seed), "benign", "report")
+        texts = texts[: run.spec.extent.report.benign]
+        self.texts: list[Sample] = plain_text(run.loaded, [r.response for r in texts], run.spec.max_response_tokens)
+        self.intact = self.of(None, "intact")
+
+    def of(self, mask: PruneMask | None, name: str) -> dict[str, Any]:
+        """As ``behaviour``, a stage of the run."""
+        return self.run.stage(
+            f"behaviour.{name}",
+            behaviour_units(self.run.spec.extent),
+            lambda: behaviour(self.run.loaded, mask, self.prompts, self.texts, self.run.spec.extent.answer_tokens),
+        )
+
+    def rows(self, mask: PruneMask, name: str, where: Where, cost: float | None = None) -> Iterator[Row]:
+        """Rows about ``mask``; with its benign ΔL (``cost``) also whether the model collapsed."""
+        return behaviour_rows(self.of(mask, name), self.intact, cost, where)
+
+
+def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
+    """Report prompts the model answers freely: a few per harm category (``harm``), and benign ones."""
+    split = split_prompts(run.data, run.spec.seed)
+    chosen: dict[str, list[list[int]]] = {"harm": [], "benign": []}
+    for name in (*run.samples.categories, "benign"):
+        limit = run.spec.extent.behaviour[name == "benign"]
+        rows = choose_rows(rows_for(run.data, split, name, "report"), limit, run.spec.seed, per_prompt=1)
+        encoded = [encode_prompt(run.loaded.tokenizer, r.prompt) for r in rows]
+        encoded = [ids for ids in encoded if len(ids) <= prompt_limit(run.loaded, run.spec)]
+        chosen["benign" if name == "benign" else "harm"] += encoded
+    return chosen

@@ -25,6 +25,11 @@ CLAIM = Claim(
             help="a first look in about ten minutes: fewer prompts, grid points and draws, same controls; marked quick",
         ),
         option(
+            "--twins",
+            action="store_true",
+            help="also measure on author-matched twins: minimal pairs that the embedded model answers",
+        ),
+        option(
             "--samples",
             type=int,
             default=None,

@@ -48,6 +48,7 @@ _DIFFERENCES = {
     "harm_specific": "harm − safe",
     "harm_specific_source": "harm − safe, {category}",
     "harm_specific_matched": "harm − safe, matched in source, length, loss",
+    "harm_specific_twin": "harm − harmless, author-matched twins",
     "harm_minus_benign": "harm − benign",
 }
 
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
         max_response_tokens=response_tokens,
         max_prompt_tokens=arguments.max_prompt_tokens,
         quick=quick,
+        twins=arguments.twins,
         q_max=DEFAULT_Q_MAX if arguments.q_max is None else arguments.q_max,
     )
     # Before torch is loaded: a typing mistake should fail within a second.

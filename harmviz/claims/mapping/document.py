@@ -73,7 +73,11 @@ def authors(run: Run) -> str:
     for contrast, q, p, words in _points(run):
         here = _effects(run, contrast, q, p)
         here = here[(here["control"] == "none") & (words == "chosen")]
-        kinds = {"harm_specific_source": "{category}", "harm_specific_matched": "matched pairs"}
+        kinds = {
+            "harm_specific_source": "{category}",
+            "harm_specific_matched": "matched pairs",
+            "harm_specific_twin": "author-matched twins",
+        }
         for metric, label in kinds.items():
             for row in here[here["metric"] == metric].to_dict("records"):
                 what = label.format(category=row["category"])

@@ -15,19 +15,18 @@ from typing import Any
 import numpy as np
 
 from harmviz.claims.mapping.authorship import authorship_rows, balance_rows, pairs_of
-from harmviz.claims.mapping.behaviour import behaviour, behaviour_rows, plain_text
+from harmviz.claims.mapping.behaviour import Behaviour, behaviour_rows
 from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
 from harmviz.claims.mapping.mirrors import mirror_masks
 from harmviz.claims.mapping.sample_losses import FILE, to_bytes
-from harmviz.claims.mapping.samples import prompt_limit
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
-from harmviz.claims.mapping.work import DRAWN, behaviour_units
-from harmviz.data.encoding import Sample, encode_prompt
-from harmviz.data.splits import SCORING, choose_rows, rows_for, split_prompts
+from harmviz.claims.mapping.twin_answers import twin_rows
+from harmviz.claims.mapping.work import DRAWN
+from harmviz.data.splits import SCORING
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
 from harmviz.masks.mask import PruneMask
@@ -108,6 +107,12 @@ class Evaluation:
         if split == "report":
             intact = self.losses.of(None, split)[:, SKIPS.index(where.skip_tokens)]
             yield from authorship_rows(measured, delta, intact, self.categories, where, seed=self.seed)
+
+    def twins(self, mask: PruneMask, where: Where) -> Iterator[Row]:
+        """What it does to author-matched twins; nothing where the run has none."""
+        if pairs := self.losses.sets["twins"].prompts:
+            delta = self.losses.delta(mask, "twins", where.skip_tokens or 0)
+            yield from twin_rows(pairs[: len(pairs) // 2], delta, where, seed=self.seed)
 
     def cost(self, mask: PruneMask, split: str) -> float:
         """Mean ΔL of the benign set, nats/token."""
@@ -190,6 +195,7 @@ class Evaluation:
         for control, mask in mirror_masks(self.run, self.candidates, selection, self.provenance):
             where = replace(self.where(self.point(selection), mask), control=control)
             yield from self.effect(mask, "report", where)
+            yield from self.twins(mask, where)
 
     def halves(self, selection: Selection) -> Iterator[Row]:
         """The same mask as selected by each scoring half alone: how much the mask itself varies.
@@ -227,30 +233,6 @@ class Evaluation:
         for label, mask in comparison_masks(self.run, self.candidates, selection, self.provenance):
             point = replace(self.point(selection), set=label)
             yield from self.effect(mask, "controls", self.where(point, mask))
-
-
-class Behaviour:
-    """What the model writes by itself under a mask: the prompts and texts that every mask is measured on."""
-
-    def __init__(self, run: MapWork):
-        self.run = run
-        self.prompts = _behaviour_prompts(run)
-        texts = rows_for(run.data, split_prompts(run.data, run.spec.seed), "benign", "report")
-        texts = texts[: run.spec.extent.report.benign]
-        self.texts: list[Sample] = plain_text(run.loaded, [r.response for r in texts], run.spec.max_response_tokens)
-        self.intact = self.of(None, "intact")
-
-    def of(self, mask: PruneMask | None, name: str) -> dict[str, Any]:
-        """As ``behaviour``, a stage of the run."""
-        return self.run.stage(
-            f"behaviour.{name}",
-            behaviour_units(self.run.spec.extent),
-            lambda: behaviour(self.run.loaded, mask, self.prompts, self.texts, self.run.spec.extent.answer_tokens),
-        )
-
-    def rows(self, mask: PruneMask, name: str, where: Where, cost: float | None = None) -> Iterator[Row]:
-        """Rows about ``mask``; with its benign ΔL (``cost``) also whether the model collapsed."""
-        return behaviour_rows(self.of(mask, name), self.intact, cost, where)
 
 
 def _named(point: Point) -> str:
@@ -308,7 +290,11 @@ def _rows_at(
     where = evaluation.where(evaluation.point(chosen), mask)
     for selection in dict.fromkeys((chosen, fixed)):
         unchosen = evaluation.mask(selection)
-        yield from evaluation.effect(unchosen, "report", evaluation.where(evaluation.point(selection), unchosen))
+        at_point = evaluation.where(evaluation.point(selection), unchosen)
+        yield from evaluation.effect(unchosen, "report", at_point)
+        yield from evaluation.twins(unchosen, at_point)
+    drawn = evaluation.drawn("random", mask, chosen.p, 0)
+    yield from evaluation.twins(drawn, replace(where, control="random"))
     other_skip = next(s for s in SKIPS if s != evaluation.skip)
     yield from evaluation.effect(mask, "report", replace(where, skip_tokens=other_skip))
     yield from evaluation.controls(chosen, DRAWN, name)
@@ -321,21 +307,7 @@ def _rows_at(
     yield from evaluation.transfer(chosen)
     yield from written.rows(mask, name, where, evaluation.cost(mask, "report"))
     if chosen.contrast == "none":
-        drawn = evaluation.drawn("random", mask, chosen.p, 0)
         about = replace(evaluation.where(evaluation.point(chosen), drawn), control="random")
         yield from written.rows(drawn, "random", about)
         if evaluation.run.spec.extent.other_scores:
             yield from evaluation.others(chosen)
-
-
-def _behaviour_prompts(run: MapWork) -> dict[str, list[list[int]]]:
-    """Report prompts the model answers freely: a few per harm category (``harm``), and benign ones."""
-    split = split_prompts(run.data, run.spec.seed)
-    chosen: dict[str, list[list[int]]] = {"harm": [], "benign": []}
-    for name in (*run.samples.categories, "benign"):
-        limit = run.spec.extent.behaviour[name == "benign"]
-        rows = choose_rows(rows_for(run.data, split, name, "report"), limit, run.spec.seed, per_prompt=1)
-        encoded = [encode_prompt(run.loaded.tokenizer, r.prompt) for r in rows]
-        encoded = [ids for ids in encoded if len(ids) <= prompt_limit(run.loaded, run.spec)]
-        chosen["benign" if name == "benign" else "harm"] += encoded
-    return chosen

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 class Losses:
     """``losses(mask, split)`` → ``[n_samples, n_skips]`` float64, one stage of the run per (mask, split).
 
-    Splits: ``validation``, ``report``, and ``controls``, the fixed third of the report prompts on which drawn controls
-    are measured.
+    Splits: ``validation``, ``report``, ``controls``, the fixed third of the report prompts on which drawn controls are
+    measured, and ``twins``, the author-matched pairs.
     """
 
     def __init__(self, run: MapWork):
         self.run = run
-        self.sets: dict[str, MeasuredSet] = {**run.samples.held_out, "controls": run.samples.control_subset}
+        self.sets: dict[str, MeasuredSet] = {
+            **run.samples.held_out,
+            "controls": run.samples.control_subset,
+            "twins": run.samples.twins,
+        }
         self._known: dict[str, Measured] = {}
 
     def of(self, mask: PruneMask | None, split: str) -> np.ndarray:

@@ -93,7 +93,7 @@ def run_map(
     def work(making: Making) -> Mapping[str, Any]:
         _check_disk(making.partial, scratch_bytes(loaded.table.n_weights, len(data.categories) + 2))
         run = MapWork(loaded, data, spec, making)
-        run.samples = build_samples(loaded, data, spec, run.answer())
+        run.samples = build_samples(loaded, data, spec, run.answer(), run.twins())
         making.data |= {
             "counts": run.samples.counts,
             "scoring_prompts": list(run.samples.scoring_prompts),

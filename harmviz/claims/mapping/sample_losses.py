@@ -7,7 +7,7 @@ without the model. No text: samples and prompts are named by their hashes.
 |---|---|
 | digest | of the mask (``PruneMask.digest``); null: intact |
 | set, q, p, scope, contrast, control, draw | what the mask is, as far as it says; null where it does not |
-| split | ``validation``, ``report``, or ``controls``: the third of the report prompts that drawn controls see |
+| split | ``validation``, ``report``; ``controls``: the third of the report prompts that drawn controls see; ``twins`` |
 | sample, prompt | hashes of the row and of its prompt; the prompt is the cluster of every interval |
 | category, source | the set measured, and where its answers come from |
 | nll, nll_skip8 | loss in nats per response token: of all tokens, and without the first eight |

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harmviz.claims.mapping.settings import SKIPS, RunSpec
+from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, samples_of
 from harmviz.claims.mapping.work import Samples
 from harmviz.data.encoding import Sample, encode_all, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
@@ -73,6 +74,8 @@ class RunSamples:
     categories: tuple[str, ...]
     dropped: dict[str, dict[str, int]]
     scoring_prompts: tuple[str, ...] = field(repr=False, default=())
+    #: The author-matched twins: all harmful halves, then all harmless ones, pair by pair.
+    twins: MeasuredSet = MeasuredSet((), ())
 
     def amounts(self) -> Samples:
         """How many samples have which role."""
@@ -85,6 +88,7 @@ class RunSamples:
             validation=len(self.held_out["validation"].samples),
             report=len(self.held_out["report"].samples),
             controls=len(self.control_subset.samples),
+            twins=len(self.twins.samples),
         )
 
     @property
@@ -196,9 +200,14 @@ def scoring_samples(loaded: LoadedModel, data: PromptData, spec: RunSpec, set_na
 
 
 def build_samples(
-    loaded: LoadedModel, data: PromptData, spec: RunSpec, answers: dict[str, list[PromptRow]]
+    loaded: LoadedModel,
+    data: PromptData,
+    spec: RunSpec,
+    answers: dict[str, list[PromptRow]],
+    twins: Sequence[Answered] = (),
 ) -> RunSamples:
-    """Encodes and distributes all rows. ``answers``: the model's own as rows of ``benign_own``, by split.
+    """Encodes and distributes all rows. ``answers``: the model's own as rows of ``benign_own``, by split. ``twins``:
+    the author-matched ones.
 
     Raises:
         DataInvalid: a category or the benign set has no sample left for one of its roles.
@@ -254,7 +263,14 @@ def build_samples(
         data.categories,
         dropped,
         tuple(sorted(used)),
+        twins=_twins(loaded, twins),
     )
+
+
+def _twins(loaded: LoadedModel, answered: Sequence[Answered]) -> MeasuredSet:
+    harmful, harmless = samples_of(loaded, answered)
+    sets = ("harmful",) * len(harmful) + ("harmless",) * len(harmless)
+    return MeasuredSet((*harmful, *harmless), sets, (AUTHOR,) * len(sets))
 
 
 def _control_subset(report: MeasuredSet) -> MeasuredSet:

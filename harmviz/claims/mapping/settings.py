@@ -50,6 +50,7 @@ class RunSpec:
     choice, control draws and intervals. ``skip_tokens``: response openers left out of the scoring loss.
     ``max_response_tokens``: where responses are cut. ``q_max``: largest fraction that can be selected later.
     ``max_prompt_tokens``: rows with a longer prompt are left out, and counted. ``quick``: a first look (``extent``).
+    ``twins``: whether masks are also measured on author-matched twins (``twin_answers``).
 
     Raises:
         ValueError: a setting is out of range.
@@ -62,6 +63,7 @@ class RunSpec:
     max_response_tokens: int = RESPONSE_TOKENS[False]
     max_prompt_tokens: int = PROMPT_TOKENS
     quick: bool = False
+    twins: bool = False
 
     def __post_init__(self) -> None:
         limits = {
@@ -101,8 +103,9 @@ class RunSpec:
         settings = asdict(self)
         if self.max_prompt_tokens == PROMPT_TOKENS:
             del settings["max_prompt_tokens"]
-        if not self.quick:
-            del settings["quick"]
+        for name in ("quick", "twins"):
+            if not settings[name]:
+                del settings[name]
         return {
             **settings,
             "q_grid": list(self.q_grid),
@@ -121,5 +124,5 @@ class RunSpec:
             KeyError: they do not say what every run says. BadSetting: a value is out of range.
         """
         needed = ("samples", "seed", "q_max", "skip_tokens", "max_response_tokens")
-        later = {name: parameters[name] for name in ("max_prompt_tokens", "quick") if name in parameters}
+        later = {name: parameters[name] for name in ("max_prompt_tokens", "quick", "twins") if name in parameters}
         return cls(**{name: parameters[name] for name in needed}, **later)

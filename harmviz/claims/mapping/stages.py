@@ -18,10 +18,12 @@ from harmviz.claims.mapping.maps import build_maps
 from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
 from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, CONTRASTS, FIXED_P, MAX_ROWS, RunSpec
 from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
-from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units, gate_units
+from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, answered_by, held_out_pairs
+from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, TWIN_ANSWER_UNITS, answer_units, gate_units
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING
+from harmviz.data.twins import Twin
 from harmviz.errors import DataInvalid
 from harmviz.generation.batch import generate_batch
 from harmviz.masks.candidates import Candidates, build_candidates
@@ -79,6 +81,24 @@ class MapWork:
             split: [PromptRow("benign_own", r.prompt, t) for r, t in zip(group, answers, strict=False) if t.strip()]
             for split, group in rows.items()
         }
+
+    def twins(self) -> list[Answered]:
+        """The author-matched twins, answered; none where they are not asked for, or this model is their author."""
+        if not self.spec.twins:
+            return []
+
+        def answered() -> list[Answered]:
+            from harmviz.models.load import load_model
+
+            author = load_model(AUTHOR, device=self.loaded.device.type)
+            if author.weight_hash == self.loaded.weight_hash:
+                return []
+            tick = self.making.progress.within(TWIN_ANSWER_UNITS)
+            return answered_by(author, held_out_pairs(), seed=self.spec.seed, tick=tick)
+
+        stored = self.making.json("twins", TWIN_ANSWER_UNITS, answered)
+        self.making.data["twins"] = {"author": AUTHOR, "pairs": len(stored), "of": len(held_out_pairs())}
+        return [Answered(Twin(*twin), harmful, harmless) for twin, harmful, harmless in stored]
 
     # -- 2 ------------------------------------------------------------------------------------------------------
     def score(self) -> None:

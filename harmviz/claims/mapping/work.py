@@ -15,6 +15,8 @@ SCORE_UNITS, ABSOLUTE_UNITS = 3.0, 3.5
 SELECT_UNITS = 200.0
 #: Forward passes of one sample that judging one mask at the gate costs: short requests with eight openings each.
 GATE_UNITS = 40.0
+#: The author's answers to all held-out twins; both halves of a pair under each mask that is measured on them.
+TWIN_ANSWER_UNITS, TWIN_UNITS = 800.0, 0.6
 #: Controls that are drawn at random, several times each.
 DRAWN = ("random", "magnitude", "utility")
 
@@ -33,6 +35,7 @@ class Samples:
     validation: int
     report: int
     controls: int
+    twins: int = 0
 
 
 def answer_units(spec: RunSpec) -> float:
@@ -62,6 +65,7 @@ def measure_units(n: Samples, extent: Extent) -> float:
         + n.report * (len(CONTRASTS) * (2 + 3 + 2) + 1 + 2)
         + transfer
         + n.controls * (len(CONTRASTS) * extent.control_draws * (len(DRAWN) + 1) + 3 * others)
+        + n.twins * TWIN_UNITS * (len(CONTRASTS) * (2 + 1) + 2 + 1)
         + behaviour_units(extent) * (2 + len(CONTRASTS))
         + n.harm_scoring * (5 + ABSOLUTE_UNITS * others)
     )
@@ -72,7 +76,8 @@ def run_units(n: Samples, spec: RunSpec) -> float:
     scored = SCORE_UNITS * n.scoring + ABSOLUTE_UNITS * n.preserve
     shams = SCORE_UNITS * n.scoring if spec.extent.shams else 0.0
     select = SELECT_UNITS + gate_units(n, spec.extent) + shams
-    return answer_units(spec) + scored + select + measure_units(n, spec.extent)
+    answers = answer_units(spec) + (TWIN_ANSWER_UNITS if spec.twins else 0.0)
+    return answers + scored + select + measure_units(n, spec.extent)
 
 
 def scratch_bytes(n_weights: int, n_sets: int) -> int:
