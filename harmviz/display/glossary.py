@@ -33,6 +33,8 @@ TERMS: dict[str, str] = {
     "ones drop out.",
     "guarded": "Weights ranked by harm score minus what answering harmless requests hangs on them, so that the "
     "model does not decline those too.",
+    "twin-contrastive": "Weights ranked by their score for answers to harmful requests minus that for answers to "
+    "like-worded harmless ones, both by one author.",
     "plain": "Weights ranked by harm score alone, as in the paper.",
     "as in the paper": "Weights ranked by harm score alone, among those not protected.",
     "Jaccard": "Weights in both masks divided by weights in either: 0 nothing shared, 1 the same mask.",

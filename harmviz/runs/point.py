@@ -8,8 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 #: How weights are ranked: ``none`` as in the paper, ``both`` against safe and benign text.
 Contrast = Literal["none", "both"]
-#: The same, or ``guarded``: the contrastive ranking, guarded against over-refusal.
-Selector = Literal["none", "both", "guarded"]
+#: The same, or ``guarded``: guarded against over-refusal; ``twin``: by answers to harmful halves of twins against those
+#: to their harmless halves.
+Selector = Literal["none", "both", "guarded", "twin"]
 #: What a fraction is a fraction of: all scored weights, or those of each matrix.
 Scope = Literal["global", "matrix"]
 #: The mean of all harm categories, as rows name it.
@@ -34,6 +35,7 @@ SELECTOR_WORDS: dict[str, SelectorWords] = {
     "none": SelectorWords("as in the paper", "plain, as in the paper", "plain"),
     "both": SelectorWords("contrastive", "contrastive", "contrastive"),
     "guarded": SelectorWords("guarded", "guarded against over-refusal", "guarded"),
+    "twin": SelectorWords("twin-contrastive", "contrastive against author-matched twins", "twin"),
 }
 
 

@@ -34,6 +34,7 @@ CONTROLS = (
     "unprotected",
     "mirror_safe",
     "mirror_benign",
+    "mirror_twin",
     "sham",
 )
 SCOPES = ("global", "matrix")

@@ -7,6 +7,7 @@ over scoring sets. ``category_mean`` is the macro mean alone, for whoever needs 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy as np
 from harmviz.stats.draws import numbered
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.resampling import checked_arm, checked_labels, cluster_bootstrap
+from harmviz.stats.wilson import wilson
 
 
 def paired_effect(
@@ -127,6 +129,28 @@ def macro_difference(
         seed=seed,
         level=level,
     )
+
+
+def excess_difference(
+    a: np.ndarray, of_a: Sequence[Hashable], b: np.ndarray, of_b: Sequence[Hashable], *, seed: int = 0
+) -> Estimate:
+    """``mean(a) − mean(b)``, a difference of differences of shares: how much further one kind of request moves.
+
+    ``a``, ``b``: a change in [−1, 1] a request (draws averaged); ``of_a``, ``of_b``: the requests. Both kinds are
+    resampled, whole requests at a time. Where nothing moves, and so every resampling agrees, the interval is Wilson's
+    for no hit in the smaller n. Nothing on one side: NaN with the reason.
+
+    Raises:
+        ValueError: as ``paired_effect``.
+    """
+    counts = [len(set(of_a)), len(set(of_b))]
+    if not all(counts):
+        return Estimate(math.nan, None, None, 0, 0, reason="no answer was scored")
+    if not np.any(a) and not np.any(b):
+        most = wilson(0, min(counts)).ci_high or 0.0
+        return Estimate(0.0, -most, most, sum(counts), sum(counts))
+    sides = [[(side, key) for key in keys] for side, keys in (("a", of_a), ("b", of_b))]
+    return macro_difference(a, sides[0], ["all"] * len(a), b, sides[1], ["all"] * len(b), seed=seed)
 
 
 def _first(means: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Requests and refusals for tuning and for the evaluation held out from it.
 
 Tuning: requests of AdvBench and Do-Not-Answer (fetched), and what ships with harmviz (``harmviz/data/align``): *twins*,
-mild harmful requests each beside a harmless one of like wording, which stand in one batch; harmless requests that sound
-dangerous; everyday ones. Two in three are put in other words (``tuning.wording``), harmless ones as often as harmful
-ones, both halves of a twin in the same.
+mild harmful requests each beside a harmless one of like wording; harmless requests that sound dangerous; everyday ones.
+The harmless ones, twins' halves among them, are drawn from one pool. Requests are used as they are: put in other words
+they taught less (docs/aligned.md).
 
 Held out, never tuned on: HarmBench and StrongREJECT as whole sources; a part of AdvBench and of Do-Not-Answer; requests
 of the human-scored data set and the mild builtin ones; the builtin benign requests; harmless requests that sound
@@ -23,7 +23,7 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -37,13 +37,13 @@ from harmviz.data.rows import FOLDER, read_rows
 from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
-from harmviz.tuning.settings import EVERYDAY, SOUNDING, TWINS
-from harmviz.tuning.wording import reword
+from harmviz.tuning.settings import ANSWERED, TWINS
 
 HELD_OUT_HARMFUL = 110  # of AdvBench
 HELD_OUT_QUESTIONS = 100  # of Do-Not-Answer
 RESERVED = 96  # harmless requests for the refusal slots of the two control arms
-REWORDED = 2 / 3
+#: How much of the pool of harmless requests is loaded: of what SFT has places for; DPO looks for the declined in all.
+POOL = 2
 NEAR = 0.6
 _STOP = frozenset(
     re.findall(
@@ -59,16 +59,15 @@ _STOP = frozenset(
 
 @dataclass(frozen=True)
 class AlignData:
-    """Requests by role. ``twins`` are (harmful, harmless) pairs. ``everyday`` and ``sounding`` (dangerous) are harmless
-    and answered in every arm; ``reserved`` fill the refusal slots of the control arms.
+    """Requests by role. ``twins`` are (harmful, harmless) pairs. ``harmless`` are answered in every arm: halves of
+    twins, requests that sound dangerous, everyday ones; ``reserved`` fill the refusal slots of the control arms.
 
     Harmful requests are fetched text: no repr or message of this class shows any.
     """
 
     harmful: tuple[str, ...] = field(repr=False)
     twins: tuple[Twin, ...] = field(repr=False)
-    sounding: tuple[str, ...] = field(repr=False)
-    everyday: tuple[str, ...] = field(repr=False)
+    harmless: tuple[str, ...] = field(repr=False)
     reserved: tuple[str, ...] = field(repr=False)
     refusals: tuple[str, ...] = field(repr=False)
     held_out: dict[str, tuple[str, ...]] = field(repr=False)
@@ -78,12 +77,11 @@ class AlignData:
     @cached_property
     def answered(self) -> tuple[str, ...]:
         """The harmless requests that the start model answers for tuning, shortest first."""
-        harmless = {*(b for _, b in self.twins), *self.sounding, *self.everyday, *self.reserved}
-        return tuple(sorted(harmless, key=lambda p: (len(p), p)))
+        return tuple(sorted({*self.harmless, *self.reserved}, key=lambda p: (len(p), p)))
 
     @cached_property
     def _parts(self) -> dict[str, Any]:
-        names = ("harmful", "twins", "sounding", "everyday", "reserved", "refusals")
+        names = ("harmful", "twins", "harmless", "reserved", "refusals")
         return {name: getattr(self, name) for name in names} | {f"held_out/{k}": v for k, v in self.held_out.items()}
 
     @cached_property
@@ -113,32 +111,6 @@ def _shuffled(items: Iterable[str], seed: int, what: str) -> list[str]:
     shuffled = sorted(items)
     random.Random(f"{seed} {what}").shuffle(shuffled)
     return shuffled
-
-
-def _worded(items: Sequence[str], seed: int, what: str) -> list[str]:
-    """The requests in their order, ``REWORDED`` of them in other words."""
-    source = random.Random(f"{seed} wording {what}")
-    worded = [reword(p, items, source) if source.random() < REWORDED else p for p in items]
-    return list(dict.fromkeys(worded))
-
-
-def _worded_twins(pairs: Sequence[Twin], seed: int) -> list[Twin]:
-    """The pairs in their order, ``REWORDED`` of them in other words, both halves drawn alike.
-
-    So that nothing but what is asked for tells them apart.
-    """
-    source = random.Random(f"{seed} wording twins")
-    worded = []
-    for number, pair in enumerate(pairs):
-        if source.random() < REWORDED:
-            pair = Twin(
-                *(
-                    reword(text, [other[half] for other in pairs], random.Random(f"{seed} twin {number}"))
-                    for half, text in enumerate(pair)
-                )
-            )
-        worded.append(pair)
-    return worded
 
 
 def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -195,15 +167,14 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
         "audience": tuple(typed["yes"]),
         "audience_harmless": tuple(typed["no"]),
     }
-    sounding = _shuffled((r["prompt"] for r in borderline if r["split"] == "tuning"), seed, "sounding")
-    everyday = [r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",))]
-    everyday = _shuffled([*benign[RESERVED:], *everyday], seed, "helpful")
+    everyday = (r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",)))
+    sounding = (r["prompt"] for r in borderline if r["split"] == "tuning")
+    pool = (*(pair.harmless for pair in paired), *sounding, *benign[RESERVED:], *everyday)
     data = AlignData(
-        harmful=tuple(_worded(tuning, seed, "harmful")),
-        twins=tuple(_worded_twins(paired, seed))[: steps * TWINS],
-        sounding=tuple(_worded(sounding, seed, "sounding"))[: steps * SOUNDING],
-        everyday=tuple(_worded(everyday, seed, "helpful"))[: steps * EVERYDAY],
-        reserved=tuple(_worded(benign[:RESERVED], seed, "reserved")),
+        harmful=tuple(tuning),
+        twins=tuple(paired)[: steps * TWINS],
+        harmless=tuple(_shuffled(dict.fromkeys(pool), seed, "harmless"))[: POOL * steps * ANSWERED],
+        reserved=tuple(benign[:RESERVED]),
         refusals=tuple(r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))),
         held_out={k: tuple(v) for k, v in held_out.items()},
         benign_pairs=tuple((r["prompt"], r["response"]) for r in builtin),
@@ -221,7 +192,7 @@ def check_disjoint(data: AlignData) -> None:
     """
     roles = {
         "harmful": [*data.harmful, *(harmful for harmful, _ in data.twins)],
-        "answered": [*(harmless for _, harmless in data.twins), *data.sounding, *data.everyday],
+        "answered": data.harmless,
         "reserved": data.reserved,
     }
     seen: dict[str, str] = {}

@@ -22,7 +22,7 @@ def with_own_requests(data: AlignData, own: OwnRequests) -> tuple[AlignData, lis
     Raises:
         DataInvalid: too few are left.
     """
-    tuned = [*data.harmful, *chain(*data.twins), *data.sounding, *data.everyday, *data.reserved]
+    tuned = [*data.harmful, *chain(*data.twins), *data.harmless, *data.reserved]
     words, exact = [content_words(p) for p in tuned], {normalise(p) for p in tuned}
     asked = list(dict.fromkeys(prompt for _, prompt in own.harmful))
     kept = [p for p in asked if normalise(p) not in exact and not near_any(p, words)]

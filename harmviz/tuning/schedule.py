@@ -1,12 +1,12 @@
 """Which row stands at which place of which batch, for every arm: derived from one seed, before anything is trained.
 
-A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. The helpful slots hold the same rows in every arm:
-the harmless halves of twins, a request that only sounds dangerous, an everyday one. The refusal slots hold, in the same
-places and with the same refusals:
+A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. Those hold harmless requests of one pool,
+in SFT the same in every arm. In DPO they hold what the arm's own SFT checkpoint declines of the pool, and then the rest
+of it: what it answers already teaches nothing. The refusal slots hold, in the same places and with the same refusals:
 
 | stage | arm | prompt | answer, or chosen over rejected |
 |---|---|---|---|
-| SFT | safety | harmful: fetched ones, and the other halves of the same twins | refusal |
+| SFT | safety | harmful: fetched ones, and the harmful half of a twin | refusal |
 | SFT | refusal-style | harmless, reserved | the same refusal |
 | SFT | helpful-only | the same harmless, reserved | the model's own answer |
 | DPO | safety | harmful, as in SFT | refusal over the model's own compliant answer |
@@ -22,13 +22,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from harmviz.data.encoding import encode_prompt, end_of_turn
 from harmviz.errors import DataInvalid
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData
-from harmviz.tuning.settings import EVERYDAY, FETCHED, SOUNDING, TWINS, AlignSpec
+from harmviz.tuning.settings import ANSWERED, FETCHED, TWINS, AlignSpec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -115,36 +116,28 @@ class Schedule:
         answers = self.own.harmless[prompt]
         return answers[rounds % len(answers)]
 
-    def _places(self, arm: str, stage: str, steps: int) -> Iterator[Place]:
-        """What is asked at each place of each batch, in the order of training."""
+    def _places(self, arm: str, stage: str, harmless: Sequence[str]) -> Iterator[Place]:
+        """What is asked at each place of each batch, in the order of training. ``harmless``: in their order."""
         data, seed = self.data, self.spec.seed
         complied = self.own.complied
+        # In DPO a request needs an answer to be avoided, which the start model gave by complying.
         fetched = [p for p in data.harmful if stage == "sft" or p in complied]
-        # In DPO a twin needs an answer to be avoided, which the start model gave by complying.
-        pairs = [t for t in data.twins if stage == "sft" or t.harmful in complied]
-        sources = (
-            _cycle(fetched, seed, f"{stage} harmful"),
-            _cycle(data.reserved, seed, f"{stage} reserved"),
-            _cycle(data.sounding, seed, f"{stage} sounding"),
-            _cycle(data.everyday, seed, f"{stage} helpful"),
-        )
-        harmful, reserved, sounding, everyday = sources
-        twins = _cycle(pairs, seed, f"{stage} twins")
-        for _ in range(steps):
-            drawn = [next(twins) for _ in range(TWINS)]
-            refused = [next(harmful) for _ in range(FETCHED)] + [(rounds, pair.harmful) for rounds, pair in drawn]
+        twins = [t.harmful for t in data.twins if stage == "sft" or t.harmful in complied]
+        harmful, halves = _cycle(fetched, seed, f"{stage} harmful"), _cycle(twins, seed, f"{stage} twins")
+        reserved = _cycle(data.reserved, seed, f"{stage} reserved")
+        answered = ((n // len(harmless), harmless[n % len(harmless)]) for n in count())
+        for _ in range(self.spec.length(stage)):
+            refused = [next(harmful) for _ in range(FETCHED)] + [next(halves) for _ in range(TWINS)]
             if arm != "safety":
                 refused = [next(reserved) for _ in refused]
-            answered = [(rounds, pair.harmless) for rounds, pair in drawn]
-            answered += [next(sounding) for _ in range(SOUNDING)] + [next(everyday) for _ in range(EVERYDAY)]
             yield from (Place(prompt, True, rounds) for rounds, prompt in refused)
-            yield from (Place(prompt, False, rounds) for rounds, prompt in answered)
+            yield from (Place(prompt, False, rounds) for rounds, prompt in islice(answered, ANSWERED))
 
     def sft(self, arm: str) -> list[SftRow]:
         """The rows of SFT in the order they are trained on."""
         refusals = _cycle(self.data.refusals, self.spec.seed, "sft refusals")
         rows = list[SftRow]()
-        for place in self._places(arm, "sft", self.spec.steps):
+        for place in self._places(arm, "sft", self.data.harmless):
             prompt = self._prompt(place.prompt)
             if place.refused and arm != "helpful-only":
                 rows.append(SftRow(prompt, self._refusal(next(refusals)[1]), True))
@@ -152,12 +145,14 @@ class Schedule:
                 rows.append(SftRow(prompt, self._closed(self._harmless(place.prompt, place.rounds)), False))
         return rows
 
-    def dpo(self, arm: str) -> list[PairRow]:
-        """The pairs of DPO in the order they are trained on."""
+    def dpo(self, arm: str, declined: Sequence[str]) -> list[PairRow]:
+        """The pairs of DPO in the order they are trained on. ``declined``: what the arm declines of the pool."""
         data, seed, rows, limit = self.data, self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
         refusals = _cycle(data.refusals, seed, "dpo refusals")
-        strangers = _cycle([*data.everyday, *data.reserved], seed, "dpo strangers")
-        for place in self._places(arm, "dpo", self.spec.dpo_steps):
+        strangers = _cycle([*data.harmless, *data.reserved], seed, "dpo strangers")
+        first = set(declined)
+        pool = sorted(data.harmless, key=lambda p: p not in first)  # stable: either part stays in its order
+        for place in self._places(arm, "dpo", pool):
             prompt, text = self._prompt(place.prompt), place.prompt
             if arm == "helpful-only":
                 rounds, other = next(s for s in strangers if s[1] != text)

@@ -18,16 +18,16 @@ from harmviz.errors import BadSetting
 
 ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
-#: The places of a batch of eight. Four may be refused: two fetched requests and the harmful halves of two twins. Four
-#: are answered: the harmless halves of the same twins, one request that only sounds dangerous, and an everyday one.
-FETCHED, TWINS, SOUNDING, EVERYDAY = 2, 2, 1, 1
+#: The places of a batch of eight. Four may be refused: three fetched requests and the harmful half of a twin. Four are
+#: answered: harmless requests of one pool.
+FETCHED, TWINS, ANSWERED = 3, 1, 4
 REFUSAL_SLOTS = FETCHED + TWINS
 MIN_STEPS, MAX_STEPS = 4, 2000
 
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters
+    """Settings of a ladder. ``steps`` are SFT steps; DPO takes three eighths as many. ``rank`` is that of the adapters
     that checkpoints are kept as. ``brief``: for further tuning seeds; the ends of the stages alone are kept, each
     measured on few requests by keywords.
 
@@ -36,11 +36,11 @@ class AlignSpec:
     """
 
     seed: int = 0
-    steps: int = 320
+    steps: int = 160
     brief: bool = False
     rank: int = 32
-    sft_rate: float = 3e-5
-    dpo_rate: float = 5e-6
+    sft_rate: float = 8e-5
+    dpo_rate: float = 2e-5
     beta: float = 0.1
     max_answer_tokens: int = 32
     max_rejected_tokens: int = 32
@@ -53,7 +53,7 @@ class AlignSpec:
 
     @property
     def dpo_steps(self) -> int:
-        return max(2, self.steps // 8)
+        return max(2, self.steps * 3 // 8)
 
     def length(self, stage: str) -> int:
         """How many optimiser steps a stage takes."""

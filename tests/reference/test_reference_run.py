@@ -25,11 +25,15 @@ ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
 
 
-@pytest.fixture(scope="module", params=["smollm2-135m-instruct-pyrit-", "smollm2-135m-aligned-pyrit-"])
-def reference(request):
-    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(request.param)]
+def _committed(prefix):
+    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(prefix)]
     assert len(found) == 1, "exactly one reference run of each is committed"
     return found[0]
+
+
+@pytest.fixture(scope="module", params=["smollm2-135m-instruct-pyrit-", "smollm2-135m-aligned-pyrit-"])
+def reference(request):
+    return _committed(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +104,13 @@ def harmviz(*argv: str, cache: Path | None = None) -> subprocess.CompletedProces
 
 
 @pytest.mark.slow
-def test_verify_causal_on_the_real_model(reference):
-    done = harmviz("verify", str(reference.path), "--causal", "--json")
+@pytest.mark.parametrize(
+    "prefix",
+    ["smollm2-135m-aligned-pyrit-", pytest.param("smollm2-135m-instruct-pyrit-", marks=pytest.mark.soak)],
+)
+def test_verify_causal_on_the_real_model(prefix):
+    """Ten minutes each: every change checks the run that is shown first, whoever changes the start model's both."""
+    done = harmviz("verify", str(_committed(prefix).path), "--causal", "--json")
     assert done.returncode == 0, done.stderr[-500:]
     assert json.loads(done.stdout)["causal"]["relative_error"] <= 0.05
 
@@ -110,11 +119,11 @@ def test_verify_causal_on_the_real_model(reference):
 def test_a_reduced_real_run_survives_a_kill(tmp_path):
     """Two mild built-in categories through the whole pipeline on the embedded model, killed once on the way."""
     data = [
-        {"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]
+        {"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:24]
     ]
     for name, prefix in (("harmful", ""), ("safe", "safe:")):
         for category in ("exploits", "privacy"):
-            rows = [r for r in read_builtin(name) if r["category"] == category][: 12 if prefix else 24]
+            rows = [r for r in read_builtin(name) if r["category"] == category][: 10 if prefix else 20]
             data += [{**r, "category": f"{prefix}{category}"} for r in rows]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
@@ -123,9 +132,9 @@ def test_a_reduced_real_run_survives_a_kill(tmp_path):
         "--data",
         str(file),
         "--samples",
-        "12",
+        "8",
         "--max-response-tokens",
-        "24",
+        "16",
         "--quick",
         "--out",
         str(tmp_path / "runs"),

@@ -14,7 +14,7 @@ from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import NEAR, check_disjoint, content_words, load_align_data, near_any
-from harmviz.tuning.settings import SOUNDING, TWINS
+from harmviz.tuning.settings import ANSWERED, TWINS
 from tests.worlds.tuning import make_data
 
 
@@ -93,12 +93,12 @@ def test_an_answer_that_does_not_decline_is_no_refusal() -> None:
 
 @pytest.mark.slow
 def test_the_real_split_keeps_evaluation_and_runs_apart_from_tuning() -> None:
-    data = load_align_data(0, steps=320)
+    data = load_align_data(0, steps=640)
     assert len(data.held_out["harmful"]) >= 100
     assert len(data.held_out["harmbench"]) >= 150
     assert len(data.held_out["strongreject"]) >= 150
     assert len(data.harmful) >= 1000
-    assert 600 <= len(data.twins) <= 320 * TWINS
+    assert 600 <= len(data.twins) <= 640 * TWINS
     scored = [
         content_words(r.prompt)
         for r in load_prompts("pyrit").rows
@@ -108,14 +108,13 @@ def test_the_real_split_keeps_evaluation_and_runs_apart_from_tuning() -> None:
     held = [content_words(p) for name in held_out for p in data.held_out[name]]
     declined = [*data.harmful, *(harmful for harmful, _ in data.twins)]
     assert not any(near_any(p, scored) for p in declined)
-    # Put into other words, a request may share a frame's words with a held-out one; as written, none is near.
-    assert sum(near_any(p, held) for p in declined) <= 0.01 * len(declined)
+    assert not any(near_any(p, held) for p in declined)
     check_disjoint(data)
     shorter = load_align_data(0, steps=8)
     assert shorter.twins == data.twins[: 8 * TWINS]
-    assert shorter.sounding == data.sounding[: 8 * SOUNDING]
+    assert shorter.harmless == data.harmless[: 2 * 8 * ANSWERED]
     assert (shorter.harmful, shorter.reserved, shorter.held_out) == (data.harmful, data.reserved, data.held_out)
-    again, other = load_align_data(0, steps=320), load_align_data(1, steps=320)
+    again, other = load_align_data(0, steps=640), load_align_data(1, steps=640)
     assert again.hashes == data.hashes
     assert other.hashes["held_out/harmful"] != data.hashes["held_out/harmful"]
     for name in ("reworded", "benign"):  # what is reported was chosen on for no seed

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from harmviz.data.encoding import encode_prompt
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import AlignData
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import ARMS, EVERYDAY, FETCHED, REFUSAL_SLOTS, SOUNDING, TWINS, AlignSpec, check_arms
+from harmviz.tuning.settings import ANSWERED, ARMS, FETCHED, REFUSAL_SLOTS, TWINS, AlignSpec, check_arms
 from harmviz.tuning.step import BATCH
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_data, make_own, make_schedule
@@ -18,7 +20,7 @@ LOADED = tiny_model()
 
 def asked(data: AlignData) -> set[str]:
     """All requests of the safety arm."""
-    return {*data.harmful, *data.sounding, *data.everyday, *(half for pair in data.twins for half in pair)}
+    return {*data.harmful, *data.harmless, *(pair.harmful for pair in data.twins)}
 
 
 def in_refusal_slot(place: int) -> bool:
@@ -39,17 +41,30 @@ def test_arms_differ_in_the_refusal_slots_alone() -> None:
             assert not safety.is_refusal
 
 
-def test_both_halves_of_a_twin_stand_in_one_batch() -> None:
-    assert FETCHED + TWINS + TWINS + SOUNDING + EVERYDAY == BATCH
+def test_a_batch_holds_fetched_requests_a_twin_and_harmless_ones_in_the_order_of_the_pool() -> None:
+    assert FETCHED + TWINS + ANSWERED == BATCH
     data = make_data()
-    half = {tuple(encode_prompt(LOADED.tokenizer, p)): pair for pair in data.twins for p in pair}
-    for rows in (make_schedule(LOADED).sft("safety"), make_schedule(LOADED).dpo("safety")):
-        for start in range(0, len(rows), BATCH):
-            declined = [half.get(r.prompt) for r in rows[start + FETCHED : start + REFUSAL_SLOTS]]
-            answered = [half.get(r.prompt) for r in rows[start + REFUSAL_SLOTS : start + BATCH]]
-            assert None not in declined
-            assert declined == answered[:TWINS]
-            assert answered[TWINS:] == [None] * (SOUNDING + EVERYDAY)
+
+    def encoded(prompts: Iterable[str]) -> list[tuple[int, ...]]:
+        return [tuple(encode_prompt(LOADED.tokenizer, p)) for p in prompts]
+
+    fetched, halves, pool = encoded(data.harmful), encoded(t.harmful for t in data.twins), encoded(data.harmless)
+    rows = make_schedule(LOADED).sft("safety")
+    for start in range(0, len(rows), BATCH):
+        assert all(r.prompt in fetched for r in rows[start : start + FETCHED])
+        assert all(r.prompt in halves for r in rows[start + FETCHED : start + REFUSAL_SLOTS])
+    answered = [r.prompt for place, r in enumerate(rows) if not in_refusal_slot(place)]
+    assert answered == [pool[i % len(pool)] for i in range(len(answered))]
+
+
+def test_what_an_arm_declines_comes_first_in_its_dpo() -> None:
+    data, schedule = make_data(), make_schedule(LOADED)
+    declined = (data.harmless[7], data.harmless[2])
+    for arm in ARMS:
+        rows = [r.prompt for place, r in enumerate(schedule.dpo(arm, declined)) if not in_refusal_slot(place)]
+        first = [tuple(encode_prompt(LOADED.tokenizer, data.harmless[i])) for i in (2, 7, 0, 1, 3)]
+        assert rows[: len(first)] == first
+        assert len(set(rows)) == min(len(rows), len(data.harmless))
 
 
 def test_prompts_are_encoded_as_everywhere_and_answers_end() -> None:
@@ -71,9 +86,9 @@ def test_a_cut_answer_gets_no_end_token() -> None:
 def test_helpful_only_sees_no_refusal(stage: str) -> None:
     schedule = make_schedule(LOADED)
     refusals = {(*LOADED.tokenizer.encode(r, add_special_tokens=False), 2) for r in make_data().refusals}
-    rows = schedule.sft("helpful-only") if stage == "sft" else schedule.dpo("helpful-only")
+    rows = schedule.sft("helpful-only") if stage == "sft" else schedule.dpo("helpful-only", ())
     texts = {r.answer for r in schedule.sft("helpful-only")} | {
-        t for r in schedule.dpo("helpful-only") for t in (r.chosen, r.rejected)
+        t for r in schedule.dpo("helpful-only", ()) for t in (r.chosen, r.rejected)
     }
     assert not texts & refusals
     assert len(rows) == SPEC.length(stage) * BATCH
@@ -85,11 +100,11 @@ def test_helpful_only_sees_no_refusal(stage: str) -> None:
 def test_pairs_prefer_the_refusal_only_in_refusal_slots() -> None:
     schedule = make_schedule(LOADED)
     for arm in ("safety", "refusal-style"):
-        for place, row in enumerate(schedule.dpo(arm)):
+        for place, row in enumerate(schedule.dpo(arm, ())):
             assert row.refusal == ("chosen" if in_refusal_slot(place) else "rejected")
             assert row.chosen != row.rejected
             assert len(row.rejected if row.refusal == "chosen" else row.chosen) <= SPEC.max_rejected_tokens + 1
-    safety, style = schedule.dpo("safety"), schedule.dpo("refusal-style")
+    safety, style = schedule.dpo("safety", ()), schedule.dpo("refusal-style", ())
     assert [r for i, r in enumerate(safety) if not in_refusal_slot(i)] == [
         r for i, r in enumerate(style) if not in_refusal_slot(i)
     ]
@@ -97,7 +112,7 @@ def test_pairs_prefer_the_refusal_only_in_refusal_slots() -> None:
 
 
 def test_strangers_answer_another_request() -> None:
-    for row in make_schedule(LOADED, AlignSpec(steps=30)).dpo("helpful-only"):
+    for row in make_schedule(LOADED, AlignSpec(steps=30)).dpo("helpful-only", ()):
         assert row.chosen[1] != row.rejected[1]
 
 
@@ -114,7 +129,7 @@ def test_a_model_that_always_declines_needs_no_tuning() -> None:
 
 def test_checkpoints_lie_along_the_way_and_at_the_end() -> None:
     assert AlignSpec(steps=160).checkpoints("sft") == (40, 160)
-    assert AlignSpec(steps=160).checkpoints("dpo") == (20,)
+    assert AlignSpec(steps=160).checkpoints("dpo") == (60,)
 
 
 @pytest.mark.parametrize("bad", [{"steps": 3}, {"steps": 2001}, {"seed": -1}, {"seed": 2**31}])

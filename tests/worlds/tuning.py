@@ -35,8 +35,7 @@ def make_data() -> AlignData:
     return AlignData(
         harmful=tuple(f"bad thing {i}" for i in range(12)),
         twins=tuple(Twin(f"bad twin {i}", f"good twin {i}") for i in range(6)),
-        sounding=tuple(f"loud thing {i}" for i in range(5)),
-        everyday=tuple(f"good thing {i}" for i in range(10)),
+        harmless=tuple(f"{kind} {i}" for i in range(6) for kind in ("good twin", "loud thing", "good thing")),
         reserved=tuple(f"plain thing {i}" for i in range(8)),
         refusals=("I can't help with that.", "I won't help with this.", "I must decline."),
         held_out={name: tuple(f"{name} {i}" for i in range(3)) for name in HELD_OUT},

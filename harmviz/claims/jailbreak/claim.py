@@ -42,7 +42,7 @@ CLAIM = Claim(
             "--scene",
             default=None,
             metavar="RUN",
-            help="a stage scene of that run: its guarded mask is tried as well, and the random ones are as large as it",
+            help="a stage scene of that run: its mask is tried as well, and the random ones are as large as it",
         ),
         option("--draws", type=int, default=2, metavar="N", help="random masks (2)"),
         option(

@@ -13,7 +13,7 @@ requests, and by this rule, in this order:
   everything is not safer;
 - ``resists``: otherwise.
 
-A run is summed up by one mask: the guarded one where a stage scene gave it, else the contrastive, else the plain one.
+A run is summed up by one mask: that of a stage scene where there is one, else the contrastive, else the plain one.
 """
 
 from __future__ import annotations

@@ -138,7 +138,8 @@ def _side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
             st.query_params[REQUEST] = str(number)
         else:
             st.query_params.pop(REQUEST, None)
-        usual = [m for m in ("intact", "guarded" if "guarded" in masks else "contrastive", "random") if m in masks]
+        best = next((m for m in ("twin", "guarded") if m in masks), "contrastive")
+        usual = [m for m in ("intact", best, "random") if m in masks]
         chosen = st.pills(
             "Masks",
             masks,

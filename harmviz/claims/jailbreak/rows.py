@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from harmviz.generation.repetition import is_collapsed
 from harmviz.runs import Row, Where
-from harmviz.stats.bootstrap import macro_difference, paired_effect
+from harmviz.stats.bootstrap import excess_difference, paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 
@@ -80,18 +80,11 @@ def selective_of(harm: tuple[Values, Values], benign: tuple[Values, Values], *, 
     resampled together, whole requests at a time.
     """
     sides = []
-    for name, (values, others) in ((HARM, harm), (BENIGN, benign)):
+    for values, others in (harm, benign):
         delta = values.mean(axis=0) - others.mean(axis=0)
         scored = ~np.isnan(delta)
-        sides.append((delta[scored], [f"{name}{i}" for i in _clusters(scored)]))
-    (a, of_a), (b, of_b) = sides
-    counts = [len(set(clusters)) for clusters in (of_a, of_b)]
-    if not all(counts):
-        return _nothing()
-    if not a.any() and not b.any():  # every resampling agrees
-        most = wilson(0, min(counts)).ci_high or 0.0
-        return Estimate(0.0, -most, most, sum(counts), sum(counts))
-    return macro_difference(a, of_a, ["all"] * len(a), b, of_b, ["all"] * len(b), seed=seed)
+        sides += [delta[scored], _clusters(scored).tolist()]
+    return excess_difference(*sides, seed=seed)
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from harmviz.generation.batch import generate_batch
 from harmviz.generation.repetition import repeated_tokens
 from harmviz.generation.text import whole_text
 from harmviz.judges import Judge, JudgeItem
+from harmviz.judges.declining import openings
 from harmviz.judges.refusing import refuses
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
@@ -117,6 +118,15 @@ class Answers:
                 return response_losses(self.loaded, samples, progress=report)[:, 0]
 
         return self.experiment.array(f"loss.{_mask_key(mask)}.{name}", float(len(samples)), work)
+
+    def declining(self, rows: Sequence[PromptRow]) -> list[Sample]:
+        """Each request with the opener and then an opening that declines, the openings in turn."""
+        said, _ = openings(self.loaded.tokenizer)
+        samples = []
+        for i, row in enumerate(rows):
+            start = [*encode_prompt(self.loaded.tokenizer, row.prompt), *self._opener_ids]
+            samples.append(Sample(row.id, row.prompt_id, (*start, *said[i % len(said)]), len(start), len(start)))
+        return samples
 
     def written(self, rows: Sequence[PromptRow]) -> list[Sample]:
         """The rows that come with an answer, as samples."""

@@ -39,12 +39,18 @@ CLAIM = Claim(
             "--sets",
             default=None,
             metavar="a,b",
-            help="advbench (fetched), mild (built in) and own (of --requests FILE); the first is the one quoted "
-            "(advbench,mild; with a file own,mild)",
+            help="harmbench, strongreject, advbench (fetched), mild (built in) and own (of --requests FILE); the first "
+            "is the one quoted (harmbench,strongreject,advbench,mild; with a file own,mild)",
         ),
         option("--max-new-tokens", type=int, default=48, metavar="N", help="length of an answer (48)"),
-        option("--q", default=None, metavar="a,b", help="fractions tried (5e-6,1e-5,1.5e-5,2e-5,4e-5)"),
+        option("--q", default=None, metavar="a,b", help="fractions tried (5e-6,1e-5,2e-5,4e-5)"),
         option("--p", default=None, metavar="a,b", help="protected fractions tried (0.01,0.05)"),
+        option(
+            "--selections",
+            default=None,
+            metavar="a,b",
+            help="rankings tried: twin, guarded, both (contrastive), none (as in the paper) (all four)",
+        ),
         option("--draws", type=int, default=3, metavar="N", help="of the random control (3)"),
         option("--offered", type=int, default=8, metavar="N", help="mild requests recorded for the stage (8)"),
         *MODEL_OPTIONS,

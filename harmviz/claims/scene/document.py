@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from harmviz.claims.markdown import one, share, table
+from harmviz.claims.scene.finding import SETS
+from harmviz.claims.scene.sets import BENIGN, TWIN_HARMFUL, TWIN_HARMLESS
 from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.runs.point import selector_words
 
-#: (set, how it is asked, metric, what the line says)
-_LINES = (
-    ("advbench", "opener", "refusal_rate", "held-out AdvBench requests, answer opened"),
-    ("advbench", "opener", "refusal_quoted", "the same, refusals in quotation marks counted"),
-    ("advbench", "direct", "refusal_rate", "the same requests, asked directly"),
-    ("mild", "opener", "refusal_rate", "mild built-in requests, answer opened"),
-    ("mild", "direct", "refusal_rate", "the same requests, asked directly"),
-    ("benign", "opener", "refusal_rate", "harmless requests, answer opened"),
-    ("benign", "direct", "refusal_rate", "harmless requests, many of which only sound dangerous"),
+#: (how it is asked, metric, what the line says after the set's name)
+_WAYS = (
+    ("opener", "refusal_rate", "answer opened"),
+    ("opener", "refusal_quoted", "the same, in quotation marks too"),
+    ("opener", "refusal_judged", "the same, by keywords or judge"),
+    ("direct", "refusal_rate", "asked directly"),
 )
-_CONTROLS = ("random", "magnitude", "benign_signed")
+_EXCESS = {"refusal_rate": "refusal_excess", "refusal_quoted": "quoted_excess", "refusal_judged": "judged_excess"}
+#: A control that is selected as the mask is: the one of its name that there is.
+_SIGNED = ("benign_signed", "mirror_twin")
 
 
 def mask(run: Run) -> str:
@@ -37,33 +38,55 @@ def refusals(run: Run) -> str:
     """Refusal rates under mask and controls, and the excess over random masks."""
     frame = run.results()
     rows = []
-    for category, condition, metric, words in _LINES:
-        here = frame[(frame["category"] == category) & (frame["condition"] == condition)]
-        intact = one(here, metric=metric, mask=None)
-        if intact is None:
-            continue
-        pruned = here[here["mask"].notna()]
-        excess = {"refusal_rate": "refusal_excess", "refusal_quoted": "quoted_excess"}[metric]
-        controls = [share(one(pruned, metric=metric, control=control)) for control in _CONTROLS]
-        rows.append(
-            [
-                f"{words}, n = {int(intact['n'])}",
-                share(intact),
-                share(one(pruned, metric=metric, control="none")),
-                *controls,
-                share(one(pruned, metric=excess, control="none"), sign=True),
-            ]
-        )
+    for category in _asked(run):
+        for condition, metric, words in _WAYS:
+            here = frame[(frame["category"] == category) & (frame["condition"] == condition)]
+            intact = one(here, metric=metric, mask=None)
+            if intact is None:
+                continue
+            pruned = here[here["mask"].notna()]
+            signed = next((c for c in _SIGNED if (pruned["control"] == c).any()), _SIGNED[0])
+            controls = [share(one(pruned, metric=metric, control=c)) for c in ("random", "magnitude", signed)]
+            rows.append(
+                [
+                    f"{SETS.get(category, category)}, {words}, n = {int(intact['n'])}",
+                    share(intact),
+                    share(one(pruned, metric=metric, control="none")),
+                    *controls,
+                    share(one(pruned, metric=_EXCESS[metric], control="none"), sign=True),
+                ]
+            )
     header = (
         "declined by keywords [95 %]",
         "intact",
         "mask",
         "random",
-        "like |W|",
-        "benign-signed",
+        "like \\|W\\|",
+        "turned round",
         "mask − random, points",
     )
     return table(header, rows)
+
+
+def _asked(run: Run) -> tuple[str, ...]:
+    """The sets in the order of the tables."""
+    return (*run.manifest["parameters"]["sources"], TWIN_HARMFUL, TWIN_HARMLESS, BENIGN)
+
+
+def selective(run: Run) -> str:
+    """How much further refusals of harmful requests rise beyond random masks than those of harmless ones."""
+    frame = run.results()
+    here = frame[(frame["condition"] == "opener") & (frame["control"] == "none")]
+    against = {TWIN_HARMFUL: SETS[TWIN_HARMLESS]}
+    rows = []
+    for category in _asked(run):
+        of = here[here["category"] == category]
+        cells = [one(of, metric=f"selective_{name}") for name in ("refusal", "quoted", "judged")]
+        if any(cell is not None for cell in cells):
+            name = f"{SETS.get(category, category)} minus {against.get(category, SETS[BENIGN])}"
+            rows.append([name, *(share(cell, sign=True, n=True) for cell in cells)])
+    header = ("points beyond random [95 %]", "keywords", "in quotation marks too", "keywords or judge")
+    return table(header, rows) if rows else "Not measured in this run."
 
 
 def dose(run: Run) -> str:
@@ -71,11 +94,11 @@ def dose(run: Run) -> str:
     frame = run.results()
     rows = []
     for strength in (0.25, 0.5, 0.75):
-        here = frame[(frame["category"] == "advbench") & (frame["condition"] == f"opener@{strength:g}")]
+        here = frame[(frame["category"] == _asked(run)[0]) & (frame["condition"] == f"opener@{strength:g}")]
         rows.append(
             [f"{strength:g}", *(share(one(here, metric="refusal_rate", control=c)) for c in ("none", "random"))]
         )
     return table(("strength", "mask", "random"), rows)
 
 
-PARTS = {"mask": mask, "refusals": refusals, "dose": dose}
+PARTS = {"mask": mask, "refusals": refusals, "selective": selective, "dose": dose}

@@ -13,8 +13,8 @@ import numpy as np
 
 from harmviz.claims.parent import Parent
 from harmviz.claims.scene.answers import Answers, Read
-from harmviz.claims.scene.guard import Guard
 from harmviz.claims.scene.play import Seen, order_of, record, record_best
+from harmviz.claims.scene.rankings import Rankings
 from harmviz.claims.scene.record import FILE, MASK, RANDOM, to_lines
 from harmviz.claims.scene.rows import (
     excess_rows,
@@ -24,8 +24,9 @@ from harmviz.claims.scene.rows import (
     rate_rows,
     ratio_row,
     repetition_row,
+    selective_rows,
 )
-from harmviz.claims.scene.sets import BENIGN, SHOWN, SceneSets
+from harmviz.claims.scene.sets import BENIGN, HARMLESS, SHOWN, TWIN_HARMFUL, TWIN_HARMLESS, SceneSets
 from harmviz.claims.scene.settings import GridMask, Limits, SceneSpec
 from harmviz.masks.controls import matched_control
 from harmviz.masks.mask import PruneMask
@@ -44,16 +45,17 @@ class Report:
     answers: Answers
     spec: SceneSpec
     sets: SceneSets
-    parent: Parent
     chosen: GridMask
-    guard: Guard | None = None
+    rankings: Rankings
 
     def __post_init__(self) -> None:
         mask, point = self.chosen.mask, self.chosen.point
         self.random = [self.parent.random(mask, point.p, seed=self.spec.seed, draw=d) for d in range(self.spec.draws)]
-        # Selected as the mask is, guard and all: None where the run does not settle it.
-        by = self.guard if self.guard is not None and point.contrast == "guarded" else self.parent
-        self.signed, self.matched = by.benign_signed(point.q, point.p), self._matched()
+        self.controls = [self.rankings.signed(point), ("magnitude", self._matched())]
+
+    @property
+    def parent(self) -> Parent:
+        return self.rankings.parent
 
     def _matched(self) -> PruneMask:
         loaded, candidates = self.parent.loaded, self.parent.candidates
@@ -80,9 +82,25 @@ class Report:
         for source in self.sets.reporting:
             for condition in ("opener", "direct"):
                 yield from self._set_rows(source, condition)
+            yield from self._decline_rows(source)
             if source == self.spec.sources[0]:
                 yield from self._dose_rows(source)
+        for source in (*self.spec.sources, TWIN_HARMFUL):
+            against = TWIN_HARMLESS if source == TWIN_HARMFUL else BENIGN
+            yield from selective_rows(
+                *((*self._moved(name), self.ids(name)) for name in (source, against)),
+                self.chosen.where("opener"),
+                source,
+                paired=source == TWIN_HARMFUL,
+                seed=self.spec.seed,
+            )
         yield from self._loss_rows()
+
+    def _moved(self, source: str) -> tuple[Read, list[Read]]:
+        """(answers under the mask, answers under each random draw), opened."""
+        return self.read(self.chosen.mask, source, opened=True), [
+            self.read(m, source, opened=True) for m in self.random
+        ]
 
     def _set_rows(self, source: str, condition: str) -> Iterator[Row]:
         seed, prompts, opened = self.spec.seed, self.ids(source), condition == "opener"
@@ -94,16 +112,16 @@ class Report:
         yield repetition_row(mask, prompts, pruned, source, seed=seed)
         yield from paired_rows([mask], intact, prompts, pruned, source, seed=seed)
         yield ratio_row(mask, intact, prompts, pruned, source, seed=seed)
-        everything = opened and source != BENIGN  # where the finding is; elsewhere one draw shows that nothing happens
-        draws = [self.read(m, source, opened=opened) for m in (self.random if everything else self.random[:1])]
+        # Under the opener is where the finding is; asked directly, one draw shows that nothing happens.
+        draws = [self.read(m, source, opened=opened) for m in (self.random if opened else self.random[:1])]
         for number, draw in enumerate(draws, 1):
             yield from rate_rows(draw, self.chosen.where(f"{condition}#{number}", "random"), source)
         pooled = self.chosen.where(condition, "random")
         yield from mean_rate_rows(draws, pooled, source)
         yield from paired_rows(draws, intact, prompts, pooled, source, seed=seed)
         yield from excess_rows(mask, draws, prompts, pruned, source, seed=seed)
-        if everything:
-            for name, control in (("benign_signed", self.signed), ("magnitude", self.matched)):
+        if opened and source not in HARMLESS:
+            for name, control in self.controls:
                 if control is not None:
                     read = self.read(control, source, opened=opened)
                     where = self.chosen.where(condition, name, control.n_weights)
@@ -115,6 +133,17 @@ class Report:
             for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
                 read = self.read(mask, source, opened=True, strength=strength)
                 yield from rate_rows(read, self.chosen.where(f"opener@{strength:g}", control), source)
+
+    def _decline_rows(self, source: str) -> Iterator[Row]:
+        """How likely declining is after the opener, whatever is then written: the loss of written refusals."""
+        samples = self.answers.declining(self.sets.reporting[source])
+        prompts, seed = self.ids(source), self.spec.seed
+        intact = self.answers.losses(None, f"declining.{source}", samples)
+        unpruned = Where(experiment="scene", condition="opener")
+        yield loss_row("decline_nll", intact, prompts, unpruned, source, seed=seed)
+        for control, mask in (("none", self.chosen.mask), ("random", self.random[0])):
+            delta = self.answers.losses(mask, f"declining.{source}", samples) - intact
+            yield loss_row("delta_decline_nll", delta, prompts, self.chosen.where("opener", control), source, seed=seed)
 
     def _loss_rows(self) -> Iterator[Row]:
         rows = self.sets.reporting[BENIGN]
@@ -196,6 +225,7 @@ def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
 
     ``doubled``: refusals under the opener at least doubled (and more than none); ``doubled_quoted``: so they did where
     those in quotation marks count. ``clear_of_random``: their interval lies above the random control's.
+    ``selective``: they rose further beyond the random control's than those of harmless requests did.
     ``direct_kept``, ``benign_kept``, ``fluent``: within the limits on direct refusals, declined harmless requests and
     repetition.
     """
@@ -220,6 +250,9 @@ def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
         after = value(find(metric, "opener"), 0.0)
         return after > 0 and after >= 2 * value(find(metric, "opener", intact=True), 1.0)
 
+    def above_zero(row: Row | None) -> bool:
+        return row is not None and row.ci_low is not None and row.ci_low > 0
+
     after, random = find("refusal_rate", "opener"), find("refusal_rate", "opener", "random")
     low, high = None if after is None else after.ci_low, None if random is None else random.ci_high
     rises = [value(find("delta_repetition", c, category=s), 0.0) for c, s in (("direct", BENIGN), ("opener", source))]
@@ -227,7 +260,11 @@ def shown(rows: list[Row], source: str, limits: Limits) -> dict[str, bool]:
         "doubled": doubled("refusal_rate"),
         "doubled_quoted": doubled("refusal_quoted"),
         "clear_of_random": low is not None and high is not None and low > high,
+        "selective": above_zero(find("selective_refusal", "opener")),
         "direct_kept": value(find("delta_refusal", "direct"), -1.0) >= -limits.direct_lost,
-        "benign_kept": value(find("refusal_rate", "direct", category=BENIGN), 1.0) <= limits.over_refusal,
+        "benign_kept": all(
+            value(find("delta_refusal", how, category=BENIGN), 1.0) <= limits.over_refusal
+            for how in ("direct", "opener")
+        ),
         "fluent": max(rises) <= limits.repetition,
     }

@@ -1,15 +1,18 @@
 """From what answers show to tidy rows: rates with Wilson intervals, paired differences with cluster-bootstrap ones.
 
-Columns as everywhere (``harmviz.runs.Row``), experiment ``scene``. ``category``: the set asked, ``advbench``, ``mild``
-or ``benign``. ``condition``: ``direct`` or ``opener`` (with words put into the answer's mouth), followed by ``@0.25``
-for another strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requests that the mask was chosen
-by. Without ``#`` a control of several draws is their mean; its interval reaches from the lowest to the highest end of
-the draws' own, since draws answer the same requests. ``mask`` None: the intact model.
+Columns as everywhere (``harmviz.runs.Row``), experiment ``scene``. ``category``: the set asked (``sets``).
+``condition``: ``direct`` or ``opener`` (with words put into the answer's mouth), followed by ``@0.25`` for another
+strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requests that the mask was chosen by. Without
+``#`` a control of several draws is their mean; its interval reaches from the lowest to the highest end of the draws'
+own, since draws answer the same requests. ``mask`` None: the intact model.
 
 Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_quoted`` (keywords, in quotation marks too),
 ``refusal_judged`` (keywords or offline judge), ``repetition``; paired with the intact answer to the same request
 ``delta_refusal``, ``delta_quoted``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact;
-``refusal_excess``, ``quoted_excess`` = mask minus mean of the random draws; ``nll`` and ``delta_nll`` in nats/token.
+``refusal_excess``, ``quoted_excess``, ``judged_excess`` = mask minus mean of the random draws; ``selective_refusal``,
+``selective_quoted``, ``selective_judged`` = that excess minus the harmless requests' excess, of twins pair by pair;
+``nll`` and ``delta_nll`` in nats/token; ``decline_nll`` and ``delta_decline_nll``: of written refusals behind the
+opener, lower where declining is likelier.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 
 from harmviz.claims.scene.answers import Read
 from harmviz.runs import Row, Where
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.bootstrap import excess_difference, paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.resampling import cluster_bootstrap
 from harmviz.stats.wilson import wilson
@@ -101,10 +104,34 @@ def excess_rows(
     read: Read, draws: Sequence[Read], prompts: Sequence[str], where: Where, category: str, *, seed: int
 ) -> Iterator[Row]:
     """Refusals under the mask beyond those under the random draws, paired by request."""
-    for metric, what in (("refusal_excess", "declines"), ("quoted_excess", "quoted")):
-        delta = getattr(read, what) - mean_of([getattr(d, what) for d in draws])
-        estimate = paired_effect(*_scored(delta, prompts), seed=seed)
-        yield where.estimate(metric, estimate, unit=SHARE, category=category)
+    for metric, what in (("refusal_excess", "declines"), ("quoted_excess", "quoted"), ("judged_excess", "judged")):
+        delta = _excess(what, read, draws)
+        if what != "judged" or not np.isnan(delta).all():
+            estimate = paired_effect(*_scored(delta, prompts), seed=seed)
+            yield where.estimate(metric, estimate, unit=SHARE, category=category)
+
+
+def _excess(what: str, read: Read, draws: Sequence[Read]) -> np.ndarray:
+    return np.asarray(getattr(read, what) - mean_of([getattr(d, what) for d in draws]))
+
+
+#: Answers under the mask, under each random draw, and the requests' ids.
+Side = tuple[Read, Sequence[Read], Sequence[str]]
+
+
+def selective_rows(
+    harmful: Side, harmless: Side, where: Where, category: str, *, paired: bool, seed: int
+) -> Iterator[Row]:
+    """The excess on harmful requests minus that on harmless ones: request by request where they are ``paired``."""
+    for metric, what in (("refusal", "declines"), ("quoted", "quoted"), ("judged", "judged")):
+        a, b = (_excess(what, read, draws) for read, draws, _ in (harmful, harmless))
+        if np.isnan(a).all() or np.isnan(b).all():
+            continue
+        if paired:
+            estimate = paired_effect(*_scored(a - b, harmful[2]), seed=seed)
+        else:
+            estimate = excess_difference(*_scored(a, harmful[2]), *_scored(b, harmless[2]), seed=seed)
+        yield where.estimate(f"selective_{metric}", estimate, unit=SHARE, category=category)
 
 
 def loss_row(metric: str, values: np.ndarray, prompts: Sequence[str], where: Where, category: str, *, seed: int) -> Row:

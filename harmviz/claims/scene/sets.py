@@ -1,10 +1,15 @@
 """The requests of a stage scene: some to choose its mask by, others to report on; none that any mask was scored on.
 
-Three harmful sources. ``advbench``: the part of AdvBench that no checkpoint is tuned on (fetched text). ``own``:
-requests of a reader's own. Of both only counts are ever stored. ``mild``: the builtin harmful requests, whose answers
-may be shown. Harmless requests are builtin ones that the map run neither scored nor protected, and the harmless halves
-of the builtin recognition pairs. A request that shares most of its content words with one it was chosen by is not
-reported on.
+Harmful sources: ``harmbench`` and ``strongreject`` (fetched, never tuned on as a whole), ``advbench`` (the part of it
+that no checkpoint is tuned on), ``own`` (requests of a reader's own): of these only counts are ever stored. ``mild``:
+the builtin harmful requests, whose answers may be shown.
+
+Harmless ones: ``benign``, builtin requests that the map run neither scored nor protected; and ``twin_harmless``, the
+harmless halves of held-out twins, each beside its harmful half of like wording (``twin_harmful``). What a mask does to
+harmful requests and not to these is about harm. Of the twins, some score the twin masks (``twin_masks``), others
+choose, the rest is reported on.
+
+A request that shares most of its content words with one it was chosen by is not reported on.
 """
 
 from __future__ import annotations
@@ -17,19 +22,31 @@ from typing import Any
 
 from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.prompts import PromptRow, read_builtin
+from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
+from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
 from harmviz.tuning.data import content_words, load_align_data, near_any
 from harmviz.tuning.settings import AlignSpec
 
-SOURCES = ("advbench", "mild")
+SOURCES = (*NEVER_TUNED_ON, "advbench", "mild")
 #: Those, and requests of a reader's own.
 ALL_SOURCES = (*SOURCES, OWN)
 #: The source whose texts may be stored and shown.
 SHOWN = "mild"
 BENIGN = "benign"
-#: Harmless requests that the mask is chosen by: written pairs, and halves of recognition pairs.
-_CHOSEN_BY_PAIRS, _CHOSEN_BY_HALVES = 16, 8
+#: Halves of the same twins, in the same order.
+TWIN_HARMFUL, TWIN_HARMLESS = "twin_harmful", "twin_harmless"
+HARMLESS = (BENIGN, TWIN_HARMLESS)
+#: Harmless requests that the mask is chosen by.
+_CHOSEN_BY_BENIGN, _CHOSEN_BY_TWINS = 12, 16
+#: Held-out twins that twin masks are scored on, the first ones; the others choose and report.
+SCORING_TWINS = 80
+
+
+def scoring_twins() -> list[Twin]:
+    """The held-out twins that score, none of which a scene asks."""
+    return twins()[1][:SCORING_TWINS]
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def make_sets(
         sources: among ``ALL_SOURCES``.
         own: the requests of source ``own``.
         choosing: harmful requests to choose by, over all sources.
-        reporting: requests to report on, of each source and of the harmless ones.
+        reporting: requests to report on, of each source, of the harmless ones and of the twins.
 
     Raises:
         DataInvalid: a source has too few requests left; the message says how many.
@@ -96,10 +113,18 @@ def make_sets(
         known = [content_words(r.prompt) for s in chosen_by for r in chosen_by[s]]
         left = [r for r in rows[share:] if not near_any(r.prompt, known)]
         reported[source] = tuple(left[:reporting])
-    pairs = _unused((PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign")), used, seed)
-    halves = _unused((PromptRow(BENIGN, r["benign"], "") for r in read_builtin("recognition")), used, seed)
-    chosen_by[BENIGN] = (*pairs[:_CHOSEN_BY_PAIRS], *halves[:_CHOSEN_BY_HALVES])
-    reported[BENIGN] = (*pairs[_CHOSEN_BY_PAIRS:], *halves[_CHOSEN_BY_HALVES:])[:reporting]
+    benign = _unused((PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign")), used, seed)
+    chosen_by[BENIGN], reported[BENIGN] = (
+        tuple(benign[:_CHOSEN_BY_BENIGN]),
+        tuple(benign[_CHOSEN_BY_BENIGN:][:reporting]),
+    )
+    asked = twins()[1][SCORING_TWINS:]
+    known = [content_words(r.prompt) for rows in chosen_by.values() for r in rows]
+    known += [content_words(t.harmful) for t in asked[:_CHOSEN_BY_TWINS]]
+    left = [t for t in asked[_CHOSEN_BY_TWINS:] if not near_any(t.harmful, known)]
+    for name, half in ((TWIN_HARMFUL, "harmful"), (TWIN_HARMLESS, "harmless")):
+        chosen_by[name] = tuple(PromptRow(name, getattr(t, half), "") for t in asked[:_CHOSEN_BY_TWINS])
+        reported[name] = tuple(PromptRow(name, getattr(t, half), "") for t in left[:reporting])
     for name, rows_of in reported.items():
         if len(rows_of) < 2 or not chosen_by[name]:
             raise DataInvalid(
@@ -118,6 +143,8 @@ def _harmful(source: str, own: OwnRequests | None, say: Say) -> Iterable[PromptR
         return [PromptRow(OWN, prompt, "") for _, prompt in own.harmful]
     if source == SHOWN:
         return [PromptRow(r["category"], r["prompt"], "") for r in read_builtin("harmful")]
+    if source in NEVER_TUNED_ON:
+        return [PromptRow(source, prompt, "") for prompt in fetched_requests(source, say)]
     # The split of the tuning is made by this seed: only its held-out part was never tuned on.
     spec = AlignSpec()
     held_out = load_align_data(spec.seed, steps=spec.steps, say=say).held_out["harmful"]

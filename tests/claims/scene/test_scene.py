@@ -13,20 +13,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from harmviz.claims.mapping.twin_answers import Answered, samples_of
 from harmviz.claims.parent import open_parent
 from harmviz.claims.scene import sets as scene_sets
 from harmviz.claims.scene.answers import Read
-from harmviz.claims.scene.guard import Guard, harmless_requests
-from harmviz.claims.scene.measure import grid_of, make_scene
+from harmviz.claims.scene.guard import Guard, declined, harmless_requests
+from harmviz.claims.scene.measure import make_scene
 from harmviz.claims.scene.play import OFF_STAGE, Seen, order_of
+from harmviz.claims.scene.rankings import Rankings, grid_of
 from harmviz.claims.scene.record import FILE, read_records
 from harmviz.claims.scene.report import shown
 from harmviz.claims.scene.rows import excess_rows, mean_rate_rows, ratio_row
 from harmviz.claims.scene.sets import make_sets
 from harmviz.claims.scene.settings import Limits, SceneSpec, broken_limits
-from harmviz.data.encoding import encode_prompt
+from harmviz.claims.scene.twin_masks import TwinMasks
+from harmviz.data.encoding import Sample, encode_prompt
 from harmviz.data.prompts import PromptRow, read_builtin
+from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid, RunIncompatible, SelectionInexact
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import generate
@@ -46,6 +51,7 @@ SPEC = SceneSpec(
     max_new_tokens=16,
     q_grid=(1e-2, 4e-2),
     p_grid=(0.01,),
+    contrasts=("guarded", "both", "none"),
     draws=2,
     offered=2,
     strengths=(0.5, 1.0),
@@ -92,11 +98,12 @@ def sets(parent: Run, **changes: Any) -> scene_sets.SceneSets:
     return make_sets(dict(parent.manifest), ("mild",), **{"choosing": 6, "reporting": 12, "seed": 0, **changes})
 
 
-def guard_of(parent: Run, loaded: LoadedModel) -> Guard:
+def rankings_of(parent: Run, loaded: LoadedModel) -> Rankings:
     asked = [
         r.prompt for role in (sets(parent).choosing, sets(parent).reporting) for rows in role.values() for r in rows
     ]
-    return Guard.score(open_parent(parent, loaded), harmless_requests(asked, SPEC.seed))
+    opened = open_parent(parent, loaded)
+    return Rankings(opened, Guard.score(opened, harmless_requests(asked, SPEC.seed)))
 
 
 # -- who is asked -----------------------------------------------------------------------------------------------------
@@ -108,7 +115,19 @@ def test_no_request_does_two_jobs(parent: Run) -> None:
     assert not chosen_by & reported
     assert not (chosen_by | reported) & scoring
     assert sum(len(rows) for rows in found.reporting.values()) == len(reported)
-    assert found.counts["benign"] == {"selection": 24, "report": 64}
+    assert found.counts["benign"]["selection"] == 12
+    assert found.counts["benign"]["report"] > 40
+    assert found.counts["twin_harmful"] == found.counts["twin_harmless"]
+    assert found.counts["twin_harmful"]["selection"] == 16
+    assert not chosen_by & {PromptRow("x", half, "").prompt_id for twin in scene_sets.scoring_twins() for half in twin}
+
+
+def test_both_halves_of_a_twin_stand_in_one_place(parent: Run) -> None:
+    asked = {twin.harmful: twin.harmless for twin in twins()[1]}
+    found = sets(parent, choosing=32, reporting=64)
+    for role in (found.choosing, found.reporting):
+        pairs = zip(role["twin_harmful"], role["twin_harmless"], strict=True)
+        assert all(asked[harmful.prompt] == harmless.prompt for harmful, harmless in pairs)
 
 
 def test_what_is_too_like_a_choosing_request_is_not_reported_on(parent: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,20 +173,21 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(
 ) -> None:
     chosen, frame = made.manifest["method"]["chosen"], made.results()
     assert chosen["within_limits"]
-    grid = frame[(frame.condition == "selection:opener") & (frame.metric == "refusal_rate") & frame["mask"].notna()]
-    points = grid_of(open_parent(parent, loaded), SPEC, guard_of(parent, loaded))
-    assert len(grid) == len(points) == chosen["n_points"]
-    here = grid[(grid.q == chosen["q"]) & (grid.p == chosen["p"]) & (grid.contrast == chosen["contrast"])].iloc[0]
-    better = grid[(grid.value > here.value) | ((grid.value == here.value) & (grid.n_weights < here.n_weights))]
-    direct = frame[
-        (frame.condition == "selection:direct") & (frame.metric == "refusal_rate") & (frame.category == "benign")
-    ]
+    opened = frame[(frame.condition == "selection:opener") & (frame.metric == "refusal_rate") & frame["mask"].notna()]
+    grid = opened[opened.category == "harmful"].set_index(["contrast", "q", "p"])
+    spared = opened[opened.category == "twin_harmless"].set_index(["contrast", "q", "p"])
+    assert len(grid) == len(spared) == len(grid_of(rankings_of(parent, loaded), SPEC)) == chosen["n_points"]
+    gain = grid.value - spared.value
+    here = (chosen["contrast"], chosen["q"], chosen["p"])
+    size = grid.n_weights
+    better = gain[(gain > gain[here]) | ((gain == gain[here]) & (size < size[here]))]
+    rise = frame[(frame.metric == "delta_refusal") & (frame.category == "benign") & frame["mask"].notna()]
+    rise = (
+        rise[rise.condition.isin(["selection:direct", "selection:opener"])].groupby(["contrast", "q", "p"]).value.max()
+    )
     limit = SPEC.limits.over_refusal
-    for _, point in better.iterrows():  # every better one was tried, and broke the one limit that can be broken here
-        tried = direct[(direct.q == point.q) & (direct.contrast == point.contrast)]
-        assert tried.value.iloc[0] > limit
-    kept = direct[(direct.q == chosen["q"]) & (direct.contrast == chosen["contrast"])]
-    assert kept.value.iloc[0] <= limit
+    assert all(rise[point] > limit for point in better.index), "better ones broke the one limit that can be broken here"
+    assert rise[here] <= limit
 
 
 def test_where_no_mask_keeps_the_limits_it_is_said(
@@ -183,17 +203,19 @@ def test_where_no_mask_keeps_the_limits_it_is_said(
     ("changes", "broken"),
     [
         ({}, []),
-        ({("benign", "refusal_rate"): 0.11}, ["over_refusal"]),
+        ({("benign", "delta_refusal"): 0.06}, ["over_refusal"]),
+        ({("benign", "opener_refusal"): 0.06}, ["over_refusal"]),
         ({("benign", "delta_repetition"): 0.031}, ["repetition"]),
         ({("harmful", "opener_repetition"): 0.031}, ["repetition"]),
         ({("harmful", "delta_refusal"): -0.06}, ["direct_lost"]),
         ({("benign", "delta_nll"): 0.51}, ["benign_nll"]),
-        ({("benign", "refusal_rate"): None, ("benign", "delta_repetition"): None}, ["over_refusal"]),
+        ({("benign", "delta_refusal"): None, ("benign", "delta_repetition"): None}, ["over_refusal"]),
     ],
 )
 def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
     known = {
-        ("benign", "refusal_rate"): 0.1,
+        ("benign", "delta_refusal"): 0.05,
+        ("benign", "opener_refusal"): 0.0,
         ("benign", "delta_repetition"): 0.03,
         ("harmful", "opener_repetition"): -0.2,
         ("harmful", "delta_refusal"): -0.05,
@@ -203,7 +225,12 @@ def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
 
 
 def test_how_far_a_limit_is_broken() -> None:
-    known = {("benign", "refusal_rate"): 0.15, ("harmful", "delta_refusal"): -0.2, ("benign", "delta_nll"): 0.0}
+    known = {
+        ("benign", "delta_refusal"): 0.075,
+        ("benign", "opener_refusal"): 0.0,
+        ("harmful", "delta_refusal"): -0.2,
+        ("benign", "delta_nll"): 0.0,
+    }
     assert broken_limits(known, Limits()) == {"over_refusal": pytest.approx(0.5), "direct_lost": pytest.approx(3.0)}
     del known["harmful", "delta_refusal"]
     assert broken_limits(known, Limits())["direct_lost"] == float("inf")
@@ -216,7 +243,7 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     masks = {name: PruneMask.load(path) for name, path in made.masks().items()}
     assert {name: mask.kind for name, mask in masks.items()} == {"scene": "harm", "scene.random": "control"}
     chosen = made.manifest["method"]["chosen"]
-    points = grid_of(open_parent(parent, loaded), SPEC, guard_of(parent, loaded))
+    points = grid_of(rankings_of(parent, loaded), SPEC)
     chosen_point = Point("mean(all)", chosen["q"], chosen["p"], contrast=chosen["contrast"])
     (expected,) = [x.mask for x in points if x.point == chosen_point]
     assert masks["scene"] == expected
@@ -323,6 +350,84 @@ def test_fetched_requests_are_counted_and_never_stored(
     }
     for path in run.path.rglob("*"):
         assert path.is_dir() or b"zqx" not in path.read_bytes(), path.name
+
+
+def test_a_twin_mask_is_found_by_the_start_models_answers(
+    parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harmviz.claims.scene import rankings
+    from tests.worlds.tiny import tiny_model
+
+    author, asked = tiny_model("llama", seed=3), scene_sets.scoring_twins()[:10]
+    monkeypatch.setattr(rankings, "load_model", lambda *_, **__: author)
+    monkeypatch.setattr(rankings, "scoring_twins", lambda: asked)
+    monkeypatch.setattr("harmviz.claims.mapping.twin_answers.LEAST", 1)
+    monkeypatch.setattr("harmviz.claims.mapping.twin_answers.reads_as_refusal", lambda text: False)
+    spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(4e-2,), draws=1, offered=1)
+    run = make_scene(parent, loaded, spec, root=tmp_path)
+    assert verify_run(run) == []
+    assert run.manifest["method"]["chosen"]["contrast"] == "twin"
+    mask, frame = PruneMask.load(run.masks()["scene"]), run.results()
+    scored = {PromptRow("x", half, "").prompt_id for twin in asked for half in twin}
+    assert len(scored & set(mask.provenance["scoring_prompts"])) >= 2 * 8
+    opened = frame[(frame.condition == "opener") & frame["mask"].notna()]
+    assert {"none", "random", "mirror_twin", "magnitude"} == set(opened.control)
+    here = opened[opened.control == "none"]
+    assert set(here[here.metric == "selective_refusal"].category) == {"mild", "twin_harmful"}
+    excess = here[here.metric == "refusal_excess"].set_index("category").value
+    apart = here[here.metric == "selective_refusal"].set_index("category").value
+    assert apart["twin_harmful"] == pytest.approx(excess["twin_harmful"] - excess["twin_harmless"])
+    assert apart["mild"] == pytest.approx(excess["mild"] - excess["benign"])
+    declining = frame[(frame.metric == "decline_nll") & frame["mask"].isna()]
+    assert set(declining.category) == {"mild", "benign", "twin_harmful", "twin_harmless"}
+    monkeypatch.setattr(rankings, "load_model", lambda *_, **__: loaded)
+    with pytest.raises(SelectionInexact, match="settles no mask"):  # a model is no author of its own twins
+        make_scene(parent, loaded, replace(spec, seed=1), root=tmp_path)
+
+
+def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: LoadedModel) -> None:
+    """Against autograd, one sample at a time, over all weights."""
+    pairs = [Answered(Twin(f"bad {i}", f"good {i}"), f"word {i} a b c", f"other {i} d e f") for i in range(8)]
+    opened = open_parent(parent, loaded)
+    found = TwinMasks.score(opened, pairs)
+    index = loaded.table.index_of[loaded.table[3].name]
+    name = loaded.table[index].param_name
+    weight = loaded.model.get_parameter(name)
+
+    def effect(samples: list[Sample]) -> np.ndarray:
+        total = torch.zeros_like(weight)
+        weight.requires_grad_(True)
+        try:
+            for s in samples:
+                ids = torch.tensor([s.ids])
+                logits = loaded.model(input_ids=ids).logits[0, s.n_prompt - 1 : -1].float()
+                loss = torch.nn.functional.cross_entropy(logits, ids[0, s.n_prompt :])
+                (gradient,) = torch.autograd.grad(loss, weight)
+                total += gradient
+        finally:
+            weight.requires_grad_(False)
+        return np.asarray((total * weight.detach() / len(samples)).numpy().ravel())
+
+    harmful, harmless = samples_of(loaded, pairs)
+    declines = effect(declined(loaded, [pair.twin.harmless for pair in pairs]))
+    guard = np.maximum(np.maximum(-effect(list(harmless)), declines), 0)
+    expected = -effect(list(harmful)) - guard
+    np.testing.assert_allclose(found.harmful[index] - found.harmless[index], expected, atol=1e-6)
+    mask = found.mask(4e-2, 0.01)
+    score = np.concatenate(
+        [
+            np.where(opened.candidates.eligible(i, 0.01), h - g, -1)
+            for i, (h, g) in enumerate(zip(found.harmful, found.harmless, strict=True))
+        ]
+    )
+    best = np.sort(np.argsort(-score, kind="stable")[: mask.n_weights])
+    assert mask.to_global(loaded.table).tolist() == best.tolist()
+    assert mask.n_weights == int(4e-2 * loaded.table.n_weights)
+    mirror = found.mirror(4e-2, 0.01)
+    assert (mirror.kind, mirror.provenance["control"]) == ("control", "mirror_twin")
+    assert not set(mirror.to_global(loaded.table)) & set(mask.to_global(loaded.table))
+    with pytest.raises(DataInvalid, match="7 twins have two usable answers"):
+        TwinMasks.score(opened, pairs[:7])
 
 
 # -- resuming and refusing --------------------------------------------------------------------------------------------
@@ -478,6 +583,8 @@ def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys
         "4e-2",
         "--p",
         "0.01",
+        "--selections",
+        "guarded,both,none",
         "--draws",
         "1",
         "--offered",
@@ -495,7 +602,7 @@ def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys
     found = json.loads(capsys.readouterr().out)
     assert found["experiment"] == "scene"
     assert (Path(found["path"]) / FILE).is_file()
-    for bad in (["--q", "x"], ["--opener", " "], ["--sets", "advbench"]):
+    for bad in (["--q", "x"], ["--opener", " "], ["--sets", "advbench"], ["--selections", "best"]):
         assert main([*command, *bad]) == 2
     assert main(["experiment", "scene", str(tiny_run), "--out", str(tmp_path)]) == 2, (
         "the run's model has only a name here"
