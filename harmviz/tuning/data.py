@@ -42,8 +42,6 @@ from harmviz.tuning.settings import ANSWERED, TWINS
 HELD_OUT_HARMFUL = 110  # of AdvBench
 HELD_OUT_QUESTIONS = 100  # of Do-Not-Answer
 RESERVED = 96  # harmless requests for the refusal slots of the two control arms
-#: How much of the pool of harmless requests is loaded: of what SFT has places for; DPO looks for the declined in all.
-POOL = 2
 NEAR = 0.6
 _STOP = frozenset(
     re.findall(
@@ -173,7 +171,7 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
     data = AlignData(
         harmful=tuple(tuning),
         twins=tuple(paired)[: steps * TWINS],
-        harmless=tuple(_shuffled(dict.fromkeys(pool), seed, "harmless"))[: POOL * steps * ANSWERED],
+        harmless=tuple(_shuffled(dict.fromkeys(pool), seed, "harmless"))[: 2 * steps * ANSWERED],
         reserved=tuple(benign[:RESERVED]),
         refusals=tuple(r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))),
         held_out={k: tuple(v) for k, v in held_out.items()},

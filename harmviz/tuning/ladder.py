@@ -21,7 +21,7 @@ from harmviz.files import canonical_json, json_bytes, sha256_of_file
 from harmviz.judges import Judge
 from harmviz.judges.protocol import identity
 from harmviz.judges.refusing import usable_judge
-from harmviz.models.adapters import Adapter, load_adapter, merged, save_adapter
+from harmviz.models.adapters import load_adapter, merged, save_adapter
 from harmviz.models.load import LoadedModel
 from harmviz.runs.making import PACKAGES, Making, Plan, identity_of, make, model_facts, versions
 from harmviz.runs.progress import Listener
@@ -49,10 +49,8 @@ from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladde
 from harmviz.tuning.training import train_stage, tuned_modules
 
 VERSION = 3
-#: Who declines does so within as many tokens.
-SCREENED_TOKENS = 16
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
-_UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16, "screened": 1.5}
+_UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16}
 
 
 def run_align(
@@ -146,7 +144,6 @@ class LadderWork:
     def _units(self) -> float:
         spec = self.spec
         train = sum(_UNITS[stage] * spec.length(stage) for stage in STAGES)
-        train += _UNITS["screened"] * len(self.data.harmless)
         look = sum(self._cost(self.depth(stage, step)) for stage in STAGES for step in spec.checkpoints(stage))
         return _UNITS["answer"] * len(self.data.answered) + self._cost(self.deepest) + len(self.arms) * (train + look)
 
@@ -237,35 +234,19 @@ class LadderWork:
     def _train(self, schedule: Schedule, arm: str, stage: str, start: Path | None) -> None:
         units = _UNITS[stage] * self.spec.length(stage)
 
-        adapter = None if start is None else load_adapter(start)
-        declined = () if adapter is None else self._declined(arm, adapter)
-
         def train() -> None:
             train_stage(
                 self.loaded,
-                schedule.sft(arm) if adapter is None else schedule.dpo(arm, declined),
+                schedule.sft(arm) if stage == "sft" else schedule.dpo(arm),
                 self.spec,
                 arm=arm,
                 stage=stage,
-                start=adapter,
+                start=None if start is None else load_adapter(start),
                 keep=lambda a: save_adapter(self.adapter(checkpoint_name(a.arm, a.stage, a.step)), a),
                 tick=self.making.progress.within(units),
             )
 
         self.making.stage(f"train.{arm}.{stage}", units, train)
-
-    def _declined(self, arm: str, adapter: Adapter) -> list[str]:
-        """What the arm declines of the harmless requests after SFT, by keywords."""
-        units = _UNITS["screened"] * len(self.data.harmless)
-
-        def screened() -> list[int]:
-            tick = self.making.progress.within(units)
-            with merged(self.loaded, adapter):
-                answers = greedy(self.loaded, self.data.harmless, SCREENED_TOKENS, tick=tick)
-            texts = (self.loaded.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers)
-            return [place for place, text in enumerate(texts) if reads_as_refusal(str(text))]
-
-        return [self.data.harmless[place] for place in self.making.json(f"screened.{arm}", units, screened)]
 
     def _measure(self, adapter: Path | None, name: str, bench: Bench, depth: Depth) -> dict[str, Any]:
         """``depth`` and ``numbers`` of a checkpoint, or of the start."""

@@ -1,8 +1,8 @@
 """Which row stands at which place of which batch, for every arm: derived from one seed, before anything is trained.
 
-A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. Those hold harmless requests of one pool,
-in SFT the same in every arm. In DPO they hold what the arm's own SFT checkpoint declines of the pool, and then the rest
-of it: what it answers already teaches nothing. The refusal slots hold, in the same places and with the same refusals:
+A batch has ``REFUSAL_SLOTS`` refusal slots and then helpful slots. Those hold the same rows in every arm: harmless
+requests of one pool in its order, DPO going on where SFT ended. The refusal slots hold, in the same places and with the
+same refusals:
 
 | stage | arm | prompt | answer, or chosen over rejected |
 |---|---|---|---|
@@ -116,8 +116,8 @@ class Schedule:
         answers = self.own.harmless[prompt]
         return answers[rounds % len(answers)]
 
-    def _places(self, arm: str, stage: str, harmless: Sequence[str]) -> Iterator[Place]:
-        """What is asked at each place of each batch, in the order of training. ``harmless``: in their order."""
+    def _places(self, arm: str, stage: str) -> Iterator[Place]:
+        """What is asked at each place of each batch, in the order of training."""
         data, seed = self.data, self.spec.seed
         complied = self.own.complied
         # In DPO a request needs an answer to be avoided, which the start model gave by complying.
@@ -125,7 +125,8 @@ class Schedule:
         twins = [t.harmful for t in data.twins if stage == "sft" or t.harmful in complied]
         harmful, halves = _cycle(fetched, seed, f"{stage} harmful"), _cycle(twins, seed, f"{stage} twins")
         reserved = _cycle(data.reserved, seed, f"{stage} reserved")
-        answered = ((n // len(harmless), harmless[n % len(harmless)]) for n in count())
+        pool, first = data.harmless, 0 if stage == "sft" else self.spec.steps * ANSWERED
+        answered = ((n // len(pool), pool[n % len(pool)]) for n in count(first))
         for _ in range(self.spec.length(stage)):
             refused = [next(harmful) for _ in range(FETCHED)] + [next(halves) for _ in range(TWINS)]
             if arm != "safety":
@@ -137,7 +138,7 @@ class Schedule:
         """The rows of SFT in the order they are trained on."""
         refusals = _cycle(self.data.refusals, self.spec.seed, "sft refusals")
         rows = list[SftRow]()
-        for place in self._places(arm, "sft", self.data.harmless):
+        for place in self._places(arm, "sft"):
             prompt = self._prompt(place.prompt)
             if place.refused and arm != "helpful-only":
                 rows.append(SftRow(prompt, self._refusal(next(refusals)[1]), True))
@@ -145,14 +146,12 @@ class Schedule:
                 rows.append(SftRow(prompt, self._closed(self._harmless(place.prompt, place.rounds)), False))
         return rows
 
-    def dpo(self, arm: str, declined: Sequence[str]) -> list[PairRow]:
-        """The pairs of DPO in the order they are trained on. ``declined``: what the arm declines of the pool."""
+    def dpo(self, arm: str) -> list[PairRow]:
+        """The pairs of DPO in the order they are trained on."""
         data, seed, rows, limit = self.data, self.spec.seed, list[PairRow](), self.spec.max_rejected_tokens
         refusals = _cycle(data.refusals, seed, "dpo refusals")
         strangers = _cycle([*data.harmless, *data.reserved], seed, "dpo strangers")
-        first = set(declined)
-        pool = sorted(data.harmless, key=lambda p: p not in first)  # stable: either part stays in its order
-        for place in self._places(arm, "dpo", pool):
+        for place in self._places(arm, "dpo"):
             prompt, text = self._prompt(place.prompt), place.prompt
             if arm == "helpful-only":
                 rounds, other = next(s for s in strangers if s[1] != text)

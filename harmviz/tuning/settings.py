@@ -27,7 +27,7 @@ MIN_STEPS, MAX_STEPS = 4, 2000
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Settings of a ladder. ``steps`` are SFT steps; DPO takes three eighths as many. ``rank`` is that of the adapters
+    """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters
     that checkpoints are kept as. ``brief``: for further tuning seeds; the ends of the stages alone are kept, each
     measured on few requests by keywords.
 
@@ -40,7 +40,7 @@ class AlignSpec:
     brief: bool = False
     rank: int = 32
     sft_rate: float = 8e-5
-    dpo_rate: float = 2e-5
+    dpo_rate: float = 5e-6
     beta: float = 0.1
     max_answer_tokens: int = 32
     max_rejected_tokens: int = 32
@@ -53,7 +53,7 @@ class AlignSpec:
 
     @property
     def dpo_steps(self) -> int:
-        return max(2, self.steps * 3 // 8)
+        return max(2, self.steps // 8)
 
     def length(self, stage: str) -> int:
         """How many optimiser steps a stage takes."""

@@ -96,7 +96,7 @@ def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
     loaded, spec = tiny_model(), AlignSpec(steps=80, dpo_rate=1e-3)
     schedule = make_schedule(loaded, spec)
     (start,) = trained(loaded, schedule.sft("safety"), AlignSpec(steps=4), "sft")[-1:]
-    pairs = schedule.dpo("safety", ())
+    pairs = schedule.dpo("safety")
     kept = trained(loaded, pairs, spec, "dpo", start)
 
     def margin(adapter: Adapter) -> float:
