@@ -75,7 +75,7 @@ def samples_of(loaded: LoadedModel, answered: Sequence[Answered]) -> tuple[tuple
     """(harmful halves, harmless halves) as the run's model reads them, pair by pair, cut to equal length in its own
     tokens. Both halves of a pair carry its id as their prompt.
     """
-    harmful, harmless = [], []
+    harmful, harmless = list[Sample](), list[Sample]()
     for pair in answered:
         tokens = [loaded.tokenizer.encode(text, add_special_tokens=False) for text in (pair.harmful, pair.harmless)]
         n = min(map(len, tokens))

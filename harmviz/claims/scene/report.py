@@ -17,6 +17,7 @@ from harmviz.claims.scene.play import Seen, order_of, record, record_best
 from harmviz.claims.scene.rankings import Rankings
 from harmviz.claims.scene.record import FILE, MASK, RANDOM, to_lines
 from harmviz.claims.scene.rows import (
+    Side,
     excess_rows,
     loss_row,
     mean_rate_rows,
@@ -86,21 +87,16 @@ class Report:
             if source == self.spec.sources[0]:
                 yield from self._dose_rows(source)
         for source in (*self.spec.sources, TWIN_HARMFUL):
-            against = TWIN_HARMLESS if source == TWIN_HARMFUL else BENIGN
-            yield from selective_rows(
-                *((*self._moved(name), self.ids(name)) for name in (source, against)),
-                self.chosen.where("opener"),
-                source,
-                paired=source == TWIN_HARMFUL,
-                seed=self.spec.seed,
-            )
+            paired = source == TWIN_HARMFUL
+            harmful, harmless = self._side(source), self._side(TWIN_HARMLESS if paired else BENIGN)
+            where = self.chosen.where("opener")
+            yield from selective_rows(harmful, harmless, where, source, paired=paired, seed=self.spec.seed)
         yield from self._loss_rows()
 
-    def _moved(self, source: str) -> tuple[Read, list[Read]]:
-        """(answers under the mask, answers under each random draw), opened."""
-        return self.read(self.chosen.mask, source, opened=True), [
-            self.read(m, source, opened=True) for m in self.random
-        ]
+    def _side(self, source: str) -> Side:
+        """Answers under the opener: with the mask and with each random draw."""
+        draws = [self.read(m, source, opened=True) for m in self.random]
+        return self.read(self.chosen.mask, source, opened=True), draws, self.ids(source)
 
     def _set_rows(self, source: str, condition: str) -> Iterator[Row]:
         seed, prompts, opened = self.spec.seed, self.ids(source), condition == "opener"

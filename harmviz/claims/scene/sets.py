@@ -121,10 +121,10 @@ def make_sets(
     asked = twins()[1][SCORING_TWINS:]
     known = [content_words(r.prompt) for rows in chosen_by.values() for r in rows]
     known += [content_words(t.harmful) for t in asked[:_CHOSEN_BY_TWINS]]
-    left = [t for t in asked[_CHOSEN_BY_TWINS:] if not near_any(t.harmful, known)]
+    apart = [t for t in asked[_CHOSEN_BY_TWINS:] if not near_any(t.harmful, known)]
     for name, half in ((TWIN_HARMFUL, "harmful"), (TWIN_HARMLESS, "harmless")):
         chosen_by[name] = tuple(PromptRow(name, getattr(t, half), "") for t in asked[:_CHOSEN_BY_TWINS])
-        reported[name] = tuple(PromptRow(name, getattr(t, half), "") for t in left[:reporting])
+        reported[name] = tuple(PromptRow(name, getattr(t, half), "") for t in apart[:reporting])
     for name, rows_of in reported.items():
         if len(rows_of) < 2 or not chosen_by[name]:
             raise DataInvalid(

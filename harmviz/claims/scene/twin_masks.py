@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,7 +82,7 @@ class TwinMasks:
         done, of_set = 0, list[list[np.ndarray]]()
         total = sum(len(samples) for samples, _ in sets)
         for samples, sign in sets:
-            of_set.append(_scores(parent, samples, sign, lambda n, _, start=done: tell(start + n, total)))
+            of_set.append(_scores(parent, samples, sign, partial(_tell_beyond, tell, done, total)))
             done += len(samples)
         guard = [np.maximum(np.maximum(safe, d), 0) for safe, d in zip(of_set[1], of_set[2], strict=True)]
         asked = [PromptRow("twin", half, "").prompt_id for pair in answered for half in pair.twin]
@@ -126,6 +127,11 @@ class TwinMasks:
             n_requested=n,
             **{"control": "none", **about},
         )
+
+
+def _tell_beyond(tell: Callable[[int, int], None], before: int, total: int, done: int, _: int) -> None:
+    """Progress within one of several sets."""
+    tell(before + done, total)
 
 
 def _scores(
