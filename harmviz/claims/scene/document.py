@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.markdown import one, share, table
-from harmviz.claims.scene.finding import SETS
+from harmviz.claims.scene.finding import SETS, set_name
 from harmviz.claims.scene.sets import BENIGN, TWIN_HARMFUL, TWIN_HARMLESS
 from harmviz.display import text
 from harmviz.runs import Run
@@ -49,7 +49,7 @@ def refusals(run: Run) -> str:
             controls = [share(one(pruned, metric=metric, control=c)) for c in ("random", "magnitude", signed)]
             rows.append(
                 [
-                    f"{SETS.get(category, category)}, {words}, n = {int(intact['n'])}",
+                    f"{set_name(run, category)}, {words}, n = {int(intact['n'])}",
                     share(intact),
                     share(one(pruned, metric=metric, control="none")),
                     *controls,
@@ -61,7 +61,7 @@ def refusals(run: Run) -> str:
         "intact",
         "mask",
         "random",
-        "like \\|W\\|",
+        "like |W|",
         "turned round",
         "mask − random, points",
     )

@@ -107,6 +107,13 @@ def shows(run: Run) -> bool:
     return bool(parts.get("doubled")) and bool(parts.get("clear_of_random"))
 
 
+def set_name(run: Run, category: str) -> str:
+    """What a set of this scene is called. Scenes before the twins asked other harmless requests."""
+    if category == BENIGN and TWIN_HARMLESS not in run.manifest["data"]["counts"]:
+        return "harmless requests, many of which only sound dangerous"
+    return SETS.get(category, category)
+
+
 def excesses(results: pd.DataFrame) -> dict[str, pd.Series]:
     """Set asked → how much oftener it is declined under the opener with the mask than with random ones."""
     rows = results[(results["metric"] == "refusal_excess") & (results["condition"] == "opener")]
@@ -140,7 +147,7 @@ def finding(run: Run) -> Finding:
         f"Talked into answering, the model declines {count(rates.intact)} {SETS.get(rates.asked, rates.asked)}; "
         f"without {size} {count(rates.mask)}{control}"
     )
-    for other in (*run.manifest["parameters"]["sources"][1:], TWIN_HARMFUL, TWIN_HARMLESS, BENIGN):
+    for other in (*run.manifest["parameters"]["sources"][1:], TWIN_HARMFUL, TWIN_HARMLESS):
         elsewhere = numbers(run, results, asked=other)
         if elsewhere.intact is not None and elsewhere.mask is not None:
             sentence += f"; {SETS.get(other, other)} {count(elsewhere.intact)}, then {count(elsewhere.mask)}"

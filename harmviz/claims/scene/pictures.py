@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harmviz.claims.scene.figures import rate_dots
-from harmviz.claims.scene.finding import SETS
+from harmviz.claims.scene.finding import set_name
 from harmviz.display.labels import headings
 from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
@@ -40,6 +40,6 @@ def rates(run: Run) -> pd.DataFrame:
     rows = run.results()
     rows = rows[(rows["metric"] == "refusal_rate") & rows["value"].notna() & rows["condition"].isin(list(_HOW))]
     states = rows["control"].map({"none": "mask", "random": "random"}).where(rows["mask"].notna(), "intact")
-    names = rows["category"].map(lambda name: SETS.get(name, f"{name} requests"))
+    names = rows["category"].map(lambda name: set_name(run, str(name)))
     table = rows.assign(state=states, label=names + ", " + rows["condition"].map(_HOW)).dropna(subset=["state"])
     return table[["label", "state", "value", "ci_low", "ci_high", "n"]].reset_index(drop=True)
