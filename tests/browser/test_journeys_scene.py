@@ -46,6 +46,8 @@ def theatre(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFac
         "4e-2",
         "--p",
         "0.01",
+        "--selections",
+        "guarded,both,none",
         "--draws",
         "1",
         "--offered",

@@ -108,7 +108,7 @@ def test_a_scene_asks_them_held_out(tiny_run: Path, tmp_path: Path) -> None:
     manifest: dict[str, Any] = dict(open_run(str(tiny_run)).manifest)
     spec = SceneSpec(sources=(OWN, "mild"))
     sets = make_sets(manifest, spec.sources, choosing=8, reporting=12, seed=0, own=own)
-    assert set(sets.reporting) == {OWN, "mild", "benign"}
+    assert set(sets.reporting) == {OWN, "mild", "benign", "twin_harmful", "twin_harmless"}
     chosen, reported = ({r.prompt for r in role[OWN]} for role in (sets.choosing, sets.reporting))
     assert chosen
     assert reported

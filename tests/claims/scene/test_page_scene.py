@@ -59,6 +59,8 @@ def tiny_scene(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPath
         "4e-2",
         "--p",
         "0.01",
+        "--selections",
+        "guarded,both,none",
         "--draws",
         "1",
         "--offered",
