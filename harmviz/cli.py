@@ -83,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--claims",
         action="store_true",
-        help="the paper's eight claims: found here, strongest objection, control, verdict; of RUN or the committed runs",
+        help="the paper's eight claims, each with its strongest objection and verdict (without RUN: committed runs)",
     )
     _json_option(p)
 

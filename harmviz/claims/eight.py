@@ -101,9 +101,8 @@ def markup(told: Sequence[Line]) -> str:
     for line in told:
         objections = " ".join(explained(objection) for objection in line.objections)
         asked = f'<div class="quiet">Objection: {objections}</div>' if objections else ""
-        rows.append(
-            f'<tr class="break"><td colspan="4"><b>{escape(line.paper)}</b> {explained(line.statement)}{asked}</td></tr>'
-        )
+        claim = f"<b>{escape(line.paper)}</b> {explained(line.statement)}{asked}"
+        rows.append(f'<tr class="break"><td colspan="4">{claim}</td></tr>')
         if not line.answers:
             rows.append(f'<tr><td colspan="3"></td><td class="value">{NOT_MEASURED}</td></tr>')
         for answer in line.answers:

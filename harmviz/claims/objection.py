@@ -34,7 +34,7 @@ PAPER: dict[str, str] = {
     "C4": "It is distinct: benign ability hardly uses it.",
     "C5": "Alignment compresses it: aligned models show more separable sets.",
     "C6": "Guardrails are brittle, jailbreaks pass them; the pruned model resists.",
-    "C7": "It explains emergent misalignment: pruning a narrow domain's harm weights before tuning prevents much of it.",
+    "C7": "It explains emergent misalignment: pruning a narrow domain's harm weights before tuning prevents much.",
     "C8": "Writing harm is dissociated from recognising and explaining it, and doubly from refusing it.",
 }
 

@@ -33,7 +33,7 @@ def objections(run: Run) -> list[Objection]:
         Objection(
             "C5",
             selector_words(contrast).short,
-            f"{numbers.get('checkpoint', 'the last checkpoint')} minus the start: {_reads(numbers.get('against_start'))}",
+            f"{numbers.get('checkpoint', 'the last')} minus the start: {_reads(numbers.get('against_start'))}",
             _OBJECTION,
             _controls(numbers.get("against_controls")),
             _VERDICTS.get(str(numbers.get("verdict")), UNDECIDED),

@@ -38,8 +38,8 @@ def objections(run: Run) -> list[Objection]:
     if bad is None or off is None:
         return [Objection("C7", "", text.NOT_MEASURED, _OBJECTION, text.NOT_MEASURED, NOT_MEASURED)]
     found = (
-        f"bad {result.domain} advice shifts broad log-odds by {nats(bad)}, {len(result.seeds)} seeds; pruning its harm weights first takes off "
-        f"{share(off)}"
+        f"bad {result.domain} advice shifts broad log-odds by {nats(bad)}, {len(result.seeds)} seeds; pruning its harm "
+        f"weights first takes off {share(off)}"
     )
     against = _against(result)
     parts = [f"minus as many {_NAMES[control]} weights: {nats(row, 3)}" for control, row in against.items()]

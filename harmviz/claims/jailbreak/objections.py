@@ -39,10 +39,10 @@ def objections(run: Run) -> list[Objection]:
 
 def _of_mask(grid: rule.Grid, mask: str) -> Objection:
     refused = rule.REFUSALS
+    beyond = reads(grid.row(f"excess_{refused}", mask, None), difference=True)
     found = (
         f"declined directly {reads(grid.bare_row())}, under attack {reads(grid.row(refused, rule.INTACT, None))}; "
-        f"pruned {reads(grid.row(refused, mask, None))}, {reads(grid.row(f'excess_{refused}', mask, None), difference=True)} "
-        "against random masks"
+        f"pruned {reads(grid.row(refused, mask, None))}, {beyond} against random masks"
     )
     harmless = grid.row(f"delta_{refused}", mask, None, "benign")
     selective = grid.row(f"selective_{refused}", mask, None)

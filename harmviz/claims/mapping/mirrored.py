@@ -126,23 +126,10 @@ def reach_words(mirrors: Sequence[Mirror]) -> str:
     """``a mask for harmless text reaches harmful answers with 12 % of its own effect, …``; why not where unknown."""
     if not mirrors:
         return NO_MIRROR.removesuffix(".").lower()
-    parts = [
-        f"one for {TEXTS[m.text]} reaches harmful answers with "
-        + ("no share that can be told" if math.isnan(m.reach) else f"{100 * m.reach:.0f} %".replace("-", "−"))
-        for m in mirrors
-    ]
-    return f"{', '.join(parts)} of its own effect"
-
-
-def table(mask: Headline, harm: pd.Series | None, mirrors: Sequence[Mirror]) -> tuple[list[str], list[list[str]]]:
-    """(headings, cells) of the mask beside its mirrors: ΔL on harm and own text, and the specific part of each."""
-    head = ["selected for", "ΔL on harmful answers", "ΔL on its own text", "own text minus the other"]
-    lines = []
-    for mirror in mirrors:
-        of_text = TEXTS[mirror.text]
-        lines.append([f"harm, against {of_text}", reads(harm, 3), reads(harm, 3), reads(mirror.against, 3)])
-        lines.append([f"{of_text}, against harm", reads(mirror.harm, 3), reads(mirror.own, 3), reads(mirror.turned, 3)])
-    return head, lines
+    shares = ["an unknown share" if math.isnan(m.reach) else f"{100 * m.reach:.0f} %" for m in mirrors]
+    told = [f"one for {TEXTS[m.text]} with {share}" for m, share in zip(mirrors, shares, strict=True)]
+    first = f"a mask for {TEXTS[mirrors[0].text]} reaches harmful answers with {shares[0]}"
+    return f"{', '.join([first, *told[1:]])} of its own effect".replace("-", "−")
 
 
 def harm_row(mask: Headline) -> pd.Series | None:

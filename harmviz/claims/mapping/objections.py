@@ -174,7 +174,7 @@ def _general(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> 
     found = (
         f"{transfer.sentence(means)}; {means.clear} of {means.n_others} cells clear of 0, n = {means.n} prompts each"
     )
-    control = f"beside it, {reach_words(mirrors)}"
+    control = reach_words(mirrors)
     beyond: bool | None = True
     if contrast == "none":
         beyond, shared = _overlap(results, contrast)
