@@ -140,7 +140,7 @@ def print_result(run: Run) -> None:
         if (point["q"], point["p"]) != fixed:
             print(f"\n{words}, unchosen: q = {fixed[0]:g}, p = {fixed[1]:g}")
             _print_point(_at(masks, contrast, *fixed), text.harm_types(run.manifest["data"]["counts"]))
-    print(f"\n{standing(run)}")
+    print("\n" + standing(run).replace("**", ""))
     if len(text.harm_types(run.manifest["data"]["counts"])) == 1:
         print("\none harm type: overlap and transfer between types need two")
     _print_causal(results[results["experiment"] == "causal"])
