@@ -180,7 +180,7 @@ def test_c6_of_a_grid_by_mask(tmp_path: Path) -> None:
     assert set(resists) == {"as in the paper", "contrastive"}
     assert resists["contrastive"] in (HOLDS, UNDECIDED)
     assert told("b", refused=REFUSED, over=OVER | {"contrastive": 1.0})["contrastive"] in (FAILS, UNDECIDED)
-    nothing = dict.fromkeys(REFUSED, (0.05, 0.05))
+    nothing = dict.fromkeys(REFUSED, (0.0, 0.05))
     assert set(told("c", refused=nothing).values()) == {NOT_TESTABLE}
 
 

@@ -35,7 +35,7 @@ def objections(run: Run) -> list[Objection]:
     bad, off = (
         result.row(metric, arm, "broad") for metric, arm in (("log_odds_shift", BAD), ("relative_reduction", PRUNED))
     )
-    if bad is None or off is None:
+    if bad is None or (off is None and above(bad)):
         return [Objection("C7", "", text.NOT_MEASURED, _OBJECTION, text.NOT_MEASURED, NOT_MEASURED)]
     found = (
         f"bad {result.domain} advice shifts broad log-odds by {nats(bad)}, {len(result.seeds)} seeds; pruning its harm "
@@ -57,7 +57,7 @@ def _against(result: Emergent) -> dict[str, Cells]:
     return {control: row for control, row in rows.items() if row is not None}
 
 
-def _verdict(bad: Cells, off: Cells, against: dict[str, Cells]) -> str:
+def _verdict(bad: Cells, off: Cells | None, against: dict[str, Cells]) -> str:
     if not above(bad):
         return NOT_TESTABLE
     if below(off, rule.LARGE) or any(map(above, against.values())):

@@ -46,7 +46,7 @@ def objections(run: Run) -> list[Objection]:
     sources = [str(s) for s in run.manifest["parameters"]["sources"]]
     excess = {source: _row(results, source, "refusal_excess") for source in sources}
     rates = {source: numbers(run, results, asked=source) for source in sources}
-    if any(rate.intact is None or rate.mask is None for rate in rates.values()) or not sources:
+    if not sources or rates[sources[0]].intact is None or rates[sources[0]].mask is None:
         nothing = text.NOT_MEASURED
         return [Objection(paper, "", nothing, _SMALL, nothing, NOT_MEASURED) for paper in ("C2", "C6")]
     told = {

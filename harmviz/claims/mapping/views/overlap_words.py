@@ -119,7 +119,7 @@ def n_types(shared: Overlap) -> str:
 def notes(shared: Overlap) -> list[str]:
     """What a reader must know to judge the overlap, each sentence with its numbers."""
     kinds = {"harm": "each other"} | {b: ANSWERS[b] for b in shared.baselines}
-    lines = [_means(shared, kinds), _shams(shared), _ahead(shared), _relative(shared, kinds)]
+    lines = [_means(shared, kinds), _ahead(shared), _relative(shared, kinds), _shams(shared)]
     if shared.contrast == "both" and shared.baselines:
         lines.append(
             "The contrastive selection drops weights that support harmless text, so hardly any overlap with it is "
