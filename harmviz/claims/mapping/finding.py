@@ -101,8 +101,10 @@ class Evidence:
 def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
     """What was measured of this mask."""
 
+    of_mask = rows_at(results[results["mask"] == mask.first["mask"]], mask.settings)
+
     def at_mask(metric: str, control: str, category: str = "harm") -> pd.Series | None:
-        rows = rows_at(report_rows(results, metric), mask.settings)
+        rows = report_rows(of_mask, metric)
         rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
         return None if rows.empty else rows.iloc[0]
 

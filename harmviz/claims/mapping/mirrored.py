@@ -102,13 +102,18 @@ class Mirror:
 def mirrors_of(results: pd.DataFrame, mask: Headline) -> list[Mirror]:
     """The mirrors of this mask that the run measured; none where it has none."""
 
+    wanted = CONTROLS.get(str(mask.first["contrast"]), ())
+    controls = ["none", *(control for control, _, _ in wanted)]
+    rows = rows_at(results[results["control"].isin(controls) & results["value"].notna()], mask.settings)
+    of_metric = {m: report_rows(rows, m) for m in ("delta_nll", *(difference for _, _, difference in wanted))}
+
     def at_mask(metric: str, control: str, category: str) -> pd.Series | None:
-        rows = rows_at(report_rows(results, metric), mask.settings)
-        rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
+        rows = of_metric[metric]
+        rows = rows[(rows["control"] == control) & (rows["category"] == category)]
         return None if rows.empty else rows.iloc[0]
 
     found = []
-    for control, of_text, difference in CONTROLS.get(str(mask.first["contrast"]), ()):
+    for control, of_text, difference in wanted:
         harm = at_mask("delta_nll", control, "harm")
         if harm is not None:
             own, turned = at_mask("delta_nll", control, of_text), at_mask(difference, control, "harm")

@@ -27,7 +27,8 @@ the paper the mirrors are the signed controls, held to the same condition (``Mir
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -74,15 +75,39 @@ _PARTS: dict[str, str] = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """The mask of one selection, and what was measured of it."""
+
+    run: Run
+    results: pd.DataFrame
+    contrast: str
+    mask: Headline
+    shown: rule.Evidence
+    mirrors: tuple[Mirror, ...]
+
+    def size(self, mask: Headline | None = None) -> str:
+        """``0.001 % · 1,061 weights``"""
+        n = (self.mask if mask is None else mask).first["n_weights"]
+        return "the mask" if pd.isna(n) else text.fraction_of(int(n), self.run.manifest["model"]["n_scored_weights"])
+
+    def answer(self, paper: str, found: str, control: str, verdict: str) -> Objection:
+        return _objection(paper, self.contrast, found, control, verdict)
+
+
 def objections(run: Run) -> list[Objection]:
     """C1 to C4 by selection, as in the paper first."""
     results = run.results()
-    masks = {c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None}
+    masks: dict[str, Headline] = {
+        c: mask for c in reversed(CHOSEN) if (mask := chosen_headline(run, results, c)) is not None
+    }
     if not masks and (only := headline(results)) is not None:
         masks = {str(only.first["contrast"]): only}
-    found: list[Objection] = []
-    for tell in (_probe, _compact, _general, _distinct):
-        found += [told for contrast, mask in masks.items() for told in tell(run, results, contrast, mask)]
+    asked = [
+        _Asked(run, results, contrast, mask, rule.evidence(results, mask), tuple(mirrors_of(results, mask)))
+        for contrast, mask in masks.items()
+    ]
+    found = [tell(about) for tell in (_probe, _compact, _general, _distinct) for about in asked]
     return found or [_objection(paper, "", text.NOT_MEASURED, text.NOT_MEASURED, NOT_MEASURED) for paper in _PARTS]
 
 
@@ -97,22 +122,19 @@ _Rows = Callable[[str, str, str], pd.Series | None]
 def _lookup(results: pd.DataFrame, mask: Headline) -> _Rows:
     """(metric, control, category) → the mask's row on report prompts, or None."""
 
+    of_mask = rows_at(results[results["mask"] == mask.first["mask"]], mask.settings)
+
     def row(metric: str, control: str, category: str) -> pd.Series | None:
-        rows = rows_at(report_rows(results, metric), mask.settings)
+        rows = report_rows(of_mask, metric)
         rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
         return None if rows.empty else rows.iloc[0]
 
     return row
 
 
-def _size(run: Run, mask: Headline) -> str:
-    n = mask.first["n_weights"]
-    return "the mask" if pd.isna(n) else text.fraction_of(int(n), run.manifest["model"]["n_scored_weights"])
-
-
 # -- C1 ---------------------------------------------------------------------------------------------------------------
-def _probe(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> Iterator[Objection]:
-    shown = rule.evidence(results, mask)
+def _probe(asked: _Asked) -> Objection:
+    shown, results = asked.shown, asked.results
     check = results[(results["experiment"] == "causal") & results["value"].notna()].set_index("metric")["value"]
     excess = "; ".join(f"{rule.EQUAL_SIZE[c]} {reads(row)}" for c, row in shown.excess.items())
     control = f"harmful answers beyond {excess}" if excess else "no control of equal size was measured in this run"
@@ -123,29 +145,29 @@ def _probe(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> It
     else:
         close = abs(check["relative_error"]) <= CLOSE
         verdict = HOLDS if close and all(map(above, shown.excess.values())) else UNDECIDED
-    found = f"zeroing {_size(run, mask)} moves harmful answers by {reads(shown.harm)} nats per token"
+    found = f"zeroing {asked.size()} moves harmful answers by {reads(shown.harm)} nats per token"
     if "relative_error" in check:
         found += (
             f"; scaling down those as in the paper moves the loss by {check['measured']:.4f}, predicted "
             f"{check['predicted']:.4f} (relative error {check['relative_error']:.1e})"
         )
-    yield _objection("C1", contrast, found, control, verdict)
+    return asked.answer("C1", found, control, verdict)
 
 
 # -- C2 ---------------------------------------------------------------------------------------------------------------
-def _compact(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> Iterator[Objection]:
-    shifts = report_rows(results)
+def _compact(asked: _Asked) -> Objection:
+    run, mask, contrast = asked.run, asked.mask, asked.contrast
+    shifts = report_rows(asked.results)
     fixed = run.manifest["parameters"].get("fixed_point")
     point = headline(shifts[shifts["contrast"] == contrast]) if fixed is None else _at(shifts, mask, *fixed)
     harm = None if point is None else harm_row(point)
     if point is None or harm is None:
-        yield _objection("C2", contrast, text.NOT_MEASURED, text.NOT_MEASURED, NOT_MEASURED)
-        return
-    row = _lookup(results, point)
+        return asked.answer("C2", text.NOT_MEASURED, text.NOT_MEASURED, NOT_MEASURED)
+    row = _lookup(asked.results, point)
     excess, benign = row("excess_over_control", "random", "harm"), row("delta_nll", "none", "benign")
     n, n_all = point.first["n_weights"], run.manifest["model"]["n_parameters"]
     found = (
-        f"{_size(run, point)}, settled beforehand: harmful answers {reads(harm)} nats per token, harmless ones by "
+        f"{asked.size(point)}, settled beforehand: harmful answers {reads(harm)} nats per token, harmless ones by "
         f"others {reads(benign)}"
     )
     control = f"beyond as many random weights: {reads(excess)}"
@@ -155,7 +177,7 @@ def _compact(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> 
         verdict = FAILS
     else:
         verdict = HOLDS if above(harm, CUT) and above(excess) else UNDECIDED
-    yield _objection("C2", contrast, found, control, verdict)
+    return asked.answer("C2", found, control, verdict)
 
 
 def _at(shifts: pd.DataFrame, mask: Headline, q: float, p: float) -> Headline | None:
@@ -165,21 +187,21 @@ def _at(shifts: pd.DataFrame, mask: Headline, q: float, p: float) -> Headline | 
 
 
 # -- C3 ---------------------------------------------------------------------------------------------------------------
-def _general(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> Iterator[Objection]:
-    rows = transfer.shifts(results, contrast)
+def _general(asked: _Asked) -> Objection:
+    contrast, mirrors = asked.contrast, asked.mirrors
+    rows = transfer.shifts(asked.results, contrast)
     if rows.empty:
-        yield _objection("C3", contrast, text.NOT_MEASURED, text.NOT_MEASURED, NOT_MEASURED)
-        return
-    means, mirrors = transfer.summary(rows), mirrors_of(results, mask)
+        return asked.answer("C3", text.NOT_MEASURED, text.NOT_MEASURED, NOT_MEASURED)
+    means = transfer.summary(rows)
     found = (
         f"{transfer.sentence(means)}; {means.clear} of {means.n_others} cells clear of 0, n = {means.n} prompts each"
     )
     control = reach_words(mirrors)
     beyond: bool | None = True
     if contrast == "none":
-        beyond, shared = _overlap(results, contrast)
+        beyond, shared = _overlap(asked.results, contrast)
         control += f". {shared}"
-    yield _objection("C3", contrast, found, control, _reaches(means, mirrors, beyond, contrast))
+    return asked.answer("C3", found, control, _reaches(means, mirrors, beyond, contrast))
 
 
 def _overlap(results: pd.DataFrame, contrast: str) -> tuple[bool | None, str]:
@@ -193,7 +215,7 @@ def _overlap(results: pd.DataFrame, contrast: str) -> tuple[bool | None, str]:
     return beyond_topics(half, relative, shams), overlap_sentence(half, relative, shams)
 
 
-def _reaches(means: transfer.Summary, mirrors: list[Mirror], beyond: bool | None, contrast: str) -> str:
+def _reaches(means: transfer.Summary, mirrors: Sequence[Mirror], beyond: bool | None, contrast: str) -> str:
     if means.n_types < 2 or means.n_others == 0 or not means.own > 0:
         return NOT_TESTABLE
     as_far = reached_as_far(means.others / means.own, mirrors)
@@ -204,12 +226,12 @@ def _reaches(means: transfer.Summary, mirrors: list[Mirror], beyond: bool | None
 
 
 # -- C4 ---------------------------------------------------------------------------------------------------------------
-def _distinct(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) -> Iterator[Objection]:
-    shown, mirrors = rule.evidence(results, mask), mirrors_of(results, mask)
-    row = _lookup(results, mask)
+def _distinct(asked: _Asked) -> Objection:
+    shown, mirrors = asked.shown, asked.mirrors
+    row = _lookup(asked.results, asked.mask)
     costs = {name: row("delta_nll", "none", name) for name in ("benign", "benign_own")}
     found = (
-        f"{_size(run, mask)}: harm minus same-topic safe {reads(shown.specific, 3)} nats per token; harmful answers "
+        f"{asked.size()}: harm minus same-topic safe {reads(shown.specific, 3)} nats per token; harmful answers "
         f"{reads(shown.harm)}, harmless ones by others {reads(costs['benign'])}, own ones {reads(costs['benign_own'])}"
     )
     control = "; ".join(mirror.brief for mirror in mirrors) or NO_MIRROR.removesuffix(".").lower()
@@ -219,6 +241,6 @@ def _distinct(run: Run, results: pd.DataFrame, contrast: str, mask: Headline) ->
         verdict = FAILS
     else:
         cheap = all(cost is not None and below(cost, shown.harm["ci_low"] / 2) for cost in costs.values())
-        complete = len(mirrors) == len(CONTROLS[contrast]) and shown.verdict == rule.SPECIFIC
+        complete = len(mirrors) == len(CONTROLS[asked.contrast]) and shown.verdict == rule.SPECIFIC
         verdict = HOLDS if cheap and complete else UNDECIDED
-    yield _objection("C4", contrast, found, control, verdict)
+    return asked.answer("C4", found, control, verdict)

@@ -157,7 +157,9 @@ def test_the_harm_specific_dots_have_a_line_for_the_mirror(tmp_path: Path) -> No
     shown = transfer.with_mirror(table, found)
     assert shown.iloc[-1]["value"] == pytest.approx(0.15)
     assert not shown.iloc[-1]["harm"]
-    assert "by more than the mirror" in transfer.specific_words(shown).title
+    title = "1 of 1 masks move harmful answers more than safe ones"
+    assert transfer.specific_words(shown).title == f"{title}; 0 beyond the mirror"
+    assert transfer.specific_words(table).title == title
     assert "no mirror was measured in this run" in transfer.specific_words(table).subtitle
 
 

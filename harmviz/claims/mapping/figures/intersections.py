@@ -210,5 +210,10 @@ def core_curve(core: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
         range=[0.4, float(core["k"].max()) + 0.6],
         tickfont={"color": theme.ink, "size": 14 * theme.scale},
     )
-    figure.update_layout(showlegend=True, legend={"y": 0.99, "x": 0.99, "yanchor": "top", "orientation": "v"})
+    legend: dict[str, object] = {"y": 0.99, "x": 0.99, "yanchor": "top", "orientation": "v"}
+    if drawn_too:  # below the picture: inside it would cover the marks of sham types
+        room = 76 * theme.scale
+        legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+        figure.update_layout(height=400 + room, margin_b=(figure.layout.margin.b or 0) + room)
+    figure.update_layout(showlegend=True, legend=legend)
     return figure

@@ -58,7 +58,7 @@ def _claims() -> None:
             st.caption("Of the runs that ship with harmviz. `python -m harmviz show RUN --claims` asks a run of yours.")
 
 
-@st.cache_data(max_entries=2, show_spinner=False)
+@st.cache_data(max_entries=2, show_spinner="Reading the runs that ship with harmviz")
 def _claims_markup(runs: tuple[tuple[str, str], ...]) -> str:
     """The table as HTML. ``runs``: folder and contents of each."""
     return eight.markup(eight.lines(store.read_run(Path(folder)) for folder, _ in runs))

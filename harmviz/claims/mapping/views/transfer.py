@@ -248,13 +248,14 @@ def with_mirror(table: pd.DataFrame, mirrors: Sequence[Mirror]) -> pd.DataFrame:
 
 
 def specific_words(table: pd.DataFrame) -> Words:
-    """Title, subtitle and reading of the harm-specific dots; how many exceed the mirror, where it was measured."""
+    """Title, subtitle and reading of the harm-specific dots; how many of those that are clear of 0 exceed the mirror,
+    where it was measured."""
     own, mirror = table[table["mask"] != "mirror"], table[table["mask"] == "mirror"]
     clear = int((own["ci_low"] > 0).sum())
     title = f"{clear} of {len(own)} masks move harmful answers more than safe ones"
     if len(mirror):
-        beyond = int((own["value"] > mirror["value"].iloc[0]).sum())
-        title += f"; {beyond} by more than the mirror moves safe ones beyond harmful ones"
+        beyond = int(((own["ci_low"] > 0) & (own["value"] > mirror["value"].iloc[0])).sum())
+        title += f"; {beyond} beyond the mirror"
     return Words(
         title,
         "ΔL on answers of all harm types minus ΔL on same-topic safe answers,<br>nats per token, by the type that "
