@@ -119,7 +119,7 @@ def n_types(shared: Overlap) -> str:
 def notes(shared: Overlap) -> list[str]:
     """What a reader must know to judge the overlap, each sentence with its numbers."""
     kinds = {"harm": "each other"} | {b: ANSWERS[b] for b in shared.baselines}
-    lines = [_means(shared, kinds), _ahead(shared), _relative(shared, kinds), _shams(shared)]
+    lines = [_means(shared, kinds), _ahead(shared), _relative(shared, kinds)]
     if shared.contrast == "both" and shared.baselines:
         lines.append(
             "The contrastive selection drops weights that support harmless text, so hardly any overlap with it is "
@@ -131,7 +131,7 @@ def notes(shared: Overlap) -> list[str]:
             "which weights are chosen depends much on which answers were scored. Overlap between types then "
             "understates what they have in common; see Transfer for what the masks do."
         )
-    return [line for line in lines if line]
+    return [line for line in (*lines, _shams(shared)) if line]
 
 
 def notes_list(shared: Overlap) -> str:
