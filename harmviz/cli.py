@@ -79,7 +79,12 @@ def parser() -> argparse.ArgumentParser:
     _runs_actions(p)
 
     p = commands.add_parser("show", help="headline numbers of a run, with n, interval and controls")
-    p.add_argument("run", metavar="RUN", help="id, unambiguous beginning of one, folder, or latest")
+    p.add_argument("run", nargs="?", default=None, metavar="RUN", help="id, beginning of one, folder, or latest")
+    p.add_argument(
+        "--claims",
+        action="store_true",
+        help="the paper's eight claims, each with its strongest objection and verdict (without RUN: committed runs)",
+    )
     _json_option(p)
 
     p = commands.add_parser(

@@ -62,7 +62,7 @@ NO_TORCH = (
     "app",
     "pages",
 )
-NO_TORCH_FACES = ("claim", "finding", "figures", "pictures")
+NO_TORCH_FACES = ("claim", "finding", "figures", "pictures", "objections")
 STREAMLIT = ("ui", "playground", "learn", "presenter", "claims.*.page", "app", "pages")
 
 

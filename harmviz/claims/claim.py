@@ -9,6 +9,8 @@ A claim is one package below ``harmviz.claims``. These modules are its face, fou
     pictures.py  pictures(run, theme): with nothing chosen, for reports and notebooks; limits(run); both optional
     counts.py    counts(run, kind): how often a mask did what is seen of it in the Playground; optional
     document.py  PARTS: its tables in docs and reports; optional
+    objections.py  objections(run): the strongest objection to each of the paper's claims it is about, the control that
+                 answers it, and a verdict by a rule (``claims.objection``); optional
     page.py      show(): the page; settings(): the form on the Runs page where ``offer`` has one of its own
 
 What else a claim needs (settings, measure, rows, …) lies beside them.

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from harmviz.claims import claim_of
 from harmviz.claims.markdown import provenance
-from harmviz.claims.summaries import findings, judge_quality, ladder_refusals
+from harmviz.claims.summaries import claims_table, findings, judge_quality, ladder_refusals
 from harmviz.errors import DataInvalid
 from harmviz.files import write_atomic
 from harmviz.paths import PACKAGE, shipped_runs_root
@@ -64,7 +64,7 @@ def parts_of(run: Run) -> dict[str, Part]:
 
 #: Sources that are no single run → their parts.
 COMMON: dict[str, dict[str, Part]] = {
-    "runs": {"findings": findings},
+    "runs": {"findings": findings, "claims": claims_table},
     "ladders": {"refusals": ladder_refusals},
     "judges": {"quality": judge_quality},
 }

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, get_args
 
-from harmviz.claims import CLAIMS, claim_of
+from harmviz.claims import claim_of, eight
+from harmviz.claims.eight import committed_runs
 from harmviz.claims.markdown import NOTHING, number, share, table
 from harmviz.display import text
 from harmviz.judges.offline import shipped
 from harmviz.judges.protocol import Kind
 from harmviz.paths import shipped_runs_root
-from harmviz.runs import Run, list_runs, shipped_runs
+from harmviz.runs import list_runs
 from harmviz.stats.wilson import wilson
 from harmviz.tuning.settings import ARMS
 
@@ -32,17 +33,16 @@ _STAGE = "dpo"
 def findings() -> str:
     """A line a committed run: its claim, its model, its finding."""
     lines = []
-    for run in sorted(list_runs(shipped_runs_root()), key=_place):
-        claim = claim_of(run)
-        if run.id in shipped_runs() and claim is not None:
+    for run in committed_runs():
+        if (claim := claim_of(run)) is not None:
             finding = claim.face("finding").finding(run)
             lines.append(f"- **{claim.title}** ({claim.paper}; {run.model_name}): {finding.sentence}")
     return "\n".join(lines)
 
 
-def _place(run: Run) -> tuple[int, str]:
-    claim = claim_of(run)
-    return (len(CLAIMS) if claim is None else claim.order, run.created)
+def claims_table() -> str:
+    """The paper's eight claims, what the committed runs answer, and to which objection."""
+    return eight.markdown(eight.lines(committed_runs()))
 
 
 def ladder_refusals() -> str:

@@ -97,7 +97,7 @@ def _changes(where: Where, changes: list[float]) -> Iterator[Row]:
     for condition, category, metric, value, half in (
         ("generation", "safe", "delta_nll", 0.2, 0.05),
         ("explanation", "harmless", "delta_nll", 0.05, 0.05),
-        ("generation", "harm", "harm_specific", 0.23, 0.06),
+        ("generation", "harm", "harm_specific", 0.23 if where.control == "none" else 0.03, 0.06),
         ("explanation", "harmful", "harm_specific", 0.01, 0.06),
     ):
         where = replace(where, condition=condition)

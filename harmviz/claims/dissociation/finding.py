@@ -67,8 +67,29 @@ def is_double(of_harm: Mapping[str, str], of_refusal: Mapping[str, str], both_ap
     return of_harm["harmful writing"] == "less" and spared and reversed_ and both_apart
 
 
-def sentence(of_harm: Mapping[str, str], of_refusal: Mapping[str, str], both_apart: bool) -> str:
-    """The picture in one sentence, from the verdicts under both masks and whether the masks are ``apart``."""
+def beside_safe(stored: Stored, contrast: str, mask: str) -> str:
+    """Whether lower harmful writing is about harm, as the end of a sentence; nothing where it is or is not known.
+
+    It is not where the harm-specific part (harm minus same-topic safe) includes 0 or lies below, or where the same rule
+    run on harmless answers (benign-signed) has one as large as this interval reaches down.
+    """
+    own, signed = (
+        stored.row(contrast, mask, control, "generation", "harm", "harm_specific")
+        for control in ("none", "benign_signed")
+    )
+    if own is None or pd.isna(own["ci_low"]):
+        return ""
+    if not own["ci_low"] > 0:
+        return " (no more than same-topic safe writing)"
+    as_much = signed is not None and signed["value"] >= own["ci_low"]
+    return " (benign-signed weights are as specific to it)" if as_much else ""
+
+
+def sentence(of_harm: Mapping[str, str], of_refusal: Mapping[str, str], both_apart: bool, beside: str = "") -> str:
+    """The picture in one sentence, from the verdicts under both masks and whether the masks are ``apart``.
+
+    ``beside``: what ``beside_safe`` says of the harm mask.
+    """
     if of_harm["harmful writing"] != "less":
         return "These weights do not lower harmful writing here: there is nothing to dissociate from"
     rest = {k: v for k, v in of_harm.items() if k not in ("harmful writing", "harmless writing")}
@@ -76,10 +97,12 @@ def sentence(of_harm: Mapping[str, str], of_refusal: Mapping[str, str], both_apa
     kept = [k for k, v in rest.items() if v in _KEPT]
     unknown = [k for k, v in rest.items() if v in (UNTESTABLE, text.NOT_MEASURED)]
     if is_double(of_harm, of_refusal, both_apart):
-        return "A double dissociation: each mask lowers its own ability, no loss of the other's shows" + (
-            f"; {_list(unknown)} not testable" if unknown else ""
+        return (
+            "A double dissociation: each mask lowers its own ability, no loss of the other's shows"
+            + (f"; {_list(unknown)} not testable" if unknown else "")
+            + (f"; less harmful writing{beside}" if beside else "")
         )
-    parts = ["Less harmful writing" + (f", also less {_list(lost)}" if lost else "")]
+    parts = [f"Less harmful writing{beside}" + (f", also less {_list(lost)}" if lost else "")]
     parts += [f"no loss of {_list(kept)} shows"] if kept else []
     parts += [f"{_list(unknown)} not testable here"] if unknown else []
     return "; ".join(parts)
@@ -115,5 +138,7 @@ def finding(run: Run) -> Finding:
     both = apart(stored, contrast, HARM)
     double = is_double(of_harm, of_refusal, both)
     verdict = DOUBLE if double else NOTHING if of_harm["harmful writing"] != "less" else ONE_SIDED
-    told = f"{sentence(of_harm, of_refusal, both)} ({selector_words(contrast).short} mask). {reverse(stored, contrast)}"
+    beside = beside_safe(stored, contrast, HARM)
+    first = f"{sentence(of_harm, of_refusal, both, beside)} ({selector_words(contrast).short} mask)"
+    told = f"{first}. {reverse(stored, contrast)}"
     return Finding(verdict, told, {"harm_mask": of_harm, "refusal_mask": of_refusal, "apart": both})

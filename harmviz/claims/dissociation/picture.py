@@ -6,7 +6,7 @@ import math
 
 import pandas as pd
 
-from harmviz.claims.dissociation.finding import apart, sentence, verdict, verdicts
+from harmviz.claims.dissociation.finding import apart, beside_safe, sentence, verdict, verdicts
 from harmviz.claims.dissociation.stored import (
     ABILITIES,
     HARM,
@@ -112,7 +112,10 @@ def _size(run: Run, contrast: str) -> str:
 def words(run: Run, stored: Stored, contrast: str, mask: str) -> Words:
     """Title, subtitle and reading of the picture."""
     title = sentence(
-        verdicts(stored, contrast, mask), verdicts(stored, contrast, REFUSAL), apart(stored, contrast, mask)
+        verdicts(stored, contrast, mask),
+        verdicts(stored, contrast, REFUSAL),
+        apart(stored, contrast, mask),
+        beside_safe(stored, contrast, mask),
     )
     shown = points(stored, contrast, mask)
     own = shown[shown["control"] == "none"]

@@ -151,6 +151,16 @@ def verdict(grid: Grid, mask: str) -> str:
     return PAYS if side_of_zero(grid.row(f"delta_{REFUSALS}", mask, None, "benign")) > 0 else RESISTS
 
 
+def mirrored(grid: Grid, mask: str) -> bool:
+    """Whether the mask's refusals do not stand out from its mirror's: it lifts them beyond random masks, and what the
+    same rule selects from harmless answers (benign-signed) lifts them as far as its interval reaches down.
+
+    No part of the verdict, but of the sentence: what weights of any text do is no finding about harm.
+    """
+    excess, signed = (grid.row(f"excess_{REFUSALS}", group, None) for group in (mask, "benign_signed"))
+    return bool(excess is not None and signed is not None and 0 < excess["ci_low"] <= signed["value"])
+
+
 def main_mask(grid: Grid) -> str | None:
     """The mask that the grid is summed up by; None where none was measured."""
     return next((mask for mask in reversed(PRUNED) if mask in grid.groups), None)
@@ -217,6 +227,7 @@ def _outcomes(grid: Grid, mask: str) -> str:
     if verdict(grid, mask) == NOT_TESTABLE:
         return f"; bare ones are refused to {percent(grid.value(REFUSALS, INTACT, grid.bare))}: not testable"
     words = f", and {_price(grid, mask)} of benign requests" if verdict(grid, mask) == PAYS else ""
+    words += "; as many benign-signed weights do as much" if mirrored(grid, mask) else ""
     for outcome in (RESISTS, PAYS):
         masks = [m for m in PRUNED if m in grid.groups and m != mask and verdict(grid, m) == outcome]
         if masks:

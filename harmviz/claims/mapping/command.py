@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from harmviz.claims.mapping.document import standing
 from harmviz.claims.mapping.extent import RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.finding import finding
 from harmviz.claims.mapping.remarks import remarks
@@ -42,6 +43,8 @@ CONTROL_NAMES = {
     "benign_signed": "benign-signed",
     "safe_signed": "safe-signed",
     "unprotected": "unprotected (p = 0)",
+    "mirror_safe": "mirror: for safe text",
+    "mirror_benign": "mirror: for benign text",
 }
 _MEANS = ("harm", "safe", "benign", "benign_own")
 _DIFFERENCES = {
@@ -137,6 +140,7 @@ def print_result(run: Run) -> None:
         if (point["q"], point["p"]) != fixed:
             print(f"\n{words}, unchosen: q = {fixed[0]:g}, p = {fixed[1]:g}")
             _print_point(_at(masks, contrast, *fixed), text.harm_types(run.manifest["data"]["counts"]))
+    print("\n" + standing(run).replace("**", ""))
     if len(text.harm_types(run.manifest["data"]["counts"])) == 1:
         print("\none harm type: overlap and transfer between types need two")
     _print_causal(results[results["experiment"] == "causal"])

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harmviz.claims.mapping.headline import CHOSEN, Headline, chosen_headline
+from harmviz.claims.mapping.mirrored import NO_MIRROR, mirrors_of, reach_words
+from harmviz.claims.mapping.sham_overlap import overlap_sentence
+from harmviz.claims.mapping.views import transfer
+from harmviz.claims.mapping.views.intersections import core_note
+from harmviz.claims.mapping.views.overlap import overlap_at, points
 from harmviz.claims.markdown import number, one, share, table
 from harmviz.runs import Run
 from harmviz.runs.point import MEAN_OF_ALL, SELECTOR_WORDS
 
 _SETS = (("harm", "harm"), ("safe", "same-topic safe"), ("benign", "benign, by others"), ("benign_own", "own answers"))
-_CONTROLS = ("random", "magnitude", "utility", "benign_signed", "safe_signed", "unprotected")
+_CONTROLS = (
+    "random",
+    "magnitude",
+    "utility",
+    "benign_signed",
+    "safe_signed",
+    "unprotected",
+    "mirror_safe",
+    "mirror_benign",
+)
 
 
 def _points(run: Run) -> list[tuple[str, float, float, str]]:
@@ -129,6 +144,34 @@ def overlap(run: Run) -> str:
     return f"Mean Jaccard of the types' own masks, q 1e-4.\n\n{table(header, lines)}"
 
 
+def standing(run: Run) -> str:
+    """Whether harm stands out from its mirrors and from sham types, selection by selection."""
+    results = run.results()
+    lines = []
+    for contrast, mask in _masks(run, results):
+        how, mirrors = SELECTOR_WORDS[contrast].heading, mirrors_of(results, mask)
+        told = " ".join(mirror.sentence() for mirror in mirrors) or NO_MIRROR
+        lines.append(f"- **{how}, the selection turned round.** {told}")
+        means = transfer.summary(rows) if len(rows := transfer.shifts(results, contrast)) else None
+        if means is not None and means.n_others and mirrors:
+            lines.append(f"- **{how}, transfer.** {transfer.sentence(means)}; {reach_words(mirrors)}.")
+    for contrast, fractions in points(results).items():
+        shared = overlap_at(results, contrast, fractions[-1])
+        if contrast != "none" or len(shared.categories) < 2:
+            continue
+        half, relative = shared.half_mean("harm"), shared.relative_mean("harm")
+        lines.append(f"- **Sham types, overlap.** {overlap_sentence(half, relative, shared.shams)}")
+        if shared.shams and len(shared.core):
+            lines.append(f"- **Sham types, core.** {core_note(shared)}")
+    return "\n".join(lines) or "Not measured in this run."
+
+
+def _masks(run: Run, results: pd.DataFrame) -> list[tuple[str, Headline]]:
+    """(selection, mask) of the chosen points."""
+    masks = ((contrast, chosen_headline(run, results, contrast)) for contrast in CHOSEN)
+    return [(contrast, mask) for contrast, mask in masks if mask is not None]
+
+
 def behaviour(run: Run) -> str:
     """Keyword refusals and repetition of free answers."""
     frame = run.results()
@@ -162,6 +205,7 @@ PARTS = {
     "controls": controls,
     "authors": authors,
     "overlap": overlap,
+    "standing": standing,
     "behaviour": behaviour,
     "causal": causal,
 }

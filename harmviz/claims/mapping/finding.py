@@ -30,6 +30,7 @@ import pandas as pd
 
 from harmviz.claims.claim import Finding
 from harmviz.claims.mapping.headline import Headline, chosen_headline, first_headline, report_rows, rows_at
+from harmviz.claims.mapping.mirrored import Mirror, mirrors_of
 from harmviz.claims.mapping.reported import reads
 from harmviz.display import text
 from harmviz.runs import Run, frame_to_records
@@ -48,13 +49,6 @@ EQUAL_SIZE = {
 }
 
 
-#: Mirror → the difference of the mask that its own, turned round, is held against, and how a sentence names it.
-_MIRRORS = {
-    "mirror_safe": ("harm_specific", "the same selection for safe text"),
-    "mirror_benign": ("harm_minus_benign", "the same selection for harmless text"),
-}
-
-
 @dataclass(frozen=True)
 class Evidence:
     """What the rule looks at, one mask on report prompts; None where it was not measured.
@@ -63,7 +57,8 @@ class Evidence:
         mask: the loss shifts of the mask, set by set.
         harm: the shift of harmful answers. specific: harm minus same-topic safe, over matched answers where measured.
         excess: control of equal size → how far the mask moves harmful answers beyond it.
-        mirrored_by: the mirrors that the mask does not stand out from.
+        mirrors: the contrastive selection turned round; none were measured of others. mirrored_by: those that the mask
+            does not stand out from.
         collapsed: whether the pruned model is labelled so.
     """
 
@@ -71,7 +66,7 @@ class Evidence:
     harm: pd.Series | None
     specific: pd.Series | None
     excess: Mapping[str, pd.Series]
-    mirrored_by: tuple[str, ...]
+    mirrors: tuple[Mirror, ...]
     collapsed: bool
 
     @property
@@ -93,6 +88,11 @@ class Evidence:
         return bool(pd.notna(n) and n == 0)
 
     @property
+    def mirrored_by(self) -> list[Mirror]:
+        """The mirrors that do as much."""
+        return [mirror for mirror in self.mirrors if mirror.does_as_much(self.harm)]
+
+    @property
     def matched_by(self) -> list[str]:
         """The controls of equal size that do as much to harmful answers, as far as prompts can tell."""
         return [control for control, row in self.excess.items() if not row["ci_low"] > 0]
@@ -101,20 +101,16 @@ class Evidence:
 def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
     """What was measured of this mask."""
 
+    of_mask = rows_at(results[results["mask"] == mask.first["mask"]], mask.settings)
+
     def at_mask(metric: str, control: str, category: str = "harm") -> pd.Series | None:
-        rows = rows_at(report_rows(results, metric), mask.settings)
+        rows = report_rows(of_mask, metric)
         rows = rows[(rows["control"] == control) & (rows["category"] == category) & rows["value"].notna()]
         return None if rows.empty else rows.iloc[0]
 
     harm, matched = at_mask("delta_nll", "none"), at_mask(MATCHED, "none")
     if matched is not None and not matched["n"] >= MIN_PAIRS:
         matched = None
-
-    def mirrored(mirror: str, difference: str) -> bool:
-        moved, turned, own = at_mask("delta_nll", mirror), at_mask(difference, mirror), at_mask(difference, "none")
-        if moved is None or turned is None or own is None or harm is None:
-            return False
-        return bool(moved["value"] >= harm["ci_low"] or -turned["value"] >= own["value"])
 
     excess = {control: at_mask("excess_over_control", control) for control in EQUAL_SIZE}
     collapsed = at_mask("collapsed", "none", "benign")
@@ -123,7 +119,7 @@ def evidence(results: pd.DataFrame, mask: Headline) -> Evidence:
         harm=harm,
         specific=at_mask("harm_specific", "none") if matched is None else matched,
         excess={control: row for control, row in excess.items() if row is not None and pd.notna(row["ci_low"])},
-        mirrored_by=tuple(mirror for mirror, (difference, _) in _MIRRORS.items() if mirrored(mirror, difference)),
+        mirrors=tuple(m for m in mirrors_of(results, mask) if m.control.startswith("mirror_")),
         collapsed=collapsed is not None and bool(collapsed["value"]),
     )
 
@@ -178,7 +174,7 @@ def _specific(shown: Evidence) -> str:
     if shown.matched_by:
         return f"but {' and '.join(EQUAL_SIZE[c] for c in shown.matched_by)} of equal number do as much: {NOT_SPECIFIC}"
     if shown.specific["ci_low"] > 0:
-        turned = " and ".join(_MIRRORS[mirror][1] for mirror in shown.mirrored_by)
+        turned = " and ".join(mirror.words for mirror in shown.mirrored_by)
         return f"{apart}, but it does not stand out from its mirrors ({turned}): {NOT_SPECIFIC}"
     return f"but only {apart}: {NOT_SPECIFIC}"
 
@@ -200,7 +196,7 @@ def _numbers(shown: Evidence, plain: Evidence | None) -> dict[str, Any]:
         "harm": _number(shown.harm),
         "harm_specific": _number(shown.specific),
         "excess_over_control": {control: _number(row) for control, row in shown.excess.items()},
-        "mirrored_by": list(shown.mirrored_by),
+        "mirrored_by": [mirror.control for mirror in shown.mirrored_by],
         "collapsed": shown.collapsed,
         **beside,
     }

@@ -19,6 +19,7 @@ from itertools import chain
 import numpy as np
 
 from harmviz.claims.mapping.samples import RunSamples
+from harmviz.claims.mapping.sham_overlap import PREFIX, SHUFFLED, TOPICS
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.structure import overlap_rows
 from harmviz.claims.mapping.work import SCORE_UNITS
@@ -32,7 +33,6 @@ from harmviz.runs.point import MEAN_OF_ALL
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 
-SHUFFLED, TOPICS = "shuffled", "topics"
 #: Fewer samples in a half make no type.
 LEAST = 4
 Groups = Mapping[tuple[str, str], Sequence[Sample]]
@@ -47,7 +47,7 @@ def shuffled_types(samples: RunSamples, seed: int) -> Groups:
             by_prompt[sample.prompt_id].append(sample)
         prompts = sorted(by_prompt)
         random.Random(f"{seed} sham {half}").shuffle(prompts)
-        sizes = {f"{SHUFFLED} {k}": len(samples.scoring[c, half]) for k, c in enumerate(samples.categories, 1)}
+        sizes = {f"{PREFIX[SHUFFLED]}{k}": len(samples.scoring[c, half]) for k, c in enumerate(samples.categories, 1)}
         dealt: dict[str, list[Sample]] = {name: [] for name in sizes}
         for prompt in prompts:  # to the type that lacks most of its size
             name = max(dealt, key=lambda name: (sizes[name] - len(dealt[name])) / sizes[name])
@@ -63,7 +63,7 @@ def topic_types(samples: RunSamples) -> Groups:
     for half in SCORING:
         for sample in samples.scoring["benign", half]:
             if sample.row_id in tasks:
-                groups[f"topic {tasks[sample.row_id]}", half].append(sample)
+                groups[f"{PREFIX[TOPICS]}{tasks[sample.row_id]}", half].append(sample)
     names = {name for name, _ in groups}
     kept = sorted(name for name in names if all(len(groups.get((name, half), ())) >= LEAST for half in SCORING))
     return {(name, half): groups[name, half] for name in kept for half in SCORING}

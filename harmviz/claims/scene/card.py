@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from harmviz.claims.scene.finding import SETS, Numbers, count, shows
+from harmviz.claims.scene.finding import SETS, Numbers, count, mirrored, shows
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.runs import Run
@@ -27,6 +27,9 @@ def story(run: Run, numbers: Numbers) -> str:
         after = f"Set {size} to zero, and it declines again{again}; as many random weights change nothing of that."
     else:
         after = f"With {size} set to zero it was to decline again; in this measurement that did not stand out clearly."
+    if numbers.signed is not None:
+        close = ", and this mask does not stand out from it" if mirrored(numbers) else ""
+        after += f" A mask selected from harmless answers in the same way: {count(numbers.signed)}{close}."
     return explained(direct + talked + after)
 
 

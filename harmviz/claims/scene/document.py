@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmviz.claims.markdown import one, share, table
-from harmviz.claims.scene.finding import SETS, set_name
+from harmviz.claims.scene.finding import MIRRORS, SETS, set_name
 from harmviz.claims.scene.sets import BENIGN, TWIN_HARMFUL, TWIN_HARMLESS
 from harmviz.display import text
 from harmviz.runs import Run
@@ -17,8 +17,6 @@ _WAYS = (
     ("direct", "refusal_rate", "asked directly"),
 )
 _EXCESS = {"refusal_rate": "refusal_excess", "refusal_quoted": "quoted_excess", "refusal_judged": "judged_excess"}
-#: A control that is selected as the mask is: the one of its name that there is.
-_SIGNED = ("benign_signed", "mirror_twin")
 
 
 def mask(run: Run) -> str:
@@ -45,7 +43,7 @@ def refusals(run: Run) -> str:
             if intact is None:
                 continue
             pruned = here[here["mask"].notna()]
-            signed = next((c for c in _SIGNED if (pruned["control"] == c).any()), _SIGNED[0])
+            signed = next((c for c in MIRRORS if (pruned["control"] == c).any()), MIRRORS[0])
             controls = [share(one(pruned, metric=metric, control=c)) for c in ("random", "magnitude", signed)]
             rows.append(
                 [

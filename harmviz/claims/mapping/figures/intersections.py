@@ -11,6 +11,12 @@ import plotly.graph_objects as go
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 
+#: Column of sham types in the core's table → its name in the legend.
+_SHAMS = {
+    "sham_shuffled": "sham types: the same answers dealt at random",
+    "sham_topics": "sham types: topics of harmless text",
+}
+
 
 def upset_plot(
     groups: pd.DataFrame, sizes: Mapping[str, int], theme: Theme, *, title: str, subtitle: str, log: bool = True
@@ -113,10 +119,13 @@ def core_curve(core: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
     """Weights in at least k types, for every k: vermilion = observed, grey = mean and 95 % range of the shuffles.
 
     The axis is logarithmic, and 0 has a line of its own below a break: a hollow mark there means no weight at all.
-    ``core``: ``k``, ``observed``, ``shuffled``, ``low``, ``high``.
+    ``core``: ``k``, ``observed``, ``shuffled``, ``low``, ``high``; where measured ``sham_shuffled``, ``sham_topics``:
+    the same of types that are none, as diamonds.
     """
     figure = framed(theme, *headings(title, subtitle, theme), height=400)
-    numbers = [float(v) for name in ("observed", "shuffled", "low", "high") for v in core[name] if v > 0]
+    drawn_too = [name for name in _SHAMS if name in core and core[name].notna().any()]
+    columns = ("observed", "shuffled", "low", "high", *drawn_too)
+    numbers = [float(v) for name in columns for v in core[name] if v > 0]
     floor, ceiling = math.floor(math.log10(min(numbers, default=1))), math.ceil(math.log10(max([*numbers, 10])))
     zero = 10.0 ** (floor - 0.7)
 
@@ -164,6 +173,23 @@ def core_curve(core: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
         customdata=core[["observed", "k"]].to_numpy(),
         hovertemplate="%{customdata[1]} types or more<br>%{customdata[0]:,} weights<extra></extra>",
     )
+    for place, name in enumerate(drawn_too, 1):
+        known = core[core[name].notna()]
+        figure.add_scatter(
+            x=known["k"] + 0.14 + 0.12 * place,
+            y=drawn(known[name].to_list()),
+            mode="markers",
+            name=_SHAMS[name],
+            marker={
+                "symbol": "diamond-open" if place == 1 else "diamond",
+                "size": 9 * theme.scale,
+                "color": theme.quiet,
+                "line": {"width": 2, "color": theme.quiet},
+            },
+            customdata=known[[name, "k"]].to_numpy(),
+            hovertemplate=f"{_SHAMS[name]}, %{{customdata[1]}} types or more<br>%{{customdata[0]:,}} weights"
+            "<extra></extra>",
+        )
     step = 1 if ceiling - floor <= 4 else 2
     powers = list(range(floor, ceiling + 1, step))
     figure.update_yaxes(
@@ -184,5 +210,10 @@ def core_curve(core: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
         range=[0.4, float(core["k"].max()) + 0.6],
         tickfont={"color": theme.ink, "size": 14 * theme.scale},
     )
-    figure.update_layout(showlegend=True, legend={"y": 0.99, "x": 0.99, "yanchor": "top", "orientation": "v"})
+    legend: dict[str, object] = {"y": 0.99, "x": 0.99, "yanchor": "top", "orientation": "v"}
+    if drawn_too:  # below the picture: inside it would cover the marks of sham types
+        room = 76 * theme.scale
+        legend = {"orientation": "h", "x": 0, "xanchor": "left", "y": 0, "yref": "container", "yanchor": "bottom"}
+        figure.update_layout(height=400 + room, margin_b=(figure.layout.margin.b or 0) + room)
+    figure.update_layout(showlegend=True, legend=legend)
     return figure

@@ -15,7 +15,7 @@ from harmviz.claims.mapping.figures.compare import chosen_dots, run_curves
 from harmviz.claims.mapping.figures.harm_map import layer_maps
 from harmviz.claims.mapping.headline import CHOSEN, UNCHOSEN, chosen_point
 from harmviz.claims.mapping.page.controls import forget_impossible, selection_control
-from harmviz.claims.mapping.views import compare, compare_words
+from harmviz.claims.mapping.views import compare, compare_words, mirrors
 from harmviz.display import text
 from harmviz.display.labels import headings
 from harmviz.errors import HarmvizError
@@ -166,11 +166,14 @@ def _chosen(compared: Compared) -> None:
     if table.empty:
         frame.html('<div class="hv quiet">None of these runs chose settings for this selection.</div>')
         return
-    words, drawn = compare_words.chosen_words(compared.runs, table, compared.contrast), theme.current()
+    standing = mirrors.standing(compared.runs, compared.results, compared.contrast)
+    words, drawn = compare_words.chosen_words(compared.runs, table, compared.contrast, standing), theme.current()
     title, below = headings(words.title, words.subtitle, drawn)
     figure = chosen_dots(table, drawn, title=title, subtitle=below)
     chart.draw(figure, key="compare-chosen", table=table, how_to_read=words.reading, alt=words.alt)
     frame.html(f'<div class="hv hv-note quiet small">{compare_words.difference_note(len(compared.runs))}</div>')
+    frame.section(mirrors.HEADING, mirrors.LEAD)
+    frame.html(mirrors.of_runs(compared.names, compared.runs, compared.results, compared.contrast))
 
 
 def _maps(compared: Compared) -> None:

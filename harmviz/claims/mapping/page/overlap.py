@@ -10,7 +10,8 @@ import streamlit as st
 from harmviz.claims.mapping.figures import intersections as intersection_figures
 from harmviz.claims.mapping.figures import overlap as overlap_figures
 from harmviz.claims.mapping.figures import transfer as transfer_figures
-from harmviz.claims.mapping.headline import UNCHOSEN
+from harmviz.claims.mapping.headline import UNCHOSEN, chosen_headline
+from harmviz.claims.mapping.mirrored import NO_MIRROR, mirrors_of, reach_words
 from harmviz.claims.mapping.page.controls import selection_control
 from harmviz.claims.mapping.views import concentration, intersections, overlap, overlap_words, overview, transfer
 from harmviz.claims.mapping.views.overlap import Overlap
@@ -147,6 +148,7 @@ def _core(shared: Overlap, size: str) -> None:
     figure = intersection_figures.core_curve(shared.core, theme.current(), title=words.title, subtitle=words.subtitle)
     table = shared.core.assign(q=shared.q, p=shared.p, contrast=shared.contrast)
     chart.draw(figure, key="overlap-core", table=table, how_to_read=words.reading, alt=words.alt)
+    frame.html(f'<div class="hv hv-note">{escape(intersections.core_note(shared))}</div>')
 
 
 def _transfer(run: Run, contrast: str) -> None:
@@ -168,7 +170,9 @@ def _transfer(run: Run, contrast: str) -> None:
     )
     relative = scale == "relative"
     table = transfer.cells(rows, relative=relative)
-    words = transfer.grid_words(rows, run.manifest["model"]["n_scored_weights"], relative=relative)
+    mask = chosen_headline(run, results, contrast)
+    mirrors = [] if mask is None else mirrors_of(results, mask)
+    words = transfer.grid_words(rows, run.manifest["model"]["n_scored_weights"], relative=relative, mirrors=mirrors)
     limit, unit = (1.0, "%") if relative else (transfer.colour_limit(list(tables.values())), "nats")
     figure = transfer_figures.transfer_grid(
         table, theme.current(), title=words.title, subtitle=words.subtitle, limit=limit, unit=unit
@@ -176,11 +180,14 @@ def _transfer(run: Run, contrast: str) -> None:
     chart.draw(figure, key="overlap-transfer", table=table, how_to_read=words.reading, alt=words.alt)
     frame.section("In four numbers")
     frame.html(transfer.tiles(transfer.summary(rows)))
+    beside = reach_words(mirrors)
+    frame.html(f'<div class="hv hv-note">{escape(f"Masks turned round: {beside}." if mirrors else NO_MIRROR)}</div>')
     specific = {c: transfer.specific(results, c) for c in tables}
-    if not (table := specific[contrast]).empty:
+    if not specific[contrast].empty:
+        table = transfer.with_mirror(specific[contrast], mirrors)
         frame.section("What of it is specific to harm")
         words = transfer.specific_words(table)
-        x_range = overview.shared_range(list(specific.values()))
+        x_range = overview.shared_range([*specific.values(), table])
         figure = effect_dots(table, theme.current(), title=words.title, subtitle=words.subtitle, x_range=x_range)
         chart.draw(figure, key="overlap-specific", table=table, how_to_read=words.reading, alt=words.alt)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
+from harmviz import runs as store
+from harmviz.claims import eight
 from harmviz.claims.mapping.finding import finding
-from harmviz.claims.mapping.views import overview
+from harmviz.claims.mapping.headline import first_headline
+from harmviz.claims.mapping.views import mirrors, overview
 from harmviz.claims.scene import page as scene
 from harmviz.display.effects import effect_dots
 from harmviz.runs import Run
@@ -29,10 +34,34 @@ def show() -> None:
         frame.html(overview.tiles(run, results))
         _links(play_first=not has_scene)
         _effects(run, results)
+        frame.section(mirrors.HEADING, mirrors.LEAD)
+        frame.html(mirrors.markup(results, first_headline(run, results)))
+        _claims()
         frame.section("How it works")
         frame.html(overview.STEPS)
         frame.section("What it does not show")
         frame.html(overview.limits(run, results))
+
+
+def _claims() -> None:
+    """The eight claims over the committed runs, read when they are asked for."""
+    with st.expander(
+        "The eight claims, with the strongest objection",
+        icon=":material/gavel:",
+        key="overview_claims",
+        on_change="rerun",
+        bind="query-params",
+    ) as opened:
+        if opened.open:
+            runs = eight.committed_runs()
+            frame.html(_claims_markup(tuple((str(run.path), store.result_digest(run)) for run in runs)))
+            st.caption("Of the runs that ship with harmviz. `python -m harmviz show RUN --claims` asks a run of yours.")
+
+
+@st.cache_data(max_entries=2, show_spinner="Reading the runs that ship with harmviz")
+def _claims_markup(runs: tuple[tuple[str, str], ...]) -> str:
+    """The table as HTML. ``runs``: folder and contents of each."""
+    return eight.markup(eight.lines(store.read_run(Path(folder)) for folder, _ in runs))
 
 
 def _links(*, play_first: bool) -> None:

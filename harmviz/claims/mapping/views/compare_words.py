@@ -152,11 +152,11 @@ def curve_words(table: pd.DataFrame, contrast: str, p: float) -> Words:
     )
 
 
-def chosen_words(runs: Sequence[Run], table: pd.DataFrame, contrast: str) -> Words:
-    """Words of the marks at the chosen points."""
+def chosen_words(runs: Sequence[Run], table: pd.DataFrame, contrast: str, standing: str = "") -> Words:
+    """Words of the marks at the chosen points. ``standing``: whether harm stands out from its mirrors, their title."""
     counts = sorted(int(v) for v in table["n"].dropna())
     return Words(
-        "What does each run's own mask do to each kind of text?",
+        standing or "What does each run's own mask do to each kind of text?",
         f"ΔL in nats per token, 95 % intervals · {selector_words(contrast).short} · report prompts, n = {counts[0]} "
         f"to {counts[-1]}\n{chosen_points(runs, contrast)}",
         "Symbols are runs, colours are kinds of text, grey rings are random masks as large as each run's own. The "

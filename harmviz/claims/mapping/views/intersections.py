@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from harmviz.claims.mapping.sham_overlap import NO_SHAM, SHUFFLED, TOPICS, WORDS, core_as_large, core_sentence
 from harmviz.claims.mapping.views.overlap import Overlap
 from harmviz.display import text
 from harmviz.display.words import Words
@@ -124,8 +125,11 @@ def shared_line(groups: Intersections) -> str:
 
 
 def core_words(shared: Overlap, size: str) -> Words:
-    """Title, subtitle and reading of the core chart."""
+    """Title, subtitle and reading of the core chart; where sham types have as large a core, the title says so."""
     core = shared.core
+    sizes = {int(k): float(n) for k, n in zip(core["k"], core["observed"], strict=True)}
+    k_shown = min(3, max(sizes, default=1))
+    as_large = core_as_large(sizes, k_shown, shared.shams)
     beyond = core[(core["observed"] > core["high"]) & (core["k"] >= 2)]
     if beyond.empty:
         title = "No core: types share no more weights than their shuffles do"
@@ -136,15 +140,28 @@ def core_words(shared: Overlap, size: str) -> Words:
             f"{text.count(int(row['observed']))} weights are shared by {k} types or more; in shuffles "
             f"{_few(float(row['shuffled']))}"
         )
+        if SHUFFLED in as_large:
+            title += f", and {WORDS[SHUFFLED]} have as many"
+    if TOPICS in as_large:
+        title = f"No core of harm: {WORDS[TOPICS]} have as many weights in common"
     return Words(
         title,
         f"Size of the core by how many types share it. {size}, {text.percent(shared.p)} protected, "
         f"n = {len(shared.categories)} types. Log scale.",
         "Vermilion: weights in at least so many masks. Grey: the same after shuffling every mask within its matrices "
         "among weights that may be zeroed, mean and 95 % range. Hollow marks below the dotted line are 0. At ≥ 1 the "
-        "shuffles lie above: masks that overlap cover fewer weights together.",
+        "shuffles lie above: masks that overlap cover fewer weights together. Diamonds: types that are none (harmful "
+        "answers dealt at random, harmless ones by topic).",
         f"Core size against shuffles, log scale. {title}.",
     )
+
+
+def core_note(shared: Overlap) -> str:
+    """What several harm types have in common beside sham types; that none were measured, where so."""
+    if not shared.shams or shared.core.empty:
+        return NO_SHAM
+    sizes = {int(k): float(n) for k, n in zip(shared.core["k"], shared.core["observed"], strict=True)}
+    return core_sentence(sizes, min(3, max(sizes)), shared.shams)
 
 
 def _few(value: float) -> str:

@@ -8,10 +8,12 @@ be compared with the ceiling, the two halves of one set. Whatever sets are compa
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
+from harmviz.claims.mapping.sham_overlap import WORDS, Sham, shams_at
 from harmviz.data.categories import is_combined
 from harmviz.display import text
 from harmviz.display.text import is_harm
@@ -28,7 +30,8 @@ class Overlap:
 
     ``pairs``: ``a, b, jaccard, intersection, times_chance, chance, chance_low, chance_high, half, half_low, half_high,
     relative`` (half over the geometric mean of both ceilings), ``n_a, n_b, q, p``. ``ceiling``: set → split-half
-    Jaccard, ``n``: set → scoring answers. ``core``: ``k, observed, shuffled, low, high``.
+    Jaccard, ``n``: set → scoring answers. ``core``: ``k, observed, shuffled, low, high``, and a column a kind of
+    ``shams``, the types that are none (``sham_overlap``; empty where the run has none of this selection).
     """
 
     categories: tuple[str, ...]
@@ -40,6 +43,7 @@ class Overlap:
     contrast: str
     q: float
     p: float
+    shams: Mapping[str, Sham]
 
     def between(self, kind: str) -> pd.DataFrame:
         """The pairs of two harm types (``harm``), or of a harm type with a baseline (``safe``, ``benign``)."""
@@ -109,7 +113,11 @@ def overlap_at(results: pd.DataFrame, contrast: str, q: float) -> Overlap:
     roots = (pairs["a"].map(ceiling).astype(float) * pairs["b"].map(ceiling).astype(float)) ** 0.5
     pairs = pairs.assign(relative=pairs["half"] / roots.where(roots > 0), n_a=pairs["a"].map(n), n_b=pairs["b"].map(n))
     baselines = tuple(b for b in reversed(BASELINES) if b in set(names))
-    return Overlap(categories, baselines, pairs, ceiling, n, _core(rows), contrast, q, float(pairs["p"].iloc[0]))
+    shams = shams_at(results, contrast, q)
+    core = _core(rows).assign(**{f"sham_{kind}": math.nan for kind in shams})
+    for kind, sham in shams.items():
+        core[f"sham_{kind}"] = core["k"].map(dict(sham.core)).astype(float)
+    return Overlap(categories, baselines, pairs, ceiling, n, core, contrast, q, float(pairs["p"].iloc[0]), shams)
 
 
 def _core(rows: pd.DataFrame) -> pd.DataFrame:
@@ -231,6 +239,10 @@ def comparison(shared: Overlap) -> pd.DataFrame:
                 "n_b": n,
             }
         )
+    for kind, sham in shared.shams.items():
+        for _, pair in sham.pairs.iterrows():
+            line = _pair_line(pair, f"sham types: {WORDS[kind]}", "chance", "half")
+            lines.append(line | {"relative": pair["relative"], "note": _sham_note(pair)})
     for _, pair in shared.between("harm").iterrows():
         lines.append(_pair_line(pair, "chance: harm types shuffled", "chance", "chance"))
     table = pd.DataFrame(lines, columns=_COLUMNS)
@@ -243,6 +255,14 @@ def comparison(shared: Overlap) -> pd.DataFrame:
     return table.assign(mean_text=words).reset_index(drop=True)
 
 
+def _sham_note(pair: pd.Series) -> str:
+    return (
+        f"{pair['a']} and {pair['b']}, types that are none\n"
+        f"half-sample masks {share(pair['half'])}, pairings {share(pair['half_low'])} … {share(pair['half_high'])}\n"
+        f"n = {_count(pair['n_a'])} and {_count(pair['n_b'])} scoring answers"
+    )
+
+
 def _pair_line(pair: pd.Series, group: str, kind: str, value: str) -> dict[str, object]:
     """A line for one pair; ``value`` names the columns of the number and of its ends."""
     return {
@@ -253,7 +273,7 @@ def _pair_line(pair: pd.Series, group: str, kind: str, value: str) -> dict[str, 
         "value": pair[value],
         "low": pair[f"{value}_low"],
         "high": pair[f"{value}_high"],
-        "note": _pair_note(pair),
+        "note": _pair_note(pair) if "chance" in pair else "",
         "n_a": pair["n_a"],
         "n_b": pair["n_b"],
     }

@@ -5,32 +5,60 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from harmviz.claims.mapping.sham_overlap import (
+    CLEARLY,
+    NO_SHAM,
+    SHUFFLED,
+    TOPICS,
+    WORDS,
+    as_dealt,
+    beyond_topics,
+    overlap_sentence,
+)
 from harmviz.claims.mapping.views.overlap import ANSWERS, Overlap, share, times
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.display.words import Words
 
-#: Ratios nearer to 1 than this are called "about as much": no interval says that they differ.
-_ALIKE = 1.25
 #: A ceiling below this is called low: masks then depend much on which answers were scored.
 _LOW_CEILING = 0.05
 
 
 def sentence(shared: Overlap) -> str:
-    """The overlap in one sentence, from the means over pairs.
+    """The overlap in one sentence, from the means over pairs, and whether it stands out from sham types.
 
     Selected as in the paper, the yardstick is other text; a contrastive mask leaves other text out by construction, so
-    that chance and ceiling are its yardsticks.
+    that chance and ceiling are its yardsticks. Where topics of harmless text share as much, that alone is said: what
+    any kinds of text share is no finding about harm.
     """
+    half, relative = shared.half_mean("harm"), shared.relative_mean("harm")
+    if beyond_topics(half, relative, shared.shams) is False:
+        topics = shared.shams[TOPICS]
+        return f"Harm types share no more weights than {WORDS[TOPICS]} do: {share(half)} against {share(topics.half)}"
+    return _beside_text(shared) + _beside_shams(shared)
+
+
+def _beside_shams(shared: Overlap) -> str:
+    """How the overlap stands to sham types, as the end of a sentence; nothing where the run has none."""
+    half = shared.half_mean("harm")
+    parts = ["more than topics of harmless text"] if TOPICS in shared.shams else []
+    if (dealt := as_dealt(half, shared.shams)) is not None:
+        against = f"{share(half)} against {share(shared.shams[SHUFFLED].half)}"
+        parts.append(f"{'as much as' if dealt else 'less than'} {WORDS[SHUFFLED]} ({against})")
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _beside_text(shared: Overlap) -> str:
+    """The overlap beside harmless text, or beside chance and ceiling."""
     harm, relative = shared.half_mean("harm"), shared.relative_mean("harm")
     if len(shared.categories) < 2 or math.isnan(harm):
         return "Only one harm type was scored: what types share cannot be told"
     texts = {b: mean for b in shared.baselines if not math.isnan(mean := shared.half_mean(b))}
     if shared.contrast == "none" and texts:
         name = max(texts, key=lambda b: texts[b])
-        if texts[name] * _ALIKE < harm:
+        if texts[name] * CLEARLY < harm:
             return f"Harm types share more weights with each other than with {ANSWERS[name]}"
-        if harm * _ALIKE < texts[name]:
+        if harm * CLEARLY < texts[name]:
             return f"Harm types share fewer weights with each other than with {ANSWERS[name]}"
         return f"Harm types share about as many weights with each other as with {ANSWERS[name]}"
     chance = times(float(shared.between("harm")["times_chance"].mean()))
@@ -103,7 +131,7 @@ def notes(shared: Overlap) -> list[str]:
             "which weights are chosen depends much on which answers were scored. Overlap between types then "
             "understates what they have in common; see Transfer for what the masks do."
         )
-    return [line for line in lines if line]
+    return [line for line in (*lines, _shams(shared)) if line]
 
 
 def notes_list(shared: Overlap) -> str:
@@ -117,6 +145,19 @@ def _means(shared: Overlap, kinds: dict[str, str]) -> str:
         return ""
     ceiling = f"; a type with itself (the ceiling) {share(shared.mean_ceiling)}" if shared.mean_ceiling >= 0 else ""
     return f"Mean Jaccard of half-sample masks, harm types with: {'; '.join(means)}{ceiling}."
+
+
+def _shams(shared: Overlap) -> str:
+    """Harm types beside types that are none, and how to read them."""
+    if len(shared.categories) < 2:
+        return ""
+    if not shared.shams:
+        return NO_SHAM if shared.contrast == "none" else NO_SHAM.replace(" in this", " with this selection in this")
+    told = overlap_sentence(shared.half_mean("harm"), shared.relative_mean("harm"), shared.shams)
+    return (
+        f"{told} Answers dealt to types at random differ in nothing, and share what one set of them can; what topics "
+        "of harmless text share, any kinds of text share."
+    )
 
 
 def _ahead(shared: Overlap) -> str:

@@ -16,6 +16,7 @@ from harmviz.claims.mapping.headline import (
     rows_at,
     rows_at_chosen,
 )
+from harmviz.claims.mapping.mirrored import mirrors_of, nats
 from harmviz.claims.mapping.remarks import remarks
 from harmviz.display import text
 from harmviz.display.glossary import explained
@@ -85,7 +86,9 @@ def tiles(run: Run, results: pd.DataFrame) -> str:
         parts.append(_shift_tile("ΔL on harmful answers", shifts["harm"], mask))
     if not specific.empty:
         label = "harm-specific: harm minus same-topic safe"
-        parts.append(_tile(label, _nats(specific.iloc[0]), _range_and_n(specific.iloc[0]), "var(--hv-harm)"))
+        turned = [f"turned round for {m.text} text {nats(m.turned, 2)}" for m in mirrors_of(results, mask)]
+        below = f"{_range_and_n(specific.iloc[0])} · {', '.join(turned) or 'no mirror measured'}"
+        parts.append(_tile(label, _nats(specific.iloc[0]), below, "var(--hv-harm)"))
     if "benign" in shifts:
         parts.append(_shift_tile("ΔL on harmless answers by others", shifts["benign"], mask))
     contrast = str(mask.first["contrast"])

@@ -7,11 +7,13 @@ off the diagonal stands what it does to the others, and beside them to harmless 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from harmviz.claims.mapping.mirrored import Mirror, reach_words, reached_as_far
 from harmviz.claims.mapping.views.overlap import short_name
 from harmviz.claims.mapping.views.overlap_words import between
 from harmviz.display import text
@@ -151,10 +153,10 @@ def colour_limit(tables: list[pd.DataFrame]) -> float:
     return max(values, default=1.0) or 1.0
 
 
-def grid_words(rows: pd.DataFrame, n_scored: int, *, relative: bool) -> Words:
-    """Title, subtitle and reading of the grid."""
+def grid_words(rows: pd.DataFrame, n_scored: int, *, relative: bool, mirrors: Sequence[Mirror] = ()) -> Words:
+    """Title, subtitle and reading of the grid; ``mirrors``: of the mask of all types, at the same point."""
     means, first = summary(rows), rows.iloc[0]
-    title = sentence(means)
+    title = sentence(means, mirrors)
     unit = "ΔL as a share of that on the own type (outlined)" if relative else "ΔL in nats per token"
     size = text.fraction_of(int(first["n_weights"]), n_scored)
     last = "One colour scale for both selections."
@@ -171,8 +173,8 @@ def grid_words(rows: pd.DataFrame, n_scored: int, *, relative: bool) -> Words:
     )
 
 
-def sentence(means: Summary) -> str:
-    """The grid in one sentence, from its means."""
+def sentence(means: Summary, mirrors: Sequence[Mirror] = ()) -> str:
+    """The grid in one sentence, from its means; where a mirror reaches harm as far, the sentence says so."""
     if not means.own > 0:
         return "Pruning a type does not make its own text less likely: there is no effect that could transfer"
     if means.n_others == 0:
@@ -180,7 +182,11 @@ def sentence(means: Summary) -> str:
     parts = [f"{means.share(means.others)} reaches other types"]
     parts += [f"{means.share(means.safe)} safe text"] if not math.isnan(means.safe) else []
     parts += [f"{means.share(means.benign)} benign text"] if not math.isnan(means.benign) else []
-    return f"Of a mask's effect on its own type, {', '.join(parts)}"
+    told = f"Of a mask's effect on its own type, {', '.join(parts)}"
+    as_far = reached_as_far(means.others / means.own, mirrors)
+    if not as_far:
+        return told
+    return f"{told}. That does not stand out: {reach_words(as_far)}"
 
 
 def tiles(means: Summary) -> str:
@@ -229,14 +235,31 @@ def specific(results: pd.DataFrame, contrast: str) -> pd.DataFrame:
     return table[order].reset_index(drop=True)
 
 
+def with_mirror(table: pd.DataFrame, mirrors: Sequence[Mirror]) -> pd.DataFrame:
+    """The harm-specific dots with a last line for the mirror made for safe text: safe minus harm, under its mask."""
+    turned = next((m.turned for m in mirrors if m.text == "safe" and m.turned is not None), None)
+    if turned is None:
+        return table
+    line = {name: turned[name] for name in ("value", "ci_low", "ci_high", "n", "q", "p", "n_weights")}
+    told = {"label": "mirror, made for safe text: safe minus harm", "mask": "mirror", "harm": False}
+    return pd.concat(
+        [table, pd.DataFrame([told | line | {"unit": "nats/token", "control": np.nan}])], ignore_index=True
+    )
+
+
 def specific_words(table: pd.DataFrame) -> Words:
-    """Title, subtitle and reading of the harm-specific dots."""
-    clear = int((table["ci_low"] > 0).sum())
-    title = f"{clear} of {len(table)} masks move harmful answers more than safe ones"
+    """Title, subtitle and reading of the harm-specific dots; how many of those that are clear of 0 exceed the mirror,
+    where it was measured."""
+    own, mirror = table[table["mask"] != "mirror"], table[table["mask"] == "mirror"]
+    clear = int((own["ci_low"] > 0).sum())
+    title = f"{clear} of {len(own)} masks move harmful answers more than safe ones"
+    if len(mirror):
+        beyond = int(((own["ci_low"] > 0) & (own["value"] > mirror["value"].iloc[0])).sum())
+        title += f"; {beyond} beyond the mirror"
     return Words(
         title,
         "ΔL on answers of all harm types minus ΔL on same-topic safe answers,<br>nats per token, by the type that "
-        "was pruned",
+        f"was pruned{'' if len(mirror) else ' · no mirror was measured in this run'}",
         "A dot right of the line: this type's mask makes harmful text of any type less likely than safe text on the "
         "same topics. Bars: 95 % intervals over prompts. One scale for both selections.",
         f"Dot plot of the harm-specific effect by type pruned. {title}.",
