@@ -156,7 +156,7 @@ def finding(run: Run) -> Finding:
         return Finding(NOT_SHOWN, "Not measured: the rows of this scene hold no refusals under the opener.")
     control = "" if rates.random is None else f", with as many random ones {count(rates.random)}"
     if rates.signed is not None:
-        control += f", ones selected from harmless text {count(rates.signed)}"
+        control += f", from harmless text {count(rates.signed)}"
         if mirrored(rates):
             control += " (the mask does not stand out from these)"
     sentence = (
