@@ -59,7 +59,7 @@ from harmviz.claims.mapping import command, work
 from harmviz.cli import main
 from harmviz.runs import list_partials, list_runs, result_digest, verify_run
 
-root, kills, seed, expected, pace = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4], float(sys.argv[5])
+root, kills, seed, expected, pace = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:6]
 draw, seen = random.Random(seed), {"kills": 0, "runs": 0, "stages": {}, "wrong": [], "begun": 0}
 
 def start():
@@ -74,10 +74,9 @@ def check():
         if verify_run(run) != [] or result_digest(run) != expected:
             seen["wrong"].append(f"{run.id}: {verify_run(run)}")
 
-patience = pace
 while seen["kills"] < kills:
     child, seen["begun"] = start(), seen["begun"] + 1
-    end = time.monotonic() + draw.uniform(0, 1.1 * patience)
+    end = time.monotonic() + draw.uniform(0, 1.1 * float(pace))
     status = None
     while status is None and time.monotonic() < end:
         done, code = os.waitpid(child, os.WNOHANG)
@@ -87,8 +86,8 @@ while seen["kills"] < kills:
         os.kill(child, signal.SIGKILL)
         killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         seen["kills"] += killed
-        stages = [p.stages for p in list_partials(root)]
-        where = "after the end" if list_runs(root) else stages[0][-1] if stages and stages[0] else "before the first stage"
+        done = [stage for partial in list_partials(root) for stage in partial.stages]
+        where = "after the end" if list_runs(root) else (["nothing"] + done)[-1]
         seen["stages"][where] = seen["stages"].get(where, 0) + killed
     elif status != 0:
         seen["wrong"].append(f"it ended with {status}")
