@@ -15,7 +15,6 @@ from harmviz.worker import Limits, ModelKey, Worker
 from tests.worlds.crowd import Seen, alone, crowd, wishes
 from tests.worlds.serving import PATIENCE
 
-
 #: ``HARMVIZ_CROWD_S=120 pytest -m soak tests/worker/test_crowd.py`` for a shorter one.
 SECONDS = float(os.environ.get("HARMVIZ_CROWD_S", "600"))
 
