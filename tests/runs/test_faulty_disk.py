@@ -77,7 +77,7 @@ def test_a_disk_that_is_full_at_any_write_loses_no_finished_stage(tmp_path: Path
 
 #: Reads and writes on a read-only disk, by the command line; then a disk that turns read-only within a stage.
 READ_ONLY = """
-import contextlib, io, shutil, sys
+import contextlib, errno, io, shutil, sys
 import numpy as np
 from harmviz import jobs
 from harmviz.cli import main
@@ -108,12 +108,10 @@ def said(*arguments):
             code = e.code
     return code, err.getvalue()
 
-reads = ["runs"], ["show", "latest"], ["verify", "latest"], ["runs", "export", run.id, "--out", str(base / "o.zip")]
+reads = ["runs"], ["show", "latest"], ["verify", "latest"]
 writes = ["runs", "import", str(base / "other.zip")], ["runs", "delete", run.id, "--yes"]
 for where, kind, more in ((base, "read", reads), (disk, "write", writes)):
-    outputs = [["report", run.id, "--out", str(where / "o.html")]]
-    outputs += [["runs", "export", run.id, "--out", str(where / "p.zip")]]
-    for words in (*more, *outputs):
+    for words in (*more, ["runs", "export", run.id, "--out", str(where / "out.zip")]):
         seen[f"{kind} {' '.join(words)}"] = said(*words)
 start, begin = lambda: jobs.start(["runs"]), lambda: make(plan(), work([]), root=disk / "runs")
 for name, do in (("write job", start), ("write run", begin)):
@@ -125,15 +123,18 @@ for name, do in (("write job", start), ("write run", begin)):
 assert sorted(str(p) for p in disk.rglob("*")) == before
 
 grown(disk, 1 << 22)
+replace = os.replace
+def refused(*_):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))  # as a file system does that met an error of its disk
 def turning(making):
     making.array("losses", 2.0, lambda: np.array([[1.0, 2.0], [3.0, 4.5]]))
-    locked(disk)
+    os.replace = refused
     return work([])(making)
 try:
     make(plan(), turning, root=disk / "runs")
 except OSError as e:
     seen["turned"] = e.strerror
-grown(disk, 1 << 22)
+os.replace = replace
 again = make(plan(), work(calls := []), root=disk / "runs", resume=True)
 assert verify_run(again) == [] and result_digest(again) == result_digest(other)
 seen["again"] = calls
@@ -153,7 +154,7 @@ def test_a_read_only_cache_is_read_and_says_that_it_is_not_written(tmp_path: Pat
             assert error.count("\n") == 1, f"{name}: {error}"
             assert "Read-only file system" in error, f"{name}: {error}"
     assert {name.split()[0] for name in seen} == {"read", "write"}
-    assert len(seen) >= 10
+    assert len(seen) == 9
     assert turned == "Read-only file system"
     assert again == ["rows"], "the stage that was finished before is not done again"
 

@@ -59,14 +59,14 @@ from harmviz.claims.mapping import command, work
 from harmviz.cli import main
 from harmviz.runs import list_partials, list_runs, result_digest, verify_run
 
-root, kills, seed, expected, pace = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:6]
+root, kills, seed, expected = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 draw, seen = random.Random(seed), {"kills": 0, "runs": 0, "stages": {}, "wrong": [], "begun": 0}
 
 def start():
     child = os.fork()
     if child == 0:
         sys.stdout = sys.stderr = open(os.devnull, "w")
-        os._exit(main(sys.argv[6:]))
+        os._exit(main(sys.argv[5:]))
     return child
 
 def check():
@@ -74,14 +74,35 @@ def check():
         if verify_run(run) != [] or result_digest(run) != expected:
             seen["wrong"].append(f"{run.id}: {verify_run(run)}")
 
+def ended(child, until):
+    while not until():
+        done, code = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(code)
+        time.sleep(0.005)
+    return None
+
+def at_work():
+    return any(root.glob(".partial-*.lock"))
+
+def put_away():
+    seen["runs"] += len(list_runs(root))
+    shutil.rmtree(root)
+    root.mkdir()
+
+# Undisturbed: how long it is at work, from its lock to its end.
+child = start()
+assert ended(child, at_work) is None
+began = time.monotonic()
+assert ended(child, lambda: False) == 0
+span = time.monotonic() - began
+check()
+put_away()
 while seen["kills"] < kills:
     child, seen["begun"] = start(), seen["begun"] + 1
-    end = time.monotonic() + draw.uniform(0, 1.1 * float(pace))
-    status = None
-    while status is None and time.monotonic() < end:
-        done, code = os.waitpid(child, os.WNOHANG)
-        status = os.waitstatus_to_exitcode(code) if done else None
-        time.sleep(0.005)
+    status = None if draw.random() < 0.1 else ended(child, at_work)  # one in ten before its lock, perhaps
+    end = time.monotonic() + draw.uniform(0, span)
+    status = ended(child, lambda: time.monotonic() > end) if status is None else status
     if status is None:
         os.kill(child, signal.SIGKILL)
         killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -93,9 +114,7 @@ while seen["kills"] < kills:
         seen["wrong"].append(f"it ended with {status}")
     check()
     if list_runs(root):
-        seen["runs"] += 1
-        shutil.rmtree(root)
-        root.mkdir()
+        put_away()
 if list_partials(root):
     child = start()
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
@@ -113,15 +132,14 @@ def killed_at_random(
     root: Path,
     *,
     expected: str,
-    pace: float,
     seed: int = 0,
     timeout: float = 3600.0,
 ) -> dict[str, Any]:
-    """What so many kills met, at moments drawn evenly over ``pace`` seconds, of a command that makes runs below
+    """What so many kills met, at moments drawn evenly over the time it is at work, of a command that makes runs below
     ``root``: ``kills``, ``begun`` (commands started), ``runs`` (that came to their end), ``stages`` (the last one that
     was finished → kills), ``wrong`` (runs that are not whole or have another digest than ``expected``), ``left``."""
     root.mkdir(parents=True, exist_ok=True)
-    given = [str(root), str(kills), str(seed), expected, str(pace), *arguments]
+    given = [str(root), str(kills), str(seed), expected, *arguments]
     process = subprocess.run(
         [sys.executable, "-c", _NURSERY, *given], cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
     )
