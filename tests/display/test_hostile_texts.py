@@ -3,6 +3,7 @@ payload."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from markdown_it import MarkdownIt
 from harmviz.display import labels, text
 from harmviz.files import printable
 from harmviz.playground.panes import PaneLabel, panes_markup, safe
+from harmviz.report.numbers import rendered
 from harmviz.ui import live, run_card
 from harmviz.worker import ModelKey, ModelState, Snapshot
 from tests.worlds.hostile import ANSI, PAYLOADS
@@ -88,6 +90,13 @@ def test_a_label_is_read_letter_by_letter(payload: str) -> None:
     rendered = MarkdownIt("gfm-like", {"linkify": False}).renderInline(text.label(payload))
     assert {tag for tag, _ in skeleton(rendered)} <= {"DOCUMENT_FRAGMENT"}
     assert said(rendered) == payload
+
+
+@EACH
+def test_a_report_fetches_nothing_and_runs_nothing(payload: str) -> None:
+    markup = rendered(f"Of {payload} it says {payload}.")
+    assert not {tag for tag, _ in skeleton(markup)} & {"img", "script", "svg", "iframe", "style", "link", "object"}
+    assert "javascript:" not in "".join(re.findall(r"<a [^>]*>", markup)).lower()
 
 
 @EACH
