@@ -207,6 +207,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--reports", action="store_true", help="the report of every stored run too, made for the check")
     _json_option(p)
 
+    p = commands.add_parser("licences", help="docs/licences.md: the licence of every package that is installed with it")
+    p.add_argument("--check", action="store_true", help="only say whether it differs")
+    _json_option(p)
+
     p = commands.add_parser("bench", help="timings on this machine")
     p.add_argument("what", nargs="?", choices=BENCHES, default=None)
     _json_option(p)

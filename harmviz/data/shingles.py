@@ -103,7 +103,8 @@ def texts_in(path: Path) -> Iterator[str]:
         for row in _table(body):
             yield from row
     elif suffix in (".json", ".jsonl"):
-        for document in [content] if suffix == ".json" else content.splitlines():
+        # Not splitlines: a text may hold U+2028, which ends no line of JSON.
+        for document in [content] if suffix == ".json" else filter(str.strip, content.split("\n")):
             yield from strings(json.loads(document))
     elif suffix in (".prompt", ".yaml", ".yml"):
         yield from strings(yaml.safe_load(content))

@@ -20,6 +20,11 @@ def broken(text: str, width: int) -> str:
     return "<br>".join(escape(line, quote=False) for line in lines)
 
 
+def templated(text: str) -> str:
+    """``text``, escaped, as a part of a hover template: no ``%{`` in it is filled in."""
+    return escape(text, quote=False).replace("%{", "%\u200b{")
+
+
 def headings(title: str, subtitle: str, theme: Theme) -> tuple[str, str]:
     """Title and subtitle in lines that fit the page's width at the theme's size."""
     return broken(title, int(TITLE_WIDTH / theme.scale)), broken(subtitle, int(SUBTITLE_WIDTH / theme.scale))

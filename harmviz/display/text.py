@@ -6,6 +6,7 @@ Fractions are in [0, 1] in code and percent on screen; a shift always carries it
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -87,6 +88,17 @@ def set_name(category: str) -> str:
     if category.startswith("safe:"):
         return f"{set_name(category.removeprefix('safe:'))}, same topic, no harm"
     return category.replace("_", "-")
+
+
+def label(name: str) -> str:
+    """A name as the label of a widget that reads Markdown: every character stands for itself, none begins a link, an
+    image (which the browser would fetch), a formula or emphasis."""
+    return re.sub(r"([\\`*_\[\]<~$&])", r"\\\1", name)
+
+
+def set_label(category: str) -> str:
+    """``set_name`` for pills and buttons."""
+    return label(set_name(category))
 
 
 def is_harm(category: str) -> bool:

@@ -146,7 +146,7 @@ def _in_words(m: Material) -> Lesson:
                 "Requests",
                 offered,
                 default=offered[0],
-                format_func=lambda s: outcome.SETS.get(s, s),
+                format_func=lambda s: outcome.SETS.get(s) or text.label(s),
                 required=True,
                 wrap=True,
                 key="learn_requests",

@@ -17,7 +17,8 @@ from harmviz.runs import Run
 from harmviz.tuning.stored import Ladder, is_ladder
 
 #: Raw HTML in what is rendered is shown as text: names of models and data come from files.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
+#: No image: a name out of an imported run would make the reader's browser fetch it.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
 
 
 def rendered(markdown: str) -> str:

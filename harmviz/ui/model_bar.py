@@ -251,7 +251,7 @@ def _act(key: ModelKey | None, state: ModelState) -> None:
                 st.rerun()
         return
     pressed = st.button(
-        f"Load {shown_name(key.name)}",
+        f"Load {text.label(shown_name(key.name))}",
         icon=":material/download:",
         type="primary",
         key="play_load",

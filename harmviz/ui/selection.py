@@ -68,7 +68,7 @@ def controls(candidates: Candidates, *, key: str, default: Selection) -> Selecti
             candidates.categories,
             selection_mode="multi",
             default=list(default.categories),
-            format_func=text.set_name,
+            format_func=text.set_label,
             key=f"{key}_types",
             bind="query-params",
         )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from harmviz.display.labels import templated
 from harmviz.display.style import CONTROL, HARM, Theme, framed
 
 #: Up to here points are drawn as vectors: they need no WebGL and stay sharp in a saved SVG.
@@ -141,7 +141,7 @@ def _points(figure: go.Figure, points: pd.DataFrame, theme: Theme, sets: Sequenc
     trace = go.Scatter if len(points) <= VECTOR_POINTS else go.Scattergl
     columns = ["utility_top", *(column for column, _ in sets)]
     facts = points[columns].to_numpy(dtype=np.float32) * np.array([100, *([1] * len(sets))], dtype=np.float32)
-    scores = "<br>".join(f"{escape(name)}: %{{customdata[{i}]:+.2f}}" for i, (_, name) in enumerate(sets, start=1))
+    scores = "<br>".join(f"{templated(name)}: %{{customdata[{i}]:+.2f}}" for i, (_, name) in enumerate(sets, start=1))
     figure.add_trace(
         trace(
             x=points["input"].to_numpy(dtype=np.int32),

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from harmviz.claims.mapping.figures.overlap import column_label_px, grid_axes, outline
-from harmviz.display.labels import broken, headings
+from harmviz.display.labels import broken, headings, templated
 from harmviz.display.style import Theme, framed
 
 
@@ -93,7 +93,7 @@ def lorenz_curves(
             },
             opacity=1.0 if solid else 0.75,
             customdata=part[["n_weights"]].to_numpy(),
-            hovertemplate=f"{broken(str(name), 40)}<br>the largest %{{customdata[0]:,}} weights hold "
+            hovertemplate=f"{templated(str(name))}<br>the largest %{{customdata[0]:,}} weights hold "
             f"%{{y:.1%}}<extra></extra>",
         )
         drawn.add(colour)
