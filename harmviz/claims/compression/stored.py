@@ -21,7 +21,8 @@ class Difference:
 
     Attributes:
         kind: ``start``, ``control`` or ``previous``, as ``comparisons.planned_tests``.
-        row: the difference of separabilities; crossfit: of cross-fitted ones. None where it was not measured.
+        row: the difference of separabilities under the benign limit; crossfit: of cross-fitted ones. None where it was
+            not measured.
         p, p_holm: of the permutation test, as it is and corrected over the tests of the selection; NaN: not measured.
         above: in how many of ``n_splits`` splits ``a`` lies above ``b``.
     """
@@ -95,8 +96,13 @@ class StoredResult:
         return aligned[-1] if aligned else self.names[-1]
 
     @property
+    def arms(self) -> list[str]:
+        """The tunings compared, in order; empty in a series without arms."""
+        return list(dict.fromkeys(str(c["arm"]) for c in self.checkpoints if c["arm"]))
+
+    @property
     def has_arms(self) -> bool:
-        return any(c["arm"] for c in self.checkpoints)
+        return bool(self.arms)
 
     @property
     def n_prompts(self) -> int:
