@@ -157,7 +157,7 @@ def _difference(difference: FixedDifference) -> dict[str, Any]:
         **{name: _number(getattr(difference, name)) for name in ("specific", "benign", "ratio")},
         "p_holm": _known(difference.p_holm),
         "splits_above": difference.above,
-        "splits": len(difference.specific.by_seed),
+        "splits": difference.n_splits,
         "called": difference.judged,
     }
 

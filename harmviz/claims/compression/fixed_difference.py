@@ -64,6 +64,10 @@ class FixedDifference:
     p_holm: float
 
     @property
+    def n_splits(self) -> int:
+        return len(self.specific.by_seed)
+
+    @property
     def above(self) -> int:
         """In how many splits the harm-specific ΔL of ``a`` is the larger one."""
         return sum(value > 0 for value in self.specific.by_seed)

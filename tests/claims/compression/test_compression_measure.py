@@ -16,6 +16,7 @@ from harmviz.claims.compression.ladder_series import LadderSeries, open_ladders
 from harmviz.claims.compression.measure import run_compression
 from harmviz.claims.compression.model_series import open_models
 from harmviz.claims.compression.presets import Stage
+from harmviz.claims.compression.sample_losses import resampled
 from harmviz.data.prompts import PromptData
 from harmviz.models.adapters import merge_adapter
 from harmviz.runs import Run, verify_run
@@ -63,6 +64,10 @@ def test_a_result_holds_every_measure_of_every_checkpoint(whole: Run) -> None:
     assert {"p_swap", "p_holm", "q_at_0.1", "q_at_0.2", "nll", "separability_relative"} <= set(rows["metric"])
     p = rows[rows["metric"] == "p_swap"]["value"]
     assert p.between(0, 1).all()
+    for contrast in ("none", "both"):
+        kept = resampled(whole).separability(contrast)[0].mean(axis=0)
+        stored = rows[(rows["metric"] == "separability") & (rows["contrast"] == contrast)].set_index("condition")
+        assert kept == pytest.approx(stored.loc[names, "value"].to_numpy()), "the samples' losses are kept"
     # the model is the start again: adapters were taken out bit for bit
     intact = values(whole, "nll")
     assert intact.loc["start"].tolist() != intact.loc["safety-dpo-2"].tolist()

@@ -37,9 +37,8 @@ def fixed_table(fixed: FixedResult) -> str:
                 text.percent(d.q),
                 escape(f"{d.a} − {d.b}"),
                 _with_interval(d.specific),
-                p_value(d.p),
-                p_value(d.p_holm),
-                f"{d.above} of {len(d.specific.by_seed)}",
+                f'{p_value(d.p_holm)}<br><span class="quiet small">{p_value(d.p)} alone</span>',
+                f"{d.above} of {d.n_splits}",
                 d.judged,
                 _with_interval(d.benign),
                 "not defined" if math.isnan(d.ratio.value) else _with_interval(d.ratio),
@@ -50,7 +49,7 @@ def fixed_table(fixed: FixedResult) -> str:
         for i, (d, before) in enumerate(zip(differences[1:], differences, strict=False), 1)
         if (d.q, d.kind) != (before.q, before.kind)
     }
-    head = ["pruned", "difference", "harm-specific, nats", "p-value", "corrected", "splits above 0", "verdict"]
+    head = ["pruned", "difference", "harm-specific, nats", "corrected p-value", "splits above 0", "verdict"]
     return rows_table([*head, "benign, nats", "ratio"], body, breaks)
 
 
