@@ -113,8 +113,7 @@ def print_result(run: Run) -> None:
     print(f"{run.manifest['model']['name']}; data {run.manifest['data']['id']}; splits (seeds) {seeds}")
     for note in method["notes"]:
         print(f"note: {note}")
-    stored = selections(results)
-    for contrast in (c for c in ("both", "none") if c in stored):
+    for contrast in selections(results):
         result = read_result(run, results, contrast)
         fixed = FixedResult(result)
         print(f"\n{SELECTOR_WORDS[contrast].long}, at fixed fractions: {verdict(fixed)}; nats/token [95 % interval]")

@@ -23,10 +23,9 @@ _BEFORE = (
 
 
 def _fixed(run: Run) -> list[FixedResult]:
-    """Every selection at its fixed fractions, the contrastive one first."""
+    """Every selection at its fixed fractions."""
     results = run.results()
-    stored = selections(results)
-    return [FixedResult(read_result(run, results, c)) for c in ("both", "none") if c in stored]
+    return [FixedResult(read_result(run, results, contrast)) for contrast in selections(results)]
 
 
 def stable(run: Run) -> str:

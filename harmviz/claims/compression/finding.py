@@ -46,15 +46,11 @@ from harmviz.display import text
 from harmviz.runs import Run
 from harmviz.runs.point import selector_words
 
-#: Which selection's verdict is the result's, where there are several.
-_FIRST = ("both", "none")
-
 
 def finding(run: Run, results: pd.DataFrame | None = None) -> Finding:
     """The verdict, and a sentence about each selection. ``results``: the run's rows, if at hand."""
     results = run.results() if results is None else results
-    stored = selections(results)
-    contrasts = [c for c in _FIRST if c in stored] + [c for c in stored if c not in _FIRST]
+    contrasts = selections(results)
     if not contrasts:
         return Finding(UNMEASURED, "No separability was measured in this result.")
     of_selection = {contrast: FixedResult(read_result(run, results, contrast)) for contrast in contrasts}

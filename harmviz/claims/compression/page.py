@@ -52,12 +52,11 @@ def show() -> None:
 
 
 def _choice(known: list[str]) -> str:
-    """Which selection is shown; the contrastive one, on which the verdict rests, where nothing is chosen."""
-    first = "both" if "both" in known else known[0]
+    """Which selection is shown; the one that decides where nothing is chosen."""
     contrast = st.segmented_control(
         "Selection",
         known,
-        default=first,
+        default=known[0],
         required=True,
         format_func=lambda contrast: selector_words(contrast).short,
         key="compression_contrast",
@@ -65,7 +64,7 @@ def _choice(known: list[str]) -> str:
         help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or "
         "harmless text.",
     )
-    return contrast or first  # an empty value in a link clears even a required control
+    return contrast or known[0]  # an empty value in a link clears even a required control
 
 
 def _result(run: Run, result: StoredResult) -> None:

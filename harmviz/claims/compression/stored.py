@@ -14,6 +14,9 @@ from harmviz.claims.compression.comparisons import ALIGNED_ARM, difference_name,
 from harmviz.runs import Run
 from harmviz.runs.point import SELECTOR_WORDS
 
+#: The selection whose verdict is the result's, where it was measured: the contrastive one.
+PRIMARY = "both"
+
 
 @dataclass(frozen=True, eq=False)
 class Difference:
@@ -147,9 +150,9 @@ def number(row: pd.Series | None, name: str) -> float:
 
 
 def selections(results: pd.DataFrame) -> list[str]:
-    """The selections that the result has separabilities of."""
+    """The selections that the result has separabilities of, the one that decides first."""
     stored = set(results.loc[results["metric"] == "separability", "contrast"])
-    return [contrast for contrast in SELECTOR_WORDS if contrast in stored]
+    return sorted((c for c in SELECTOR_WORDS if c in stored), key=lambda contrast: contrast != PRIMARY)
 
 
 def read_result(run: Run, results: pd.DataFrame, contrast: str) -> StoredResult:

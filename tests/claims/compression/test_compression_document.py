@@ -68,7 +68,7 @@ def test_the_other_parts_are_there_for_both(run: Run, old: Run) -> None:
 
 def test_a_report_begins_with_the_fixed_fractions(run: Run, old: Run) -> None:
     drawn, before = ({p.key: p for p in pictures(r, Theme())} for r in (run, old))
-    assert list(drawn)[0] == list(before)[0] == "compression-fixed-both"
+    assert [next(iter(keys)) for keys in (drawn, before)] == ["compression-fixed-both"] * 2
     assert set(drawn) - set(before) == {"compression-limits-both", "compression-limits-none"}
     assert "more separable" in drawn["compression-fixed-both"].words.title
     assert "no paired intervals are stored" in before["compression-fixed-both"].words.subtitle
