@@ -33,6 +33,11 @@ class Number(NamedTuple):
     high: float
     by_seed: tuple[float, ...] = ()
 
+    @classmethod
+    def of(cls, row: pd.Series | None, by_seed: tuple[float, ...] = ()) -> Number:
+        """What this row says; NaN where there is none."""
+        return cls(number(row, "value"), number(row, "ci_low"), number(row, "ci_high"), by_seed)
+
     @property
     def rises(self) -> bool:
         """Whether its interval lies above 0."""
@@ -166,7 +171,7 @@ class FixedResult:
     def _number(self, metric: tuple[str, str], condition: str, q: float) -> Number:
         row = self._row(metric, condition, q)
         by_seed = (number(self._row(metric, seed_name(condition, s), q), "value") for s in self.result.seeds)
-        return Number(*(number(row, name) for name in ("value", "ci_low", "ci_high")), tuple(by_seed))
+        return Number.of(row, tuple(by_seed))
 
     def _from_values(self, metric: tuple[str, str], a: str, b: str, q: float) -> Number:
         """A difference of an old result: without an interval, and without a ratio where benign ΔL is near 0."""

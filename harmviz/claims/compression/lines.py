@@ -9,7 +9,7 @@ import pandas as pd
 from harmviz.claims.compression.comparisons import difference_name, seed_name
 from harmviz.claims.compression.fixed_difference import FixedResult, Number
 from harmviz.claims.compression.settings import LIMITS
-from harmviz.claims.compression.stored import StoredResult, number
+from harmviz.claims.compression.stored import StoredResult
 from harmviz.claims.compression.verdicts import UNTESTED
 
 FIXED = ("difference", "q", "harm-specific", "each split", "p (swap)", "p (Holm)", "benign", "ratio", "called")
@@ -99,7 +99,7 @@ def _number(of: Number, missing: str = _NOT_MEASURED) -> str:
 
 def _estimate(row: pd.Series | None, *, n: bool = True) -> str:
     """``+0.301 [+0.250, +0.352] n=84``"""
-    written = _number(Number(*(number(row, name) for name in ("value", "ci_low", "ci_high"))))
+    written = _number(Number.of(row))
     return written if not n or row is None or pd.isna(row["n"]) else f"{written} n={int(row['n'])}"
 
 
