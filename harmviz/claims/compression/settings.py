@@ -43,7 +43,8 @@ class CompressionSpec:
         samples, safe, benign: answers scored of each category, of each category's same-topic safe set, of the
             harmless set.
         preserve: answers of the harmless set that the utility score protects.
-        held_out: answers measured of each category and of each safe set. benign_held_out: of the harmless set.
+        held_out: answers measured of each category and of each safe set.
+        benign_held_out: of the harmless set; most, as the ratio divides by what they lose.
         max_prompt_tokens: longer prompts are left out.
         q_plain, q_contrastive: the grid of each selection; the plain one reaches its benign limit earlier. Without the
             fractions of ``FIXED_Q`` a result has no stable index.
@@ -59,7 +60,7 @@ class CompressionSpec:
     benign: int = 16
     preserve: int = 16
     held_out: int = 6
-    benign_held_out: int = 20
+    benign_held_out: int = 60
     max_response_tokens: int = 64
     max_prompt_tokens: int = 112
     q_plain: tuple[float, ...] = (1e-6, 5e-6, 1e-5)

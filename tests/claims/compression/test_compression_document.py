@@ -21,7 +21,7 @@ N_TESTS = 5
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    planted = results(aligned_effects(CHECKPOINTS, safety=0.5, other=0.1), CHECKPOINTS, noise=0.08, benign=0.08)
+    planted = results(aligned_effects(CHECKPOINTS, safety=0.5, other=0.1), CHECKPOINTS, noise=0.03, benign=0.08)
     return store(tmp_path_factory.mktemp("new") / "runs", planted)
 
 

@@ -142,7 +142,7 @@ def test_fixed_fractions_have_a_panel_in_nats_and_one_of_the_ratio(theme: Theme)
     assert len(by_name["safety tuning, nats, each seed"].y) == 4
     assert [t.name for t in figure.data if t.showlegend] == ["safety tuning", "control: plain", "&lt;b&gt;x&lt;/b&gt;"]
     assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
-    assert figure.layout.xaxis2.ticktext == ("ratio 0<br>&lt;b&gt;x&lt;/b&gt;",)
+    assert figure.layout.xaxis2.ticktext == ("ratio 0 &lt;b&gt;x&lt;/b&gt;",)
     assert not figure.layout.annotations
     assert "<b>" not in figure.layout.title.text
 

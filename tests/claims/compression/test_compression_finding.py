@@ -26,7 +26,7 @@ AGAINST_START = "safety-dpo-40 minus start"
 
 def planted_run(root: Path, effects: dict[str, float] | None = None, **world: Any) -> Run:
     effects = effects or aligned_effects(CHECKPOINTS, safety=0.5, other=0.1)
-    return store(root, results(effects, CHECKPOINTS, **{"noise": 0.08, "benign": 0.08, **world}))
+    return store(root, results(effects, CHECKPOINTS, **{"noise": 0.03, "benign": 0.08, **world}))
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_loss_of_separability_is_said(tmp_path: Path) -> None:
 
 def test_a_series_without_arms_speaks_of_its_last_checkpoint(tmp_path: Path) -> None:
     plain = [Checkpoint("base", "base"), Checkpoint("SFT", "SFT"), Checkpoint("DPO", "DPO")]
-    run = store(tmp_path, results({"base": 0.1, "SFT": 0.2, "DPO": 0.5}, plain, noise=0.08, benign=0.08))
+    run = store(tmp_path, results({"base": 0.1, "SFT": 0.2, "DPO": 0.5}, plain, noise=0.03, benign=0.08))
     assert sentence(contrastive(run)).startswith("Training up to DPO makes harm more separable")
     assert "control" not in sentence(contrastive(run))
     assert finding(run).verdict == "more separable", "a series without controls has none to exceed"

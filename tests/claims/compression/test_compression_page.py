@@ -39,7 +39,7 @@ opened = partial(open_page, "compression")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Run:
     root = tmp_path_factory.mktemp("planted") / "runs"
     return store(
-        root, results(aligned_effects(CHECKPOINTS, safety=0.5, other=0.1), CHECKPOINTS, noise=0.08, benign=0.08)
+        root, results(aligned_effects(CHECKPOINTS, safety=0.5, other=0.1), CHECKPOINTS, noise=0.03, benign=0.08)
     )
 
 
