@@ -96,7 +96,7 @@ def test_the_index_under_a_limit_is_secondary_and_shown_with_its_curve(shown: Ru
     assert numbers(curve["y"]) == pytest.approx(
         [rows.loc[(f"separability_difference_at_{limit:g}", "safety-dpo-40 minus start"), "value"] for limit in OVER]
     )
-    assert "refuses 91 % of harmful requests" in str(safety["customdata"])
+    assert all(note.endswith("refuses 91\u00a0% of harmful requests") for note in safety["customdata"])
     assert "Secondary." in markup(app)
 
 
