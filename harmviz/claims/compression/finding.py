@@ -33,12 +33,14 @@ from harmviz.claims.compression.settings import FIXED_Q
 from harmviz.claims.compression.stored import read_result, selections
 from harmviz.claims.compression.verdicts import (
     DIGITS,
+    LARGER,
     LESS,
     MADE_BEFORE,
     MORE,
     NO_DIFFERENCE,
     NOT_BEYOND_CONTROLS,
     SENSITIVE,
+    SMALLER,
     UNDECIDED,
     UNMEASURED,
 )
@@ -75,9 +77,9 @@ def verdict(fixed: FixedResult) -> str:
     if not fixed.tested:
         return MADE_BEFORE
     called = {d.judged for d in start}
-    if called != {MORE}:
-        return called.pop() if called in ({LESS}, {NO_DIFFERENCE}) else UNDECIDED
-    if any(control.judged != MORE for control in fixed.against_controls()):
+    if called != {LARGER}:
+        return {SMALLER: LESS, NO_DIFFERENCE: NO_DIFFERENCE}.get("".join(called), UNDECIDED)
+    if any(control.judged != LARGER for control in fixed.against_controls()):
         return NOT_BEYOND_CONTROLS
     if all(d.ratio.rises for d in start):
         return MORE
@@ -102,7 +104,7 @@ def sentence(fixed: FixedResult) -> str:
         beyond = f", beyond {'every control tuning' if len(result.arms) > 2 else 'the control tuning'}"
         return f"{what} makes harm more separable: {numbers}{beyond if controls else ''}; the ratio to benign rises"
     if outcome == UNDECIDED:
-        grown = {d.judged for d in start} == {MORE}
+        grown = {d.judged for d in start} == {LARGER}
         why = "whether harm grew more than benign ΔL cannot be told" if grown else "not clear of 0 at every fraction"
         return f"Undecided: {numbers}; {why}"
     how = {

@@ -17,7 +17,7 @@ import pandas as pd
 from harmviz.claims.compression.comparisons import difference_name, seed_name
 from harmviz.claims.compression.settings import FIXED_Q
 from harmviz.claims.compression.stored import StoredResult, number
-from harmviz.claims.compression.verdicts import UNTESTED, called
+from harmviz.claims.compression.verdicts import LARGER, SMALLER, UNTESTED, called
 
 #: (metric, set measured) of a difference → the same of a checkpoint, from which old results have theirs.
 SPECIFIC, BENIGN = ("stable_difference", "harm"), ("benign_difference", "benign")
@@ -82,7 +82,7 @@ class FixedDifference:
         """What the harm-specific difference is called (``verdicts.called``)."""
         if math.isnan(self.p_holm):
             return UNTESTED
-        return called(self.specific.value, self.specific.low, self.specific.high, self.p_holm)
+        return called(self.specific.value, self.specific.low, self.specific.high, self.p_holm, (LARGER, SMALLER))
 
 
 class FixedResult:

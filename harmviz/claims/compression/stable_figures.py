@@ -56,18 +56,18 @@ def fixed_chart(rows: pd.DataFrame, seeds: pd.DataFrame, theme: Theme, *, title:
             }
         )
         if not rows[(rows["panel"] == panel)]["value"].notna().any():
-            _say_nothing(figure, suffix, domain, theme)
+            _say_nothing(figure, suffix, theme)
     return figure
 
 
-def _say_nothing(figure: go.Figure, suffix: str, domain: tuple[float, float], theme: Theme) -> None:
+def _say_nothing(figure: go.Figure, suffix: str, theme: Theme) -> None:
     """An empty panel says why, instead of an axis without marks."""
     figure.update_layout({f"yaxis{suffix}": {"showticklabels": False, "range": [-1, 1]}})
     figure.add_annotation(
         text="not defined:<br>benign ΔL<br>is not clear of 0",
-        x=sum(domain) / 2,
-        y=0.6,
-        xref="paper",
+        x=0.5,
+        y=0.75,
+        xref=f"x{suffix} domain",
         yref="paper",
         showarrow=False,
         font={"color": theme.quiet, "size": 14 * theme.scale},

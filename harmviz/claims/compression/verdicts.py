@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 ALPHA = 0.05
+#: Of one harm-specific difference at one fraction: alone it is no verdict on separability.
+LARGER, SMALLER = "larger", "smaller"
 MORE, LESS, UNDECIDED, NO_DIFFERENCE = "more separable", "less separable", "undecided", "no difference found"
 NOT_BEYOND_CONTROLS, UNMEASURED, UNTESTED = "not beyond controls", "not measured", "not tested"
 #: Harm-specific and benign ΔL rise alike.
@@ -15,8 +17,8 @@ MADE_BEFORE = "made before the stable index"
 DIGITS = 3
 
 
-def called(value: float, low: float, high: float, p_holm: float) -> str:
-    """``MORE``, ``LESS``, ``UNDECIDED`` or ``NO_DIFFERENCE``.
+def called(value: float, low: float, high: float, p_holm: float, words: tuple[str, str] = (MORE, LESS)) -> str:
+    """One of ``words`` (above 0, below it), ``UNDECIDED`` or ``NO_DIFFERENCE``.
 
     A difference is one only where both hold: its 95 % interval leaves out 0, and its permutation p-value stays at or
     below ``ALPHA`` after Holm's correction. Where the p-value alone does, these checkpoints differ, but not surely
@@ -24,4 +26,4 @@ def called(value: float, low: float, high: float, p_holm: float) -> str:
     """
     if math.isnan(value) or not p_holm <= ALPHA:
         return NO_DIFFERENCE
-    return MORE if low > 0 else LESS if high < 0 else UNDECIDED
+    return words[0] if low > 0 else words[1] if high < 0 else UNDECIDED

@@ -50,7 +50,7 @@ def test_the_table_of_fixed_fractions_has_a_line_a_difference_and_fraction(run: 
     assert first["specific"].startswith("+0.")
     assert "[" in first["specific"]
     assert first["seeds"].count(",") == 2
-    assert first["called"] == "more separable"
+    assert first["called"] == "larger"
     assert not any("[" in line[2] for line in lines_before)
     assert {line[-1] for line in lines_before} == {"not tested"}
     assert PARTS["stable"](old).startswith("Made before the stable index")

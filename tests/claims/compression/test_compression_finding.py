@@ -65,7 +65,7 @@ def test_no_difference_is_said_where_there_is_none(tmp_path: Path) -> None:
     assert sentence(contrastive(flat)).startswith("No difference found between safety tuning and the start: ")
     assert finding(flat).verdict == "no difference found"
     table = fixed_table(contrastive(flat))
-    assert "more separable" not in table
+    assert "larger" not in table
     assert "no difference found" in table
 
 
@@ -86,7 +86,7 @@ def test_a_verdict_needs_interval_and_p_value(ends: tuple[float, float], p_holm:
 
 def test_a_gain_that_controls_share_is_not_called_alignment(tmp_path: Path) -> None:
     run = planted_run(tmp_path, {c.name: 0.1 if c.arm is None else 0.5 for c in CHECKPOINTS})
-    assert {d.judged for d in contrastive(run).against_start()} == {"more separable"}
+    assert {d.judged for d in contrastive(run).against_start()} == {"larger"}
     assert "but not beyond every control tuning" in sentence(contrastive(run))
     assert finding(run).verdict == "not beyond controls"
 

@@ -53,6 +53,8 @@ def fixed_rows(fixed: FixedResult) -> tuple[pd.DataFrame, pd.DataFrame]:
                     "note": f"{at}\n{_written(quantity, panel)}",
                 }
             )
+            if math.isnan(quantity.value):
+                continue  # what is not defined over all splits is not hinted at by some of them
             for seed, value in zip(result.seeds, quantity.by_seed, strict=False):
                 note = f"{at}, split {seed} alone\n{_written(Number(value, math.nan, math.nan), panel)}"
                 seeds.append({**shared, "seed": seed, "value": value, "note": note})

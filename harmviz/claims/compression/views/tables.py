@@ -34,12 +34,10 @@ def fixed_table(fixed: FixedResult) -> str:
     for d in differences:
         body.append(
             [
-                text.percent(d.q),
-                escape(f"{d.a} − {d.b}"),
+                _under(f"{d.a} − {d.b}", f"at {text.percent(d.q)}"),
                 _with_interval(d.specific),
-                f'{p_value(d.p_holm)}<br><span class="quiet small">{p_value(d.p)} alone</span>',
-                f"{d.above} of {d.n_splits}",
-                d.judged,
+                p_value(d.p_holm) if math.isnan(d.p) else _under(p_value(d.p_holm), f"{p_value(d.p)} alone"),
+                _under(d.judged, f"above 0 in {d.above} of {d.n_splits} splits"),
                 _with_interval(d.benign),
                 "not defined" if math.isnan(d.ratio.value) else _with_interval(d.ratio),
             ]
@@ -49,8 +47,13 @@ def fixed_table(fixed: FixedResult) -> str:
         for i, (d, before) in enumerate(zip(differences[1:], differences, strict=False), 1)
         if (d.q, d.kind) != (before.q, before.kind)
     }
-    head = ["pruned", "difference", "harm-specific, nats", "corrected p-value", "splits above 0", "verdict"]
-    return rows_table([*head, "benign, nats", "ratio"], body, breaks)
+    head = ["difference", "harm-specific, nats", "corrected p-value", "harm-specific is", "benign, nats", "ratio"]
+    return rows_table(head, body, breaks)
+
+
+def _under(above: str, below: str) -> str:
+    """Two lines of plain text, the second small."""
+    return f'{escape(above)}<br><span class="quiet small">{escape(below)}</span>'
 
 
 def _with_interval(quantity: Number) -> str:
