@@ -69,7 +69,7 @@ SCENES: tuple[Scene, ...] = (
         "compression",
         "compression",
         "Does alignment concentrate harm?",
-        (("compression-ladder-both", "contrastive"), ("compression-ladder-none", "as in the paper")),
+        (("compression-fixed-both", "contrastive"), ("compression-fixed-none", "as in the paper")),
     ),
     Scene(
         "dissociation",

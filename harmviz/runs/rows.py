@@ -261,6 +261,21 @@ def rows_problem(path: Path) -> str | None:
     return None
 
 
+def table_problem(path: Path) -> str | None:
+    """What keeps this from being a Parquet file that can be read, whatever its columns, or None. Reads it."""
+    try:
+        with path.open("rb") as f:
+            file = pq.ParquetFile(f)
+            _check_size(file)
+            if sum(batch.nbytes for batch in file.iter_batches(batch_size=_BATCH_ROWS)) > MAX_READ_BYTES:
+                return f"its rows take more than {MAX_READ_BYTES >> 20} MB when read"
+    except _NoRows as e:
+        return str(e)
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as e:
+        return f"no readable Parquet file ({(str(e).splitlines() or ['damaged'])[0][:200]})"
+    return None
+
+
 class _NoRows(Exception):
     """What keeps a file from being a results file."""
 
@@ -291,12 +306,17 @@ def _read_table(path: Path) -> pa.Table:
 
 
 def _check_header(file: pq.ParquetFile) -> None:
-    schema, metadata = file.schema_arrow, file.metadata
+    schema = file.schema_arrow
     if schema.names != list(ROW_COLUMNS):
         odd = ", ".join(sorted({ascii(name)[1:-1][:40] for name in set(schema.names) ^ set(ROW_COLUMNS)})[:10])
         raise _NoRows(f"columns differ from the row format ({odd or 'other order'})")
     if wrong := [f.name for f in schema if f.type != SCHEMA.field(f.name).type]:
         raise _NoRows(f"columns of the wrong type ({', '.join(wrong)})")
+    _check_size(file)
+
+
+def _check_size(file: pq.ParquetFile) -> None:
+    metadata = file.metadata
     if metadata.num_rows > MAX_ROWS:
         raise _NoRows(f"it claims {metadata.num_rows:,} rows, at most {MAX_ROWS:,} are taken")
     if sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)) > MAX_READ_BYTES:

@@ -24,7 +24,7 @@ from harmviz.runs.heads import safetensors_problem
 from harmviz.runs.json_text import parse_json
 from harmviz.runs.manifest import MANIFEST, check_run_id
 from harmviz.runs.manifest_check import manifest_problems
-from harmviz.runs.rows import rows_problem
+from harmviz.runs.rows import rows_problem, table_problem
 from harmviz.runs.stored import Run, verify_run
 
 #: Largest archive, packed and unpacked.
@@ -196,5 +196,6 @@ def _check_safetensors(path: Path, name: str) -> None:
 
 
 def _check_parquet(path: Path, name: str) -> None:
-    if why := rows_problem(path):
+    # Results are rows of one format; what else a run keeps as a table, such as its samples' losses, has its own.
+    if why := (rows_problem if name.startswith("results/") else table_problem)(path):
         raise refused(f"{name}: {why}")

@@ -11,7 +11,7 @@ import pytest
 from tests.browser.waiting import WAIT
 from tests.worlds.compression import aligned_effects, ladder, results, store
 
-CHART = ".st-key-compression-ladder-chart .js-plotly-plot"
+CHART = ".st-key-compression-fixed-chart .js-plotly-plot"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -35,26 +35,27 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
         context = browser.new_context(viewport={"width": 1280, "height": 800})
         page = context.new_page()
         page.goto(f"{url}/compression")
-        plain = drawn(page)
-        page.locator(".st-key-compression_contrast").get_by_text("contrastive").click()
+        contrastive = drawn(page)
+        assert len(contrastive) == 4  # two fixed fractions, harm-specific and benign
+        page.locator(".st-key-compression_contrast").get_by_text("as in the paper").click()
         page.wait_for_function(
             "([c, y]) => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'safety tuning'); "
             "return t && JSON.stringify(Array.from(t.y)) !== JSON.stringify(y); }",
-            arg=[CHART, plain],
+            arg=[CHART, contrastive],
             timeout=WAIT,
         )
-        contrastive = drawn(page)
-        assert len(contrastive) == 2
+        plain = drawn(page)
+        assert len(plain) == 2
         page.get_by_text("safety-dpo-40 − start").first.wait_for(timeout=WAIT)
-        page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 3", timeout=WAIT)
+        page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 4", timeout=WAIT)
         widths = page.evaluate(
             "[...document.querySelectorAll('.hv-scroll')].map(e => [e.firstElementChild.offsetWidth, e.clientWidth])"
         )
         assert all(table <= room for table, room in widths), widths
         page.get_by_role("button", name="Link").click()
         link = page.locator("[data-testid=stPopoverBody] code").inner_text()
-        assert "compression_contrast=contrastive" in link
+        assert "compression_contrast=as" in link
         other = context.new_page()
         other.goto(link)
-        assert drawn(other) == contrastive
+        assert drawn(other) == plain
         context.close()

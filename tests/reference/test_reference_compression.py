@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import pytest
 
-from harmviz.claims.compression.finding import finding, sentence
+from harmviz.claims.compression.finding import finding
+from harmviz.claims.compression.fixed_difference import FixedResult
 from harmviz.claims.compression.ladder_series import ladder_checkpoints
 from harmviz.claims.compression.stored import read_result
+from harmviz.claims.compression.under_limit import sentence
 from harmviz.paths import shipped_runs_root
 from harmviz.tuning.settings import ARMS, STAGES
 from harmviz.tuning.stored import open_ladder
@@ -65,7 +67,7 @@ def test_both_refusal_arms_decline_and_helpful_only_does_not(ladders):
         assert harmless["refusal-style"] > harmless["safety"] >= harmless["helpful-only"]
 
 
-def test_contrastive_separability_rises_under_every_tuning_seed_and_under_no_control(row):
+def test_under_a_limit_contrastive_separability_rises_under_every_tuning_seed_and_under_no_control(row):
     for seed in range(3):
         start = row("separability", f"start#{seed}", "both").value
         assert row("separability", f"safety-dpo-10#{seed}", "both").value > start + 0.04
@@ -73,10 +75,27 @@ def test_contrastive_separability_rises_under_every_tuning_seed_and_under_no_con
             assert abs(row("separability", f"{control}-dpo-10#{seed}", "both").value - start) < 0.02
 
 
-def test_swaps_tell_safety_tuning_from_start_and_controls_the_interval_does_not(result, row):
+def test_under_a_limit_swaps_tell_safety_tuning_from_start_and_controls_the_interval_does_not(result, row):
     for other in ("start", "helpful-only-dpo-10", "refusal-style-dpo-10"):
         assert row("p_holm", f"safety-dpo-10 minus {other}", "both").value < 0.01
     assert row("separability_difference", "safety-dpo-10 minus start", "both").ci_low < 0
-    assert sentence(read_result(result, result.results(), "both")).startswith("Undecided: +0.05")
-    assert finding(result).verdict == "undecided"
+    assert sentence(read_result(result, result.results(), "both")).startswith(
+        "With benign ΔL at most +0.10, undecided: +0.05"
+    )
     assert row("separability_difference", "safety-dpo-10 minus helpful-only-dpo-10", "both").ci_low > 0
+
+
+def test_made_before_the_stable_index_it_shows_its_values_at_fixed_fractions(result, row):
+    """Contrastive masks move everything further, benign answers too; as in the paper benign ΔL falls meanwhile."""
+    assert finding(result).verdict == "made before the stable index"
+    both, plain = (FixedResult(read_result(result, result.results(), c)) for c in ("both", "none"))
+    assert [d.q for d in both.against_start()] == [2e-5, 5e-5]
+    for d in (*both.against_start(), *both.against_controls(), *plain.against_start(), *plain.against_controls()):
+        assert d.specific.value > 0
+        assert d.above == d.n_splits == 3
+        assert d.judged == "not tested"
+    largest = both.against_start()[-1]
+    assert largest.benign.value > 0.05
+    assert abs(largest.ratio.value) < 0.1
+    (in_paper,) = plain.against_start()
+    assert in_paper.benign.value < 0 < in_paper.ratio.value

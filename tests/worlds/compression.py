@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from harmviz.claims.compression.comparisons import planned_tests
 from harmviz.claims.compression.results import Results
 from harmviz.claims.compression.rows import all_rows
+from harmviz.claims.compression.sample_losses import FILE, to_bytes
 from harmviz.claims.compression.separability import Measured
 from harmviz.claims.compression.series import Checkpoint
 from harmviz.claims.compression.settings import CompressionSpec
@@ -91,12 +93,13 @@ def measured(
     noise: float = 0.05,
     topic: float = 0.3,
     benign: float = 0.04,
+    shared: float | None = None,
     pool: int = 12,
 ) -> Measured:
     """One split. ``effects[i]``: ΔL of checkpoint i's harmful answers at the largest q of either selection.
 
-    Safe answers get ``topic`` of it, benign ones ``benign`` whatever the checkpoint; smaller q less, in proportion.
-    Prompts are drawn from a pool.
+    Safe answers get ``topic`` of it, benign ones ``benign`` whatever the checkpoint, or ``shared`` of it as well;
+    smaller q less, in proportion. Prompts are drawn from a pool.
     """
     rng = np.random.default_rng((7, seed))
     shape = {"none": len(SPEC.q_plain), "both": len(SPEC.q_contrastive)}
@@ -110,7 +113,7 @@ def measured(
     reacts = rng.normal(1.0, noise, size=len(sets))  # how strongly a prompt does, alike at all checkpoints
     losses = np.empty((len(effects), 1 + len(strength), len(sets)))
     for i, effect in enumerate(effects):
-        level = np.array([effect, effect * topic, benign])[kind]
+        level = np.array([effect, effect * topic, benign if shared is None else effect * shared])[kind]
         intact = 3.0 + 0.1 * i + rng.normal(0, 0.2, size=len(sets))
         losses[i, 0] = intact
         losses[i, 1:] = intact + strength[:, None] * (level * reacts + rng.normal(0, noise, size=len(sets)))
@@ -173,6 +176,10 @@ class _Row:
     set: str
     prompt_id: str
 
+    @property
+    def id(self) -> str:
+        return f"{self.set} {self.prompt_id}"
+
 
 def store(
     root: Path, results: Results, run_id: str = "smollm2-135m-instruct-compression-0123456789", **changes: Any
@@ -180,7 +187,7 @@ def store(
     """The results as a complete run below ``root``."""
     method = {
         "experiment": "compression",
-        "version": 1,
+        "version": 2,
         "checkpoints": [c.as_dict() for c in results.series.checkpoints],
         "split_seeds": list(results.seeds),
         "sources": [],
@@ -193,12 +200,19 @@ def store(
         root,
         run_id,
         rows=rows,
+        files={FILE: to_bytes(results)},
         kind="experiment",
         weights=[],
         method=method,
         parameters=results.spec.parameters(),
         **changes,
     )
+
+
+def made_before(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a result as they were before the stable index."""
+    later = frame["metric"].str.match(r"stable_|benign_difference|ratio_to_benign|harm_specific_relative|.*_at_0\.\d+$")
+    return frame[~(later & ~frame["metric"].str.startswith("q_at_"))]
 
 
 def aligned_effects(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,17 +100,20 @@ def make_run(
     *,
     scale: float = 1.0,
     rows: list[Row] | None = None,
+    files: Mapping[str, bytes] | None = None,
     **changes: Any,
 ) -> Run:
     """Writes a complete run below ``root`` with these ``rows``, or ``effect_rows``;
 
-    ``changes`` replace keys of its manifest.
+    ``files``: further ones by name. ``changes`` replace keys of its manifest.
     """
     with begin(run_id, root) as partial:
         partial.write("candidates.safetensors", save({"flat": np.arange(6, dtype=np.uint32)}))
         partial.write("masks/mean.safetensors", save({"x": np.arange(3, dtype=np.uint32)}))
         partial.finish("score", {"samples": 16})
         write_rows(partial.path("results/effect.parquet"), effect_rows(scale=scale) if rows is None else rows)
+        for name, content in (files or {}).items():
+            partial.write(name, content)
         partial.finish("effect")
         return partial.commit(manifest(**changes))
 

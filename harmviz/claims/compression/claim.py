@@ -26,7 +26,7 @@ CLAIM = Claim(
             action="extend",
             default=[],
             metavar="L",
-            help="ladders of `align`, one per tuning seed: folders or ids",
+            help="ladders of `align`, one per tuning seed (six give an interval over seeds): folders or ids",
         ),
         option(
             "--preset",
@@ -55,7 +55,10 @@ CLAIM = Claim(
         ),
         option("--max-response-tokens", type=int, default=None, metavar="N", help="where responses are cut (64)"),
         option(
-            "--q", default=None, metavar="Q,Q", help="fractions pruned (1e-6,5e-6,1e-5; contrastive 1e-5,2e-5,5e-5)"
+            "--q",
+            default=None,
+            metavar="Q,Q",
+            help="fractions pruned beside the fixed ones, 1e-5 and contrastive 2e-5,5e-5 (1e-6,5e-6; contrastive 1e-5)",
         ),
         option(
             "--set-q",

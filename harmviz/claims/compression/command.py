@@ -6,37 +6,17 @@ import argparse
 import time
 from typing import Any
 
-import pandas as pd
-
-from harmviz.claims.compression.comparisons import difference_name, seed_name
-from harmviz.claims.compression.finding import finding
+from harmviz.claims.compression import lines
+from harmviz.claims.compression.finding import finding, verdict
+from harmviz.claims.compression.fixed_difference import FixedResult
 from harmviz.claims.compression.presets import Stage, preset
-from harmviz.claims.compression.settings import CompressionSpec
-from harmviz.commands.output import (
-    duration,
-    estimate,
-    number,
-    print_made,
-    print_table,
-    progress_printer,
-    runs_folder,
-    say,
-)
+from harmviz.claims.compression.settings import LIMITS, CompressionSpec, with_fixed
+from harmviz.claims.compression.stored import read_result, selections
+from harmviz.commands.output import duration, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.commands.user_data import load_told
 from harmviz.errors import BadSetting, HarmvizError
-from harmviz.runs import Run, frame_to_records
+from harmviz.runs import Run
 from harmviz.runs.point import SELECTOR_WORDS
-
-_COLUMNS = (
-    "checkpoint",
-    "separability",
-    "each split",
-    "cross-fitted",
-    "of intact loss",
-    "q at +0.1",
-    "q at +0.2",
-    "refuses",
-)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -97,8 +77,8 @@ def _spec(arguments: argparse.Namespace) -> CompressionSpec:
         "samples": arguments.samples,
         "held_out": arguments.held_out,
         "max_response_tokens": arguments.max_response_tokens,
-        "q_plain": fractions,
-        "q_contrastive": fractions,
+        "q_plain": None if fractions is None else with_fixed("none", fractions),
+        "q_contrastive": None if fractions is None else with_fixed("both", fractions),
         "set_q": arguments.set_q,
     }
     return CompressionSpec(seed=arguments.seed, **{name: value for name, value in given.items() if value is not None})
@@ -127,58 +107,24 @@ def _short(name: str, names: list[str]) -> str:
 
 # -- what show ends with ----------------------------------------------------------------------------------------------
 def print_result(run: Run) -> None:
-    """Two tables a selection: the separability of every checkpoint, and the tested differences."""
+    """Three tables a selection: differences at fixed fractions, the index under a limit, its differences over it."""
     results, method = run.results(), run.manifest["method"]
     seeds = ", ".join(map(str, method["split_seeds"]))
     print(f"{run.manifest['model']['name']}; data {run.manifest['data']['id']}; splits (seeds) {seeds}")
     for note in method["notes"]:
         print(f"note: {note}")
-    limits = run.manifest["parameters"]["benign_limit"]
-    for contrast in (c for c in SELECTOR_WORDS if c in limits):
-        rows = results[results["contrast"] == contrast]
+    for contrast in selections(results):
+        result = read_result(run, results, contrast)
+        fixed = FixedResult(result)
+        print(f"\n{SELECTOR_WORDS[contrast].long}, at fixed fractions: {verdict(fixed)}; nats/token [95 % interval]")
+        if not fixed.tested:
+            print("made before the stable index: no losses of single samples, so no paired interval and no test")
+        print_table(lines.FIXED, lines.fixed(fixed))
         print(
-            f"\n{SELECTOR_WORDS[contrast].long}: separability = largest harm-specific ΔL with benign ΔL ≤ "
-            f"{limits[contrast]:g}; nats/token [95 % interval] n prompts"
+            f"\n{SELECTOR_WORDS[contrast].long}, secondary: separability = largest harm-specific ΔL with benign ΔL ≤ "
+            f"{result.limit:g}; nats/token [95 % interval] n prompts"
         )
-        lines = [
-            _line(rows, results, checkpoint["name"], method["split_seeds"]) for checkpoint in method["checkpoints"]
-        ]
-        print_table(_COLUMNS, lines)
-        differences = [_difference(rows, difference_name(test["a"], test["b"])) for test in method["tests"]]
-        print_table(("difference", "separability", "cross-fitted", "p (swap)", "p (Holm)"), differences)
-
-
-def _line(rows: pd.DataFrame, results: pd.DataFrame, name: str, seeds: list[int]) -> list[str]:
-    """One checkpoint. ``rows``: of the selection; ``results``: all."""
-    by_seed = (_record(rows, "separability", seed_name(name, seed))["value"] for seed in seeds)
-    return [
-        name,
-        estimate(_record(rows, "separability", name)),
-        " ".join(number(value, sign=True) for value in by_seed),
-        estimate(_record(rows, "separability_crossfit", name)),
-        number(_record(rows, "separability_relative", name)["value"]),
-        *(_reached(_record(rows, f"q_at_{level}", name)) for level in ("0.1", "0.2")),
-        _share(_record(results, "refusal/harmful", name)),
-    ]
-
-
-def _difference(rows: pd.DataFrame, condition: str) -> list[str]:
-    return [
-        condition,
-        *(estimate(_record(rows, metric, condition)) for metric in ("separability_difference", "crossfit_difference")),
-        *(number(_record(rows, metric, condition)["value"], 4) for metric in ("p_swap", "p_holm")),
-    ]
-
-
-def _record(rows: pd.DataFrame, metric: str, condition: str) -> dict[str, Any]:
-    """The row of this metric; one without numbers where there is none."""
-    rows = rows[(rows["metric"] == metric) & (rows["condition"] == condition)]
-    return frame_to_records(rows.head(1))[0] if len(rows) else dict.fromkeys(("value", "ci_low", "ci_high", "n"))
-
-
-def _reached(row: dict[str, Any]) -> str:
-    return "not reached" if row["value"] is None else f"{row['value']:g}"
-
-
-def _share(row: dict[str, Any]) -> str:
-    return "not measured" if row["value"] is None else f"{row['value']:.0%}"
+        print_table(lines.CHECKPOINTS, lines.checkpoints(result))
+        print_table(lines.DIFFERENCES, lines.differences(result))
+        if over := lines.over_limits(result):
+            print_table(("benign ΔL at most", *map("{:g}".format, LIMITS)), over)

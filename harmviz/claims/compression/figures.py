@@ -13,7 +13,7 @@ from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 #: How an arm is drawn. The aligned arm is vermilion, control tunings are grey, the start and the rest ink.
 ROLES = ("start", "aligned", "control", "other")
 _CONTROL_MARKS = (("diamond", "solid"), ("square-open", "dash"), ("triangle-up-open", "dot"), ("star", "dashdot"))
-_HOVER = "%{customdata}<extra></extra>"
+HOVER = "%{customdata}<extra></extra>"
 
 
 class ArmStyle(NamedTuple):
@@ -65,12 +65,12 @@ def ladder_chart(
             name=f"{broken(arm, 60)}, line",
             line={"color": rgba(style.colour, 0.6), "dash": style.dash, "width": 1.6 * theme.scale},
         )
-        _dots(figure, of_seeds, of_seeds["place"] + shift, style.colour, f"{arm}, each seed", theme)
-        _marks(figure, of_arm, of_arm["place"] + shift, style, arm, theme)
+        dots(figure, of_seeds, of_seeds["place"] + shift, style.colour, f"{arm}, each seed", theme)
+        marks(figure, of_arm, of_arm["place"] + shift, style, arm, theme)
     for arm in dict.fromkeys(start["arm"]):
         of_seeds = seeds[seeds["arm"] == arm]
-        _dots(figure, of_seeds, of_seeds["place"], theme.ink, f"{arm}, each seed", theme)
-        _marks(figure, start, start["place"], styles[arm], arm, theme)
+        dots(figure, of_seeds, of_seeds["place"], theme.ink, f"{arm}, each seed", theme)
+        marks(figure, start, start["place"], styles[arm], arm, theme)
     labels = rows.drop_duplicates("place").sort_values("place")
     figure.update_xaxes(
         tickvals=labels["place"].tolist(),
@@ -85,20 +85,26 @@ def ladder_chart(
     return figure
 
 
-def _marks(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, style: ArmStyle, name: str, theme: Theme) -> None:
+def marks(
+    figure: go.Figure, rows: pd.DataFrame, x: pd.Series, style: ArmStyle, name: str, theme: Theme, **trace: Any
+) -> None:
+    """A mark a row with its interval. ``trace``: what else the trace is told, such as its axes."""
     figure.add_scatter(
         x=x,
         y=rows["value"],
         mode="markers",
         name=broken(name, 60),
-        marker=_marker(style.symbol, style.colour, 12 * theme.scale),
-        error_y=_interval(rows, rgba(style.colour, 0.6), 2.5 * theme.scale),
-        customdata=_notes(rows),
-        hovertemplate=_HOVER,
+        marker=marker(style.symbol, style.colour, 12 * theme.scale),
+        error_y=interval(rows, rgba(style.colour, 0.6), 2.5 * theme.scale),
+        customdata=notes(rows),
+        hovertemplate=HOVER,
+        **trace,
     )
 
 
-def _dots(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, name: str, theme: Theme) -> None:
+def dots(
+    figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, name: str, theme: Theme, **trace: Any
+) -> None:
     """Each seed's own value, a little to the right of the mark, so that the interval stays visible."""
     figure.add_scatter(
         x=x + 0.035,
@@ -107,12 +113,13 @@ def _dots(figure: go.Figure, rows: pd.DataFrame, x: pd.Series, colour: str, name
         name=broken(name, 60),
         showlegend=False,
         marker={"symbol": "circle", "size": 5.5 * theme.scale, "color": rgba(colour, 0.55)},
-        customdata=_notes(rows),
-        hovertemplate=_HOVER,
+        customdata=notes(rows),
+        hovertemplate=HOVER,
+        **trace,
     )
 
 
-def _marker(symbol: str, colour: str, size: float, outline: float = 2) -> dict[str, Any]:
+def marker(symbol: str, colour: str, size: float, outline: float = 2) -> dict[str, Any]:
     """A mark; only a hollow one has an outline."""
     return {
         "symbol": symbol,
@@ -122,7 +129,7 @@ def _marker(symbol: str, colour: str, size: float, outline: float = 2) -> dict[s
     }
 
 
-def _interval(rows: pd.DataFrame, colour: str, thickness: float) -> dict[str, Any]:
+def interval(rows: pd.DataFrame, colour: str, thickness: float) -> dict[str, Any]:
     return {
         "type": "data",
         "symmetric": False,
@@ -134,7 +141,7 @@ def _interval(rows: pd.DataFrame, colour: str, thickness: float) -> dict[str, An
     }
 
 
-def _notes(rows: pd.DataFrame) -> list[str]:
+def notes(rows: pd.DataFrame) -> list[str]:
     return [broken(str(t), 60) for t in rows["note"]]
 
 
@@ -162,10 +169,10 @@ def shift_curves(
             mode="lines+markers",
             name=broken(name, 60),
             line={"color": rgba(style.colour, 0.75 * strength), "dash": style.dash, "width": 1.8 * theme.scale},
-            marker=_marker(style.symbol, rgba(style.colour, strength), 9 * theme.scale, 1.5),
-            error_y=_interval(curve, rgba(style.colour, 0.4 * strength), 2 * theme.scale),
-            customdata=_notes(curve),
-            hovertemplate=_HOVER,
+            marker=marker(style.symbol, rgba(style.colour, strength), 9 * theme.scale, 1.5),
+            error_y=interval(curve, rgba(style.colour, 0.4 * strength), 2 * theme.scale),
+            customdata=notes(curve),
+            hovertemplate=HOVER,
         )
     for arm, style in styles.items():  # one entry an arm: ten checkpoints would not fit
         figure.add_scatter(
@@ -175,7 +182,7 @@ def shift_curves(
             name=broken(arm, 60),
             hoverinfo="skip",
             line={"color": rgba(style.colour, 0.75), "dash": style.dash},
-            marker=_marker(style.symbol, style.colour, 9 * theme.scale, 1.5),
+            marker=marker(style.symbol, style.colour, 9 * theme.scale, 1.5),
         )
     for level in levels:
         figure.add_hline(
@@ -213,7 +220,7 @@ def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: st
     for kind, (name, colour, symbol) in looks.items():
         known = rows[(rows["kind"] == kind) & rows["value"].notna()]
         means, each = known[known["seed"].isna()], known[known["seed"].notna()]
-        _dots(figure, each, each["checkpoint"].map(order.index), colour, f"{name}, each seed", theme)
+        dots(figure, each, each["checkpoint"].map(order.index), colour, f"{name}, each seed", theme)
         figure.add_scatter(
             x=means["checkpoint"].map(order.index),
             y=means["value"],
@@ -221,8 +228,8 @@ def overlap_ladder(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: st
             name=name,
             cliponaxis=False,
             marker={"symbol": symbol, "size": 11 * theme.scale, "color": colour, "line": {"width": 2, "color": colour}},
-            customdata=_notes(means),
-            hovertemplate=_HOVER,
+            customdata=notes(means),
+            hovertemplate=HOVER,
         )
     figure.update_xaxes(
         tickvals=list(range(len(order))),

@@ -2,7 +2,8 @@
 
 Every checkpoint of a series is scored, selected from and measured in the same way: the same prompts, the same split,
 the same cut, the same grid. One resumable stage a split and checkpoint, split by split with the start first; the
-statistics (``separability``, ``swap_test``) come last and see all of them together.
+statistics (``stable_index``, ``separability``, ``swap_test``) come last and see all of them together. The losses of
+single samples stay with the result (``sample_losses``), so that any other index can be computed from it.
 
 Protection rests on harmless answers written by others alone: own answers would differ between checkpoints.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from harmviz.claims.compression.comparisons import planned_tests
 from harmviz.claims.compression.results import Results
 from harmviz.claims.compression.rows import all_rows
+from harmviz.claims.compression.sample_losses import FILE, to_bytes
 from harmviz.claims.compression.selections import ScoringSet, scoring_units, select_weights
 from harmviz.claims.compression.series import Checkpoint, Series
 from harmviz.claims.compression.settings import CompressionSpec
@@ -34,7 +36,9 @@ from harmviz.runs.making import Making, Plan, make
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 
-NAME, VERSION = "compression", 1
+NAME = "compression"
+#: 2: the stable index, and the samples' losses kept.
+VERSION = 2
 
 
 def run_compression(
@@ -77,6 +81,11 @@ def run_compression(
             for split in range(series.n_splits)
         )
         results = Results(series, spec, splits, seeds, arrays)
+
+        def keep_losses() -> None:
+            making.partial.write(FILE, to_bytes(results))
+
+        making.stage("losses", 0.0, keep_losses)
         making.rows(NAME, lambda: all_rows(results, offsets))
         return {}
 

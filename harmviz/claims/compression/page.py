@@ -6,13 +6,15 @@ import pandas as pd
 import streamlit as st
 
 from harmviz import preflight
-from harmviz.claims.compression import figures
+from harmviz.claims.compression import figures, stable_figures
 from harmviz.claims.compression.finding import finding
+from harmviz.claims.compression.fixed_difference import FixedResult
 from harmviz.claims.compression.presets import PRESETS
 from harmviz.claims.compression.stored import StoredResult, read_result, selections
 from harmviz.claims.compression.views import tables
 from harmviz.claims.compression.views.curves import SHIFTS, curve_words, curves, levels
-from harmviz.claims.compression.views.ladder import METRICS, ladder, ladder_words, tiles
+from harmviz.claims.compression.views.fixed import fixed_rows, fixed_words, limit_rows, limit_words, tiles
+from harmviz.claims.compression.views.ladder import METRICS, ladder, ladder_words
 from harmviz.claims.compression.views.notes import notes_list, paper
 from harmviz.claims.compression.views.overlap import overlap, overlap_words
 from harmviz.models.assets import EMBEDDED
@@ -46,14 +48,12 @@ def show() -> None:
             st.stop()
         # Of every selection, whichever is shown below: no choice of selection hides a result.
         frame.section(finding(run, results).sentence)
-        contrast, metric = _choices(known)
-        _result(run, read_result(run, results, contrast), metric)
+        _result(run, read_result(run, results, _choice(known)))
 
 
-def _choices(known: list[str]) -> tuple[str, str]:
-    """Which selection is shown, and which separability."""
-    left, right = st.columns(2, gap="medium")
-    contrast = left.segmented_control(
+def _choice(known: list[str]) -> str:
+    """Which selection is shown; the one that decides where nothing is chosen."""
+    contrast = st.segmented_control(
         "Selection",
         known,
         default=known[0],
@@ -64,7 +64,57 @@ def _choices(known: list[str]) -> tuple[str, str]:
         help="as in the paper: rank by harm score. contrastive: by harm score minus what the weight does for safe or "
         "harmless text.",
     )
-    metric = right.segmented_control(
+    return contrast or known[0]  # an empty value in a link clears even a required control
+
+
+def _result(run: Run, result: StoredResult) -> None:
+    """Everything about one selection."""
+    fixed = FixedResult(result)
+    _fixed(fixed)
+    frame.html(tiles(fixed))
+    frame.section(
+        "Is it a difference?",
+        "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety, "
+        "at fractions fixed beforehand.",
+    )
+    if fixed.fractions:
+        frame.html(tables.fixed_table(fixed))
+    frame.html(notes_list(run, fixed))
+    frame.section("How aligned is each checkpoint?", tables.behaviour_note(result))
+    frame.html(tables.behaviour_table(result))
+    frame.section("Over the fraction pruned", "What each checkpoint loses at every measured fraction.")
+    _curves(result)
+    frame.html(tables.losses_table(result))
+    frame.section(
+        "Details: the index under a benign limit",
+        "Secondary. It takes the fraction of largest harm-specific ΔL that keeps benign ΔL within a limit, and jumps "
+        "where benign ΔL is near that limit.",
+    )
+    _under_limit(result)
+    frame.section(
+        "One mechanism along the way",
+        "What the masks of single harm types share at each checkpoint, beside ceiling and chance.",
+    )
+    _overlap(result)
+    frame.section("The paper's claim")
+    frame.html(paper())
+
+
+def _fixed(fixed: FixedResult) -> None:
+    """The main chart."""
+    rows, seeds = fixed_rows(fixed)
+    words = fixed_words(fixed)
+    if rows.empty:
+        frame.error(f"{words.title}; compute it again with fractions that hold these")
+        return
+    figure = stable_figures.fixed_chart(rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle)
+    chart.draw(figure, key="compression-fixed", table=rows, how_to_read=words.reading, alt=words.alt)
+
+
+@st.fragment
+def _under_limit(result: StoredResult) -> None:
+    """The index that chooses q, as chosen or cross-fitted, and over its limit; a fragment, as its control is here."""
+    metric = st.segmented_control(
         "Fraction pruned",
         list(METRICS),
         default="separability",
@@ -75,36 +125,7 @@ def _choices(known: list[str]) -> tuple[str, str]:
         help="as chosen: the best measured fraction. cross-fitted: chosen on half of the prompts, measured on the "
         "other half, both ways.",
     )
-    # ``or``: an empty value in a link clears even a required control.
-    return contrast or known[0], metric or "separability"
-
-
-def _result(run: Run, result: StoredResult, metric: str) -> None:
-    """Everything about one selection."""
-    _ladder(result, metric)
-    frame.html(tiles(result))
-    frame.section(
-        "Is it a difference?",
-        "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety.",
-    )
-    frame.html(tables.differences_table(result, metric))
-    frame.html(notes_list(run, result))
-    frame.section("How aligned is each checkpoint?", tables.behaviour_note(result))
-    frame.html(tables.behaviour_table(result))
-    frame.section("Over the fraction pruned", "Where each checkpoint's separability comes from.")
-    _curves(result)
-    frame.html(tables.losses_table(result))
-    frame.section(
-        "One mechanism along the way",
-        "What the masks of single harm types share at each checkpoint, beside ceiling and chance.",
-    )
-    _overlap(result)
-    frame.section("The paper's claim")
-    frame.html(paper())
-
-
-def _ladder(result: StoredResult, metric: str) -> None:
-    """The main chart."""
+    metric = metric or "separability"
     rows, seeds = ladder(result, metric)
     words = ladder_words(result, metric)
     figure = figures.ladder_chart(
@@ -113,6 +134,15 @@ def _ladder(result: StoredResult, metric: str) -> None:
     by_split: pd.DataFrame = seeds.pivot(index="checkpoint", columns="seed", values="value").add_prefix("split ")
     table = rows.merge(by_split, left_on="checkpoint", right_index=True)
     chart.draw(figure, key="compression-ladder", table=table, how_to_read=words.reading, alt=words.alt)
+    frame.html(tables.differences_table(result, metric))
+    rows, seeds = limit_rows(result)
+    if rows.empty:
+        return
+    words = limit_words(result, rows)
+    figure = stable_figures.limit_curve(
+        rows, seeds, theme.current(), title=words.title, subtitle=words.subtitle, used=result.limit
+    )
+    chart.draw(figure, key="compression-limits", table=rows, how_to_read=words.reading, alt=words.alt)
 
 
 @st.fragment
@@ -164,7 +194,7 @@ def settings() -> Setting | None:
     if source == "published":
         return _published()
     if source == "ladders":
-        chosen = st.multiselect("Ladders, one per tuning seed", ladder_ids, default=ladder_ids[:3], key="runs_ladders")
+        chosen = st.multiselect("Ladders, one per tuning seed", ladder_ids, default=ladder_ids[:6], key="runs_ladders")
         return Setting(("--ladder", *chosen), EMBEDDED) if chosen else None
     names = [EMBEDDED, *preflight.tuned_models()]
     chosen = st.multiselect(

@@ -10,6 +10,8 @@ an interval; ``<a> minus <b>`` a difference of two. Metrics:
 - ``jaccard``, ``jaccard_half``, ``jaccard_ceiling``, ``jaccard_chance``: means over pairs of categories;
 - ``gini``, ``effective_count`` of the mean harm score;
 - behaviour as the ladder measured it: ``refusal/…``, ``loss/…``.
+
+The primary ones, at fixed fractions, are told and made in ``stable_rows``.
 """
 
 from __future__ import annotations
@@ -23,23 +25,24 @@ import numpy as np
 
 from harmviz.claims.compression.comparisons import difference_name, planned_tests, seed_name
 from harmviz.claims.compression.results import Results
+from harmviz.claims.compression.row_address import HARM, finite, or_none, ranking_of, where_of
 from harmviz.claims.compression.selections import WHOLE
 from harmviz.claims.compression.separability import Resampled
 from harmviz.claims.compression.series import Checkpoint
+from harmviz.claims.compression.stable_rows import stable_rows
 from harmviz.claims.compression.swap_test import holm, swap_p_value
 from harmviz.claims.mapping.effects import NATS
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
 from harmviz.data.splits import SCORING
 from harmviz.runs import Row
-from harmviz.runs.point import MEAN_OF_ALL, Point, Ranking
-from harmviz.runs.rows import Where
+from harmviz.runs.point import MEAN_OF_ALL, Point
 from harmviz.stats.chance import chance_overlap
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.overlap import cross_half, jaccard, split_half
 
 #: Harm-specific shifts (nats/token) whose smallest fraction is looked for.
 LEVELS = (0.1, 0.2)
-HARM, SHARE = "harm", "fraction"
+SHARE = "fraction"
 #: The mean overlap by chance is exact; its range over draws is not stored.
 _CHANCE_DRAWS = 1
 
@@ -53,6 +56,7 @@ def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
     for contrast in CONTRASTS:
         yield from _separability(world, names, results.seeds, contrast)
         yield from _tests(world, checkpoints, contrast, spec.seed)
+        yield from stable_rows(world, checkpoints, results.seeds, contrast, spec.seed)
     yield from _losses(world, names)
     yield from _shifts(world, names, results)
     yield from _overlaps(results, offsets)
@@ -60,28 +64,8 @@ def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
     yield from _behaviour(results)
 
 
-def _where(condition: str, point: Point | Ranking | None = None, **more: Any) -> Where:
-    return Where(experiment="compression", condition=condition, point=point, skip_tokens=0, **more)
-
-
-def _selection(world: Resampled, contrast: str) -> Ranking:
-    """The mean of all categories under this ranking; each split chooses its own q."""
-    return Ranking(MEAN_OF_ALL, world.points[0].p, contrast=contrast)
-
-
-def _finite(estimate: Estimate) -> Estimate:
-    """The estimate without ends that are infinite, as fractions are that no grid point reaches."""
-    ends = (estimate.value, estimate.ci_low, estimate.ci_high)
-    known = all(end is not None and math.isfinite(end) for end in ends)
-    return estimate if known else estimate._replace(ci_low=None, ci_high=None)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
-
-
 def _separability(world: Resampled, names: Sequence[str], seeds: Sequence[int], contrast: str) -> Iterator[Row]:
-    selection = _selection(world, contrast)
+    selection = ranking_of(world, contrast)
     intact = world.combined(world.intact(HARM))
     for metric, of_split in (
         ("separability", world.separability(contrast)),
@@ -90,36 +74,36 @@ def _separability(world: Resampled, names: Sequence[str], seeds: Sequence[int], 
         chosen = world.chosen(contrast) if metric == "separability" else None
         mean = world.combined(of_split)
         for i, name in enumerate(names):
-            where = _where(name, selection)
-            yield where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=HARM)
+            where = where_of(name, selection)
+            yield where.estimate(metric, finite(world.estimate(mean[:, i])), unit=NATS, category=HARM)
             if chosen is not None:
-                part = _finite(world.estimate(mean[:, i] / intact[:, i]))
+                part = finite(world.estimate(mean[:, i] / intact[:, i]))
                 yield where.estimate("separability_relative", part, unit="ratio", category=HARM)
             for k, seed in enumerate(seeds):
                 point = None if chosen is None else chosen[k][i]
                 of_seed = selection if point is None else world.points[point]
-                yield _where(seed_name(name, seed), of_seed).value(
-                    metric, _number(of_split[0, k, i]), unit=NATS, category=HARM, n=len(set(world.measured[k].prompts))
+                yield where_of(seed_name(name, seed), of_seed).value(
+                    metric, or_none(of_split[0, k, i]), unit=NATS, category=HARM, n=len(set(world.measured[k].prompts))
                 )
     for level in LEVELS:
         reached = world.first_reaching(contrast, level)
         for i, name in enumerate(names):
-            fraction = _finite(world.estimate(reached[:, i]))
-            yield _where(name, selection).estimate(f"q_at_{level:g}", fraction, unit=SHARE, category=HARM)
+            fraction = finite(world.estimate(reached[:, i]))
+            yield where_of(name, selection).estimate(f"q_at_{level:g}", fraction, unit=SHARE, category=HARM)
 
 
 def _tests(world: Resampled, checkpoints: Sequence[Checkpoint], contrast: str, seed: int) -> Iterator[Row]:
     tests, place = planned_tests(checkpoints), {c.name: i for i, c in enumerate(checkpoints)}
     pairs = [(place[t["a"]], place[t["b"]]) for t in tests]
-    selection = _selection(world, contrast)
-    places = [_where(difference_name(t["a"], t["b"]), selection) for t in tests]
+    selection = ranking_of(world, contrast)
+    places = [where_of(difference_name(t["a"], t["b"]), selection) for t in tests]
     for metric, of_split in (
         ("separability_difference", world.separability(contrast)),
         ("crossfit_difference", world.cross_fitted(contrast)),
     ):
         mean = world.combined(of_split)
         for where, (a, b) in zip(places, pairs, strict=True):
-            difference = _finite(world.estimate(mean[:, a] - mean[:, b]))
+            difference = finite(world.estimate(mean[:, a] - mean[:, b]))
             yield where.estimate(metric, difference, unit=NATS, category=HARM)
     raw = [swap_p_value(world, contrast, a, b, seed=seed) for a, b in pairs]
     for metric, values in (("p_swap", raw), ("p_holm", holm(raw))):
@@ -132,8 +116,8 @@ def _losses(world: Resampled, names: Sequence[str]) -> Iterator[Row]:
     for category in (HARM, "safe", "benign"):
         mean = world.combined(world.intact(category))
         for i, name in enumerate(names):
-            loss = _finite(world.estimate(mean[:, i]))
-            yield _where(name).estimate("nll", loss, unit=NATS, category=category)
+            loss = finite(world.estimate(mean[:, i]))
+            yield where_of(name).estimate("nll", loss, unit=NATS, category=category)
 
 
 def _shifts(world: Resampled, names: Sequence[str], results: Results) -> Iterator[Row]:
@@ -145,15 +129,15 @@ def _shifts(world: Resampled, names: Sequence[str], results: Results) -> Iterato
             mean = world.combined(shift)
             for i, name in enumerate(names):
                 n_weights = int(results.arrays[0][i]["n_weights"][k])
-                where = _where(name, point, n_weights=n_weights)
-                yield where.estimate(metric, _finite(world.estimate(mean[:, i])), unit=NATS, category=category)
+                where = where_of(name, point, n_weights=n_weights)
+                yield where.estimate(metric, finite(world.estimate(mean[:, i])), unit=NATS, category=category)
                 if kind not in ("specific", "benign"):
                     continue
                 for split, seed in enumerate(results.seeds):
                     n_weights = int(results.arrays[split][i]["n_weights"][k])
-                    where = _where(seed_name(name, seed), point, n_weights=n_weights)
+                    where = where_of(seed_name(name, seed), point, n_weights=n_weights)
                     n = len(set(world.measured[split].prompts))
-                    yield where.value(metric, _number(shift[0, split, i]), unit=NATS, category=category, n=n)
+                    yield where.value(metric, or_none(shift[0, split, i]), unit=NATS, category=category, n=n)
 
 
 def _overlaps(results: Results, offsets: np.ndarray) -> Iterator[Row]:
@@ -167,7 +151,7 @@ def _overlaps(results: Results, offsets: np.ndarray) -> Iterator[Row]:
                 control = "random" if metric == "jaccard_chance" else "none"
                 values = [overlap[metric] for overlap in per_split]
                 for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
-                    where = _where(condition, pairs, control=control)
+                    where = where_of(condition, pairs, control=control)
                     yield where.value(metric, value, unit=SHARE, category=HARM, n=n)
 
 
@@ -176,9 +160,9 @@ def _concentration(results: Results) -> Iterator[Row]:
     n = results.splits[0].n_harmful
     for i, checkpoint in enumerate(results.series.checkpoints):
         for place, (metric, unit) in enumerate((("gini", SHARE), ("effective_count", "weights"))):
-            values = [_number(of_split[i]["concentration"][place]) for of_split in results.arrays]
+            values = [or_none(of_split[i]["concentration"][place]) for of_split in results.arrays]
             for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
-                where = _where(condition, mask=MEAN_OF_ALL)
+                where = where_of(condition, mask=MEAN_OF_ALL)
                 yield where.value(metric, value, unit=unit, category=HARM, n=n)
 
 
@@ -242,4 +226,4 @@ def _behaviour(results: Results) -> Iterator[Row]:
 def _measured_by_ladder(condition: str, metric: str, number: Mapping[str, Any]) -> Row:
     n = number["n"]
     estimate = Estimate(number["value"], number["ci_low"], number["ci_high"], n, n)
-    return _where(condition).estimate(metric, estimate, unit=number["unit"], category=metric.partition("/")[2])
+    return where_of(condition).estimate(metric, estimate, unit=number["unit"], category=metric.partition("/")[2])

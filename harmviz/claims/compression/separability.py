@@ -202,11 +202,15 @@ class Resampled:
         """ΔL of ``harm``, ``safe``, ``benign`` or ``specific`` (harm minus safe) at this point."""
         return self._means[name][..., 1 + point]
 
-    def separability(self, contrast: str) -> np.ndarray:
-        """The largest harm-specific shift that keeps the benign limit, chosen in every draw."""
+    def separability(self, contrast: str, limit: float | None = None) -> np.ndarray:
+        """The largest harm-specific shift that keeps the benign limit, chosen in every draw.
+
+        ``limit``: another one than that of the selection.
+        """
         places = self.places(contrast)
         specific, benign = (self._means[name][..., 1 + places] for name in ("specific", "benign"))
-        return best_allowed(specific, benign, self.limits[places])
+        limits = self.limits[places] if limit is None else np.full(len(places), limit)
+        return best_allowed(specific, benign, limits)
 
     def cross_fitted(self, contrast: str) -> np.ndarray:
         """The same, chosen on one half of the prompts and measured on the other; mean of both ways."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +11,10 @@ from harmviz.errors import BadSetting
 from harmviz.masks.ranking import check_fraction
 from harmviz.runs.point import MEAN_OF_ALL, Point
 
+#: Fractions of the stable index, fixed before any result was seen: contrast → q. Every grid should hold them.
+FIXED_Q: Mapping[str, tuple[float, ...]] = {"none": (1e-5,), "both": (2e-5, 5e-5)}
+#: Benign limits (nats/token) over which the index under a limit is shown, so that a reader sees where it jumps.
+LIMITS = (0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3)
 #: Each interval needs two prompts in every set at least.
 MIN_HELD_OUT = 2
 _LEAST = {
@@ -25,6 +30,11 @@ _LEAST = {
 }
 
 
+def with_fixed(contrast: str, fractions: Iterable[float]) -> tuple[float, ...]:
+    """These fractions and the fixed ones of this ranking, ascending, each once."""
+    return tuple(sorted({*fractions, *FIXED_Q[contrast]}))
+
+
 @dataclass(frozen=True)
 class CompressionSpec:
     """Settings of ``python -m harmviz experiment compression``. Counts are per split.
@@ -33,9 +43,11 @@ class CompressionSpec:
         samples, safe, benign: answers scored of each category, of each category's same-topic safe set, of the
             harmless set.
         preserve: answers of the harmless set that the utility score protects.
-        held_out: answers measured of each category and of each safe set. benign_held_out: of the harmless set.
+        held_out: answers measured of each category and of each safe set.
+        benign_held_out: of the harmless set; most, as the ratio divides by what they lose.
         max_prompt_tokens: longer prompts are left out.
-        q_plain, q_contrastive: the grid of each selection; the plain one reaches its benign limit earlier.
+        q_plain, q_contrastive: the grid of each selection; the plain one reaches its benign limit earlier. Without the
+            fractions of ``FIXED_Q`` a result has no stable index.
         p: fraction protected by utility.
         set_q: fraction of the categories' own masks.
 
@@ -48,7 +60,7 @@ class CompressionSpec:
     benign: int = 16
     preserve: int = 16
     held_out: int = 6
-    benign_held_out: int = 20
+    benign_held_out: int = 60
     max_response_tokens: int = 64
     max_prompt_tokens: int = 112
     q_plain: tuple[float, ...] = (1e-6, 5e-6, 1e-5)

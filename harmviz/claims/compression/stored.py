@@ -14,6 +14,9 @@ from harmviz.claims.compression.comparisons import ALIGNED_ARM, difference_name,
 from harmviz.runs import Run
 from harmviz.runs.point import SELECTOR_WORDS
 
+#: The selection whose verdict is the result's, where it was measured: the contrastive one.
+PRIMARY = "both"
+
 
 @dataclass(frozen=True, eq=False)
 class Difference:
@@ -21,7 +24,8 @@ class Difference:
 
     Attributes:
         kind: ``start``, ``control`` or ``previous``, as ``comparisons.planned_tests``.
-        row: the difference of separabilities; crossfit: of cross-fitted ones. None where it was not measured.
+        row: the difference of separabilities under the benign limit; crossfit: of cross-fitted ones. None where it was
+            not measured.
         p, p_holm: of the permutation test, as it is and corrected over the tests of the selection; NaN: not measured.
         above: in how many of ``n_splits`` splits ``a`` lies above ``b``.
     """
@@ -95,8 +99,13 @@ class StoredResult:
         return aligned[-1] if aligned else self.names[-1]
 
     @property
+    def arms(self) -> list[str]:
+        """The tunings compared, in order; empty in a series without arms."""
+        return list(dict.fromkeys(str(c["arm"]) for c in self.checkpoints if c["arm"]))
+
+    @property
     def has_arms(self) -> bool:
-        return any(c["arm"] for c in self.checkpoints)
+        return bool(self.arms)
 
     @property
     def n_prompts(self) -> int:
@@ -141,9 +150,9 @@ def number(row: pd.Series | None, name: str) -> float:
 
 
 def selections(results: pd.DataFrame) -> list[str]:
-    """The selections that the result has separabilities of."""
+    """The selections that the result has separabilities of, the one that decides first."""
     stored = set(results.loc[results["metric"] == "separability", "contrast"])
-    return [contrast for contrast in SELECTOR_WORDS if contrast in stored]
+    return sorted((c for c in SELECTOR_WORDS if c in stored), key=lambda contrast: contrast != PRIMARY)
 
 
 def read_result(run: Run, results: pd.DataFrame, contrast: str) -> StoredResult:

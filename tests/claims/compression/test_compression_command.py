@@ -41,8 +41,10 @@ def test_the_command_prints_tables_and_json(
     ]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    assert printed.splitlines()[1].startswith("Selected as in the paper, "), "the finding comes first"
-    assert "plain, as in the paper" in printed
+    assert printed.splitlines()[1].startswith("Selected contrastive, "), "the finding comes first"
+    assert "contrastive, at fixed fractions: no difference found" in printed, "too small a model: they are no weight"
+    assert "plain, as in the paper, secondary: separability" in printed
+    assert "benign ΔL at most" in printed
     assert "contrastive" in printed
     assert "safety-dpo-2 minus start" in printed
     assert "not reached" in printed
@@ -52,6 +54,10 @@ def test_the_command_prints_tables_and_json(
     assert set(document["finding"]["numbers"]) == {"none", "both"}
     assert document["tests"] == [{"a": "safety-dpo-2", "b": "start", "kind": "start"}]
     assert {r["experiment"] for r in document["rows"]} == {"compression"}
+    grid = {(r["contrast"], r["q"]) for r in document["rows"] if r["metric"] == "harm_specific"}
+    assert grid == {("none", 1e-5), ("none", 5e-3), ("both", 2e-5), ("both", 5e-5), ("both", 5e-3)}, (
+        "fractions asked for come beside the fixed ones"
+    )
 
 
 @pytest.mark.parametrize(

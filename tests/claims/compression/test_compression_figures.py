@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.compression.figures import arm_styles, ladder_chart, overlap_ladder, shift_curves
+from harmviz.claims.compression.stable_figures import fixed_chart, limit_curve
 from harmviz.display.style import CONTROL, HARM, Theme
 
 EVIL = "<b>x</b>"
@@ -114,3 +115,60 @@ def test_overlap_keeps_means_and_seeds_apart() -> None:
     assert sizes["between harm types"] == sizes["ceiling: a type with itself"] == 2
     assert sizes["between harm types, each seed"] == 4
     assert "<b>" not in "".join(figure.layout.xaxis.ticktext)
+
+
+def at_fixed(panel: str, place: int, arm: str, role: str, value: float) -> dict[str, object]:
+    return {**line(place, arm, role, value, f"{panel} {place} {EVIL}"), "panel": panel}
+
+
+@pytest.mark.parametrize("theme", [Theme(), Theme(dark=True, scale=1.3)])
+def test_fixed_fractions_have_a_panel_in_nats_and_one_of_the_ratio(theme: Theme) -> None:
+    arms = (("safety tuning", "aligned"), ("control: plain", "control"), (EVIL, "control"))
+    places = [("nats", 0), ("nats", 1), ("ratio", 0)]
+    rows = pd.DataFrame([at_fixed(p, i, arm, role, i + 0.1) for arm, role in arms for p, i in places])
+    seeds = pd.DataFrame(
+        [{"panel": p, "place": i, "arm": "safety tuning", "value": 0.2, "note": EVIL} for p, i in places for _ in "ab"]
+    )
+    figure = fixed_chart(rows, seeds, theme, title=EVIL, subtitle="s")
+    by_name = {t.name: t for t in figure.data}
+    safety, ratio = by_name["safety tuning"], by_name["safety tuning, ratio"]
+    assert list(safety.y) == [0.1, 1.1]
+    assert list(ratio.y) == [0.1]
+    assert (safety.xaxis, safety.yaxis, ratio.xaxis, ratio.yaxis) == ("x", "y", "x2", "y2")
+    assert list(safety.error_y.array) == pytest.approx([0.2, 0.2])
+    assert safety.marker.color == HARM
+    assert by_name["control: plain"].marker.color == CONTROL
+    assert len({x for name in ("safety tuning", "control: plain") for x in by_name[name].x}) == 4, "side by side"
+    assert len(by_name["safety tuning, nats, each seed"].y) == 4
+    assert [t.name for t in figure.data if t.showlegend] == ["safety tuning", "control: plain", "&lt;b&gt;x&lt;/b&gt;"]
+    assert figure.layout.xaxis.domain[1] < figure.layout.xaxis2.domain[0]
+    assert figure.layout.xaxis2.ticktext == ("ratio 0 &lt;b&gt;x&lt;/b&gt;",)
+    assert not figure.layout.annotations
+    assert "<b>" not in figure.layout.title.text
+
+
+def test_a_ratio_that_is_defined_nowhere_says_so_in_its_panel() -> None:
+    rows = pd.DataFrame([at_fixed("nats", 0, "a", "aligned", 0.1), at_fixed("ratio", 0, "a", "aligned", math.nan)])
+    figure = fixed_chart(rows, rows.iloc[:0], Theme(), title="t", subtitle="s")
+    (said,) = figure.layout.annotations
+    assert "not defined" in said.text
+    assert (said.x, said.xref) == (0.5, "x2 domain")
+
+
+def test_the_curve_over_the_limit_marks_the_limit_in_use() -> None:
+    rows = pd.DataFrame(
+        [
+            {**line(0, arm, role, value), "limit": limit}
+            for arm, role in (("safety tuning", "aligned"), ("control: plain", "control"))
+            for limit, value in ((0.2, -0.1), (0.02, 0.3))
+        ]
+    )
+    seeds = pd.DataFrame([{"arm": "safety tuning", "limit": 0.2, "value": 0.5, "note": EVIL}])
+    figure = limit_curve(rows, seeds, Theme(), title="t", subtitle="s", used=0.1)
+    by_name = {t.name: t for t in figure.data}
+    assert list(by_name["safety tuning"].y) == [0.3, -0.1], "the limit ascends"
+    assert list(by_name["safety tuning, each seed"].y) == [0.5]
+    assert by_name["control: plain"].marker.color == CONTROL
+    assert figure.layout.xaxis.ticktext == ("0.02", "0.2")
+    (line_in_use,) = figure.layout.shapes
+    assert line_in_use.x0 == line_in_use.x1 == 0.1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +19,14 @@ from harmviz.claims.compression.ladder_series import LadderSeries, open_ladders
 from harmviz.claims.compression.measure import run_compression
 from harmviz.claims.compression.model_series import open_models
 from harmviz.claims.compression.presets import Stage
+from harmviz.claims.compression.sample_losses import FILE, resampled, sample_losses
 from harmviz.data.prompts import PromptData
+from harmviz.errors import RunIncompatible
+from harmviz.files import sha256_of_file
 from harmviz.models.adapters import merge_adapter
-from harmviz.runs import Run, verify_run
+from harmviz.runs import Run, read_run, verify_run
+from harmviz.runs.archive import export_run, import_run
+from harmviz.runs.manifest import manifest_hash
 from harmviz.tuning.stored import Ladder
 from tests.worlds.compression import TINY_SPEC
 
@@ -63,9 +71,32 @@ def test_a_result_holds_every_measure_of_every_checkpoint(whole: Run) -> None:
     assert {"p_swap", "p_holm", "q_at_0.1", "q_at_0.2", "nll", "separability_relative"} <= set(rows["metric"])
     p = rows[rows["metric"] == "p_swap"]["value"]
     assert p.between(0, 1).all()
+    for contrast in ("none", "both"):
+        kept = resampled(whole).separability(contrast)[0].mean(axis=0)
+        stored = rows[(rows["metric"] == "separability") & (rows["contrast"] == contrast)].set_index("condition")
+        assert kept == pytest.approx(stored.loc[names, "value"].to_numpy()), "the samples' losses are kept"
     # the model is the start again: adapters were taken out bit for bit
     intact = values(whole, "nll")
     assert intact.loc["start"].tolist() != intact.loc["safety-dpo-2"].tolist()
+
+
+def test_it_travels_as_an_archive_with_its_samples_losses(whole: Run, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    export_run(whole, packed)
+    there = import_run(packed, tmp_path / "there")
+    assert sample_losses(there).equals(sample_losses(whole))
+    broken = tmp_path / "broken" / whole.id
+    shutil.copytree(whole.path, broken)
+    (broken / FILE).write_bytes(b"PAR1 and no more")
+    manifest = json.loads((broken / "manifest.json").read_text())
+    manifest["files"][FILE] = sha256_of_file(broken / FILE)
+    (broken / "manifest.json").write_text(json.dumps(manifest | {"manifest_hash": manifest_hash(manifest)}))
+    packed = io.BytesIO()
+    export_run(read_run(broken), packed)
+    with pytest.raises(RunIncompatible, match=rf"{FILE}: no readable Parquet file"):
+        import_run(packed, tmp_path / "nowhere")
+    with pytest.raises(RunIncompatible, match=f"{FILE} cannot be read"):
+        sample_losses(read_run(broken))
 
 
 def test_an_interrupted_result_goes_on_to_the_same_rows(

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from harmviz.claims.compression import ladder_series
 from harmviz.claims.compression.comparisons import planned_tests
@@ -17,6 +19,7 @@ from harmviz.claims.compression.model_series import open_models
 from harmviz.claims.compression.presets import PRESETS, Stage, preset
 from harmviz.claims.compression.series import Checkpoint
 from harmviz.errors import ModelUnavailable, RunIncompatible
+from harmviz.files import sha256_of_file
 from harmviz.runs.manifest import manifest_hash
 from harmviz.tuning.settings import ARMS
 from harmviz.tuning.stored import Ladder
@@ -88,6 +91,33 @@ def test_what_is_wrong_with_ladders_is_said_before_a_model_is_loaded(
 
     with pytest.raises(RunIncompatible, match="has no checkpoint 'safety-sft-4'"):
         open_ladders([first, changed(without_one)])
+
+
+def test_six_tuning_seeds_make_six_splits(ladders: list[Ladder], tiny_dir: Path, tmp_path: Path) -> None:
+    """Four more, each with another seed and another adapter than those there are."""
+    names = [str(made.path) for made in ladders]
+    for seed in range(2, 6):
+        folder = tmp_path / f"seed{seed}"
+        shutil.copytree(names[0], folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest["parameters"]["seed"] = seed
+        for name in [n for n in manifest["files"] if n.startswith("adapters/")]:
+            scaled = {key: value * (1 + 0.1 * seed) for key, value in load_file(folder / name).items()}
+            with safe_open(folder / name, "np") as file:
+                header = file.metadata()
+            save_file(scaled, folder / name, metadata=header)
+            manifest["files"][name] = sha256_of_file(folder / name)
+        manifest["manifest_hash"] = manifest_hash(manifest)
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        names.append(str(folder))
+    six = open_ladders(names, at="dpo-2", model=str(tiny_dir))
+    assert six.n_splits == 6
+    assert [source["tuning_seed"] for source in six.sources] == list(range(6))
+    assert six.notes == ()
+    of_safety = six.checkpoints[1]
+    assert len({six.identity(split, of_safety) for split in range(6)}) == 6
+    with pytest.raises(ValueError, match="splits must be 6"):
+        open_ladders(names, at="dpo-2", n_splits=3)
 
 
 def test_the_wrong_start_model_is_refused(ladders: list[Ladder], tmp_path: Path) -> None:

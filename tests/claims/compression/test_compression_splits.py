@@ -8,7 +8,7 @@ import pytest
 
 from harmviz.claims.compression.settings import CompressionSpec
 from harmviz.claims.compression.splits import choose_split, usable_categories
-from harmviz.data.prompts import PromptData
+from harmviz.data.prompts import PromptData, load_prompts
 from harmviz.errors import DataInvalid
 from tests.worlds.compression import TINY_SPEC
 
@@ -28,8 +28,20 @@ def test_every_prompt_of_a_split_has_one_job(data: PromptData) -> None:
         r.set != "benign" for r in split.held_out
     )
     assert {r.set for r in split.held_out} == {*split.categories, *(f"safe:{c}" for c in split.categories), "benign"}
-    other = choose_split(data, CompressionSpec(), 1, lambda row: True)
-    assert other.row_ids != split.row_ids
+
+
+def test_six_tuning_seeds_have_six_different_splits(data: PromptData) -> None:
+    splits = [choose_split(data, CompressionSpec(), seed, lambda row: True) for seed in range(6)]
+    assert len({tuple(split.row_ids) for split in splits}) == 6
+    assert len({split.categories for split in splits}) == 1
+
+
+@pytest.mark.slow
+def test_the_default_data_serves_six_splits() -> None:
+    data = load_prompts("pyrit")
+    splits = [choose_split(data, CompressionSpec(), seed, lambda row: True) for seed in range(6)]
+    assert all(split.categories == splits[0].categories for split in splits)
+    assert min(len(split.held_out) for split in splits) >= 100
 
 
 def test_data_without_what_it_takes_is_refused(data: PromptData) -> None:

@@ -1,4 +1,4 @@
-"""The main picture: separability of every checkpoint along training, and the headline numbers."""
+"""Separability of every checkpoint along training under the benign limit, and how arms and numbers read."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.compression.comparisons import ALIGNED_ARM, seed_name
-from harmviz.claims.compression.finding import DIGITS, judged, sentence
-from harmviz.claims.compression.stored import Difference, StoredResult, number
+from harmviz.claims.compression.stored import StoredResult, number
+from harmviz.claims.compression.under_limit import sentence
+from harmviz.claims.compression.verdicts import DIGITS
 from harmviz.display import text
-from harmviz.display.glossary import explained
 from harmviz.display.words import Words
 
 METRICS = {"separability": "as chosen", "separability_crossfit": "cross-fitted"}
@@ -117,41 +117,6 @@ def ladder_words(result: StoredResult, metric: str) -> Words:
 def and_splits(result: StoredResult) -> str:
     """What the intervals are over, beside prompts."""
     return f" and {len(result.seeds)} splits" if len(result.seeds) > 1 else ", for this one split"
-
-
-# -- headline numbers -------------------------------------------------------------------------------------------------
-def tiles(result: StoredResult) -> str:
-    """Four numbers: the start, the target, their difference, the target against its strongest control."""
-    start, target = result.against_start(), result.target
-    parts = [
-        _tile(f"Separability of {name}", result.row("separability", name), _refuses(result, name), colour)
-        for name, colour in ((result.start, "currentColor"), (target, "var(--hv-harm)"))
-    ]
-    row = None if start is None else start.row
-    parts.append(_tile("Difference to the start", row, _called(start), "var(--hv-harm)"))
-    controls = [d for d in result.against_controls() if d.row is not None]
-    if controls:
-        least = min(controls, key=lambda d: math.inf if math.isnan(d.value) else d.value)
-        parts.append(_tile(f"Difference to {least.b}", least.row, _called(least), "var(--hv-control)"))
-    return f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>'
-
-
-def _tile(label: str, row: pd.Series | None, below: str, colour: str) -> str:
-    value, interval = f"<small>{text.NOT_MEASURED}</small>", ""
-    if row is not None and pd.notna(row["value"]):
-        value = f"{text.signed(float(row['value']), DIGITS)} <small>nats</small>"
-        if pd.notna(row["ci_low"]):
-            interval = f"{text.interval(row['ci_low'], row['ci_high'], DIGITS)}, n = {int(row['n'])} · "
-    return (
-        f'<div class="hv-tile" style="--tile:{colour}"><div class="label">{explained(label)}</div>'
-        f'<div class="number">{value}</div><div class="quiet small">{explained(interval + below)}</div></div>'
-    )
-
-
-def _called(difference: Difference | None) -> str:
-    if difference is None or math.isnan(difference.p_holm):
-        return "not tested"
-    return f"corrected p-value {p_value(difference.p_holm)}: {judged(difference)}"
 
 
 def p_value(value: float) -> str:

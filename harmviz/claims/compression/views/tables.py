@@ -9,8 +9,10 @@ from html import escape
 import pandas as pd
 
 from harmviz.claims.compression.comparisons import seed_name
-from harmviz.claims.compression.finding import DIGITS, judged
+from harmviz.claims.compression.fixed_difference import FixedResult, Number
 from harmviz.claims.compression.stored import StoredResult, number
+from harmviz.claims.compression.under_limit import judged
+from harmviz.claims.compression.verdicts import DIGITS
 from harmviz.claims.compression.views.ladder import p_value
 from harmviz.display import text
 from harmviz.display.tables import rows_table
@@ -25,8 +27,44 @@ BEHAVIOUR = {
 }
 
 
+def fixed_table(fixed: FixedResult) -> str:
+    """Every planned difference at every fixed fraction: harm-specific with its test, benign, and the ratio."""
+    body: list[list[str]] = []
+    differences = fixed.differences
+    for d in differences:
+        body.append(
+            [
+                _under(f"{d.a} − {d.b}", f"at {text.percent(d.q)}"),
+                _with_interval(d.specific),
+                p_value(d.p_holm) if math.isnan(d.p) else _under(p_value(d.p_holm), f"{p_value(d.p)} alone"),
+                _under(d.judged, f"above 0 in {d.above} of {d.n_splits} splits"),
+                _with_interval(d.benign),
+                "not defined" if math.isnan(d.ratio.value) else _with_interval(d.ratio),
+            ]
+        )
+    breaks = {
+        i
+        for i, (d, before) in enumerate(zip(differences[1:], differences, strict=False), 1)
+        if (d.q, d.kind) != (before.q, before.kind)
+    }
+    head = ["difference", "harm-specific, nats", "corrected p-value", "harm-specific is", "benign, nats", "ratio"]
+    return rows_table(head, body, breaks)
+
+
+def _under(above: str, below: str) -> str:
+    """Two lines of plain text, the second small."""
+    return f'{escape(above)}<br><span class="quiet small">{escape(below)}</span>'
+
+
+def _with_interval(quantity: Number) -> str:
+    """The value, and its interval in small under it."""
+    if math.isnan(quantity.value):
+        return text.NOT_MEASURED
+    return _spread(quantity.value, quantity.low, quantity.high, lambda value: text.signed(value, DIGITS))
+
+
 def differences_table(result: StoredResult, metric: str) -> str:
-    """Every tested difference with interval, p-values, and in how many splits it lies above 0.
+    """Every tested difference of separabilities with interval, p-values, and in how many splits it lies above 0.
 
     The tests are those of the separability as chosen; with ``metric`` cross-fitted the numbers beside them are the
     cross-fitted ones.
