@@ -29,11 +29,11 @@ VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_TESTABLE, NOT_MEASURED)
 #: The paper's claims in our words, by number; the order of the table.
 PAPER: dict[str, str] = {
     "C1": "Zeroing a scored set of weights is a causal probe of what they carry.",
-    "C2": "The set is compact: 0.0005 to 0.001 % of the parameters cut harmful answers under jailbreaks.",
+    "C2": "The set is compact: 0.0005 to 0.001 % of the parameters cut harmful answers under attack.",
     "C3": "It is general: harm types share it, and pruning by one type reaches the others.",
     "C4": "It is distinct: benign ability hardly uses it.",
     "C5": "Alignment compresses it: aligned models show more separable sets.",
-    "C6": "Guardrails are brittle, jailbreaks pass them; the pruned model resists.",
+    "C6": "Guardrails are brittle, attacks pass them; the pruned model resists.",
     "C7": "It explains emergent misalignment: pruning a narrow domain's harm weights before tuning prevents much.",
     "C8": "Writing harm is dissociated from recognising and explaining it, and doubly from refusing it.",
 }
