@@ -19,5 +19,6 @@ def test_few_files_name_the_claim() -> None:
     files = [ROOT / "app.py", *(ROOT / "pages").glob("*.py"), *(ROOT / "harmviz").rglob("*.*")]
     text = [f for f in files if f.suffix in {".py", ".json", ".jsonl", ".css", ".svg", ".md", ".txt"}]
     named = {str(f.relative_to(ROOT)) for f in text if "jailbreak" in f.read_text(encoding="utf-8").lower()}
-    own = {f"harmviz/claims/jailbreak/{module}.py" for module in ("claim", "command", "measure", "page", "pictures")}
+    modules = ("claim", "command", "measure", "objections", "page", "pictures")
+    own = {f"harmviz/claims/jailbreak/{module}.py" for module in modules}
     assert named == DATA | own | TOURS | {"pages/jailbreaks.py"}

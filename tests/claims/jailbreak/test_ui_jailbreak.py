@@ -45,7 +45,7 @@ def loaded(root: Path, refused: Mapping[str, tuple[float, float]] = REFUSED, **c
 def test_every_row_finds_its_state_of_the_model(tmp_path: Path) -> None:
     run, grid = loaded(tmp_path)
     rows = run.results()
-    assert grid.groups == [g for g in GROUPS if g != "guarded"]
+    assert grid.groups == [g for g in GROUPS if g not in ("guarded", "twin")]
     assert grid.attacks == [a.id for a in load_attacks()[:4]]
     assert grid.bare == "direct"
     direct = rows[
@@ -151,7 +151,7 @@ def test_a_mask_that_only_does_what_random_ones_undo_does_not_resist(tmp_path: P
 
 def test_the_mask_of_a_stage_scene_is_told_of_first(tmp_path: Path) -> None:
     run, grid = loaded(tmp_path, n=(60, 20), states=WITH_SCENE)
-    assert grid.groups == list(GROUPS)
+    assert grid.groups == [g for g in GROUPS if g != "twin"]
     assert "without the guarded mask's weights: +" in sentence(grid, "refusal_rate")
     assert "; the contrastive mask resists" in sentence(grid, "refusal_rate")
     assert "resists" not in sentence(grid, "compliance_rate"), "verdicts are about refusals by keyword"
