@@ -119,11 +119,11 @@ def test_verify_causal_on_the_real_model(prefix):
 def test_a_reduced_real_run_survives_a_kill(tmp_path):
     """Two mild built-in categories through the whole pipeline on the embedded model, killed once on the way."""
     data = [
-        {"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:24]
+        {"category": "benign", "prompt": r["prompt"], "response": r["response"]} for r in read_builtin("benign")[:28]
     ]
     for name, prefix in (("harmful", ""), ("safe", "safe:")):
         for category in ("exploits", "privacy"):
-            rows = [r for r in read_builtin(name) if r["category"] == category][: 10 if prefix else 20]
+            rows = [r for r in read_builtin(name) if r["category"] == category][: 12 if prefix else 24]
             data += [{**r, "category": f"{prefix}{category}"} for r in rows]
     file = tmp_path / "two.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in data))
