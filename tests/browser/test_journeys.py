@@ -154,12 +154,14 @@ def test_overlap_then_transfer(serve: Callable[..., Any], visit: Callable[..., A
 
 # -- the Playground ---------------------------------------------------------------------------------------------------
 def load(page: Any) -> None:
+    at_rest(page)
     page.locator("[data-testid=stMain]").get_by_role("button", name="Load").first.click()
     page.locator(".st-key-play_run button:not([disabled])").first.wait_for(timeout=120_000)
 
 
 def run_comparison(page: Any) -> None:
     """Starts a comparison and waits until the stage shows it, and no longer an earlier one that had ended."""
+    at_rest(page)  # a click while the page is still being drawn after loading can be lost
     page.evaluate("() => document.querySelectorAll('.hv-status').forEach(s => { s.dataset.earlier = 'yes'; })")
     page.locator(".st-key-play_run button").first.click()
     page.locator(".hv-status:not([data-earlier])").wait_for(timeout=WAIT)
