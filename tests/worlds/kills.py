@@ -99,6 +99,8 @@ span = time.monotonic() - began
 check()
 put_away()
 while seen["kills"] < kills:
+    for lock in root.glob(".partial-*.lock"):
+        lock.unlink()  # of one that was killed: it would be taken for the next one's
     child, seen["begun"] = start(), seen["begun"] + 1
     status = None if draw.random() < 0.1 else ended(child, at_work)  # one in ten before its lock, perhaps
     end = time.monotonic() + draw.uniform(0, span)
