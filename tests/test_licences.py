@@ -54,7 +54,9 @@ def test_whatever_those_need_is_in_the_lock() -> None:
             needed, _, marker = line.partition(";")
             if "extra ==" in marker:
                 continue
-            needed = canonical(re.match(r"[\w.-]+", needed.strip())[0])  # type: ignore[index]
+            begins = re.match(r"[\w.-]+", needed.strip())
+            assert begins is not None, f"{name} asks for {line!r}"
+            needed = canonical(begins[0])
             try:
                 version(needed)
             except PackageNotFoundError:  # for another machine, or another Python

@@ -28,30 +28,19 @@ from harmviz.claims.scene import objections as scene
 from harmviz.cli import main
 from harmviz.runs import Row, Run, read_run
 from tests.worlds.dissociation import dissociation_rows, make_dissociation
+from tests.worlds.effects import POINT, effect_row
 from tests.worlds.emergent import HELPS, NO_HELP, NOTHING, make_experiment
 from tests.worlds.fabricated import make_run
 from tests.worlds.jailbreak import OVER, REFUSED
 from tests.worlds.jailbreak import make_experiment as make_grid
 from tests.worlds.scene import make_scene, scene_rows
 
-POINT: dict[str, Any] = {"q": 5e-5, "p": 0.01, "n_weights": 5308}
 METHOD = {"score": "signed", "headline": {"both": POINT}}
 
 
 def number(metric: str, value: float, *, half: float = 0.02, **changes: Any) -> Row:
     """A number of the contrastive mask on harmful answers, unless ``changes`` say otherwise."""
-    settings: dict[str, Any] = dict(
-        experiment="effect",
-        mask="mean(all)",
-        category="harm",
-        contrast="both",
-        scope="global",
-        skip_tokens=0,
-        n=20,
-        unit="nats/token",
-        **POINT,
-    )
-    return Row(metric=metric, value=value, ci_low=value - half, ci_high=value + half, **(settings | changes))
+    return effect_row(metric, value, value - half, value + half, **changes)
 
 
 def causal(error: float) -> list[Row]:

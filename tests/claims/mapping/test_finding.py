@@ -10,27 +10,16 @@ import pytest
 
 from harmviz.claims.mapping.finding import COLLAPSED, NOT_SPECIFIC, SPECIFIC, UNDECIDED, finding
 from harmviz.runs import Row, read_run
+from tests.worlds.effects import POINT, effect_row
 from tests.worlds.fabricated import make_run
 
 RUNS = Path(__file__).resolve().parents[3] / "cache" / "runs"
-POINT: dict[str, Any] = {"q": 5e-5, "p": 0.01, "n_weights": 5308}
 METHOD = {"score": "signed", "headline": {"both": POINT, "none": POINT | {"q": 1e-5, "n_weights": 1061}}}
 
 
 def row(metric: str, value: float | None, low: float | None = None, high: float | None = None, **changes: Any) -> Row:
     """A number of the contrastive mask's effect on harmful answers, unless ``changes`` say otherwise."""
-    settings: dict[str, Any] = dict(
-        experiment="effect",
-        mask="mean(all)",
-        category="harm",
-        contrast="both",
-        scope="global",
-        skip_tokens=0,
-        n=20,
-        unit="nats/token",
-        **POINT,
-    )
-    return Row(metric=metric, value=value, ci_low=low, ci_high=high, **(settings | changes))
+    return effect_row(metric, value, low, high, **changes)
 
 
 HARM = row("delta_nll", 0.3, 0.2, 0.4)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,11 +115,11 @@ def test_a_model_is_no_twin_author_of_itself(tiny_dir: Path, tmp_path: Path, mon
     assert not (run.results()["metric"] == "harm_specific_twin").any()
 
 
-def _author_once(author: LoadedModel):  # type: ignore[no-untyped-def]
+def _author_once(author: LoadedModel) -> Callable[..., LoadedModel]:
     """``load_model`` that gives ``author`` where the author is asked for."""
     from harmviz.models.load import load_model
 
-    def load(name: str, **how: object) -> LoadedModel:
-        return author if name == stages.AUTHOR else load_model(name, **how)  # type: ignore[arg-type]
+    def load(name: str, **how: Any) -> LoadedModel:
+        return author if name == stages.AUTHOR else load_model(name, **how)
 
     return load
