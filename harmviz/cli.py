@@ -159,7 +159,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     p.add_argument("--arms", default=None, metavar="a,b", help="among safety, helpful-only, refusal-style (all three)")
     p.add_argument(
-        "--steps", type=int, default=160, metavar="N", help="SFT steps of 8 (160); DPO takes an eighth as many"
+        "--steps", type=int, default=480, metavar="N", help="SFT steps of 12 (480); DPO takes a sixteenth as many"
     )
     p.add_argument("--seed", type=int, default=0, metavar="K", help="of splits, batches, adapters and own answers (0)")
     p.add_argument(

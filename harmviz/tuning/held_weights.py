@@ -123,6 +123,10 @@ class LowRank:
         low_rank = self
 
         class StandIn(nn.Module):  # defined here: this module is imported without torch
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b = low_rank.a, low_rank.b  # so that they are among the model's parameters
+
             def forward(self, weight: Tensor) -> Tensor:
                 return low_rank(weight)
 

@@ -48,7 +48,7 @@ from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arm
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder
 from harmviz.tuning.training import train_stage, tuned_modules
 
-VERSION = 3
+VERSION = 4
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
 _UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16}
 

@@ -39,11 +39,16 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True)
 class SftRow:
-    """One request and the answer to learn, as token ids. ``is_refusal``: the answer is one of the written refusals."""
+    """One request and its answer, as token ids.
+
+    ``is_refusal``: the answer is one of the written refusals. ``is_held``: it is not learned, but the model is held to
+    what it was over the whole vocabulary at each of its tokens.
+    """
 
     prompt: tuple[int, ...] = field(repr=False)
     answer: tuple[int, ...] = field(repr=False)
-    is_refusal: bool
+    is_refusal: bool = False
+    is_held: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,9 +146,10 @@ class Schedule:
         for place in self._places(arm, "sft"):
             prompt = self._prompt(place.prompt)
             if place.refused and arm != "helpful-only":
-                rows.append(SftRow(prompt, self._refusal(next(refusals)[1]), True))
+                rows.append(SftRow(prompt, self._refusal(next(refusals)[1]), is_refusal=True))
             else:
-                rows.append(SftRow(prompt, self._closed(self._harmless(place.prompt, place.rounds)), False))
+                own = self._closed(self._harmless(place.prompt, place.rounds))
+                rows.append(SftRow(prompt, own, is_held=not place.refused))
         return rows
 
     def dpo(self, arm: str) -> list[PairRow]:

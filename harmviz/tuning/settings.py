@@ -18,29 +18,35 @@ from harmviz.errors import BadSetting
 
 ARMS = ("safety", "helpful-only", "refusal-style")
 STAGES = ("sft", "dpo")
-#: The places of a batch of eight. Four may be refused: three fetched requests and the harmful half of a twin. Four are
+#: The places of a batch. Four may be refused: three fetched requests and the harmful half of a twin. The others are
 #: answered: harmless requests of one pool.
-FETCHED, TWINS, ANSWERED = 3, 1, 4
+FETCHED, TWINS, ANSWERED = 3, 1, 8
 REFUSAL_SLOTS = FETCHED + TWINS
+BATCH = REFUSAL_SLOTS + ANSWERED
 MIN_STEPS, MAX_STEPS = 4, 2000
 
 
 @dataclass(frozen=True)
 class AlignSpec:
-    """Settings of a ladder. ``steps`` are SFT steps; DPO takes an eighth as many. ``rank`` is that of the adapters
-    that checkpoints are kept as. ``brief``: for further tuning seeds; the ends of the stages alone are kept, each
-    measured on few requests by keywords.
+    """Settings of a ladder.
+
+    ``steps`` are SFT steps; DPO takes a sixteenth as many. ``rank`` is that of the adapters that checkpoints are kept
+    as, ``hold`` the weight of staying as it was on harmless requests (``tuning.losses``), ``fit_rate`` the learning rate at
+    which SFT's last sixth tunes the factors. ``brief``: for further tuning seeds; the ends of the stages alone are
+    kept, each measured on few requests by keywords.
 
     Raises:
         ValueError: a value is out of its range; the message names it.
     """
 
     seed: int = 0
-    steps: int = 160
+    steps: int = 480
     brief: bool = False
     rank: int = 32
+    hold: float = 4.0
     sft_rate: float = 8e-5
-    dpo_rate: float = 5e-6
+    fit_rate: float = 2e-4
+    dpo_rate: float = 1e-5
     beta: float = 0.1
     max_answer_tokens: int = 32
     max_rejected_tokens: int = 32
@@ -53,7 +59,12 @@ class AlignSpec:
 
     @property
     def dpo_steps(self) -> int:
-        return max(2, self.steps // 8)
+        return max(2, self.steps // 16)
+
+    @property
+    def whole_steps(self) -> int:
+        """The steps of SFT that tune the matrices whole; the others tune their factors."""
+        return self.steps - max(1, self.steps // 6)
 
     def length(self, stage: str) -> int:
         """How many optimiser steps a stage takes."""

@@ -1,19 +1,21 @@
-"""One stage of safety tuning: every linear layer inside the decoder blocks, whole, by SFT or by DPO.
+"""One stage of safety tuning: every linear layer inside the decoder blocks, by SFT or by DPO.
 
 Rows come encoded and in their final order (``tuning.schedule``), so that the trainer neither applies a template of its
-own nor shuffles. SFT: cross-entropy over the answer's tokens, its end token included, the prompt's left out. DPO: the
-reference is the model that the stage starts from. The learning rate rises over the first twelfth of the steps and falls
-to 0 in a line; the rest of a step is that of narrow tuning (``tuning.step``).
+own nor shuffles. SFT (loss: ``tuning.losses``) first tunes the matrices whole; then their difference to the start is
+cut to its best approximation of ``spec.rank`` (Eckart-Young), and the last sixth of the steps tunes the two factors of
+that, which makes good what the cut lost. DPO goes on with the factors; its reference is the model that it starts from.
+The learning rate rises over the first twelfth of the steps of each part and falls to 0 in a line; the rest of a step is
+that of narrow tuning (``tuning.step``).
 
-A checkpoint is what ships: the difference to the start model, of each matrix its best approximation of ``spec.rank``
-(Eckart-Young), in float16. The next stage goes on from the checkpoint, not from the weights behind it, and every figure
+A checkpoint is what ships: the two factors of every matrix in float16. The next stage goes on from it, and every figure
 is measured on it.
 
-Source: Rafailov et al. 2023, DPO (arXiv:2305.18290); Eckart and Young 1936.
+Source: Rafailov et al. 2023, DPO (arXiv:2305.18290); Hu et al. 2021, LoRA (arXiv:2106.09685); Eckart and Young 1936.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,16 +23,19 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from harmviz.errors import UnsupportedArchitecture
-from harmviz.generation.passes import accepts
-from harmviz.models.adapters import Adapter, merged
+from harmviz.models.adapters import Adapter
 from harmviz.models.load import LoadedModel
+from harmviz.tuning.held_weights import LowRank
+from harmviz.tuning.losses import left_padded, sft_example, sft_loss
 from harmviz.tuning.schedule import PairRow, SftRow
-from harmviz.tuning.settings import AlignSpec
-from harmviz.tuning.step import BATCH, MAX_NORM, WEIGHT_DECAY, fast_forward
+from harmviz.tuning.settings import BATCH, AlignSpec
+from harmviz.tuning.step import MAX_NORM, WEIGHT_DECAY, fast_forward
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Float16, Int64
+    from jaxtyping import Float, Float16
     from torch import Tensor
+
+    Factors = tuple[Float16[Tensor, "rank d_in"], Float16[Tensor, "d_out rank"]]
 
 Tick = Callable[[int, int], None]
 Keep = Callable[[Adapter], None]
@@ -73,7 +78,8 @@ def train_stage(
 ) -> None:
     """Trains one stage on ``rows`` in their order and hands every checkpoint's adapter to ``keep``.
 
-    ``loaded`` ends as it was, bit for bit.
+    ``start``: the adapter that DPO goes on from; SFT begins at the model itself. ``loaded`` ends as it was, bit for
+    bit.
 
     Raises:
         UnsupportedArchitecture: see ``tuned_modules``.
@@ -82,26 +88,47 @@ def train_stage(
 
     weights = {module: loaded.model.get_parameter(f"{module}.weight") for module in tuned_modules(loaded)}
     torch.manual_seed(spec.seed)
-    with (
-        loaded.lock,
-        tempfile.TemporaryDirectory(prefix="harmviz-align-") as scratch,
-        _trainable(loaded, weights) as before,
-        merged(loaded, start),
-    ):
+    was = copy.deepcopy(loaded.model) if stage == "sft" else None
+    done = 0
 
-        def after_step(step: int) -> None:
-            if step in spec.checkpoints(stage):
-                factors = {m: low_rank(w.detach() - before[m], spec.rank) for m, w in weights.items()}
-                keep(Adapter(factors, 1, loaded.weight_hash, arm, stage, step))
-            tick(step, spec.length(stage))
+    def train(steps: int, rate: float, adapter: Callable[[], dict[str, Factors]]) -> None:
+        def after_step(_: int) -> None:
+            nonlocal done
+            done += 1
+            if done in spec.checkpoints(stage):
+                keep(Adapter(adapter(), 1, loaded.weight_hash, arm, stage, done))
+            tick(done, spec.length(stage))
 
-        trainer = _trainer(loaded, rows, spec, stage, scratch)
-        trainer.add_callback(_after_each_step(after_step))
-        trainer.train()
+        part = rows[done * BATCH : (done + steps) * BATCH]
+        with tempfile.TemporaryDirectory(prefix="harmviz-align-") as scratch:
+            trainer = _trainer(loaded, was, part, spec, steps, rate, scratch)
+            trainer.add_callback(_after_each_step(after_step))
+            trainer.train()
+
+    with loaded.lock:
+        if stage == "sft":
+            with _whole(loaded, weights) as before:
+
+                def nearest() -> dict[str, Factors]:
+                    return {m: low_rank(w.detach() - before[m], spec.rank) for m, w in weights.items()}
+
+                train(spec.whole_steps, spec.sft_rate, nearest)
+                factors = nearest()
+        else:
+            factors = (
+                start.factors if start is not None else {m: low_rank(w * 0, spec.rank) for m, w in weights.items()}
+            )
+        with _factored(loaded, factors) as halves:
+            rate = spec.fit_rate if stage == "sft" else spec.dpo_rate
+
+            def now() -> dict[str, Factors]:
+                return {m: (f.a.detach().to(torch.float16), f.b.detach().to(torch.float16)) for m, f in halves.items()}
+
+            train(spec.length(stage) - done, rate, now)
 
 
 @contextmanager
-def _trainable(loaded: LoadedModel, weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
+def _whole(loaded: LoadedModel, weights: Mapping[str, Tensor]) -> Iterator[Mapping[str, Tensor]]:
     """The block may train these weights; it gets what they are before it, and they are that again after it."""
     before = {module: weight.detach().clone() for module, weight in weights.items()}
     try:
@@ -112,6 +139,29 @@ def _trainable(loaded: LoadedModel, weights: Mapping[str, Tensor]) -> Iterator[M
         for module, weight in weights.items():
             weight.grad = None
             weight.data.copy_(before[module])
+        loaded.model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _factored(loaded: LoadedModel, factors: Mapping[str, Factors]) -> Iterator[Mapping[str, LowRank]]:
+    """The block may train the halves of these low-rank differences, which every forward pass adds to the weights."""
+    from torch import nn
+    from torch.nn.utils import parametrize
+
+    halves = {
+        module: LowRank(*(nn.Parameter(half.float().to(loaded.device)) for half in pair), 1.0, None)
+        for module, pair in factors.items()
+    }
+    adapted: list[nn.Module] = []
+    try:
+        for module, pair in halves.items():
+            owner = loaded.model.get_submodule(module)
+            parametrize.register_parametrization(owner, "weight", pair.as_module())
+            adapted.append(owner)
+        yield halves
+    finally:
+        for owner in adapted:
+            parametrize.remove_parametrizations(owner, "weight", leave_parametrized=False)
         loaded.model.eval().requires_grad_(False)
 
 
@@ -146,11 +196,14 @@ def _after_each_step(act: Callable[[int], None]) -> Any:
 
 def _trainer(
     loaded: LoadedModel,
+    was: Any,
     rows: Sequence[SftRow] | Sequence[PairRow],
     spec: AlignSpec,
-    stage: str,
+    steps: int,
+    rate: float,
     scratch: str,
 ) -> Any:
+    """``was``: the model as it was, which SFT holds it to; None: DPO."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # before trl is imported
     from datasets import Dataset
     from transformers.trainer_callback import PrinterCallback
@@ -167,15 +220,16 @@ def _trainer(
     class AnswerTrainer(SFTTrainer):
         def compute_loss(self, model: Any, inputs: dict[str, Tensor], *_: Any, **__: Any) -> Float[Tensor, ""]:
             with fast_forward(loaded.device):
-                return answer_loss(model, inputs)
+                return sft_loss(model, was, inputs, spec.hold)
 
     common: dict[str, Any] = dict(
         output_dir=scratch,
-        max_steps=spec.length(stage),
+        max_steps=steps,
         per_device_train_batch_size=BATCH,
         gradient_accumulation_steps=1,
         lr_scheduler_type="linear",
-        warmup_steps=max(1, spec.length(stage) // 12),
+        learning_rate=rate,
+        warmup_steps=max(1, steps // 12),
         weight_decay=WEIGHT_DECAY,
         max_grad_norm=MAX_NORM,
         seed=spec.seed,
@@ -193,9 +247,9 @@ def _trainer(
         disable_tqdm=True,
     )
     trainer: Any
-    if stage == "sft":
-        examples: list[dict[str, list[int]]] = [sft_example(r) for r in rows if isinstance(r, SftRow)]
-        settings: Any = SFTConfig(learning_rate=spec.sft_rate, packing=False, **common)
+    if was is not None:
+        examples: list[dict[str, Any]] = [sft_example(r) for r in rows if isinstance(r, SftRow)]
+        settings: Any = SFTConfig(packing=False, remove_unused_columns=False, **common)
         trainer = AnswerTrainer(
             model=loaded.model,
             args=settings,
@@ -209,7 +263,7 @@ def _trainer(
             for r in rows
             if isinstance(r, PairRow)
         ]
-        settings = DPOConfig(learning_rate=spec.dpo_rate, beta=spec.beta, precompute_ref_log_probs=True, **common)
+        settings = DPOConfig(beta=spec.beta, precompute_ref_log_probs=True, **common)
         trainer = PreferenceTrainer(
             model=loaded.model,
             args=settings,
@@ -218,43 +272,3 @@ def _trainer(
         )
     trainer.remove_callback(PrinterCallback)  # it prints on stdout, which may be a JSON document
     return trainer
-
-
-def sft_example(row: SftRow) -> dict[str, list[int]]:
-    """Token ids and labels; −100 (no loss) on the prompt."""
-    return {"input_ids": [*row.prompt, *row.answer], "labels": [-100] * len(row.prompt) + list(row.answer)}
-
-
-def left_padded(examples: Sequence[dict[str, list[int]]]) -> dict[str, Int64[Tensor, "batch pos"]]:
-    """One batch whose rows end together, so that the answers stand in its last columns."""
-    import torch
-
-    width = max(len(e["input_ids"]) for e in examples)
-
-    def padded(rows: Sequence[list[int]], filler: int) -> Int64[Tensor, "batch pos"]:
-        return torch.tensor([[filler] * (width - len(row)) + row for row in rows])
-
-    ids, labels = ([list(e[key]) for e in examples] for key in ("input_ids", "labels"))
-    seen = [[1] * len(row) for row in ids]
-    return {"input_ids": padded(ids, 0), "labels": padded(labels, -100), "attention_mask": padded(seen, 0)}
-
-
-def answer_loss(model: Any, inputs: dict[str, Int64[Tensor, "batch pos"]]) -> Float[Tensor, ""]:
-    """Mean cross-entropy over the answers' tokens, in nats.
-
-    Logits are made for the columns that hold answers only: over a long prompt they would be most of a step's time and
-    memory.
-    """
-    from torch.nn import functional
-
-    labels, seen = inputs["labels"], inputs["attention_mask"]
-    columns = int((labels != -100).any(0).sum())
-    options: dict[str, Any] = {"attention_mask": seen}
-    if accepts(model, "position_ids"):
-        options["position_ids"] = (seen.cumsum(-1) - 1).clamp(min=0)
-    if accepts(model, "logits_to_keep"):
-        options["logits_to_keep"] = columns + 1
-    logits = model(input_ids=inputs["input_ids"], **options).logits[:, -columns - 1 : -1]
-    wanted = labels[:, -columns:]
-    chosen = wanted != -100
-    return functional.cross_entropy(logits[chosen].float(), wanted[chosen])

@@ -1,4 +1,4 @@
-"""The stored runs one below the other, and what can be done with each: open, look inside, export, delete, import."""
+"""The stored runs as a table to sort, and what can be done with one: open, look inside, export, delete, import."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.report.document import report
 from harmviz.runs import Run
 from harmviz.runs.unpacking import MAX_BYTES
-from harmviz.ui import actions, frame, picker, stored, visitor
+from harmviz.ui import actions, frame, picker, runs_table, stored, visitor
 from harmviz.ui.run_card import compact_card, empty_state, note, partial_note, run_card
 
 #: A word said after a rerun: what was just done.
 _SAID = "runs_said"
 _TYPED = 10
+_TABLE, _CHOSEN = "runs_table", "runs_chosen"
+#: Rows of the table before it scrolls.
+_SHOWN = 12
 
 
 def said() -> None:
@@ -32,13 +35,36 @@ def _say(line: str) -> None:
 
 
 def draw(where: str) -> None:
-    """All complete runs, newest first."""
-    runs = stored.runs()
+    """All complete runs, newest first, as a table that a click on a heading sorts; below it the chosen one."""
+    runs = {run.id: run for run in stored.runs()}
     if not runs:
         frame.html(empty_state(where))
-    for run in runs:
-        with st.container(border=True):
-            _run(run)
+        return
+    ids = list(runs)
+    st.dataframe(
+        runs_table.rows(list(runs.values())),
+        key=_TABLE,
+        hide_index=True,
+        height="content" if len(ids) <= _SHOWN else 36 * (_SHOWN + 1),
+        column_config={
+            "made": st.column_config.DateColumn(format="YYYY-MM-DD", width="small"),
+            "found": st.column_config.TextColumn(width="large"),
+            "open": st.column_config.LinkColumn(display_text="Open", width="small"),
+        },
+        selection_mode="single-row",
+        on_select=partial(_picked, ids),
+    )
+    if st.session_state.get(_CHOSEN) not in runs:  # the first visit, or the chosen run was deleted
+        st.session_state[_CHOSEN] = ids[0]
+    chosen = st.selectbox("Run", ids, key=_CHOSEN, help="Or choose its row in the table.", width=520)
+    with st.container(border=True):
+        _run(runs[chosen])
+
+
+def _picked(ids: list[str]) -> None:
+    """A row was chosen in the table; its place is that before any sorting."""
+    if rows := st.session_state[_TABLE].selection.rows:
+        st.session_state[_CHOSEN] = ids[rows[0]]
 
 
 def _run(run: Run) -> None:

@@ -10,8 +10,7 @@ from harmviz.data.encoding import encode_prompt
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import AlignData
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import ANSWERED, ARMS, FETCHED, REFUSAL_SLOTS, TWINS, AlignSpec, check_arms
-from harmviz.tuning.step import BATCH
+from harmviz.tuning.settings import ANSWERED, ARMS, BATCH, FETCHED, REFUSAL_SLOTS, TWINS, AlignSpec, check_arms
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_data, make_own, make_schedule
 
@@ -36,8 +35,10 @@ def test_arms_differ_in_the_refusal_slots_alone() -> None:
             assert safety.is_refusal
             assert style.is_refusal
             assert style.prompt == helpful.prompt != safety.prompt
+            assert not any(row.is_held for row in (safety, style, helpful))
         else:
             assert safety == helpful == style
+            assert safety.is_held
             assert not safety.is_refusal
 
 
@@ -120,7 +121,7 @@ def test_a_model_that_always_declines_needs_no_tuning() -> None:
 
 def test_checkpoints_lie_along_the_way_and_at_the_end() -> None:
     assert AlignSpec(steps=160).checkpoints("sft") == (40, 160)
-    assert AlignSpec(steps=160).checkpoints("dpo") == (20,)
+    assert AlignSpec(steps=160).checkpoints("dpo") == (10,)
 
 
 @pytest.mark.parametrize("bad", [{"steps": 3}, {"steps": 2001}, {"seed": -1}, {"seed": 2**31}])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,9 +15,8 @@ from harmviz.models.hashing import hash_parameters
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.loss import response_losses
 from harmviz.tuning.schedule import PairRow, SftRow
-from harmviz.tuning.settings import AlignSpec
-from harmviz.tuning.step import BATCH
-from harmviz.tuning.training import answer_loss, left_padded, low_rank, sft_example, train_stage, tuned_modules
+from harmviz.tuning.settings import BATCH, REFUSAL_SLOTS, AlignSpec
+from harmviz.tuning.training import low_rank, train_stage, tuned_modules
 from tests.worlds.tiny import tiny_model
 from tests.worlds.tuning import SPEC, make_schedule
 
@@ -35,25 +36,7 @@ def loss(loaded: LoadedModel, rows: list[SftRow]) -> float:
     return float(np.mean(response_losses(loaded, samples)))
 
 
-def test_labels_cover_the_answer_only() -> None:
-    example = sft_example(SftRow((5, 6, 7), (8, 9, 2), True))
-    assert example == {"input_ids": [5, 6, 7, 8, 9, 2], "labels": [-100, -100, -100, 8, 9, 2]}
-
-
-def test_rows_end_together_and_padding_does_not_count() -> None:
-    examples = [sft_example(SftRow((5, 6, 7), (8, 2), True)), sft_example(SftRow((5,), (9, 10, 2), True))]
-    batch = left_padded(examples)
-    assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 2], [0, 5, 9, 10, 2]]
-    assert batch["labels"].tolist() == [[-100, -100, -100, 8, 2], [-100, -100, 9, 10, 2]]
-    assert batch["attention_mask"].tolist() == [[1] * 5, [0] + [1] * 4]
-    loaded = tiny_model()
-    with torch.inference_mode():
-        together = answer_loss(loaded.model, batch)
-        alone = [answer_loss(loaded.model, left_padded([e])) for e in examples]
-    assert float(together) == pytest.approx(float(2 * alone[0] + 3 * alone[1]) / 5, rel=1e-5)
-
-
-def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trainer_s_loss_is_that_of_the_answers_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     from trl import SFTTrainer
 
     seen: list[float] = []
@@ -67,7 +50,8 @@ def test_the_trainer_s_loss_is_that_of_the_answers(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(SFTTrainer, "training_step", spy)
     loaded = tiny_model()
     rows = make_schedule(loaded).sft("safety")
-    first = rows[:BATCH]
+    first = [r for r in rows[:BATCH] if not r.is_held]  # where the model is held it costs nothing yet
+    assert len(first) == REFUSAL_SLOTS
     samples = [Sample("r", str(i), (*r.prompt, *r.answer), len(r.prompt), len(r.prompt)) for i, r in enumerate(first)]
     weights = [len(r.answer) for r in first]
     expected = float(np.average(response_losses(loaded, samples)[:, 0], weights=weights))  # a mean over tokens
@@ -92,8 +76,34 @@ def test_sft_learns_the_refusals_and_leaves_the_model_as_it_was() -> None:
         assert loss(loaded, refusing) < start - 0.5
 
 
+def test_harmless_requests_stay_answered_as_they_were() -> None:
+    loaded, spec = tiny_model(), AlignSpec(steps=48, sft_rate=3e-3)
+    rows = make_schedule(loaded, spec).sft("safety")
+    held = [r for r in rows if r.is_held][:BATCH]
+    start, moved = loss(loaded, held), {}
+    for hold in (0.0, 4.0):
+        (*_, last) = trained(loaded, rows, replace(spec, hold=hold), "sft")
+        with merged(loaded, last):
+            moved[hold] = loss(loaded, held) - start
+    assert moved[4.0] < moved[0.0] / 3
+
+
+def test_the_last_part_of_sft_tunes_what_the_cut_has_left() -> None:
+    """The factors go on learning under the cut; a matrix never comes back from a rank it does not have."""
+    loaded, spec = tiny_model(), AlignSpec(steps=48, sft_rate=3e-3, fit_rate=3e-3, rank=2)
+    rows = make_schedule(loaded, spec).sft("safety")
+    (*_, fitted) = trained(loaded, rows, spec, "sft")
+    (*_, cut) = trained(loaded, rows, replace(spec, fit_rate=0.0), "sft")
+    assert all(a.shape[0] == b.shape[1] == 2 for a, b in fitted.factors.values())
+    refusing, losses = [r for r in rows if r.is_refusal][-BATCH:], []
+    for adapter in (fitted, cut):
+        with merged(loaded, adapter):
+            losses.append(loss(loaded, refusing))
+    assert losses[0] < losses[1]
+
+
 def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
-    loaded, spec = tiny_model(), AlignSpec(steps=80, dpo_rate=1e-3)
+    loaded, spec = tiny_model(), AlignSpec(steps=320, dpo_rate=5e-3)
     schedule = make_schedule(loaded, spec)
     (start,) = trained(loaded, schedule.sft("safety"), AlignSpec(steps=4), "sft")[-1:]
     pairs = schedule.dpo("safety")
@@ -101,8 +111,8 @@ def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
 
     def margin(adapter: Adapter) -> float:
         with merged(loaded, adapter):
-            chosen = loss(loaded, [SftRow(p.prompt, p.chosen, True) for p in pairs[:BATCH]])
-            return loss(loaded, [SftRow(p.prompt, p.rejected, False) for p in pairs[:BATCH]]) - chosen
+            chosen = loss(loaded, [SftRow(p.prompt, p.chosen) for p in pairs[:BATCH]])
+            return loss(loaded, [SftRow(p.prompt, p.rejected) for p in pairs[:BATCH]]) - chosen
 
     assert margin(kept[-1]) > margin(start) + 0.05
     assert [a.stage for a in kept] == ["dpo"]

@@ -198,6 +198,7 @@ def test_rows_over_the_limit_are_counted_stored_and_shown(
     assert "left out" not in said(raised, capsys)
     monkeypatch.setenv("HARMVIZ_CACHE", str(root.parent))
     app = open_page("runs")
+    app.selectbox(key="runs_chosen").set_value(usual.id).run()
     app.toggle(key=f"runs_inside_{usual.id}").set_value(True).run()
     page = markup(app)
     assert f"<td>6</td><td>{why}</td>" in page
