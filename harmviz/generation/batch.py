@@ -7,6 +7,7 @@ The weights are taken as they are: call it inside ``pruned(…)`` for a pruned m
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from harmviz.generation.passes import accepts, last_logits, pass_options
 from harmviz.generation.sampling import end_tokens
 from harmviz.generation.steps import Endings, Gatherer, Step
 from harmviz.models.load import LoadedModel
+from harmviz.models.processes import available, spread
 
 #: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
 _KEEP = 0.75
@@ -38,7 +40,7 @@ def generate_batch(
         prompts_ids: token ids of each prompt, chat template included.
         max_new_tokens: the limit per answer; the model's context may end one sooner.
         stop: checked at every step.
-        batch_size: prompts decoded together; those of like length are put together.
+        batch_size: prompts decoded together at most; those of like length are put together.
 
     Raises:
         ValueError: a prompt is empty or fills the context, or a number is below 1.
@@ -47,18 +49,29 @@ def generate_batch(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     limits = [check_length(loaded, len(p), max_new_tokens) for p in prompts_ids]
-    answers: list[list[int]] = [[] for _ in prompts_ids]
     order = sorted(range(len(prompts_ids)), key=lambda i: len(prompts_ids[i]))
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
+    # Each process is to have a batch of its own; who can stop it watches from another thread of this one.
+    n_processes = available(loaded) if stop is None else 1
+    size = min(batch_size, max(1, math.ceil(len(order) / n_processes)))
+    batches = [order[start : start + size] for start in range(0, len(order), size)]
+
+    def answer(place: int) -> list[list[int]]:
+        batch = batches[place]
         gatherer = Gatherer(len(batch))
         with loaded.lock:
             for step in _steps(loaded, [list(prompts_ids[i]) for i in batch], [limits[i] for i in batch], stop):
                 gatherer.push(step)
-        for i, answer in zip(batch, gatherer.answers, strict=True):
-            if answer.finished is None:
-                raise Cancelled(f"generation was stopped after {start} of {len(order)} prompts")
-            answers[i] = answer.token_ids
+        if any(a.finished is None for a in gatherer.answers):
+            raise Cancelled(f"generation was stopped after {size * place} of {len(order)} prompts")
+        return [a.token_ids for a in gatherer.answers]
+
+    costs = [sum(len(prompts_ids[i]) + limits[i] for i in batch) for batch in batches]
+    places = range(len(batches))
+    found = spread(loaded, answer, places, costs) if stop is None else list(map(answer, places))
+    answers: list[list[int]] = [[] for _ in prompts_ids]
+    for batch, texts in zip(batches, found, strict=True):
+        for i, token_ids in zip(batch, texts, strict=True):
+            answers[i] = token_ids
     return answers
 
 

@@ -2,7 +2,8 @@
 
 ``L(x)`` is the mean negative log-likelihood in nats per response token, teacher-forced, every sample weighing equally.
 One forward pass gives the loss with and without the opening tokens, since both are means over the same token losses.
-What samples begin with alike is computed once (``harmviz.scoring.shared``).
+What samples begin with alike is computed once (``harmviz.scoring.shared``), and a few cores share the batches
+(``harmviz.models.processes``).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from harmviz.data.encoding import Sample
+from harmviz.data.encoding import Batch, Sample
 from harmviz.models.load import LoadedModel
+from harmviz.models.processes import spread
 from harmviz.scoring.forward import default_batch_tokens
-from harmviz.scoring.shared import losses_in_batches
+from harmviz.scoring.shared import TreeBatch, batch_losses, loss_batches
 from harmviz.scoring.signed import check_losses
 
 
@@ -37,13 +39,17 @@ def response_losses(
     if short := [s.row_id for s in samples if s.n_loss <= max(skips)]:
         raise ValueError(f"row {short[0]} has no response token left after skipping {max(skips)}")
     result = np.empty((len(samples), len(skips)))
-    done = 0
+
+    def of_batch(batch: Batch | TreeBatch) -> list[list[float]]:
+        losses = batch_losses(loaded, batch)
+        check_losses(losses, "loss")
+        parts = losses.double().cpu().split(batch.n_loss.tolist())
+        return [[float(part[skip:].mean()) for skip in skips] for part in parts]
+
     with loaded.lock, torch.inference_mode():
-        for batch, losses in losses_in_batches(loaded, samples, max_tokens=default_batch_tokens(loaded)):
-            check_losses(losses, "loss")
-            parts = losses.double().cpu().split(batch.n_loss.tolist())
-            for place, part in zip(batch.index, parts, strict=True):
-                result[place] = [float(part[skip:].mean()) for skip in skips]
-            done += batch.n_samples
-            progress(done, len(samples))
+        batches = loss_batches(loaded, samples, max_tokens=default_batch_tokens(loaded))
+        costs = [batch.input_ids.numel() for batch in batches]
+        found = spread(loaded, of_batch, batches, costs, lambda done: progress(int(done * len(samples)), len(samples)))
+    for batch, values in zip(batches, found, strict=True):
+        result[list(batch.index)] = values
     return result

@@ -177,17 +177,17 @@ def tree_losses(loaded: LoadedModel, batch: TreeBatch) -> Float32[Tensor, " toke
 
 
 # -- where it may be used ---------------------------------------------------------------------------------------------
-def losses_in_batches(
-    loaded: LoadedModel, samples: Sequence[Sample], *, max_tokens: int
-) -> Iterator[tuple[Batch | TreeBatch, Float32[Tensor, " tokens"]]]:
-    """(batch, its token losses, sample after sample) until every sample had its turn: along trees where that saves
-    work and this model gives the same losses that way, else padded side by side."""
+def loss_batches(loaded: LoadedModel, samples: Sequence[Sample], *, max_tokens: int) -> Sequence[Batch | TreeBatch]:
+    """The batches whose losses (``batch_losses``) are those of all samples: trees where that saves work and this model
+    gives the same losses that way, else samples padded side by side."""
     plain, trees = _both_ways(tuple(samples), max_tokens, loaded.device)
     n_plain, n_nodes = (sum(b.input_ids.numel() for b in batches) for batches in (plain, trees))
-    if n_nodes < (1 - WORTH) * n_plain and _agrees(loaded, trees[0], samples):
-        yield from ((tree, tree_losses(loaded, tree)) for tree in trees)
-    else:
-        yield from ((batch, token_losses(loaded, batch)) for batch in plain)
+    return trees if n_nodes < (1 - WORTH) * n_plain and _agrees(loaded, trees[0], samples) else plain
+
+
+def batch_losses(loaded: LoadedModel, batch: Batch | TreeBatch) -> Float32[Tensor, " tokens"]:
+    """The token losses of a batch, sample after sample."""
+    return tree_losses(loaded, batch) if isinstance(batch, TreeBatch) else token_losses(loaded, batch)
 
 
 @lru_cache(maxsize=16)  # the same sets are measured under one mask after another

@@ -14,6 +14,7 @@ from harmviz.data.encoding import encode_prompt
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.sampling import end_tokens
 from harmviz.models.load import LoadedModel
+from harmviz.models.processes import spread
 
 BATCH = 64
 Tick = Callable[[int, int], None]
@@ -58,13 +59,17 @@ def _in_batches(
     answer: Callable[[Sequence[list[int]], int], list[list[int]]],
     tick: Tick,
 ) -> list[list[int]]:
-    answers: list[list[int]] = []
-    while len(answers) < len(prompts):
-        tick(len(answers), len(prompts))
-        part = [encode_prompt(loaded.tokenizer, p) for p in prompts[len(answers) : len(answers) + BATCH]]
-        answers += answer(part, len(answers))
-    tick(len(prompts), len(prompts))
-    return answers
+    ids = [encode_prompt(loaded.tokenizer, p) for p in prompts]
+    starts = range(0, len(ids), BATCH)
+    parts = [ids[start : start + BATCH] for start in starts]
+    answers = spread(
+        loaded,
+        lambda start: answer(ids[start : start + BATCH], start),
+        starts,
+        [sum(map(len, part)) for part in parts],
+        lambda done: tick(int(done * len(ids)), len(ids)),
+    )
+    return [answer for part in answers for answer in part]
 
 
 def _sample(loaded: LoadedModel, prompts: Sequence[list[int]], limit: int) -> list[list[int]]:

@@ -31,9 +31,9 @@ class AlignSpec:
     """Settings of a ladder.
 
     ``steps`` are SFT steps; DPO takes a sixteenth as many. ``rank`` is that of the adapters that checkpoints are kept
-    as, ``hold`` the weight of staying as it was on harmless requests (``tuning.losses``), ``fit_rate`` the learning rate at
-    which SFT's last sixth tunes the factors. ``brief``: for further tuning seeds; the ends of the stages alone are
-    kept, each measured on few requests by keywords.
+    as. ``hold``: the weight of staying as it was on harmless requests (``tuning.losses``). ``fit_rate``: the learning
+    rate at which SFT's last sixth tunes the factors. ``brief``: for further tuning seeds; the ends of the stages alone
+    are kept, each measured on few requests by keywords.
 
     Raises:
         ValueError: a value is out of its range; the message names it.

@@ -148,10 +148,10 @@ def _factored(loaded: LoadedModel, factors: Mapping[str, Factors]) -> Iterator[M
     from torch import nn
     from torch.nn.utils import parametrize
 
-    halves = {
-        module: LowRank(*(nn.Parameter(half.float().to(loaded.device)) for half in pair), 1.0, None)
-        for module, pair in factors.items()
-    }
+    def trained(half: Float16[Tensor, ...]) -> nn.Parameter:
+        return nn.Parameter(half.float().to(loaded.device))
+
+    halves = {module: LowRank(trained(a), trained(b), 1.0, None) for module, (a, b) in factors.items()}
     adapted: list[nn.Module] = []
     try:
         for module, pair in halves.items():

@@ -17,7 +17,7 @@ from harmviz.models.load import LoadedModel
 from harmviz.scoring import shared
 from harmviz.scoring.forward import token_losses
 from harmviz.scoring.loss import response_losses
-from harmviz.scoring.shared import losses_in_batches, tree_batches, tree_losses
+from harmviz.scoring.shared import loss_batches, tree_batches, tree_losses
 from tests.worlds.tiny import FAMILIES, tiny_model
 from tests.worlds.worked import single_loss
 
@@ -108,10 +108,10 @@ def test_a_shared_beginning_is_computed_once(model: LoadedModel) -> None:
 
 def test_samples_that_share_nothing_take_the_plain_way(model: LoadedModel) -> None:
     group = [Sample(f"r{i}", f"p{i}", tuple(range(5 + i, 35 + i)), 10, 10) for i in range(6)]
-    taken = [batch for batch, _ in losses_in_batches(model, group, max_tokens=100)]
+    taken = list(loss_batches(model, group, max_tokens=100))
     assert [b.index for b in taken] == [b.index for b in make_batches(group, max_tokens=100)]
     assert model.model not in shared._seen
-    assert list(losses_in_batches(model, [], max_tokens=100)) == []
+    assert list(loss_batches(model, [], max_tokens=100)) == []
 
 
 def test_the_same_bits_each_time_and_under_a_mask_its_own(model: LoadedModel) -> None:
@@ -158,9 +158,9 @@ def test_models_that_might_differ_take_the_plain_way(model: LoadedModel, monkeyp
 
     def ways() -> set[str]:
         shared._seen.pop(model.model, None)
-        taken = list(losses_in_batches(model, group, max_tokens=1024))
+        taken = list(loss_batches(model, group, max_tokens=1024))
         np.testing.assert_allclose(response_losses(model, group), wanted, rtol=1e-5)
-        return {type(batch).__name__ for batch, _ in taken}
+        return {type(batch).__name__ for batch in taken}
 
     assert ways() == {"TreeBatch"}
     monkeypatch.setattr(model, "dtype", torch.bfloat16)
@@ -184,10 +184,10 @@ def test_a_layer_that_mixes_tokens_by_itself_is_found_out(model: LoadedModel) ->
     layer = model.model.model.layers[0]
     kept, layer.mlp = layer.mlp, Blend(layer.mlp)
     try:
-        taken = list(losses_in_batches(model, answers(), max_tokens=1024))
+        taken = list(loss_batches(model, answers(), max_tokens=1024))
     finally:
         layer.mlp = kept
-    assert {type(batch).__name__ for batch, _ in taken} == {"Batch"}
+    assert {type(batch).__name__ for batch in taken} == {"Batch"}
 
 
 def test_attention_is_put_back_when_a_pass_fails(model: LoadedModel) -> None:
