@@ -49,7 +49,7 @@ class Parent:
 
         None where the run did not score them, or settles no weight there.
         """
-        if "benign" not in self.candidates.baselines:
+        if "benign" not in self.candidates.listed_baselines:
             return None
         try:
             mask = benign_signed(self.candidates, Selection(self.candidates.categories, q=q, p=p), **self._about)

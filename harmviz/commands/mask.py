@@ -77,7 +77,7 @@ def _out_of_run(arguments: argparse.Namespace) -> tuple[PruneMask, WeightTable, 
     source = open_run(arguments.run)
     model = source.manifest["model"]
     candidates = Candidates.load(source.candidates_path)
-    named = split_names(arguments.categories, (*candidates.categories, *candidates.baselines))
+    named = split_names(arguments.categories, (*candidates.categories, *candidates.listed_baselines))
     names = candidates.categories if named == ["all"] else tuple(named)
     selection = Selection(
         names,

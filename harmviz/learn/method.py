@@ -148,7 +148,7 @@ def weight(run: Run, results: pd.DataFrame, candidates: Candidates | None, place
     """What a score is: one weight of the mask, and its score for every set of texts."""
     table, said = pd.DataFrame(), ""
     if candidates is not None and place is not None:
-        sets = [*candidates.categories, *(b for b in ("safe", "benign") if b in candidates.baselines)]
+        sets = [*candidates.categories, *(b for b in ("safe", "benign") if b in candidates.listed_baselines)]
         values = [float(candidates.scores[s][place.row]) for s in sets]
         table = pd.DataFrame({"set": sets, "label": [text.set_name(s) for s in sets], "value": values}).assign(
             harm=lambda t: t["set"].map(text.is_harm)

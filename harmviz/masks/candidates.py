@@ -73,6 +73,12 @@ class Candidates:
         """Contrastive lists exist only where both baselines were scored."""
         return set(BASELINES) <= set(self.baselines)
 
+    @cached_property
+    def listed_baselines(self) -> tuple[str, ...]:
+        """The baselines that masks can be made of; the others are measurement-only, and are subtracted alone."""
+        listed = {key.set for key in self.orders}
+        return tuple(name for name in self.baselines if name in listed)
+
     def global_of(self, rows: np.ndarray) -> np.ndarray:
         """Global indices (int64) of these rows."""
         return self.table.offsets[self.matrix[rows]] + self.flat[rows]
@@ -209,6 +215,7 @@ def build_candidates(
     matrix_p: Sequence[float] = (0.01,),
     mean_only_p: Sequence[float] = (),
     max_rows: int = 2_000_000,
+    withheld: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Candidates:
     """The candidates of one scored model, in five passes over utility and two over every set's scores.
@@ -224,6 +231,7 @@ def build_candidates(
         mean_only_p: levels at which only the mean and the baselines are listed (their single-category lists would hold
             rows that nothing else selects, and only the unprotected control asks for p = 0).
         max_rows: the most rows the union may have.
+        withheld: baselines that are measurement-only: their scores are subtracted, no list or mask of them is made.
         progress: called with (matrices done, matrices to do) over all passes.
 
     Raises:
@@ -242,6 +250,7 @@ def build_candidates(
         matrix_p,
         mean_only_p,
         max_rows,
+        tuple(withheld),
         progress,
     )
     lists, protected = _rank(plan)
@@ -271,7 +280,7 @@ def _rank(plan: BuildPlan) -> tuple[dict[ListKey, np.ndarray], dict[float, tuple
     """(list → global indices in selection order, p → protected weights), in one pass over scores and utility."""
     table, n = plan.table, plan.table.n_weights
     thresholds = dict(zip(plan.levels, eligibility_threshold(plan.utility_pieces, n, plan.levels), strict=True))
-    keys = list_keys(plan.categories, plan.baselines, plan.p_grid, plan.matrix_p, plan.mean_only_p)
+    keys = list_keys(plan.categories, plan.baselines, plan.p_grid, plan.matrix_p, plan.mean_only_p, plan.withheld)
     best = {key: TopK(count_of(plan.q_max, n)) for key in keys if key.scope == "global"}
     by_matrix: dict[ListKey, list[np.ndarray]] = {key: [] for key in keys if key.scope == "matrix"}
     gaps: dict[float, list[np.ndarray]] = {p: [] for p in plan.p_grid if p > 0}

@@ -57,14 +57,18 @@ def list_keys(
     p_grid: Sequence[float],
     matrix_p: Sequence[float],
     mean_only_p: Sequence[float] = (),
+    withheld: Sequence[str] = (),
 ) -> list[ListKey]:
     """Every list that a run stores. Contrastive ones need both baselines; a baseline is never contrasted with itself.
 
-    At the levels ``mean_only_p`` the mean and the baselines alone are listed, not the single categories.
+    At the levels ``mean_only_p`` the mean and the baselines alone are listed, not the single categories. Baselines
+    ``withheld`` have no list: their scores are subtracted, and no mask of them can be made.
     """
     harm = (*categories, MEAN)
     contrastive = harm if set(BASELINES) <= set(baselines) else ()
-    ranked: list[tuple[str, Contrast]] = [(s, "none") for s in (*harm, *baselines)] + [(s, "both") for s in contrastive]
+    ranked: list[tuple[str, Contrast]] = [(s, "none") for s in (*harm, *baselines) if s not in withheld] + [
+        (s, "both") for s in contrastive
+    ]
     levels: list[tuple[float, Scope]] = [(p, "global") for p in p_grid] + [(p, "matrix") for p in matrix_p]
     return [
         ListKey(s, contrast, p, scope)

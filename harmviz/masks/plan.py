@@ -35,6 +35,7 @@ class BuildPlan:
         matrix_p: Sequence[float],
         mean_only_p: Sequence[float],
         max_rows: int,
+        withheld: tuple[str, ...],
         progress: Callable[[int, int], None] | None,
     ):
         if not categories or len(set(categories)) < len(categories) or {MEAN, *BASELINES} & set(categories):
@@ -44,7 +45,9 @@ class BuildPlan:
             )
         if not set(baselines) <= set(BASELINES) or len(set(baselines)) < len(baselines):
             raise ValueError(f"baselines must be distinct names out of {', '.join(BASELINES)}, got {baselines!r}")
-        self.table, self.categories, self.baselines = table, categories, baselines
+        if not set(withheld) <= set(baselines):
+            raise ValueError(f"withheld must be among the baselines {', '.join(baselines)}, got {withheld!r}")
+        self.table, self.categories, self.baselines, self.withheld = table, categories, baselines, withheld
         self.q_max = check_fraction("q_max", q_max)
         self.p_grid = tuple(check_fraction("p_grid", p, below_one=True) for p in p_grid)
         self.matrix_p = tuple(check_fraction("matrix_p", p, below_one=True) for p in matrix_p)

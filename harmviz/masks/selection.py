@@ -195,7 +195,9 @@ def _rankings(c: Candidates, s: Selection) -> tuple[dict[str, _Ranking], float]:
         ValueError: a category is unknown, or the run has no contrastive lists.
         SelectionInexact: p lies below the stored levels.
     """
-    known = (*c.categories, *c.baselines)
+    known = (*c.categories, *c.listed_baselines)
+    if withheld := [name for name in s.categories if name in c.baselines and name not in known]:
+        raise BadSetting(f"{withheld[0]!r} is measurement-only in this run: no mask of it is made")
     if unknown := [name for name in s.categories if name not in known]:
         raise BadSetting(f"unknown category {unknown[0]!r}; this run has {', '.join(known)}")
     if s.contrast == "both" and not c.has_contrast:

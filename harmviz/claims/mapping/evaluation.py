@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from harmviz.claims.mapping.causality import causal_rows
 from harmviz.claims.mapping.comparison import comparison_masks
 from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
-from harmviz.claims.mapping.mirrors import mirror_masks
+from harmviz.claims.mapping.mirrors import mirror_masks, ranked_mask
 from harmviz.claims.mapping.sample_losses import FILE, to_bytes
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
@@ -29,6 +29,7 @@ from harmviz.claims.mapping.work import DRAWN
 from harmviz.data.splits import SCORING
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
+from harmviz.masks.lists import BASELINES
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
 from harmviz.masks.selection import Selection, make_mask
@@ -183,10 +184,19 @@ class Evaluation:
         return np.array([place[s.row_id] for s in self.losses.sets["controls"].samples])
 
     def signed_controls(self, selection: Selection, save_as: str) -> Iterator[Row]:
+        """Of harmless sets that are measurement-only the mask is measured and not kept."""
         makers = {"benign_signed": benign_signed, "safe_signed": safe_signed, "unprotected": unprotected}
+        scores, listed = self.run.scores, self.candidates.listed_baselines
         for control, make in makers.items():
-            mask = make(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
-            self.kept[f"{save_as}.{control}"] = mask
+            of = control.removesuffix("_signed")
+            if of in BASELINES and of not in listed:
+                rank = partial(scores.harm, of)
+                mask = ranked_mask(
+                    self.run, self.candidates, selection, rank, control, kind="measurement", **self.provenance
+                )
+            else:
+                mask = make(self.candidates, selection, model_hash=self.run.loaded.weight_hash, **self.provenance)
+                self.kept[f"{save_as}.{control}"] = mask
             where = replace(self.where(self.point(selection), mask), control=control)
             yield from self.effect(mask, "report", where)
 

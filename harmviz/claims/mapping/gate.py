@@ -8,8 +8,10 @@ requests are measured (``harmviz.judges.declining``), beside masks of as many we
     beyond      = shift(mask) − mean over draws of shift(random draw)   paired by request
 
 A set fails where the upper end of the 95 % interval of ``beyond`` (over requests) lies below ``LIMIT`` at any gate
-point. Nothing of a set that failed leaves the run: a harm type is left out, named, and its lists are not stored; where
-benign or safe answers fail the run ends, since every contrastive ranking is made with them.
+point. No mask, list or index of a set that failed leaves the run: a harm type is left out, named, and its lists are not
+stored; benign and safe answers get no list of their own. Their scores are still subtracted from harm's: that keeps such
+weights out of every contrastive mask. (A model that has learned what is harmful declines and answers carefully with the
+same weights, so that its safe answers fail honestly; refusals filed among them do as well.)
 """
 
 from __future__ import annotations
@@ -128,7 +130,11 @@ def judge_sets(gate: Gate, candidates: Candidates, fractions: Sequence[float], p
     ``fractions``: the q of the gate points; ``p``: fraction protected.
     """
     judged = []
-    for name in (*candidates.categories, *((MEAN,) if len(candidates.categories) > 1 else ()), *candidates.baselines):
+    for name in (
+        *candidates.categories,
+        *((MEAN,) if len(candidates.categories) > 1 else ()),
+        *candidates.listed_baselines,
+    ):
         members = candidates.categories if name == MEAN else (name,)
         for q in fractions:
             mask = make_mask(candidates, Selection(members, q=q, p=p), model_hash=gate.loaded.weight_hash)
@@ -137,23 +143,19 @@ def judge_sets(gate: Gate, candidates: Candidates, fractions: Sequence[float], p
 
 
 def failing(judged: Sequence[Judged]) -> Mapping[str, str]:
-    """Set → why it is measurement-only, of the sets that fail.
+    """Set → why it is measurement-only, of the harm types and baselines that fail.
 
     Raises:
-        DataInvalid: benign or safe answers fail, or every harm type does.
+        DataInvalid: every harm type fails.
     """
     worst: dict[str, Judged] = {}
     for item in judged:
         if item.fails and (item.set not in worst or item.beyond.value < worst[item.set].beyond.value):
             worst[item.set] = item
     reasons = {name: item.reason for name, item in worst.items()}
-    if bad := [name for name in BASELINES if name in reasons]:
-        raise DataInvalid(
-            f"the {bad[0]} answers cannot be used: {reasons[bad[0]]}. Do refusals stand among them? Remove those"
-        )
     harm = {item.set for item in judged} - {MEAN, *BASELINES}
     of_mean = reasons.pop(MEAN, None)
-    if harm <= reasons.keys() or (of_mean and not reasons):
-        first, why = next(iter(reasons.items()), (MEAN, of_mean))
+    if harm <= reasons.keys() or (of_mean and not harm & reasons.keys()):
+        first, why = next(((n, why) for n, why in reasons.items() if n in harm), (MEAN, of_mean))
         raise DataInvalid(f"no harm type is left: {first}: {why}. Do refusals stand among its answers?")
     return reasons

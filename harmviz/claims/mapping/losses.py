@@ -43,7 +43,7 @@ class Losses:
 
         def measure() -> dict[str, np.ndarray]:
             report = run.making.progress.within(len(samples))
-            with nullcontext() if mask is None else pruned(run.loaded, mask):
+            with nullcontext() if mask is None else pruned(run.loaded, mask, allow_measurement=True):
                 return {"losses": response_losses(run.loaded, samples, skips=SKIPS, progress=report)}
 
         losses = run.making.arrays(f"measure.{key}", float(len(samples)), measure)["losses"]

@@ -139,7 +139,7 @@ class MapWork:
         self._gated_candidates()
         categories = self.samples.categories
         selectable = Candidates.load(partial.path("candidates.safetensors"))
-        sets = (*categories, *BASELINES)
+        sets = (*categories, *selectable.listed_baselines)
         selected = {
             name: {q: select(selectable, Selection((name,), q=q, p=FIXED_P)).global_index for q in spec.q_grid}
             for name in sets
@@ -161,14 +161,15 @@ class MapWork:
         return selectable
 
     def _gated_candidates(self) -> None:
-        """Stores the candidates of every set but those on which declining hangs, which are left out, and named.
+        """Stores the candidates of every set but those on which declining hangs: a harm type of them is left out and
+        named, a baseline has no list of its own.
 
         Raises:
             DataInvalid: as ``gate.failing``; what was scored is deleted.
         """
         table, spec, files, partial = self.loaded.table, self.spec, self.scores, self.making.partial
 
-        def build(categories: Sequence[str]) -> Candidates:
+        def build(categories: Sequence[str], withheld: Sequence[str] = ()) -> Candidates:
             return build_candidates(
                 table,
                 files.harm,
@@ -179,6 +180,7 @@ class MapWork:
                 matrix_p=(FIXED_P,),
                 mean_only_p=(0.0,),
                 max_rows=MAX_ROWS,
+                withheld=withheld,
                 progress=self.making.progress.within(60),
             )
 
@@ -188,19 +190,25 @@ class MapWork:
             gate = Gate(self.loaded, lambda i: built.eligible(i, FIXED_P), seed=spec.seed, draws=draws)
             judged = judge_sets(gate, built, fractions, FIXED_P)
             try:
-                left_out = failing(judged)
+                failed = failing(judged)
             except DataInvalid:
                 partial.discard()
                 raise
-            kept = [c for c in self.samples.categories if c not in left_out]
-            partial.write("candidates.safetensors", (build(kept) if left_out else built).to_bytes())
+            kept = [c for c in self.samples.categories if c not in failed]
+            withheld = [name for name in BASELINES if name in failed]
+            partial.write("candidates.safetensors", (build(kept, withheld) if failed else built).to_bytes())
             self.making.write_rows("gate", (row for item in judged for row in item.rows()))
-            return {"left_out": dict(left_out)}
+            return {"left_out": dict(failed)}
 
         units = 60.0 + gate_units(self.samples.amounts(), spec.extent)
-        left_out = self.stage("candidates", units, candidates)["left_out"]
+        failed = self.stage("candidates", units, candidates)["left_out"]
+        left_out = {name: why for name, why in failed.items() if name not in BASELINES}
         self.samples = replace(self.samples, categories=tuple(c for c in self.samples.categories if c not in left_out))
         self.making.data["left_out"] = {**self.making.data["left_out"], **left_out}
+        self.making.data["notes"] = [
+            *self.making.data["notes"],
+            *(_withheld(n, failed[n]) for n in BASELINES if n in failed),
+        ]
 
     def halves(self) -> dict[tuple[str, str, str], np.ndarray]:
         """(set, contrast, half) → global indices in selection order, see ``half_selections``."""
@@ -221,7 +229,7 @@ class MapWork:
         for q in dict.fromkeys((spec.fixed_point[0], spec.q_max)):
             for contrast in CONTRASTS:
                 full, pairs = {}, {}
-                for name in (*categories, *BASELINES):
+                for name in (*categories, *selectable.listed_baselines):
                     ranking: Contrast = "none" if name in BASELINES else contrast
                     chosen = select(selectable, Selection((name,), q=q, p=FIXED_P, contrast=ranking))
                     full[name] = np.sort(chosen.global_index)
@@ -239,3 +247,11 @@ class MapWork:
                     skip_tokens=spec.skip_tokens,
                 )
         yield from concentration_rows(table, self.scores, (*categories, *BASELINES), n_samples)
+
+
+def _withheld(name: str, why: str) -> str:
+    """What a run says of a baseline that is measurement-only."""
+    return (
+        f"{name} answers: {why}. Their scores are subtracted in contrastive rankings, and no mask of them is made; "
+        "look whether refusals stand among them"
+    )

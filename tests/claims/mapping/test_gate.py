@@ -16,11 +16,12 @@ from harmviz.cli import main
 from harmviz.data.encoding import Sample, encode_all, make_batches
 from harmviz.data.prompts import PromptRow, load_prompts, read_builtin
 from harmviz.data.refusal import reads_as_refusal
-from harmviz.errors import DataInvalid
+from harmviz.errors import BadSetting, DataInvalid
 from harmviz.judges.declining import DECLINE
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import TopK
+from harmviz.masks.selection import Selection, select
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Point, open_run
 from harmviz.scoring.forward import sample_losses
@@ -131,10 +132,10 @@ def test_the_rule() -> None:
 @pytest.mark.parametrize(
     ("sets", "message"),
     [
-        (("a", "safe"), "the safe answers cannot be used"),
-        (("benign",), "the benign answers cannot be used"),
-        (("a", "b"), "no harm type is left"),
-        (("mean",), "no harm type is left"),
+        (("a", "b"), "no harm type is left: a"),
+        (("safe", "a", "b"), "no harm type is left: a"),
+        (("mean",), "no harm type is left: mean"),
+        (("mean", "safe"), "no harm type is left: mean"),
     ],
 )
 def test_where_the_run_ends(sets: tuple[str, ...], message: str) -> None:
@@ -170,10 +171,27 @@ def test_a_type_that_fails_is_left_out_of_the_run(
     assert "privacy" not in set(rows[rows["condition"] != "gate"]["mask"].dropna())
 
 
-def test_harmless_answers_that_fail_end_the_run_and_leave_nothing(
+def test_harmless_answers_that_fail_are_subtracted_and_no_mask_of_them_is_made(
     tiny_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    made = ["run", "--model", str(tiny_dir), *TINY_RUN, "--quick", "--json"]
+    assert main([*made, "--out", str(tmp_path / "usual")]) == 0
+    usual = open_run(Path(json.loads(capsys.readouterr().out)["path"]))
     fail_sets(monkeypatch, "safe")
-    assert main(["run", "--model", str(tiny_dir), *TINY_RUN, "--quick", "--out", str(tmp_path)]) == 2
-    assert "the safe answers cannot be used" in capsys.readouterr().err
-    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".f32", ".safetensors")]
+    assert main([*made, "--out", str(tmp_path / "withheld")]) == 0
+    run = open_run(Path(json.loads(capsys.readouterr().out)["path"]))
+    assert run.manifest["data"]["left_out"] == {}
+    (note,) = [n for n in run.manifest["data"]["notes"] if n.startswith("safe answers")]
+    assert "measurement-only" in note
+    stored, whole = (Candidates.load(r.candidates_path) for r in (run, usual))
+    assert (stored.baselines, stored.listed_baselines) == (("benign", "safe"), ("benign",))
+    assert not [key for key in stored.orders if key.set == "safe"]
+    assert stored.n_rows < whole.n_rows, "nor do its weights stand among the rows"
+    for contrast in ("none", "both"):
+        selection = Selection(stored.categories, q=0.01, p=0.01, contrast=contrast)
+        assert np.array_equal(select(stored, selection).global_index, select(whole, selection).global_index)
+    arguments = ["mask", str(run.path), "--categories", "safe", "--q", "0.01", "--out", str(tmp_path / "m.safetensors")]
+    assert main(arguments) == 2
+    assert not (tmp_path / "m.safetensors").exists()
+    with pytest.raises(BadSetting, match="measurement-only"):
+        select(stored, Selection(("safe",), q=0.01, p=0.01))

@@ -15,7 +15,6 @@ from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.lists import BASELINES
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.load import load_model
 from harmviz.runs import Point
@@ -69,7 +68,7 @@ def test_no_mask_that_makes_declining_less_likely_leaves(role: str, tmp_path: Pa
     (stored,) = (tmp_path / "runs").rglob("candidates.safetensors")
     candidates = Candidates.load(stored)
     gate = Gate(loaded, lambda i: candidates.eligible(i, FIXED_P), seed=0, draws=1)
-    for name in (*candidates.categories, *BASELINES):
+    for name in (*candidates.categories, *candidates.listed_baselines):
         for contrast in CONTRASTS if name in candidates.categories else CONTRASTS[:1]:
             for q in (spec.q_max / 10, spec.q_max):
                 mask = make_mask(

@@ -87,7 +87,7 @@ def default_selection(run: Run, candidates: Candidates) -> Selection:
 
 def view_controls(candidates: Candidates) -> tuple[str, tuple[str, str]]:
     """Draws what the map shows; (which view, the two sets to compare)."""
-    names = [MASK, *candidates.categories, *candidates.baselines]
+    names = [MASK, *candidates.categories, *candidates.listed_baselines]
     with st.container(horizontal=True, gap="small"):
         view = st.segmented_control(
             "Show",
@@ -141,7 +141,7 @@ def drawn(
         cells = harm_map.mapped(grid, counted(run, selection))
         words = harm_map.mask_words(cells, grid, selection, known, run.manifest, scale)
         return Drawing([Panel(harm_map.mask_label(selection, known), cells)], words, held)
-    names = (*known, *candidates.baselines) if view == "types" else pair
+    names = (*known, *candidates.listed_baselines) if view == "types" else pair
     wanted = [selection if name == MASK else harm_map.own_mask(selection, name) for name in names]
     # One q for all: densities at different q could not be compared.
     settled = [mask_controls.settled(candidates, s) for s in wanted]

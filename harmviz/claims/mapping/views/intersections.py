@@ -59,8 +59,8 @@ def intersections(candidates: Candidates, contrast: Contrast, q: float, p: float
     degree = groups["members"].map(len)
     by_degree = {int(k): int(n) for k, n in groups.groupby(degree)["size"].sum().items()}
     in_text = None
-    if candidates.baselines:
-        harmless = [select(candidates, Selection((b,), q=q, p=p)).global_index for b in candidates.baselines]
+    if candidates.listed_baselines:
+        harmless = [select(candidates, Selection((b,), q=q, p=p)).global_index for b in candidates.listed_baselines]
         weight, times = np.unique(np.concatenate(list(sets.values())), return_counts=True)
         in_text = intersection_size(weight[times > 1], np.unique(np.concatenate(harmless)))
     return Intersections(groups, {c: len(s) for c, s in sets.items()}, by_degree, in_text, left_out, q, p)
