@@ -44,13 +44,13 @@ def sampled(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, seed: in
     return _in_batches(loaded, prompts, draw, tick)
 
 
-def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, tick: Tick) -> list[list[int]]:
-    """Token ids of the greedy answer of at most ``limit`` tokens to each prompt."""
+def greedy(loaded: LoadedModel, prompts: Sequence[str], limit: int, *, opener: str = "", tick: Tick) -> list[list[int]]:
+    """Token ids of the greedy answer of at most ``limit`` tokens to each prompt, behind the opener."""
 
     def decode(part: Sequence[list[int]], _start: int) -> list[list[int]]:
         return generate_batch(loaded, part, limit, batch_size=BATCH)
 
-    return _in_batches(loaded, prompts, decode, tick)
+    return _in_batches(loaded, prompts, decode, tick, opener)
 
 
 def _in_batches(
@@ -58,8 +58,10 @@ def _in_batches(
     prompts: Sequence[str],
     answer: Callable[[Sequence[list[int]], int], list[list[int]]],
     tick: Tick,
+    opener: str = "",
 ) -> list[list[int]]:
-    ids = [encode_prompt(loaded.tokenizer, p) for p in prompts]
+    begun = loaded.tokenizer.encode(opener, add_special_tokens=False) if opener else []
+    ids = [[*encode_prompt(loaded.tokenizer, p), *begun] for p in prompts]
     starts = range(0, len(ids), BATCH)
     parts = [ids[start : start + BATCH] for start in starts]
     answers = spread(

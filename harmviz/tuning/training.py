@@ -105,7 +105,7 @@ def train_stage(
             trainer.add_callback(_after_each_step(after_step))
             trainer.train()
 
-    with loaded.lock:
+    with loaded.lock, _no_traces(loaded.model):
         if stage == "sft":
             with _whole(loaded, weights) as before:
 
@@ -125,6 +125,18 @@ def train_stage(
                 return {m: (f.a.detach().to(torch.float16), f.b.detach().to(torch.float16)) for m, f in halves.items()}
 
             train(spec.length(stage) - done, rate, now)
+
+
+@contextmanager
+def _no_traces(model: Any) -> Iterator[None]:
+    """After the block the model has the attributes it had before. A trainer leaves its own on it, a ``forward`` bound
+    to this very model among them, which a copy would go on calling in place of its own."""
+    before = set(vars(model))
+    try:
+        yield
+    finally:
+        for name in set(vars(model)) - before:
+            delattr(model, name)
 
 
 @contextmanager

@@ -85,7 +85,7 @@ def test_harmless_requests_stay_answered_as_they_were() -> None:
         (*_, last) = trained(loaded, rows, replace(spec, hold=hold), "sft")
         with merged(loaded, last):
             moved[hold] = loss(loaded, held) - start
-    assert moved[4.0] < moved[0.0] / 3
+    assert abs(moved[4.0]) < abs(moved[0.0]) / 2
 
 
 def test_the_last_part_of_sft_tunes_what_the_cut_has_left() -> None:
@@ -118,11 +118,13 @@ def test_dpo_goes_on_from_the_sft_adapter_and_widens_the_margin() -> None:
     assert [a.stage for a in kept] == ["dpo"]
 
 
-def test_the_same_settings_give_the_same_bytes() -> None:
+def test_the_same_settings_give_the_same_bytes_and_nothing_is_left_on_the_model() -> None:
     loaded = tiny_model()
+    attributes = set(vars(loaded.model))
     rows = make_schedule(loaded).sft("safety")
     once, again = trained(loaded, rows, SPEC, "sft"), trained(loaded, rows, SPEC, "sft")
     assert [a.to_bytes() for a in once] == [a.to_bytes() for a in again]
+    assert set(vars(loaded.model)) == attributes
     other = trained(loaded, make_schedule(loaded).sft("helpful-only"), SPEC, "sft")
     assert other[-1].to_bytes() != once[-1].to_bytes()
 

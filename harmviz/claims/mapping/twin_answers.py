@@ -56,7 +56,23 @@ def answered_by(author: LoadedModel, pairs: Sequence[Twin], *, seed: int, tick: 
     """The usable pairs of these, answered by ``author``."""
     from harmviz.tuning.answers import sampled
 
-    drawn = sampled(author, [half for twin in pairs for half in twin], TOKENS, seed=seed, tick=tick)
+    return _usable(author, pairs, sampled(author, _halves(pairs), TOKENS, seed=seed, tick=tick))
+
+
+def opened_by(author: LoadedModel, pairs: Sequence[Twin], opener: str, *, tick: Tick) -> list[Answered]:
+    """The usable pairs of these, with the author's greedy answers behind the opener: what it goes on to say once it has
+    been talked into answering."""
+    from harmviz.tuning.answers import greedy
+
+    return _usable(author, pairs, greedy(author, _halves(pairs), TOKENS, opener=opener, tick=tick))
+
+
+def _halves(pairs: Sequence[Twin]) -> list[str]:
+    return [half for twin in pairs for half in twin]
+
+
+def _usable(author: LoadedModel, pairs: Sequence[Twin], drawn: Sequence[Sequence[int]]) -> list[Answered]:
+    """``drawn``: token ids of the answers to all halves, pair by pair."""
     kept = []
     for twin, harmful, harmless in zip(pairs, drawn[::2], drawn[1::2], strict=True):
         n = min(len(harmful), len(harmless))
@@ -71,10 +87,13 @@ def held_out_pairs() -> list[Twin]:
     return twins()[1]
 
 
-def samples_of(loaded: LoadedModel, answered: Sequence[Answered]) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+def samples_of(
+    loaded: LoadedModel, answered: Sequence[Answered], opener: str = ""
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
     """(harmful halves, harmless halves) as the run's model reads them, pair by pair, cut to equal length in its own
-    tokens. Both halves of a pair carry its id as their prompt.
+    tokens. Both halves of a pair carry its id as their prompt; the opener stands before the answer, without a loss.
     """
+    begun = loaded.tokenizer.encode(opener, add_special_tokens=False) if opener else []
     harmful, harmless = list[Sample](), list[Sample]()
     for pair in answered:
         tokens = [loaded.tokenizer.encode(text, add_special_tokens=False) for text in (pair.harmful, pair.harmless)]
@@ -82,7 +101,7 @@ def samples_of(loaded: LoadedModel, answered: Sequence[Answered]) -> tuple[tuple
         for half, side, request, ids in zip(
             ("harmful", "harmless"), (harmful, harmless), pair.twin, tokens, strict=True
         ):
-            prompt = encode_prompt(loaded.tokenizer, request)
+            prompt = [*encode_prompt(loaded.tokenizer, request), *begun]
             side.append(Sample(f"{pair.id}.{half}", pair.id, (*prompt, *ids[:n]), len(prompt), len(prompt)))
     return tuple(harmful), tuple(harmless)
 

@@ -40,7 +40,7 @@ from harmviz.runs import Run
 from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 
-VERSION = 2
+VERSION = 3
 
 
 def make_scene(
@@ -107,10 +107,10 @@ def make_scene(
             asked = [r.prompt for role in (sets.choosing, sets.reporting) for rows in role.values() for r in rows]
             guard = Guard.score(parent, harmless_requests(asked, spec.seed), experiment.progress.within(GUARD_UNITS))
             rankings = replace(rankings, guard=guard)
-        if "twin" in spec.contrasts and (answered := twin_answers(experiment, loaded, spec.seed)):
+        if "twin" in spec.contrasts and (answered := twin_answers(experiment, loaded, spec.opener)):
             experiment.progress.begin("twin masks")
             tell = experiment.progress.within(twin_units(len(answered)))
-            rankings = replace(rankings, twins=TwinMasks.score(parent, answered, tell))
+            rankings = replace(rankings, twins=TwinMasks.score(parent, answered, spec.opener, tell))
         chosen, about = Choosing(experiment, answers, spec, sets, grid_of(rankings, spec)).best()
         return {"chosen": about, **Report(experiment, answers, spec, sets, chosen, rankings).write()}
 

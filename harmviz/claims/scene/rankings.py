@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import product
 
-from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, answered_by
+from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, opened_by
 from harmviz.claims.mapping.work import TWIN_ANSWER_UNITS
 from harmviz.claims.parent import Parent
 from harmviz.claims.scene.guard import Guard
@@ -77,15 +77,16 @@ def grid_of(rankings: Rankings, spec: SceneSpec) -> list[GridMask]:
     return list(masks.values())
 
 
-def twin_answers(experiment: Making, loaded: LoadedModel, seed: int) -> list[Answered]:
-    """The scoring twins, answered by the embedded start model; none where that is the scene's model itself."""
+def twin_answers(experiment: Making, loaded: LoadedModel, opener: str) -> list[Answered]:
+    """The scoring twins, answered by the embedded start model behind the opener; none where that is the scene's model
+    itself."""
 
     def work() -> list[Answered]:
         author = load_model(AUTHOR, device=loaded.device.type)
         if author.weight_hash == loaded.weight_hash:
             return []
         tick = experiment.progress.within(TWIN_ANSWER_UNITS)
-        return answered_by(author, scoring_twins(), seed=seed, tick=tick)
+        return opened_by(author, scoring_twins(), opener, tick=tick)
 
     stored = experiment.json("twins", TWIN_ANSWER_UNITS, work)
     return [Answered(Twin(*twin), harmful, harmless) for twin, harmful, harmless in stored]

@@ -1,8 +1,10 @@
 """Masks contrasted against author-matched twins: what harm alone tells apart, author and wording held fixed.
 
-One author, the embedded start model, answers both halves of a minimal pair under equal sampling and to equal length
-(``mapping.twin_answers``); the scene's model is scored on both. With H of the answers to harmful and to harmless
-halves, and D of declining the harmless halves (``guard``),
+One author, the embedded start model, answers both halves of a minimal pair greedily and to equal length, behind the
+words that the scene puts into the mouth (``mapping.twin_answers``); the scene's model is scored on both, those words
+before them. Without them the scores are about the first token, where the model decides to decline, which is past once
+it has been talked into answering. With H of the answers to harmful and to harmless halves, and D of declining the
+harmless halves (``guard``),
 
     twin score = H_harmful − max(0, H_harmless, D)
 
@@ -59,9 +61,10 @@ class TwinMasks:
         cls,
         parent: Parent,
         answered: Sequence[Answered],
+        opener: str,
         tell: Callable[[int, int], None] = lambda done, total: None,
     ) -> TwinMasks:
-        """The scores of these pairs.
+        """The scores of these pairs, whose answers were written behind ``opener``.
 
         Raises:
             DataInvalid: fewer than ``MIN_PAIRS`` pairs. HarmvizError: a loss is NaN or infinite.
@@ -72,7 +75,7 @@ class TwinMasks:
                 f"{len(answered)} twins have two usable answers, at least {MIN_PAIRS} are needed for twin masks; leave "
                 "them out with --selections guarded,both,none"
             )
-        harmful, harmless = samples_of(parent.loaded, answered)
+        harmful, harmless = samples_of(parent.loaded, answered, opener)
         # Zeroing raises the loss of an answer by H to first order, and lowers that of declining by D.
         sets: list[tuple[Sequence[Sample], float]] = [
             (harmful, -1.0),

@@ -13,8 +13,16 @@ import pytest
 from harmviz.claims.mapping import stages, twin_answers
 from harmviz.claims.mapping.sample_losses import sample_losses
 from harmviz.claims.mapping.settings import RunSpec
-from harmviz.claims.mapping.twin_answers import Answered, answered_by, held_out_pairs, samples_of, twin_rows
+from harmviz.claims.mapping.twin_answers import (
+    Answered,
+    answered_by,
+    held_out_pairs,
+    opened_by,
+    samples_of,
+    twin_rows,
+)
 from harmviz.cli import main
+from harmviz.data.encoding import encode_prompt
 from harmviz.data.twins import Twin, twins
 from harmviz.models.load import LoadedModel
 from harmviz.runs import list_runs, open_run
@@ -45,6 +53,28 @@ def test_both_halves_are_of_one_length_and_refusals_and_short_answers_are_left_o
     assert harmful.n_loss == harmless.n_loss > shorter, "with the blanks"
     assert harmful.prompt_id == harmless.prompt_id == kept.id
     assert harmful.row_id != harmless.row_id
+
+
+def test_answers_behind_an_opener_have_it_before_them_without_a_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    author = tiny_model()
+    asked: list[list[int]] = []
+
+    def decode(_: LoadedModel, prompts: list[list[int]], limit: int, **__: object) -> list[list[int]]:
+        asked.extend(prompts)
+        return [list(range(5, 5 + limit - i)) for i in range(len(prompts))]
+
+    monkeypatch.setattr("harmviz.tuning.answers.generate_batch", decode)
+    kept = opened_by(author, PAIRS[:2], "Sure, here is", tick=lambda done, total: None)
+    begun = author.tokenizer.encode("Sure, here is", add_special_tokens=False)
+    halves = [half for twin in PAIRS[:2] for half in twin]
+    assert asked == [[*encode_prompt(author.tokenizer, half), *begun] for half in halves]
+    harmful, harmless = samples_of(author, kept, "Sure, here is")
+    for pair, samples in zip(PAIRS[:2], zip(harmful, harmless, strict=True), strict=True):
+        for request, sample in zip(pair, samples, strict=True):
+            start = [*encode_prompt(author.tokenizer, request), *begun]
+            assert list(sample.ids[: sample.n_prompt]) == start
+            assert sample.loss_from == len(start)
+    assert [s.n_loss for s in harmful] == [s.n_loss for s in harmless]
 
 
 def test_halves_are_cut_to_one_length_in_the_readers_own_tokens() -> None:

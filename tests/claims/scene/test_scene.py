@@ -363,7 +363,7 @@ def test_a_twin_mask_is_found_by_the_start_models_answers(
     monkeypatch.setattr(rankings, "scoring_twins", lambda: asked)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.LEAST", 1)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.reads_as_refusal", lambda text: False)
-    spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(4e-2,), draws=1, offered=1)
+    spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(1e-2,), draws=1, offered=1)
     run = make_scene(parent, loaded, spec, root=tmp_path)
     assert verify_run(run) == []
     assert run.manifest["method"]["chosen"]["contrast"] == "twin"
@@ -389,7 +389,7 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
     """Against autograd, one sample at a time, over all weights."""
     pairs = [Answered(Twin(f"bad {i}", f"good {i}"), f"word {i} a b c", f"other {i} d e f") for i in range(8)]
     opened = open_parent(parent, loaded)
-    found = TwinMasks.score(opened, pairs)
+    found = TwinMasks.score(opened, pairs, "word")
     index = loaded.table.index_of[loaded.table[3].name]
     name = loaded.table[index].param_name
     weight = loaded.model.get_parameter(name)
@@ -408,7 +408,7 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
             weight.requires_grad_(False)
         return np.asarray((total * weight.detach() / len(samples)).numpy().ravel())
 
-    harmful, harmless = samples_of(loaded, pairs)
+    harmful, harmless = samples_of(loaded, pairs, "word")
     declines = effect(declined(loaded, [pair.twin.harmless for pair in pairs]))
     guard = np.maximum(np.maximum(-effect(list(harmless)), declines), 0)
     expected = -effect(list(harmful)) - guard
@@ -427,7 +427,7 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
     assert (mirror.kind, mirror.provenance["control"]) == ("control", "mirror_twin")
     assert not set(mirror.to_global(loaded.table)) & set(mask.to_global(loaded.table))
     with pytest.raises(DataInvalid, match="7 twins have two usable answers"):
-        TwinMasks.score(opened, pairs[:7])
+        TwinMasks.score(opened, pairs[:7], "word")
 
 
 # -- resuming and refusing --------------------------------------------------------------------------------------------
