@@ -71,7 +71,7 @@ def _halves(pairs: Sequence[Twin]) -> list[str]:
     return [half for twin in pairs for half in twin]
 
 
-def _usable(author: LoadedModel, pairs: Sequence[Twin], drawn: Sequence[Sequence[int]]) -> list[Answered]:
+def _usable(author: LoadedModel, pairs: Sequence[Twin], drawn: Sequence[list[int]]) -> list[Answered]:
     """``drawn``: token ids of the answers to all halves, pair by pair."""
     kept = []
     for twin, harmful, harmless in zip(pairs, drawn[::2], drawn[1::2], strict=True):
