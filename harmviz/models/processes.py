@@ -72,7 +72,11 @@ def spread(
     try:
         if others:
             torch.set_num_threads(1)
-            helpers += [_Helper(work, pieces, share) for share in others]
+            for share in others:
+                try:
+                    helpers.append(_Helper(work, pieces, share))
+                except OSError:  # no memory, or no place, for another process
+                    mine += share
         for done, place in enumerate(mine, 1):
             results[place] = work(pieces[place])
             tick(done / len(mine))
@@ -105,7 +109,12 @@ class _Helper(Generic[Piece, Result]):
         with warnings.catch_warnings():
             # Python warns of any thread at a fork; those of the libraries below are not needed by one-thread work.
             warnings.simplefilter("ignore", DeprecationWarning)
-            self._pid = os.fork()
+            try:
+                self._pid = os.fork()
+            except OSError:
+                os.close(self._read)
+                os.close(write)
+                raise
         if self._pid == 0:
             _help(write, lambda: {place: work(pieces[place]) for place in share})
         os.close(write)

@@ -81,6 +81,16 @@ def test_a_piece_that_fails_elsewhere_is_tried_again_here(model: LoadedModel) ->
     assert no_child_is_left()
 
 
+def test_where_no_process_can_be_forked_all_is_done_here(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> int:
+        raise BlockingIOError("no place for another process")
+
+    monkeypatch.setattr(os, "fork", no_room)
+    before = len(os.listdir("/proc/self/fd"))
+    assert shared(model, lambda piece: (piece, os.getpid())) == [(piece, os.getpid()) for piece in PIECES]
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_stop_ends_the_helpers_at_once(model: LoadedModel) -> None:
     here = os.getpid()
 
