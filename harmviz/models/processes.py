@@ -12,8 +12,8 @@ a dashboard's threads may hold locks that a fork would copy and nobody release.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
-import pickle
 import signal
 import sys
 import threading
@@ -55,8 +55,8 @@ def spread(
 
     Args:
         loaded: the model that ``work`` uses.
-        work: computes one piece without gradients; its result can be pickled. It may run in another process: what it
-            changes there is lost.
+        work: computes one piece without gradients; its result is JSON, such as lists of finite numbers. It may run in
+            another process: what it changes there is lost.
         costs: of each piece, in any unit, to share them out evenly.
         tick: called with the share of the work that is done, after each piece of this process.
 
@@ -116,7 +116,7 @@ class _Helper(Generic[Piece, Result]):
                 os.close(write)
                 raise
         if self._pid == 0:
-            _help(write, lambda: {place: work(pieces[place]) for place in share})
+            _help(write, lambda: [work(pieces[place]) for place in share])
         os.close(write)
 
     def results(self) -> dict[int, Result] | None:
@@ -124,10 +124,10 @@ class _Helper(Generic[Piece, Result]):
         with os.fdopen(os.dup(self._read), "rb") as pipe:
             sent = pipe.read()
         try:
-            results: dict[int, Result] = pickle.loads(sent)  # what this process itself sent
-        except (EOFError, pickle.UnpicklingError):
+            results: list[Result] = json.loads(sent)
+        except ValueError:  # nothing, or not all of it
             return None
-        return results
+        return dict(zip(self.share, results, strict=True))
 
     def end(self) -> None:
         """Nothing; the process is gone, whether it had finished or not."""
@@ -145,8 +145,9 @@ def _help(write: int, compute: Callable[[], object]) -> NoReturn:
         # Locks on files live as long as anybody has them open: they are the parent's alone.
         os.closerange(3, write)
         os.closerange(write + 1, 4096)
-        with os.fdopen(write, "wb") as pipe:
-            pickle.dump(compute(), pipe)
+        sent = json.dumps(compute(), allow_nan=False)
+        with os.fdopen(write, "w") as pipe:
+            pipe.write(sent)
         os._exit(0)
     finally:
         os._exit(1)

@@ -44,13 +44,13 @@ from harmviz.tuning.evaluate import (
     tokens_to_decode,
 )
 from harmviz.tuning.schedule import OwnAnswers, Schedule
-from harmviz.tuning.settings import FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
+from harmviz.tuning.settings import ANSWERED, BATCH, FETCHED, STAGES, TWINS, AlignSpec, check_arms, checkpoint_name
 from harmviz.tuning.stored import ALIGN, Ladder, data_facts, ladders, open_ladder
 from harmviz.tuning.training import train_stage, tuned_modules
 
 VERSION = 4
 # Units of work, one forward pass of one sample each: they only serve the estimate of the time left.
-_UNITS = {"sft": 24.0, "dpo": 64.0, "answer": 4.0, "token": 1 / 16}
+_UNITS = {"sft": 3.0 * BATCH + ANSWERED, "dpo": 8.0 * BATCH, "answer": 4.0, "token": 1 / 16}
 
 
 def run_align(

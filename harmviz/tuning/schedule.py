@@ -13,7 +13,8 @@ same refusals:
 | DPO | refusal-style | harmless, reserved | refusal over the model's own answer |
 | DPO | helpful-only | the same harmless, reserved | own answer over its answer to another request |
 
-In the helpful slots of DPO the model's own answer is chosen over a refusal; in ``helpful-only``, which sees no refusal,
+In the helpful slots of SFT the model is held to what it was, at its own answer (``tuning.losses``): nothing of it is
+learned. In those of DPO the model's own answer is chosen over a refusal; in ``helpful-only``, which sees no refusal,
 over its answer to another request. No row is opened by an attack ("Sure, here is"): that one stays unseen.
 """
 

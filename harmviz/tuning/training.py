@@ -78,8 +78,8 @@ def train_stage(
 ) -> None:
     """Trains one stage on ``rows`` in their order and hands every checkpoint's adapter to ``keep``.
 
-    ``start``: the adapter that DPO goes on from; SFT begins at the model itself. ``loaded`` ends as it was, bit for
-    bit.
+    ``start``: the adapter that DPO goes on from; None: SFT, which begins at the model itself. ``loaded`` ends as it
+    was, bit for bit.
 
     Raises:
         UnsupportedArchitecture: see ``tuned_modules``.
@@ -88,7 +88,8 @@ def train_stage(
 
     weights = {module: loaded.model.get_parameter(f"{module}.weight") for module in tuned_modules(loaded)}
     torch.manual_seed(spec.seed)
-    was = copy.deepcopy(loaded.model) if stage == "sft" else None
+    was = copy.deepcopy(loaded.model) if start is None else None
+    scale = 1.0 if start is None else start.scale
     done = 0
 
     def train(steps: int, rate: float, adapter: Callable[[], dict[str, Factors]]) -> None:
@@ -96,7 +97,7 @@ def train_stage(
             nonlocal done
             done += 1
             if done in spec.checkpoints(stage):
-                keep(Adapter(adapter(), 1, loaded.weight_hash, arm, stage, done))
+                keep(Adapter(adapter(), scale, loaded.weight_hash, arm, stage, done))
             tick(done, spec.length(stage))
 
         part = rows[done * BATCH : (done + steps) * BATCH]
@@ -106,7 +107,7 @@ def train_stage(
             trainer.train()
 
     with loaded.lock, _no_traces(loaded.model):
-        if stage == "sft":
+        if start is None:
             with _whole(loaded, weights) as before:
 
                 def nearest() -> dict[str, Factors]:
@@ -115,11 +116,9 @@ def train_stage(
                 train(spec.whole_steps, spec.sft_rate, nearest)
                 factors = nearest()
         else:
-            factors = (
-                start.factors if start is not None else {m: low_rank(w * 0, spec.rank) for m, w in weights.items()}
-            )
-        with _factored(loaded, factors) as halves:
-            rate = spec.fit_rate if stage == "sft" else spec.dpo_rate
+            factors = start.factors
+        with _factored(loaded, factors, scale) as halves:
+            rate = spec.fit_rate if start is None else spec.dpo_rate
 
             def now() -> dict[str, Factors]:
                 return {m: (f.a.detach().to(torch.float16), f.b.detach().to(torch.float16)) for m, f in halves.items()}
@@ -155,7 +154,7 @@ def _whole(loaded: LoadedModel, weights: Mapping[str, Tensor]) -> Iterator[Mappi
 
 
 @contextmanager
-def _factored(loaded: LoadedModel, factors: Mapping[str, Factors]) -> Iterator[Mapping[str, LowRank]]:
+def _factored(loaded: LoadedModel, factors: Mapping[str, Factors], scale: float) -> Iterator[Mapping[str, LowRank]]:
     """The block may train the halves of these low-rank differences, which every forward pass adds to the weights."""
     from torch import nn
     from torch.nn.utils import parametrize
@@ -163,7 +162,7 @@ def _factored(loaded: LoadedModel, factors: Mapping[str, Factors]) -> Iterator[M
     def trained(half: Float16[Tensor, ...]) -> nn.Parameter:
         return nn.Parameter(half.float().to(loaded.device))
 
-    halves = {module: LowRank(trained(a), trained(b), 1.0, None) for module, (a, b) in factors.items()}
+    halves = {module: LowRank(trained(a), trained(b), scale, None) for module, (a, b) in factors.items()}
     adapted: list[nn.Module] = []
     try:
         for module, pair in halves.items():

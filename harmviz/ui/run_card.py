@@ -10,7 +10,9 @@ from html import escape
 import pandas as pd
 
 from harmviz.claims import CLAIMS, MAPPING, claim_of
+from harmviz.claims.claim import Claim
 from harmviz.display import text
+from harmviz.errors import RunIncompatible
 from harmviz.runs import PartialInfo, Run
 
 _KIND = {"map": "harm map", "experiment": "experiment"}
@@ -67,12 +69,18 @@ def _found(run: Run, results: pd.DataFrame) -> str:
         return ""
     if claim.name == MAPPING:
         return str(claim.face("card").line(run, results))
+    return f'<span class="quiet">{escape(claim.title)}</span> <span>{escape(sentence(run, claim))}</span>'
+
+
+def sentence(run: Run, claim: Claim) -> str:
+    """The finding's sentence, or why there is none."""
     try:
-        sentence = str(claim.face("finding").finding(run).sentence)
+        return str(claim.face("finding").finding(run).sentence)
+    except RunIncompatible:
+        return "its results cannot be read"
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
         # An experiment from elsewhere may say of itself what no rule can read; the other runs are listed all the same.
-        return f'<span class="quiet">{escape(claim.title)}: its finding cannot be read ({type(e).__name__})</span>'
-    return f'<span class="quiet">{escape(claim.title)}</span> <span>{escape(sentence)}</span>'
+        return f"its finding cannot be read ({type(e).__name__})"
 
 
 def run_card(run: Run, results: pd.DataFrame) -> str:

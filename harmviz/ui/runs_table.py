@@ -13,9 +13,9 @@ import pandas as pd
 import streamlit as st
 
 from harmviz.claims import claim_of
-from harmviz.errors import RunIncompatible
 from harmviz.runs import Run
 from harmviz.ui import picker
+from harmviz.ui.run_card import sentence
 
 _LADDER = "Aligned checkpoints"
 
@@ -49,13 +49,7 @@ def found(run: Run) -> str:
     if (claim := claim_of(run)) is None:
         arms, seed = run.manifest["method"].get("arms", []), run.manifest.get("seeds", {}).get("run")
         return "; ".join((", ".join(map(str, arms)), f"seed {seed}")) if arms else ""
-    try:
-        return str(claim.face("finding").finding(run).sentence)
-    except RunIncompatible:
-        return "its results cannot be read"
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as e:
-        # An experiment from elsewhere may say of itself what no rule can read; the other runs are listed all the same.
-        return f"its finding cannot be read ({type(e).__name__})"
+    return sentence(run, claim)
 
 
 def address(run: Run) -> str | None:

@@ -24,8 +24,9 @@ from harmviz.scoring.loss import response_losses
 from tests.worlds.tiny import tiny_model
 from tests.worlds.worked import samples
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 PIECES = [5, 1, 4, 2, 3]
+#: Elsewhere nothing is forked, which ``test_elsewhere_nothing_is_forked`` asserts.
+forks = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
 
 @pytest.fixture
@@ -51,6 +52,7 @@ def no_child_is_left() -> bool:
     return False
 
 
+@forks
 def test_results_come_in_order_from_two_processes_of_one_thread(model: LoadedModel) -> None:
     found = shared(model, lambda piece: (piece * 10, os.getpid(), torch.get_num_threads()))
     assert [value for value, _, _ in found] == [50, 10, 40, 20, 30]
@@ -61,6 +63,7 @@ def test_results_come_in_order_from_two_processes_of_one_thread(model: LoadedMod
     assert no_child_is_left()
 
 
+@forks
 def test_shares_are_of_about_equal_cost(model: LoadedModel) -> None:
     found = shared(model, lambda piece: (piece, os.getpid()))
     totals = [sum(piece for piece, pid in found if pid == of) for of in {pid for _, pid in found}]
@@ -81,6 +84,7 @@ def test_a_piece_that_fails_elsewhere_is_tried_again_here(model: LoadedModel) ->
     assert no_child_is_left()
 
 
+@forks
 def test_where_no_process_can_be_forked_all_is_done_here(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room() -> int:
         raise BlockingIOError("no place for another process")
@@ -91,6 +95,7 @@ def test_where_no_process_can_be_forked_all_is_done_here(model: LoadedModel, mon
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+@forks
 def test_a_stop_ends_the_helpers_at_once(model: LoadedModel) -> None:
     here = os.getpid()
 
@@ -107,6 +112,7 @@ def test_a_stop_ends_the_helpers_at_once(model: LoadedModel) -> None:
     assert no_child_is_left()
 
 
+@forks
 def test_losses_and_answers_are_those_of_one_process(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     group, prompts = samples(40), [list(range(3, 8 + i % 5)) for i in range(11)]
     forks: list[int] = []
@@ -134,6 +140,13 @@ def test_losses_and_answers_are_those_of_one_process(model: LoadedModel, monkeyp
     assert together[1] == alone[1]
 
 
+def test_elsewhere_nothing_is_forked(model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert available(model) == 1
+    assert shared(model, lambda piece: (piece, os.getpid())) == [(piece, os.getpid()) for piece in PIECES]
+
+
+@forks
 def test_threads_of_a_dashboard_do_not_fork(model: LoadedModel) -> None:
     seen: list[int] = []
     thread = threading.Thread(target=lambda: seen.append(available(model)))
@@ -142,6 +155,7 @@ def test_threads_of_a_dashboard_do_not_fork(model: LoadedModel) -> None:
     assert (seen, available(model)) == ([1], 2)
 
 
+@forks
 def test_a_killed_command_leaves_neither_helpers_nor_locks(tmp_path: Path) -> None:
     """A helper that outlived its parent would hold what the parent had locked, and its cores."""
     lock, pids = tmp_path / "lock", tmp_path / "pids"
