@@ -1,7 +1,8 @@
 """Independent pieces of work on one model, shared out among processes of one thread each.
 
-On a few cores two processes of one thread get more done than one of two threads: the matrices of a small model are too
-small to be shared well, and everything between them is not shared at all. The processes are forked for one call. They
+On a few cores two processes of one thread get more done than one of two threads, decoding a fifth more, losses a
+twentieth to a fifth (docs/speed.md): the matrices of a small model are too small to be shared well, and everything
+between them is not shared at all. The processes are forked for one call. They
 see the weights as they are, a mask included, and share their memory; pieces are computed as they would be without, so
 that numbers agree up to rounding.
 

@@ -45,6 +45,7 @@ def draw(where: str) -> None:
         runs_table.rows(list(runs.values())),
         key=_TABLE,
         hide_index=True,
+        placeholder="",
         height="content" if len(ids) <= _SHOWN else 36 * (_SHOWN + 1),
         column_config={
             "made": st.column_config.DateColumn(format="YYYY-MM-DD", width="small"),
@@ -56,7 +57,7 @@ def draw(where: str) -> None:
     )
     if st.session_state.get(_CHOSEN) not in runs:  # the first visit, or the chosen run was deleted
         st.session_state[_CHOSEN] = ids[0]
-    chosen = st.selectbox("Run", ids, key=_CHOSEN, help="Or choose its row in the table.", width=520)
+    chosen = st.selectbox("In detail", ids, key=_CHOSEN, help="Or choose its row in the table.", width=520)
     with st.container(border=True):
         _run(runs[chosen])
 
