@@ -8,7 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 BUILTIN_DATA = PACKAGE / "data" / "builtin"
 #: The ids of the runs that are kept in git: a JSON list.
-SHIPPED_RUNS = PACKAGE / "runs" / "shipped_runs.json"
+SHIPPED_RUNS = PACKAGE.parent / "cache" / "shipped.json"
 #: What makes the embedded model the aligned one: a checkpoint's adapter, of a ladder of ``python -m harmviz align``.
 ALIGNED_ADAPTER = PACKAGE / "data" / "align" / "aligned.safetensors"
 

@@ -98,6 +98,8 @@ class Claim:
         pages: its entries in the menu; none where others show it.
         offer: how the Runs page offers it, or None.
         stage_words: a stage's name → what a reader is told of it while it runs; None: as it is.
+        lecture: its pictures in presenter mode, key → what the view is called: one, or two between which a key switches;
+            none: it has no screen of its own there.
         phases: the parts of a long computation, in order, and the stages (up to the first dot) that belong to each.
     """
 
@@ -112,6 +114,7 @@ class Claim:
     pages: tuple[Page, ...] = ()
     offer: Offer | None = None
     stage_words: Callable[[str], str] | None = None
+    lecture: tuple[tuple[str, str], ...] = ()
     phases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def phase_of(self, stage: str) -> int | None:

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
+from harmviz.claims import CLAIMS
 from harmviz.claims.mapping.figures.overlap import like_with_like
 from harmviz.claims.mapping.headline import CHOSEN
 from harmviz.claims.scene.figures import rate_dots
@@ -34,6 +35,12 @@ class Step:
     picture: Callable[[Lesson, Theme], go.Figure]
     link: tuple[str, str, str]
     live: Callable[[Material], None] | None = None
+
+
+def _way_to(number: str, label: str) -> tuple[str, str, str]:
+    """The link to the first page of the claim that has this number of the paper's."""
+    (page, *_) = next(claim.pages for claim in CLAIMS.values() if claim.paper == number)
+    return f"pages/{page.file}.py", label, page.icon
 
 
 def _heads(lesson: Lesson) -> dict[str, str]:
@@ -257,13 +264,13 @@ STEPS: tuple[Step, ...] = (
         "In words",
         _in_words,
         _rates_picture,
-        ("pages/jailbreaks.py", "Attack by attack, mask by mask", ":material/lock_open:"),
+        _way_to("C6", "Attack by attack, mask by mask"),
     ),
     Step(
         "learn-limits",
         "Limits",
         _limits,
         _effects_picture,
-        ("pages/dissociation.py", "What else does pruning take away?", ":material/call_split:"),
+        _way_to("C8", "What else does pruning take away?"),
     ),
 )

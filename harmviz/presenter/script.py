@@ -2,7 +2,8 @@
 
 A scene is one screen: a question, one chart whole, and where there is a second view, one key between the two. Every
 picture is drawn from a stored run, so that a lecture needs no model and no network; only the scene of the Playground
-can be played live, and its recorded answer stands there until the live one is whole.
+can be played live, and its recorded answer stands there until the live one is whole. The stage and the map run open it;
+every further claim that declares a ``lecture`` has one screen, in the order of the menu.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from harmviz.claims import CLAIMS
 
 
 @dataclass(frozen=True)
@@ -65,29 +68,10 @@ SCENES: tuple[Scene, ...] = (
         "One mechanism or many?",
         (("overlap-jaccard-both", "shared weights"), ("overlap-transfer-both", "transfer")),
     ),
-    Scene(
-        "compression",
-        "compression",
-        "Does alignment concentrate harm?",
-        (("compression-fixed-both", "contrastive"), ("compression-fixed-none", "as in the paper")),
-    ),
-    Scene(
-        "dissociation",
-        "dissociation",
-        "Does it still recognise, explain and refuse?",
-        (("dissociation-picture-both", "contrastive"), ("dissociation-picture-none", "as in the paper")),
-    ),
-    Scene(
-        "jailbreaks",
-        "jailbreak",
-        "Do jailbreaks still get through?",
-        (("jailbreak-pooled", "all together"), ("jailbreak-grid", "attack by attack")),
-    ),
-    Scene(
-        "emergent",
-        "emergent",
-        "Does narrow tuning misalign broadly?",
-        (("emergent-arms-broad", "far from the domain"), ("emergent-arms-in_domain", "in the domain")),
+    *(
+        Scene(claim.pages[0].file, claim.name, claim.question, claim.lecture)
+        for claim in CLAIMS.values()
+        if claim.lecture
     ),
     Scene("overview", "mapping", "What does this not show?", kind="limits"),
 )

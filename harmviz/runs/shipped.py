@@ -10,5 +10,5 @@ from harmviz.paths import SHIPPED_RUNS
 
 @cache
 def shipped_runs() -> frozenset[str]:
-    """Ids of the runs that are part of harmviz itself: ``shipped_runs.json`` names them."""
+    """Ids of the runs that are part of harmviz itself: ``cache/shipped.json`` names them."""
     return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))

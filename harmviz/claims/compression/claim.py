@@ -71,5 +71,6 @@ CLAIM = Claim(
         *EXPERIMENT_OPTIONS,
     ),
     pages=(Page("compression", "Compression", ":material/compress:"),),
+    lecture=(("compression-fixed-both", "contrastive"), ("compression-fixed-none", "as in the paper")),
     offer=Offer("Does alignment make harm weights more separable? Needs two checkpoints or more.", own_form=True),
 )

@@ -36,5 +36,6 @@ CLAIM = Claim(
         *EXPERIMENT_OPTIONS,
     ),
     pages=(Page("dissociation", "Dissociation", ":material/call_split:"),),
+    lecture=(("dissociation-picture-both", "contrastive"), ("dissociation-picture-none", "as in the paper")),
     offer=Offer("Does the pruned model still recognise, explain and refuse?"),
 )

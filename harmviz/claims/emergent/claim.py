@@ -51,6 +51,7 @@ CLAIM = Claim(
         *EXPERIMENT_OPTIONS,
     ),
     pages=(Page("emergent", "Emergent misalignment", ":material/bubble_chart:"),),
+    lecture=(("emergent-arms-broad", "far from the domain"), ("emergent-arms-in_domain", "in the domain")),
     offer=Offer("Does narrow tuning misalign broadly, and does pruning first prevent it?", own_form=True),
     stage_words=stage_words,
 )

@@ -62,5 +62,6 @@ CLAIM = Claim(
         *EXPERIMENT_OPTIONS,
     ),
     pages=(Page("jailbreaks", "Jailbreaks", ":material/lock_open:"),),
+    lecture=(("jailbreak-pooled", "all together"), ("jailbreak-grid", "attack by attack")),
     offer=Offer("What gets through, attack by attack, with and without the masks?"),
 )
