@@ -98,7 +98,7 @@ class Claim:
         pages: its entries in the menu; none where others show it.
         offer: how the Runs page offers it, or None.
         stage_words: a stage's name → what a reader is told of it while it runs; None: as it is.
-        lecture: its pictures in presenter mode, key → what the view is called: one, or two between which a key switches;
+        lecture: its pictures in presenter mode, key → what the view is called: one, or two that a key switches between;
             none: it has no screen of its own there.
         phases: the parts of a long computation, in order, and the stages (up to the first dot) that belong to each.
     """
