@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
@@ -16,6 +17,9 @@ from harmviz.display import glossary
 from harmviz.errors import HarmvizError
 from harmviz.paths import PACKAGE
 from harmviz.ui import theme
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.mutable_expander_container import ExpanderContainer
 
 #: The menu's text. Without one the menu, and with it the switch between light and dark, would be hidden.
 ABOUT = (
@@ -94,6 +98,16 @@ def section(heading: str, text: str = "") -> None:
     """A heading inside a page, with a line under it."""
     lead = f'<div class="hv quiet">{glossary.explained(text)}</div>' if text else ""
     html(f'<div class="hv hv-section"><h2>{escape(heading)}</h2>{lead}</div>')
+
+
+def details(page: str) -> ExpanderContainer:
+    """Where all that a page need not say at first sight lies: drawn once it is opened (``.open``).
+
+    In links ``<page>_details``: one that is open does not open the next page's.
+    """
+    return st.expander(
+        "Details", icon=":material/read_more:", key=f"{page}_details", on_change="rerun", bind="query-params"
+    )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.waiting import WAIT
+from tests.browser.waiting import WAIT, unfold
 from tests.worlds.compression import aligned_effects, ladder, results, store
 
 CHART = ".st-key-compression-fixed-chart .js-plotly-plot"
@@ -46,6 +46,7 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
         )
         plain = drawn(page)
         assert len(plain) == 2
+        unfold(page)
         page.get_by_text("safety-dpo-40 − start").first.wait_for(timeout=WAIT)
         page.wait_for_function("document.querySelectorAll('.hv-scroll').length === 4", timeout=WAIT)
         widths = page.evaluate(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.waiting import WAIT
+from tests.browser.waiting import WAIT, unfold
 from tests.worlds.dissociation import make_dissociation
 from tests.worlds.fabricated import make_run
 
@@ -35,6 +35,7 @@ def test_match_the_strengths_and_hand_on_the_link(browser: Any, serve: Callable[
             page.wait_for_function(f"c => ({FIRST})(c) > -0.5", arg=PICTURE, timeout=WAIT)
             title = page.evaluate("c => document.querySelector(c).layout.title.text", PICTURE)
             assert title.startswith("A double dissociation")
+            unfold(page)
             page.get_by_role("tab", name="Refusal").click()
             page.locator(".st-key-dissociation-rate-chart .main-svg").first.wait_for(timeout=WAIT)
             page.wait_for_function(

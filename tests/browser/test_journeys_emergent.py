@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harmviz.claims.emergent.curve import LIVE, LiveCurve
-from tests.browser.waiting import WAIT, choose
+from tests.browser.waiting import WAIT, choose, unfold
 from tests.worlds.emergent import begin_experiment, make_experiment
 from tests.worlds.fabricated import make_run
 
@@ -44,6 +44,7 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         )
 
         panes, veiled = page.locator(".hv-pane .answer"), page.get_by_role("button", name="Click to reveal")
+        unfold(page)
         veiled.wait_for(timeout=WAIT)  # a domain of a user's own: what is asked may be anything
         assert panes.count() == 0
         assert "narrow-bad 0 answers" not in page.content()

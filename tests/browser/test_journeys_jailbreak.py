@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser.waiting import WAIT, choose
+from tests.browser.waiting import WAIT, choose, unfold
 from tests.worlds.fabricated import make_run
 from tests.worlds.jailbreak import make_experiment
 
@@ -50,6 +50,8 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         difference = z_of(page)
 
         panes = page.locator(".hv-pane .answer")
+        unfold(page, "Answers side by side")
+        panes.first.wait_for(timeout=WAIT)
         assert panes.count() == 3
         panes.first.scroll_into_view_if_needed()
         choose(page, ".st-key-jail_attack input", "Role play")

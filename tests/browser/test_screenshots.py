@@ -1,5 +1,5 @@
-"""Every page over the committed reference run, in both themes: nothing fails, and a picture of it is kept in
-artifacts/.
+"""Every page over the committed reference run, in both themes: nothing fails, few words stand before its details, axe
+finds nothing that bars a reader, and a picture of it is kept in artifacts/.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.reading import MOST_WORDS, barriers, words
 from tests.browser.waiting import WAIT, at_rest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +62,8 @@ def test_every_page_in_both_themes(browser: Any, serve: Callable[..., Any], refe
                 papers.add(page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).background"))
                 page.screenshot(path=ARTIFACTS / f"{name}-{theme}.png")
                 assert page.get_by_test_id("stException").count() == 0, name
+                assert barriers(page) == [], f"{name}, {theme}"
+                assert words(page) <= MOST_WORDS, name
                 assert page.get_by_role("heading", level=1).count() == 1, name
                 assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
                     f"{name} is wider than the window"

@@ -17,6 +17,13 @@ def at_rest(page: Any, there: str = "h1") -> None:
     page.evaluate("document.fonts.ready.then(() => new Promise(requestAnimationFrame))")
 
 
+def unfold(page: Any, name: str = "Details") -> None:
+    """Nothing; opens what is folded away under this name."""
+    at_rest(page)
+    page.locator("[data-testid=stExpander] summary").filter(has_text=name).click()
+    at_rest(page)
+
+
 def choose(page: Any, box: str, option: str | int) -> None:
     """Nothing; chooses in the select box ``box`` (a selector) the option of this name, or of this place.
 

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def open_page(name: str, **query: str | list[str]) -> AppTest:
-    """``pages/<name>.py`` as a link with this query opens it."""
+    """``pages/<name>.py`` as a link with this query opens it, its details unfolded."""
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for key, value in query.items():
+    for key, value in ({f"{name}_details": "true"} | query).items():
         app.query_params[key] = value
     app.switch_page(f"pages/{name}.py").run()
     assert not app.exception, app.exception

@@ -72,6 +72,13 @@ def _result(run: Run, result: StoredResult) -> None:
     fixed = FixedResult(result)
     _fixed(fixed)
     frame.html(tiles(fixed))
+    with frame.details("compression") as details:
+        if details.open:
+            _details(run, result, fixed)
+
+
+def _details(run: Run, result: StoredResult, fixed: FixedResult) -> None:
+    """Whether it is a difference, how aligned each checkpoint is, other fractions and the older index."""
     frame.section(
         "Is it a difference?",
         "Each checkpoint against the start, and safety tuning against tunings of equal length that taught no safety, "
@@ -86,7 +93,7 @@ def _result(run: Run, result: StoredResult) -> None:
     _curves(result)
     frame.html(tables.losses_table(result))
     frame.section(
-        "Details: the index under a benign limit",
+        "The index under a benign limit",
         "Secondary. It takes the fraction of largest harm-specific ΔL that keeps benign ΔL within a limit, and jumps "
         "where benign ΔL is near that limit.",
     )

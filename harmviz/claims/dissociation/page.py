@@ -172,4 +172,6 @@ def show() -> None:
         )
         mask = MATCHED if strength == "matched" else HARM
         main_picture(run, results, contrast, mask)
-        in_detail(run, results, contrast, mask)
+        with frame.details("dissociation") as more:
+            if more.open:
+                in_detail(run, results, contrast, mask)

@@ -193,7 +193,6 @@ def show() -> None:
                 "emergent"
             )
             st.stop()
-        frame.html(details.set_up(run, result))
         view = st.segmented_control(
             "Measured",
             list(stored.VIEWS),
@@ -206,34 +205,42 @@ def show() -> None:
             "text: harmless answers by others.",
         )
         main_chart(result, view or "broad")  # an empty value in a link clears even a required control
-        frame.section("The paper's claim, and what was found here")
-        frame.html(finding.claim_box(result))
-        frame.section("By kind of question", "Where it spreads to, kind by kind.")
-        by_kind(result)
-        frame.section(
-            "Is it a difference?",
-            "Each arm against the model before tuning, against tuning without pruning, and against pruning as many "
-            "other weights.",
-        )
-        frame.html(details.tests_table(result))
-        frame.html(details.test_notes(result))
-        frame.section(
-            "Does more pruning do more?", "The broad shift over the fraction of weights that was pruned before tuning."
-        )
-        dose(result)
-        frame.section("How each arm learned")
-        curve_chart(training.curves(training.stored_points(run)), key="emergent-curve")
-        frame.section(
-            "Does tuning work on the harm weights?",
-            "The reverse question: how much of what tuning changed falls on them.",
-        )
-        weights(result)
-        frame.html(details.mask_notes(result))
-        frame.section("Free answers side by side", "A few greedy answers are an illustration, no measurement.")
-        side_by_side(run, result)
-        frame.html(details.answers_table(result))
-        frame.section("What the judge of free answers can tell")
-        frame.html(details.judge_notes(run, result))
+        with frame.details("emergent") as more:
+            if more.open:
+                _details(run, result)
+
+
+def _details(run: Run, result: stored.Emergent) -> None:
+    """The claim beside what was found, answers to read, kinds of question, tests, doses, training, weights."""
+    frame.html(details.set_up(run, result))
+    frame.section("The paper's claim, and what was found here")
+    frame.html(finding.claim_box(result))
+    frame.section("Free answers side by side", "A few greedy answers are an illustration, no measurement.")
+    side_by_side(run, result)
+    frame.html(details.answers_table(result))
+    frame.section("What the judge of free answers can tell")
+    frame.html(details.judge_notes(run, result))
+    frame.section("By kind of question", "Where it spreads to, kind by kind.")
+    by_kind(result)
+    frame.section(
+        "Is it a difference?",
+        "Each arm against the model before tuning, against tuning without pruning, and against pruning as many "
+        "other weights.",
+    )
+    frame.html(details.tests_table(result))
+    frame.html(details.test_notes(result))
+    frame.section(
+        "Does more pruning do more?", "The broad shift over the fraction of weights that was pruned before tuning."
+    )
+    dose(result)
+    frame.section("How each arm learned")
+    curve_chart(training.curves(training.stored_points(run)), key="emergent-curve")
+    frame.section(
+        "Does tuning work on the harm weights?",
+        "The reverse question: how much of what tuning changed falls on them.",
+    )
+    weights(result)
+    frame.html(details.mask_notes(result))
 
 
 # -- on the Runs page -------------------------------------------------------------------------------------------------

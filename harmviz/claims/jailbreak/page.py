@@ -16,7 +16,7 @@ from harmviz.runs import Run
 from harmviz.ui import chart, experiments, frame, shield, stored, theme
 
 REQUEST = "jail_request"
-DETAILS = "Details"
+ANSWERS = "jailbreaks_answers"
 _CLICKED = "_jail_clicked"
 _PAPER = (
     "Surface guardrails stay brittle: jailbreaks pass them. But without the compact set of harm weights, some 0.0005 "
@@ -42,21 +42,31 @@ def show() -> None:
         if grid.metrics():
             metric, view = _choices(grid)
             _clicked(chart.show(attack_grid(grid, names, metric, view, theme.current()), selectable=True), grid, names)
-        _side_by_side(run, names, grid.groups)
-        frame.section(DETAILS)
-        frame.html(setup.set_up(run))
-        if metric is not None:
-            frame.section("The paper's claim, and what was found here")
-            frame.html(claim_box(grid))
-            if pooled := pooled_rates(grid, metric, theme.current()):
-                chart.show(pooled)
-        frame.section("What the judges are worth", "Every rate above rests on one of them.")
-        frame.html(setup.judge_notes(run))
-        frame.section(
-            "The attacks",
-            "Wrappers written for this grid after published attacks. They hold no harmful detail of their own.",
-        )
-        frame.html(setup.attack_list(run))
+        with st.expander(
+            "Answers side by side", icon=":material/forum:", key=ANSWERS, on_change="rerun", bind="query-params"
+        ) as answers:
+            if answers.open:
+                _side_by_side(run, names, grid.groups)
+        with frame.details("jailbreaks") as details:
+            if details.open:
+                _details(run, grid, metric)
+
+
+def _details(run: Run, grid: Grid, metric: str | None) -> None:
+    """The claim beside what was found, the set-up, the judges, the attacks."""
+    frame.html(setup.set_up(run))
+    if metric is not None:
+        frame.section("The paper's claim, and what was found here")
+        frame.html(claim_box(grid))
+        if pooled := pooled_rates(grid, metric, theme.current()):
+            chart.show(pooled)
+    frame.section("What the judges are worth", "Every rate above rests on one of them.")
+    frame.html(setup.judge_notes(run))
+    frame.section(
+        "The attacks",
+        "Wrappers written for this grid after published attacks. They hold no harmful detail of their own.",
+    )
+    frame.html(setup.attack_list(run))
 
 
 def _clicked(state: PlotlyState | None, grid: Grid, names: dict[str, str]) -> None:
@@ -71,6 +81,7 @@ def _clicked(state: PlotlyState | None, grid: Grid, names: dict[str, str]) -> No
         st.session_state["jail_masks"] = list(dict.fromkeys(["intact", mask] if "intact" in grid.groups else [mask]))
         if attack in names:
             st.session_state["jail_attack"] = attack
+        st.session_state[ANSWERS] = True
 
 
 def _choices(grid: Grid) -> tuple[str, str]:
@@ -106,10 +117,6 @@ def claim_box(grid: Grid) -> str:
 @st.fragment
 def _side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
     """Stored answers to one mild request under one attack; a fragment, so that choosing redraws nothing else."""
-    frame.section(
-        "Answers side by side",
-        "Click a cell above to read answers. To mild requests that ship with harmviz: an illustration, no measurement.",
-    )
     with frame.shown_errors():
         kept = transcripts(run)
         if not kept:

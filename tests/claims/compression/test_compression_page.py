@@ -236,6 +236,7 @@ def test_the_page_loads_no_torch(shown: Run) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "app.query_params['compression_details'] = 'true'\n"
         "app.switch_page('pages/compression.py').run()\n"
         "assert not app.exception and len(app.get('plotly_chart')) == 5\n"
         "print({'torch', 'transformers'} & set(sys.modules))"

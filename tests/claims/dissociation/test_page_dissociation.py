@@ -121,6 +121,7 @@ def test_no_view_loads_torch(stored: Path) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "app.query_params['dissociation_details'] = 'true'\n"
         f"for view in {tuple(VIEWS)!r}:\n    app.query_params['dissociation_view'] = view\n"
         "    app.switch_page('pages/dissociation.py').run()\n"
         "    assert not app.exception and len(app.get('plotly_chart')) > 1, view\n"

@@ -179,6 +179,7 @@ def test_it_loads_no_torch(mapped: Path) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "app.query_params['emergent_details'] = 'true'\n"
         "app.switch_page('pages/emergent.py').run()\n"
         f"assert not app.exception and len(app.get('plotly_chart')) == {CHARTS}\n"
         "print({'torch', 'transformers'} & set(sys.modules))"

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EVIL = "<img src=x onerror=alert(1)>"
 
 
-opened = partial(open_page, "jailbreaks")
+opened = partial(open_page, "jailbreaks", jailbreaks_answers="true")
 
 
 def titles(app: AppTest) -> list[str]:
@@ -129,6 +129,7 @@ def test_it_loads_no_torch(mapped: Path) -> None:
     code = (
         "import sys\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "app.query_params['jailbreaks_details'] = 'true'\n"
         "app.switch_page('pages/jailbreaks.py').run()\n"
         "assert not app.exception and len(app.get('plotly_chart')) == 2\n"
         "print({'torch', 'transformers'} & set(sys.modules))"

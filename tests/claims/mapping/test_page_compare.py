@@ -53,13 +53,13 @@ opened = partial(open_page, "compare")
 
 
 def curve(app: AppTest, run: str, kind: str = "harm, mean of all types") -> np.ndarray:
-    return numbers(trace(figures(app)[0], f"{run}, {kind}")["y"])
+    return numbers(trace(figures(app)[1], f"{run}, {kind}")["y"])
 
 
 def test_the_two_runs_stand_side_by_side_as_stored(two: list[str], cache: Path) -> None:
     app = opened()
     assert app.multiselect(key="compare_runs").value == two
-    _, chosen, maps = figures(app)
+    chosen, _, maps = figures(app)
     rows = read_run(cache / "runs" / two[0]).results()
     p = float(app.segmented_control(key="compare_p").value)
     stored = rows[
@@ -138,6 +138,7 @@ def test_the_page_is_there_at_once_and_without_torch(two: list[str]) -> None:
     code = (
         "import sys, time\nfrom streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app.py', default_timeout=60).run()\n"
+        "app.query_params['compare_details'] = 'true'\n"
         "app.switch_page('pages/compare.py').run()\n"
         "assert not app.exception and len(app.get('plotly_chart')) == 3\n"
         "print({'torch', 'transformers'} & set(sys.modules))"

@@ -61,21 +61,30 @@ def show() -> None:
         st.stop()
     with frame.shown_errors():
         compared = _settings(runs, [stored.results(r) for r in runs])
-        _curves(compared)
         _chosen(compared)
-        frame.section(
-            "Where the weights sit",
-            "One mask a run, with equal settings: the same share of all scored weights, protection and selection.",
-        )
-        try:
-            _maps(compared)
-        except HarmvizError as e:
-            frame.error(str(e))
-        frame.section(
-            "What each run is",
-            "Read this before the differences above: whatever is set in bold differs between the runs.",
-        )
-        frame.html(compare_words.facts_markup(runs, compare_words.facts(runs, compared.results)))
+        with frame.details("compare") as details:
+            if details.open:
+                _details(compared)
+
+
+def _details(compared: Compared) -> None:
+    """What else differs between the runs, the masks' mirrors, more weights, and where they sit."""
+    frame.section(
+        "What each run is",
+        "Read this before the differences above: whatever is set in bold differs between the runs.",
+    )
+    frame.html(compare_words.facts_markup(compared.runs, compare_words.facts(compared.runs, compared.results)))
+    frame.section(mirrors.HEADING, mirrors.LEAD)
+    frame.html(mirrors.of_runs(compared.names, compared.runs, compared.results, compared.contrast))
+    _curves(compared)
+    frame.section(
+        "Where the weights sit",
+        "One mask a run, with equal settings: the same share of all scored weights, protection and selection.",
+    )
+    try:
+        _maps(compared)
+    except HarmvizError as e:
+        frame.error(str(e))
 
 
 def _chosen_runs(base: Run) -> list[Run]:
@@ -142,7 +151,7 @@ def _curves(compared: Compared) -> None:
     frame.section(
         "As more weights are zeroed",
         "Every point is measured on validation prompts. They also chose each run's settings, so the evidence is in the "
-        "next picture, not in this one.",
+        "picture above, not in this one.",
     )
     table = pd.DataFrame()
     if compared.p is not None:
@@ -172,8 +181,6 @@ def _chosen(compared: Compared) -> None:
     figure = chosen_dots(table, drawn, title=title, subtitle=below)
     chart.draw(figure, key="compare-chosen", table=table, how_to_read=words.reading, alt=words.alt)
     frame.html(f'<div class="hv hv-note quiet small">{compare_words.difference_note(len(compared.runs))}</div>')
-    frame.section(mirrors.HEADING, mirrors.LEAD)
-    frame.html(mirrors.of_runs(compared.names, compared.runs, compared.results, compared.contrast))
 
 
 def _maps(compared: Compared) -> None:

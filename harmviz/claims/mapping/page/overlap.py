@@ -101,16 +101,24 @@ def _shared_weights(shared: Overlap, size: str) -> None:
     table, words = overlap.grid_cells(shared), overlap_words.grid_words(shared, size)
     figure = overlap_figures.jaccard_grid(table, theme.current(), title=words.title, subtitle=words.subtitle)
     chart.draw(figure, key="overlap-jaccard", table=table, how_to_read=words.reading, alt=words.alt)
+    with frame.details("overlap") as details:
+        if details.open:
+            _like_with_like(shared)
+            frame.section("What to make of it")
+            frame.html(overlap_words.notes_list(shared))
+
+
+def _like_with_like(shared: Overlap) -> None:
+    """What types have in common beside ceilings and chance."""
     table, words = overlap.comparison(shared), overlap_words.comparison_words(shared)
-    if not table.empty:
-        frame.section(
-            "Like with like",
-            "What harm types have in common, beside what each has in common with itself and with harmless text.",
-        )
-        figure = overlap_figures.like_with_like(table, theme.current(), title=words.title, subtitle=words.subtitle)
-        chart.draw(figure, key="overlap-like-with-like", table=table, how_to_read=words.reading, alt=words.alt)
-    frame.section("What to make of it")
-    frame.html(overlap_words.notes_list(shared))
+    if table.empty:
+        return
+    frame.section(
+        "Like with like",
+        "What harm types have in common, beside what each has in common with itself and with harmless text.",
+    )
+    figure = overlap_figures.like_with_like(table, theme.current(), title=words.title, subtitle=words.subtitle)
+    chart.draw(figure, key="overlap-like-with-like", table=table, how_to_read=words.reading, alt=words.alt)
 
 
 @st.fragment

@@ -34,13 +34,15 @@ def show() -> None:
         frame.html(overview.tiles(run, results))
         _links(play_first=not has_scene)
         _effects(run, results)
-        frame.section(mirrors.HEADING, mirrors.LEAD)
-        frame.html(mirrors.markup(results, first_headline(run, results)))
-        _claims()
-        frame.section("How it works")
-        frame.html(overview.STEPS)
         frame.section("What it does not show")
         frame.html(overview.limits(run, results))
+        _claims()
+        with frame.details("overview") as details:
+            if details.open:
+                frame.section(mirrors.HEADING, mirrors.LEAD)
+                frame.html(mirrors.markup(results, first_headline(run, results)))
+                frame.section("How it works")
+                frame.html(overview.STEPS)
 
 
 def _claims() -> None:
