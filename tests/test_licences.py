@@ -120,6 +120,12 @@ def test_what_a_package_says_of_itself(fields: list[tuple[str, str]], licence: s
     assert licence_of(said(*fields)) == licence
 
 
+def test_where_the_metadata_are_silent_its_licence_file_speaks() -> None:
+    assert licence_of(said(), ["MIT License", ""]) == "MIT"
+    assert licence_of(said(("License", "ISC")), ["MIT License"]) == "ISC"
+    assert licence_of(said(), ["", "Terms of use"]) is None
+
+
 def test_a_licence_that_binds_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys) -> None:
     bound, silent, free = (Package(name, ("1",)) for name in ("bound", "silent", "free"))
     monkeypatch.setattr(licences, "TABLE", tmp_path / "licences.md")

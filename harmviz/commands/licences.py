@@ -1,7 +1,7 @@
 """``licences``: under which licence everything stands that an installation brings, as docs/licences.md lists it.
 
 The packages are those of requirements.lock; a licence is what the installed package says of itself: its SPDX expression
-where it has one, else the licence its classifiers or its text name. Ends with 2 where a package says none that is
+where it has one, else the licence that its classifiers, its text or the heading of its licence file name. Ends with 2 where a package says none that is
 known, or one that would bind harmviz (GPL, LGPL, AGPL). MPL-2.0 binds changes of the package's own files alone.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.message import Message
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import cast
 
@@ -70,15 +70,25 @@ def locked(text: str) -> list[Package]:
     return [Package(name, tuple(found)) for name, found in sorted(versions.items())]
 
 
-def licence_of(said: Message) -> str | None:
-    """The SPDX expression of a package's metadata; None where it names no licence that is known here."""
+def licence_of(said: Message, headings: Sequence[str] = ()) -> str | None:
+    """The SPDX expression of a package's metadata; None where it names no licence that is known here.
+
+    ``headings``: first lines of its licence files, which count where the metadata are silent.
+    """
     texts = [said.get("License-Expression"), said.get("License")]
     texts += [c.rpartition(" :: ")[2] for c in said.get_all("Classifier") or [] if c.startswith("License :: ")]
+    texts += headings
     for text in filter(None, texts):
         expression = _SPOKEN.get(text.strip().lower(), text.strip())
         if kind(expression) != "unknown":
             return expression
     return None
+
+
+def _heading(installed: Distribution, file: str) -> str:
+    """The first line of a licence file of the package; empty where it has none."""
+    lines = (installed.read_text(f"licenses/{file}") or "").strip().splitlines()
+    return lines[0].strip() if lines else ""
 
 
 def kind(expression: str) -> str:
@@ -100,9 +110,12 @@ def found(packages: Iterable[Package]) -> dict[Package, str | None]:
     licences: dict[Package, str | None] = {}
     for package in packages:
         try:
-            licences[package] = licence_of(cast(Message, metadata(package.name)))
+            installed = distribution(package.name)
         except PackageNotFoundError:
             continue
+        said = cast(Message, installed.metadata)
+        headings = [_heading(installed, file) for file in said.get_all("License-File") or []]
+        licences[package] = licence_of(said, headings)
     return licences
 
 
