@@ -1,8 +1,9 @@
 """``licences``: under which licence everything stands that an installation brings, as docs/licences.md lists it.
 
 The packages are those of requirements.lock; a licence is what the installed package says of itself: its SPDX expression
-where it has one, else the licence that its classifiers, its text or the heading of its licence file name. Ends with 2 where a package says none that is
-known, or one that would bind harmviz (GPL, LGPL, AGPL). MPL-2.0 binds changes of the package's own files alone.
+where it has one, else the licence that its classifiers, its text or the heading of its licence file name. Ends with 2
+where a package says none that is known, or one that would bind harmviz (GPL, LGPL, AGPL). MPL-2.0 binds changes of the
+package's own files alone.
 """
 
 from __future__ import annotations
