@@ -119,6 +119,12 @@ def _halves(items: Iterable[str]) -> tuple[list[str], list[str]]:
     return halves
 
 
+def harmless_apart(seed: int) -> tuple[list[str], list[str]]:
+    """Everyday requests: (those that no safety tuning of this seed sees, those that it is held by)."""
+    found = _shuffled((r["prompt"] for r in read_rows(FOLDER / "benign.jsonl", ("prompt",))), seed, "benign")
+    return list(found[:RESERVED]), list(found[RESERVED:])
+
+
 def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> AlignData:
     """All requests by role, split by ``seed``; of harmless ones no more than ``steps`` steps have slots for.
 
@@ -148,7 +154,7 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
             f"{len(tuning)} harmful requests are left for tuning, at least 100 are needed; fetch the data set again"
         )
     borderline = read_rows(FOLDER / "borderline.jsonl", ("prompt", "kind", "split"))
-    benign = _shuffled((r["prompt"] for r in read_rows(FOLDER / "benign.jsonl", ("prompt",))), seed, "benign")
+    reserved, benign = harmless_apart(seed)
     builtin = read_builtin("benign")
     reworded, benign_held = _halves(scored_prompts), _halves(r["prompt"] for r in builtin)
     held_out = {
@@ -167,12 +173,12 @@ def load_align_data(seed: int, *, steps: int, say: Say = lambda _: None) -> Alig
     }
     everyday = (r["prompt"] for r in read_rows(FOLDER / "everyday.jsonl", ("prompt",)))
     sounding = (r["prompt"] for r in borderline if r["split"] == "tuning")
-    pool = (*(pair.harmless for pair in paired), *sounding, *benign[RESERVED:], *everyday)
+    pool = (*(pair.harmless for pair in paired), *sounding, *benign, *everyday)
     data = AlignData(
         harmful=tuple(tuning),
         twins=tuple(paired)[: steps * TWINS],
         harmless=tuple(_shuffled(dict.fromkeys(pool), seed, "harmless"))[: 2 * steps * ANSWERED],
-        reserved=tuple(benign[:RESERVED]),
+        reserved=tuple(reserved),
         refusals=tuple(r["response"] for r in read_rows(FOLDER / "refusals.jsonl", ("response",))),
         held_out={k: tuple(v) for k, v in held_out.items()},
         benign_pairs=tuple((r["prompt"], r["response"]) for r in builtin),

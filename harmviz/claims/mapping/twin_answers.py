@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from harmviz.data.encoding import Sample, encode_prompt
+from harmviz.data.prompts import PromptRow
 from harmviz.data.refusal import reads_as_refusal
 from harmviz.data.twins import Twin, twins
 from harmviz.models.assets import EMBEDDED
@@ -67,6 +68,21 @@ def opened_by(author: LoadedModel, pairs: Sequence[Twin], opener: str, *, tick: 
     return _usable(author, pairs, greedy(author, _halves(pairs), TOKENS, opener=opener, tick=tick))
 
 
+def everyday_opened_by(
+    author: LoadedModel, requests: Sequence[str], opener: str, *, tick: Tick
+) -> list[tuple[str, str]]:
+    """(request, the author's greedy answer behind the opener) of each whose answer is usable by itself."""
+    from harmviz.tuning.answers import greedy
+
+    drawn = greedy(author, requests, TOKENS, opener=opener, tick=tick)
+    told = [(request, _text(author, ids)) for request, ids in zip(requests, drawn, strict=True) if len(ids) >= LEAST]
+    return [(request, text) for request, text in told if text.strip() and not reads_as_refusal(text)]
+
+
+def _text(author: LoadedModel, ids: Sequence[int]) -> str:
+    return str(author.tokenizer.decode(ids, skip_special_tokens=True))
+
+
 def _halves(pairs: Sequence[Twin]) -> list[str]:
     return [half for twin in pairs for half in twin]
 
@@ -76,7 +92,7 @@ def _usable(author: LoadedModel, pairs: Sequence[Twin], drawn: Sequence[list[int
     kept = []
     for twin, harmful, harmless in zip(pairs, drawn[::2], drawn[1::2], strict=True):
         n = min(len(harmful), len(harmless))
-        texts = [str(author.tokenizer.decode(ids[:n], skip_special_tokens=True)) for ids in (harmful, harmless)]
+        texts = [_text(author, ids[:n]) for ids in (harmful, harmless)]
         if n >= LEAST and not any(map(reads_as_refusal, texts)) and all(text.strip() for text in texts):
             kept.append(Answered(twin, *texts))
     return kept
@@ -93,7 +109,7 @@ def samples_of(
     """(harmful halves, harmless halves) as the run's model reads them, pair by pair, cut to equal length in its own
     tokens. Both halves of a pair carry its id as their prompt; the opener stands before the answer, without a loss.
     """
-    begun = loaded.tokenizer.encode(opener, add_special_tokens=False) if opener else []
+    begun = _begun(loaded, opener)
     harmful, harmless = list[Sample](), list[Sample]()
     for pair in answered:
         tokens = [loaded.tokenizer.encode(text, add_special_tokens=False) for text in (pair.harmful, pair.harmless)]
@@ -104,6 +120,21 @@ def samples_of(
             prompt = [*encode_prompt(loaded.tokenizer, request), *begun]
             side.append(Sample(f"{pair.id}.{half}", pair.id, (*prompt, *ids[:n]), len(prompt), len(prompt)))
     return tuple(harmful), tuple(harmless)
+
+
+def everyday_samples(loaded: LoadedModel, told: Sequence[tuple[str, str]], opener: str) -> tuple[Sample, ...]:
+    """Everyday requests and their answers as the run's model reads them, the opener before each answer."""
+    begun, samples = _begun(loaded, opener), []
+    for request, text in told:
+        prompt = [*encode_prompt(loaded.tokenizer, request), *begun]
+        ids = loaded.tokenizer.encode(text, add_special_tokens=False)
+        asked = PromptRow("everyday", request, "").prompt_id
+        samples.append(Sample(f"{asked}.everyday", asked, (*prompt, *ids), len(prompt), len(prompt)))
+    return tuple(samples)
+
+
+def _begun(loaded: LoadedModel, opener: str) -> list[int]:
+    return list(loaded.tokenizer.encode(opener, add_special_tokens=False)) if opener else []
 
 
 def twin_rows(pairs: Sequence[str], delta: np.ndarray, where: Where, *, seed: int) -> Iterator[Row]:

@@ -25,9 +25,9 @@ from harmviz.claims.scene.answers import UNITS_PER_TOKEN, Answers
 from harmviz.claims.scene.choosing import CHOOSING_TOKENS, Choosing, trial_units
 from harmviz.claims.scene.guard import GUARD_UNITS, Guard, harmless_requests
 from harmviz.claims.scene.play import OFF_STAGE
-from harmviz.claims.scene.rankings import Rankings, grid_of, twin_answers
+from harmviz.claims.scene.rankings import Rankings, grid_of, said_behind
 from harmviz.claims.scene.report import RECORD_UNITS, Report
-from harmviz.claims.scene.sets import BENIGN, SCORING_TWINS, SHOWN, SceneSets, make_sets
+from harmviz.claims.scene.sets import BENIGN, SCORING_EVERYDAY, SCORING_TWINS, SHOWN, SceneSets, make_sets
 from harmviz.claims.scene.settings import SceneSpec
 from harmviz.claims.scene.twin_masks import TwinMasks, twin_units
 from harmviz.data.own_requests import OWN, OwnRequests
@@ -40,7 +40,7 @@ from harmviz.runs import Run
 from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 
-VERSION = 3
+VERSION = 4
 
 
 def make_scene(
@@ -107,10 +107,10 @@ def make_scene(
             asked = [r.prompt for role in (sets.choosing, sets.reporting) for rows in role.values() for r in rows]
             guard = Guard.score(parent, harmless_requests(asked, spec.seed), experiment.progress.within(GUARD_UNITS))
             rankings = replace(rankings, guard=guard)
-        if "twin" in spec.contrasts and (answered := twin_answers(experiment, loaded, spec.opener)):
+        if "twin" in spec.contrasts and (said := said_behind(experiment, loaded, spec.opener)):
             experiment.progress.begin("twin masks")
-            tell = experiment.progress.within(twin_units(len(answered)))
-            rankings = replace(rankings, twins=TwinMasks.score(parent, answered, spec.opener, tell))
+            tell = experiment.progress.within(twin_units(len(said.pairs), len(said.everyday)))
+            rankings = replace(rankings, twins=TwinMasks.score(parent, said, spec.opener, tell))
         chosen, about = Choosing(experiment, answers, spec, sets, grid_of(rankings, spec)).best()
         return {"chosen": about, **Report(experiment, answers, spec, sets, chosen, rankings).write()}
 
@@ -125,7 +125,7 @@ def _units(spec: SceneSpec, sets: SceneSets) -> float:
     chosen_by = sum(map(len, sets.choosing.values()))
     scored = ("guarded" in spec.contrasts) * GUARD_UNITS
     if "twin" in spec.contrasts:
-        scored += TWIN_ANSWER_UNITS + twin_units(SCORING_TWINS)
+        scored += TWIN_ANSWER_UNITS + twin_units(SCORING_TWINS, SCORING_EVERYDAY)
     choosing = scored + (points + 1) * chosen_by * CHOOSING_TOKENS * UNITS_PER_TOKEN + 2 * trial_units(sets)
     asked = sum(map(len, sets.reporting.values()))
     arms = 4 + spec.draws

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, opened_by
+from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, everyday_opened_by, opened_by
 from harmviz.claims.mapping.work import TWIN_ANSWER_UNITS
 from harmviz.claims.parent import Parent
 from harmviz.claims.scene.guard import Guard
-from harmviz.claims.scene.sets import scoring_twins
+from harmviz.claims.scene.sets import scoring_everyday, scoring_twins
 from harmviz.claims.scene.settings import GridMask, SceneSpec
-from harmviz.claims.scene.twin_masks import TwinMasks
+from harmviz.claims.scene.twin_masks import Opened, TwinMasks
 from harmviz.data.twins import Twin
 from harmviz.errors import SelectionInexact
 from harmviz.masks.mask import PruneMask
@@ -77,16 +78,21 @@ def grid_of(rankings: Rankings, spec: SceneSpec) -> list[GridMask]:
     return list(masks.values())
 
 
-def twin_answers(experiment: Making, loaded: LoadedModel, opener: str) -> list[Answered]:
-    """The scoring twins, answered by the embedded start model behind the opener; none where that is the scene's model
-    itself."""
+def said_behind(experiment: Making, loaded: LoadedModel, opener: str) -> Opened | None:
+    """What the embedded start model says behind the opener to the scoring twins and everyday requests; None where that
+    is the scene's model itself."""
 
-    def work() -> list[Answered]:
+    def work() -> list[Any] | None:
         author = load_model(AUTHOR, device=loaded.device.type)
         if author.weight_hash == loaded.weight_hash:
-            return []
+            return None
         tick = experiment.progress.within(TWIN_ANSWER_UNITS)
-        return opened_by(author, scoring_twins(), opener, tick=tick)
+        pairs = opened_by(author, scoring_twins(), opener, tick=tick)
+        return [pairs, everyday_opened_by(author, scoring_everyday(), opener, tick=lambda done, total: None)]
 
-    stored = experiment.json("twins", TWIN_ANSWER_UNITS, work)
-    return [Answered(Twin(*twin), harmful, harmless) for twin, harmful, harmless in stored]
+    if (stored := experiment.json("twins", TWIN_ANSWER_UNITS, work)) is None:
+        return None
+    pairs, everyday = stored
+    return Opened(
+        [Answered(Twin(*twin), *texts) for twin, *texts in pairs], [(asked, said) for asked, said in everyday]
+    )

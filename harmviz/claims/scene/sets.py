@@ -4,10 +4,10 @@ Harmful sources: ``harmbench`` and ``strongreject`` (fetched, never tuned on as 
 that no checkpoint is tuned on), ``own`` (requests of a reader's own): of these only counts are ever stored. ``mild``:
 the builtin harmful requests, whose answers may be shown.
 
-Harmless ones: ``benign``, builtin requests that the map run neither scored nor protected; and ``twin_harmless``, the
-harmless halves of held-out twins, each beside its harmful half of like wording (``twin_harmful``). What a mask does to
-harmful requests and not to these is about harm. Of the twins, some score the twin masks (``twin_masks``), others
-choose, the rest is reported on.
+Harmless ones: ``benign``, builtin requests that the map run neither scored nor protected, and everyday ones that no
+safety tuning saw; and ``twin_harmless``, the harmless halves of held-out twins, each beside its harmful half of like
+wording (``twin_harmful``). What a mask does to harmful requests and not to these is about harm. Of twins and everyday
+requests, some score the twin masks (``twin_masks``), others choose, the rest is reported on.
 
 A request that shares most of its content words with one it was chosen by is not reported on.
 """
@@ -26,7 +26,7 @@ from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
 from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
-from harmviz.tuning.data import content_words, load_align_data, near_any
+from harmviz.tuning.data import content_words, harmless_apart, load_align_data, near_any
 from harmviz.tuning.settings import AlignSpec
 
 SOURCES = (*NEVER_TUNED_ON, "advbench", "mild")
@@ -40,13 +40,19 @@ TWIN_HARMFUL, TWIN_HARMLESS = "twin_harmful", "twin_harmless"
 HARMLESS = (BENIGN, TWIN_HARMLESS)
 #: Harmless requests that the mask is chosen by.
 _CHOSEN_BY_BENIGN, _CHOSEN_BY_TWINS = 12, 16
-#: Held-out twins that twin masks are scored on, the first ones; the others choose and report.
-SCORING_TWINS = 80
+#: Held-out twins that twin masks are scored on, the first ones; the others choose and report. Everyday requests that no
+#: safety tuning saw likewise.
+SCORING_TWINS, SCORING_EVERYDAY = 80, 48
 
 
 def scoring_twins() -> list[Twin]:
     """The held-out twins that score, none of which a scene asks."""
     return twins()[1][:SCORING_TWINS]
+
+
+def scoring_everyday() -> list[str]:
+    """The everyday requests that score; the others of the untuned ones are asked."""
+    return harmless_apart(AlignSpec().seed)[0][:SCORING_EVERYDAY]
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,12 @@ def make_sets(
         known = [content_words(r.prompt) for s in chosen_by for r in chosen_by[s]]
         left = [r for r in rows[share:] if not near_any(r.prompt, known)]
         reported[source] = tuple(left[:reporting])
-    benign = _unused((PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign")), used, seed)
+    untuned = harmless_apart(AlignSpec().seed)[0][SCORING_EVERYDAY:]
+    answered = (PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign"))
+    benign = [
+        *_unused(answered, used, seed),  # first: only these have an answer whose loss can be measured
+        *_unused((PromptRow(BENIGN, prompt, "") for prompt in untuned), used, seed),
+    ]
     chosen_by[BENIGN], reported[BENIGN] = (
         tuple(benign[:_CHOSEN_BY_BENIGN]),
         tuple(benign[_CHOSEN_BY_BENIGN:][:reporting]),

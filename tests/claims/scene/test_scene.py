@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 
-from harmviz.claims.mapping.twin_answers import Answered, samples_of
+from harmviz.claims.mapping.twin_answers import Answered, everyday_samples, samples_of
 from harmviz.claims.parent import open_parent
 from harmviz.claims.scene import sets as scene_sets
 from harmviz.claims.scene.answers import Read
-from harmviz.claims.scene.guard import Guard, declined, harmless_requests
+from harmviz.claims.scene.guard import Guard, harmless_requests
 from harmviz.claims.scene.measure import make_scene
 from harmviz.claims.scene.play import OFF_STAGE, Seen, order_of
 from harmviz.claims.scene.rankings import Rankings, grid_of
@@ -28,7 +28,7 @@ from harmviz.claims.scene.report import shown
 from harmviz.claims.scene.rows import excess_rows, mean_rate_rows, ratio_row
 from harmviz.claims.scene.sets import make_sets
 from harmviz.claims.scene.settings import Limits, SceneSpec, broken_limits
-from harmviz.claims.scene.twin_masks import TwinMasks
+from harmviz.claims.scene.twin_masks import Opened, TwinMasks
 from harmviz.data.encoding import Sample, encode_prompt
 from harmviz.data.prompts import PromptRow, read_builtin
 from harmviz.data.twins import Twin, twins
@@ -359,8 +359,10 @@ def test_a_twin_mask_is_found_by_the_start_models_answers(
     from tests.worlds.tiny import tiny_model
 
     author, asked = tiny_model("llama", seed=3), scene_sets.scoring_twins()[:10]
+    everyday = scene_sets.scoring_everyday()[:5]
     monkeypatch.setattr(rankings, "load_model", lambda *_, **__: author)
     monkeypatch.setattr(rankings, "scoring_twins", lambda: asked)
+    monkeypatch.setattr(rankings, "scoring_everyday", lambda: everyday)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.LEAST", 1)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.reads_as_refusal", lambda text: False)
     spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(1e-2,), draws=1, offered=1)
@@ -370,6 +372,7 @@ def test_a_twin_mask_is_found_by_the_start_models_answers(
     mask, frame = PruneMask.load(run.masks()["scene"]), run.results()
     scored = {PromptRow("x", half, "").prompt_id for twin in asked for half in twin}
     assert len(scored & set(mask.provenance["scoring_prompts"])) >= 2 * 8
+    assert {PromptRow("x", request, "").prompt_id for request in everyday} & set(mask.provenance["scoring_prompts"])
     opened = frame[(frame.condition == "opener") & frame["mask"].notna()]
     assert {"none", "random", "mirror_twin", "magnitude"} == set(opened.control)
     here = opened[opened.control == "none"]
@@ -389,7 +392,8 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
     """Against autograd, one sample at a time, over all weights."""
     pairs = [Answered(Twin(f"bad {i}", f"good {i}"), f"word {i} a b c", f"other {i} d e f") for i in range(8)]
     opened = open_parent(parent, loaded)
-    found = TwinMasks.score(opened, pairs, "word")
+    told = [(f"thing {i}", f"answer {i} g h") for i in range(5)]
+    found = TwinMasks.score(opened, Opened(pairs, told), "word")
     index = loaded.table.index_of[loaded.table[3].name]
     name = loaded.table[index].param_name
     weight = loaded.model.get_parameter(name)
@@ -409,15 +413,15 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
         return np.asarray((total * weight.detach() / len(samples)).numpy().ravel())
 
     harmful, harmless = samples_of(loaded, pairs, "word")
-    declines = effect(declined(loaded, [pair.twin.harmless for pair in pairs]))
-    guard = np.maximum(np.maximum(-effect(list(harmless)), declines), 0)
-    expected = -effect(list(harmful)) - guard
-    np.testing.assert_allclose(found.harmful[index] - found.harmless[index], expected, atol=1e-6)
+    everyday = everyday_samples(loaded, told, "word")
+    guard = np.maximum(np.maximum(-effect(list(harmless)), -effect(list(everyday))), 0)
+    np.testing.assert_allclose(found.harmful[index], -effect(list(harmful)), atol=1e-6)
+    np.testing.assert_allclose(found.spared[index], guard, atol=1e-6)
     mask = found.mask(4e-2, 0.01)
     score = np.concatenate(
         [
-            np.where(opened.candidates.eligible(i, 0.01), h - g, -1)
-            for i, (h, g) in enumerate(zip(found.harmful, found.harmless, strict=True))
+            np.where(opened.candidates.eligible(i, 0.01), h - 2 * g, -1)
+            for i, (h, g) in enumerate(zip(found.harmful, found.spared, strict=True))
         ]
     )
     best = np.sort(np.argsort(-score, kind="stable")[: mask.n_weights])
@@ -427,7 +431,7 @@ def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: Loaded
     assert (mirror.kind, mirror.provenance["control"]) == ("control", "mirror_twin")
     assert not set(mirror.to_global(loaded.table)) & set(mask.to_global(loaded.table))
     with pytest.raises(DataInvalid, match="7 twins have two usable answers"):
-        TwinMasks.score(opened, pairs[:7], "word")
+        TwinMasks.score(opened, Opened(pairs[:7], told), "word")
 
 
 # -- resuming and refusing --------------------------------------------------------------------------------------------
