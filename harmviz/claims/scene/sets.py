@@ -39,7 +39,7 @@ BENIGN = "benign"
 TWIN_HARMFUL, TWIN_HARMLESS = "twin_harmful", "twin_harmless"
 HARMLESS = (BENIGN, TWIN_HARMLESS)
 #: Harmless requests that the mask is chosen by.
-_CHOSEN_BY_BENIGN, _CHOSEN_BY_TWINS = 12, 16
+_CHOSEN_BY_BENIGN, _CHOSEN_BY_TWINS = 20, 16
 #: Held-out twins that twin masks are scored on, the first ones; the others choose and report. Everyday requests that no
 #: safety tuning saw likewise.
 SCORING_TWINS, SCORING_EVERYDAY = 80, 48

@@ -55,7 +55,7 @@ class SceneSpec:
     requests: int = 64
     choosing: int = 32
     max_new_tokens: int = 48
-    q_grid: tuple[float, ...] = (5e-6, 1e-5, 2e-5, 4e-5)
+    q_grid: tuple[float, ...] = (1e-5, 2e-5, 4e-5, 7e-5, 1e-4)
     p_grid: tuple[float, ...] = (0.01, 0.05)
     contrasts: tuple[Selector, ...] = ("twin", "guarded", "both", "none")
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)

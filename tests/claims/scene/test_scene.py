@@ -115,7 +115,7 @@ def test_no_request_does_two_jobs(parent: Run) -> None:
     assert not chosen_by & reported
     assert not (chosen_by | reported) & scoring
     assert sum(len(rows) for rows in found.reporting.values()) == len(reported)
-    assert found.counts["benign"]["selection"] == 12
+    assert found.counts["benign"]["selection"] == 20
     assert found.counts["benign"]["report"] > 40
     assert found.counts["twin_harmful"] == found.counts["twin_harmless"]
     assert found.counts["twin_harmful"]["selection"] == 16
