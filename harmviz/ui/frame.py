@@ -100,14 +100,14 @@ def section(heading: str, text: str = "") -> None:
     html(f'<div class="hv hv-section"><h2>{escape(heading)}</h2>{lead}</div>')
 
 
-def details(page: str) -> ExpanderContainer:
-    """Where all that a page need not say at first sight lies: drawn once it is opened (``.open``).
+def folded(heading: str, key: str, icon: str) -> ExpanderContainer:
+    """A part that is folded away, drawn once it is opened (``.open``); links keep it open by its key."""
+    return st.expander(heading, icon=icon, key=key, on_change="rerun", bind="query-params")
 
-    In links ``<page>_details``: one that is open does not open the next page's.
-    """
-    return st.expander(
-        "Details", icon=":material/read_more:", key=f"{page}_details", on_change="rerun", bind="query-params"
-    )
+
+def details(page: str) -> ExpanderContainer:
+    """Where all that a page need not say at first sight lies. Its key is the page's own: no other opens with it."""
+    return folded("Details", f"{page}_details", ":material/read_more:")
 
 
 @contextmanager

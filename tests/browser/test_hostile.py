@@ -57,7 +57,7 @@ def test_no_text_is_executed_and_none_calls_another_machine(
         for name in PAGES:
             page.goto(
                 f"{url}/{name}?run={quote(EVERY[:300])}&map_types={quote(PAYLOADS[1])}&play_hub={quote(PAYLOADS[9])}"
-                f"&{name or 'overview'}_details=true&overview_claims=true&jailbreaks_answers=true"
+                f"&{name or 'overview'}_details=true&overview_limits=true&overview_claims=true&jailbreaks_answers=true"
             )
             at_rest(page)
             watch.look(name or "overview")

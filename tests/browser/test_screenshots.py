@@ -19,7 +19,7 @@ ARTIFACTS = ROOT / "artifacts"
 CHART = ".js-plotly-plot .main-svg"
 #: Page → what must be there before the picture is taken.
 PAGES = {
-    "": CHART,
+    "": ".st-key-scene-card h2",
     "harm_map": CHART,
     "overlap": CHART,
     "compression": CHART,

@@ -15,8 +15,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def open_page(name: str, **query: str | list[str]) -> AppTest:
     """``pages/<name>.py`` as a link with this query opens it, its details unfolded."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60).run()
-    for key, value in ({f"{name}_details": "true"} | query).items():
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    unfolded = {f"{name}_{part}": "true" for part in ("details", "limits")}
+    for key, value in unfolded.items():
+        app.query_params[key] = value
+    app.run()
+    for key, value in (unfolded | query).items():
         app.query_params[key] = value
     app.switch_page(f"pages/{name}.py").run()
     assert not app.exception, app.exception

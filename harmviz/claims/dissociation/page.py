@@ -22,7 +22,7 @@ VIEW, VIEWS = "dissociation_view", ("Recognition", "Loss shifts", "Refusal")
 
 
 def main_picture(run: Run, results: Stored, contrast: str, mask: str) -> None:
-    """The two masks beside each other, and the paper's claim beside what was found."""
+    """The two masks beside each other."""
     table, words = picture.points(results, contrast, mask), picture.words(run, results, contrast, mask)
     figure = figures.double_dissociation(
         table,
@@ -35,13 +35,17 @@ def main_picture(run: Run, results: Stored, contrast: str, mask: str) -> None:
     chart.draw(
         figure, key="dissociation-picture", table=table.drop(columns="note"), how_to_read=words.reading, alt=words.alt
     )
+    frame.html(f'<div class="hv hv-note">{escape(reverse(results, contrast))}</div>')
+
+
+def claim_table(results: Stored, contrast: str, mask: str) -> None:
+    """The paper's claim beside what was found."""
     frame.section(
         "The claim, and what was found",
         "Also where it is no difference. Each change is against the intact model, and beyond masks of the same size. "
         "ΔL in nats per token, log-odds in nats.",
     )
     frame.html(claims(results, contrast, mask))
-    frame.html(f'<div class="hv hv-note">{escape(reverse(results, contrast))}</div>')
 
 
 def level_chart(
@@ -174,4 +178,5 @@ def show() -> None:
         main_picture(run, results, contrast, mask)
         with frame.details("dissociation") as more:
             if more.open:
+                claim_table(results, contrast, mask)
                 in_detail(run, results, contrast, mask)

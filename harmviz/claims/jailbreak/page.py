@@ -42,9 +42,7 @@ def show() -> None:
         if grid.metrics():
             metric, view = _choices(grid)
             _clicked(chart.show(attack_grid(grid, names, metric, view, theme.current()), selectable=True), grid, names)
-        with st.expander(
-            "Answers side by side", icon=":material/forum:", key=ANSWERS, on_change="rerun", bind="query-params"
-        ) as answers:
+        with frame.folded("Answers side by side", ANSWERS, ":material/forum:") as answers:
             if answers.open:
                 _side_by_side(run, names, grid.groups)
         with frame.details("jailbreaks") as details:

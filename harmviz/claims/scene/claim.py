@@ -43,7 +43,12 @@ CLAIM = Claim(
             "is the one quoted (harmbench,strongreject,advbench,mild; with a file own,mild)",
         ),
         option("--max-new-tokens", type=int, default=48, metavar="N", help="length of an answer (48)"),
-        option("--q", default=None, metavar="a,b", help="fractions tried, those above the run's q_max for twin masks alone (1e-5,2e-5,4e-5,7e-5,1e-4)"),
+        option(
+            "--q",
+            default=None,
+            metavar="a,b",
+            help="fractions tried, those above the run's q_max for twin masks alone (1e-5,2e-5,4e-5,7e-5,1e-4)",
+        ),
         option("--p", default=None, metavar="a,b", help="protected fractions tried (0.01,0.05)"),
         option(
             "--selections",

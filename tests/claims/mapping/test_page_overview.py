@@ -76,7 +76,7 @@ def both_selections() -> list[Row]:
 
 def opened(**query: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in ({"overview_details": "true"} | query).items():
+    for name, value in ({"overview_details": "true", "overview_limits": "true"} | query).items():
         app.query_params[name] = value
     app.run()
     assert not app.exception

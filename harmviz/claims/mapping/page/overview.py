@@ -33,12 +33,16 @@ def show() -> None:
         frame.html(overview.remarked(run, results))
         frame.html(overview.tiles(run, results))
         _links(play_first=not has_scene)
-        _effects(run, results)
-        frame.section("What it does not show")
-        frame.html(overview.limits(run, results))
+        if not has_scene:  # one picture at first sight
+            _effects(run, results)
+        with frame.folded("What it does not show", "overview_limits", ":material/error:") as limits:
+            if limits.open:
+                frame.html(overview.limits(run, results))
         _claims()
         with frame.details("overview") as details:
             if details.open:
+                if has_scene:
+                    _effects(run, results)
                 frame.section(mirrors.HEADING, mirrors.LEAD)
                 frame.html(mirrors.markup(results, first_headline(run, results)))
                 frame.section("How it works")
@@ -47,12 +51,8 @@ def show() -> None:
 
 def _claims() -> None:
     """The eight claims over the committed runs, read when they are asked for."""
-    with st.expander(
-        "The eight claims, with the strongest objection",
-        icon=":material/gavel:",
-        key="overview_claims",
-        on_change="rerun",
-        bind="query-params",
+    with frame.folded(
+        "The eight claims, with the strongest objection", "overview_claims", ":material/gavel:"
     ) as opened:
         if opened.open:
             runs = eight.committed_runs()
