@@ -90,14 +90,11 @@ def footing(run: Run, numbers: Numbers) -> str:
     """What the numbers rest on and what stayed as it was, as HTML: one quiet line."""
     parts = [
         f"{SETS.get(numbers.asked, numbers.asked)}, none of which chose the weights",
-        "counted by keywords, a lower bound that leaves out words in quotation marks",
+        "counted by keywords outside quotation marks, a lower bound",
     ]
     if numbers.quoted:
         intact, mask, random = map(count, numbers.quoted)
-        parts.append(
-            f"with refusals in quotation marks counted: intact {intact}, without these weights {mask}, "
-            f"random control {random}"
-        )
+        parts.append(f"with those inside: intact {intact}, without these weights {mask}, random {random}")
     if numbers.direct and numbers.direct_mask:
         parts.append(f"asked directly {count(numbers.direct)}, without these weights {count(numbers.direct_mask)}")
     if numbers.benign and numbers.benign_mask:

@@ -24,7 +24,7 @@ def show() -> None:
     frame.title(
         "What do a few weights do for harmful text?",
         "harmviz finds the harm-generation weights of a language model, sets them to zero, and measures what that does "
-        "to harmful and to harmless text, always beside a control.",
+        "to harmful and harmless text, beside a control.",
     )
     with frame.shown_errors():
         results = stored.results(run)

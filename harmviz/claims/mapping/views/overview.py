@@ -93,7 +93,7 @@ def tiles(run: Run, results: pd.DataFrame) -> str:
         parts.append(_shift_tile("ΔL on harmless answers by others", shifts["benign"], mask))
     contrast = str(mask.first["contrast"])
     chosen = chosen_headline(run, results, contrast) is not None
-    how = f"{selector_words(contrast).heading} selection, settled on validation prompts, measured on held-out ones. "
+    how = f"{selector_words(contrast).heading}, settled on validation prompts, measured on held-out ones. "
     note = explained((how if chosen else "") + "ΔL: change of the loss per token, pruned minus intact.")
     return (
         f'<div class="hv hv-room"><div class="hv-tiles">{"".join(parts)}</div></div>'
