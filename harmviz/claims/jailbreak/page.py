@@ -42,7 +42,7 @@ def show() -> None:
         if grid.metrics():
             metric, view = _choices(grid)
             _clicked(chart.show(attack_grid(grid, names, metric, view, theme.current()), selectable=True), grid, names)
-        with frame.folded("Answers side by side", ANSWERS, ":material/forum:") as answers:
+        with frame.folded("Answers side by side: click a cell to read its own", ANSWERS, ":material/forum:") as answers:
             if answers.open:
                 _side_by_side(run, names, grid.groups)
         with frame.details("jailbreaks") as details:
@@ -125,6 +125,9 @@ def _side_by_side(run: Run, names: dict[str, str], masks: list[str]) -> None:
             return
         if not shield.shows("jail-answers", mild=shield.is_mild(run)):
             return
+        frame.html(
+            '<div class="hv quiet">To mild requests that ship with harmviz: an illustration, no measurement.</div>'
+        )
         attacks, asked = [a for a in names if any(k.attack == a for k in kept)], requests(kept)
         left, right = st.columns([1, 1.6], gap="medium")
         attack = left.selectbox(
