@@ -117,6 +117,10 @@ class Claim:
     lecture: tuple[tuple[str, str], ...] = ()
     phases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.lecture and not self.pages:
+            raise ValueError(f"the claim {self.name} has a lecture and no page that it belongs to")
+
     def phase_of(self, stage: str) -> int | None:
         """The place of the stage's phase in ``phases``; None before the first."""
         head = stage.partition(".")[0]

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, HUMAN, PYRIT_FILES, scored_answers
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.wheels import ANSWERS, MANY_SHOT_FILE
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say, ensure

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.shingles import Index, Match, texts_in
 from harmviz.data.wheels import DATA_WHEELS
 from harmviz.errors import BadSetting, DataInvalid
@@ -24,7 +24,7 @@ from harmviz.paths import PACKAGE
 _PASSED_OVER = (".png", ".svg", ".ico", ".jpg", ".woff2", ".npy", ".npz")
 _HEADER = 8
 #: What ships with harmviz, and may therefore stand anywhere: mild texts and phrases of refusals.
-_SHIPPED = ("data/builtin", "claims", "judges", "data/refusal.py")
+_SHIPPED = ("data/builtin", "claims", "judges", "data/refusal_words.py")
 
 
 @dataclass(frozen=True)

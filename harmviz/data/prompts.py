@@ -23,7 +23,7 @@ from harmviz.data.columns import AS_IT_IS, ReadOptions
 from harmviz.data.fetched_answers import fetched_answers
 from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT, HUMAN, PYRIT_FILES, scored_answers
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.tables import KINDS
 from harmviz.data.user_files import SHIPPED, Reading, UserRows, is_user_source, read_user_rows
 from harmviz.data.wheels import ANSWERS

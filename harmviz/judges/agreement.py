@@ -1,6 +1,6 @@
 """How well scores agree with people's labels: rank correlation, AUC, order within a prompt.
 
-Each is a function of rows, for ``harmviz.stats.resampling.group_bootstrap`` (rows that share a request or an answer are
+Each is a function of rows, for ``harmviz.stats.bootstrap.group_bootstrap`` (rows that share a request or an answer are
 one group). Both rank statistics are one line from the ranks, which are scipy's; ``spearmanr`` and ``mannwhitneyu``,
 which give the same numbers, take 5 and 15 times as long, and an interval asks a thousand times.
 """

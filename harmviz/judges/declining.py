@@ -4,7 +4,7 @@
 
 ``r_k`` are written openings that decline, ``c_k`` as many that comply, all cut to the same number of tokens, so that
 neither side gains by being shorter. Nothing is generated for them. The keyword rate is a lower bound
-(``harmviz.data.refusal``).
+(``harmviz.data.refusal_words``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harmviz.data.encoding import Sample, encode_prompt
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.generation.batch import generate_batch
 from harmviz.models.load import LoadedModel

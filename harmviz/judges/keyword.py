@@ -1,6 +1,6 @@
 """The first tier: does the answer hold a refusing phrase? A lower bound, needing nothing but the text.
 
-``KeywordJudge`` is the list of ``harmviz.data.refusal``. Its precision and recall against human labels stand in its
+``KeywordJudge`` is the list of ``data.refusal_words``. Its precision and recall against human labels stand in its
 ``quality``; they were measured together with the offline refusal judge, on the same answers, and are stored with it.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.refusal_words import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.judges.protocol import JudgeItem, Kind, Quality, Verdict, judge_answered, scored
 

@@ -17,7 +17,7 @@ import numpy as np
 from harmviz.data.folding import normalise
 from harmviz.data.human_scores import HARMFUL_AT
 from harmviz.data.prompts import read_builtin
-from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.refusal_words import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.data.wheels import ANSWERS
 from harmviz.judges.agreement import auc, ordered_pairs, spearman
 from harmviz.judges.keyword import KEYWORD_LIST, SUBSTRING_LIST, holds_refusing_substring
@@ -27,7 +27,7 @@ from harmviz.judges.offline import LINKS, OfflineModel, quantise
 from harmviz.judges.protocol import JudgeItem, Kind, Measure, Quality
 from harmviz.judges.training import OUTER_FOLDS, OutOfSample, Prepared, cross_validate, fit, prepare, primal
 from harmviz.models.assets import Say
-from harmviz.stats.resampling import group_bootstrap
+from harmviz.stats.bootstrap import group_bootstrap
 from harmviz.stats.wilson import wilson
 
 LENGTH = "answer length"

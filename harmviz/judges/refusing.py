@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.judges import judge
 from harmviz.judges.offline import OfflineJudge

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harmviz.data.refusal import KEYWORD_LIST_ID, PLAIN_MARKS, reads_as_refusal
+from harmviz.data.refusal_words import KEYWORD_LIST_ID, PLAIN_MARKS, reads_as_refusal
 
 BLOCKS = ("words", "chars", "opening_words", "opening_chars")
 BLOCK_SIZE = 1 << 14

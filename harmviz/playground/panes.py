@@ -26,7 +26,7 @@ from harmviz.worker import PaneView, Snapshot
 COLLAPSED_SHARE = 0.5
 #: Surprise is drawn in steps of one nat up to here; more is drawn like this.
 DARKEST = 8
-#: Measured on human labels (see ``harmviz.data.refusal``), which has no number to import.
+#: Measured on human labels (see ``harmviz.data.refusal_words``), which has no number to import.
 DECLINES_HELP = (
     "The opening of the answer is searched for phrases that decline. They miss about half of all "
     "refusals: no is no proof."

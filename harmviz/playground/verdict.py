@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from harmviz.data.refusal import declines_even_quoted
+from harmviz.data.refusal_words import declines_even_quoted
 from harmviz.generation.repetition import is_collapsed
 from harmviz.judges import Judge, JudgeItem
 from harmviz.judges.refusing import refuses

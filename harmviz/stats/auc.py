@@ -4,7 +4,7 @@
     d′  = (mean harmful − mean harmless) / √((var harmful + var harmless) / 2)             in standard deviations
 
 Every harmful request *i* has a harmless twin of like wording; both move together when pairs are resampled (``n − 1`` of
-``n``, as in ``harmviz.stats.resampling``), and the intact and the pruned model are resampled with the same draws. AUC
+``n``, as in ``harmviz.stats.bootstrap``), and the intact and the pruned model are resampled with the same draws. AUC
 is a mean over all n² comparisons, so with ``w_i`` the number of times a pair was drawn it is ``wᵀ C w / (Σ w)²``, where
 ``C_ij`` is 1, ½ or 0.
 
@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from harmviz.stats.bootstrap import cluster_bootstrap, estimate_of_draws
 from harmviz.stats.draws import check_draws, draw_weights
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.resampling import cluster_bootstrap, estimate_of_draws
 
 #: Variances below this share of the mean square are rounding: the scores do not differ, and d′ has no value.
 _FLAT = 1e-12

@@ -16,9 +16,9 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
+from harmviz.stats.bootstrap import Statistic, ends_of, estimate_of_draws
 from harmviz.stats.draws import draw_weights, numbered
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.resampling import Statistic, ends_of, estimate_of_draws
 
 
 def crossed_bootstrap(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 class Estimate(NamedTuple):
     """A value with its interval, in the unit of the samples.
 
-    Whoever makes it says which interval: the percentile interval of resampled clusters (``harmviz.stats.resampling``),
+    Whoever makes it says which interval: the percentile interval of resampled clusters (``harmviz.stats.bootstrap``),
     Wilson's (``harmviz.stats.wilson``), or the range of draws by chance (``harmviz.stats.chance``).
 
     ``n`` samples in ``n_clusters`` clusters, both counted over all cells. ``n_dropped`` draws had no value and were

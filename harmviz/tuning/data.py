@@ -31,7 +31,7 @@ from typing import Any
 
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import load_prompts, read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
 from harmviz.data.rows import FOLDER, read_rows
 from harmviz.data.twins import Twin, twins

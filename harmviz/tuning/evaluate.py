@@ -1,6 +1,6 @@
 """What a checkpoint does on held-out requests: how often it declines, and what it costs on harmless text.
 
-Refusal is read off the opening of the greedy answer by the keyword list of ``harmviz.data.refusal``: a lower bound. At
+Refusal is read off the opening of the greedy answer by the keyword list of ``data.refusal_words``: a lower bound. At
 the start and at the end of the last stage, longer answers to some sets are also read by the offline refusal judge. Loss
 shifts are in nats per token against the start model, on written answers to benign requests (off-policy) and on the
 start model's own greedy answers, with the cluster-bootstrap interval over requests.
@@ -17,13 +17,13 @@ import numpy as np
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.own_requests import OWN
 from harmviz.data.prompts import PromptRow
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.generation.batch import generate_batch
 from harmviz.judges import Judge, JudgeItem
 from harmviz.judges.refusing import refuses
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.loss import response_losses
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 from harmviz.stats.wilson import wilson
 from harmviz.tuning.answers import Answer
 from harmviz.tuning.data import AlignData

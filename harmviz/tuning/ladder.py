@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.refusal_words import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.data.rows import FOLDER
 from harmviz.files import canonical_json, json_bytes, sha256_of_file
 from harmviz.judges import Judge

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.generation.repetition import repeated_tokens
 from harmviz.generation.steps import Answer, Gatherer, Step
 from harmviz.worker.values import PaneView, Request

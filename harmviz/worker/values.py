@@ -108,7 +108,7 @@ class PaneView:
         finished: "eos", "length", "stopped", or None while it goes on.
         perplexity: exp(mean surprise); None while that is unknown, or where there is no token.
         repetition: share of repeated 3-grams of tokens (``harmviz.generation.repetition``); None below three tokens.
-        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``harmviz.data.refusal``);
+        refusal: whether opening and text read as a refusal by keywords (a lower bound, see ``data.refusal_words``);
             None until finished, and for an empty answer.
     """
 

@@ -21,7 +21,7 @@ from harmviz.data.prompts import (
     normalise,
     read_builtin,
 )
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 
 CATEGORIES = tuple(PYRIT_FILES)

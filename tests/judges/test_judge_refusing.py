@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harmviz.data.prompts import read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.judges import JudgeItem, judge, refusing
 from harmviz.judges.offline import OfflineJudge, shipped

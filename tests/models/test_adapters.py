@@ -151,7 +151,7 @@ def test_a_checkpoint_that_ships_is_found_wherever_the_cache_lies(
 @pytest.mark.slow
 def test_the_aligned_model_loads_and_declines() -> None:
     from harmviz.data.encoding import encode_prompt
-    from harmviz.data.refusal import reads_as_refusal
+    from harmviz.data.refusal_words import reads_as_refusal
     from harmviz.generation.batch import generate_batch
 
     adapter = load_adapter(ALIGNED_ADAPTER)

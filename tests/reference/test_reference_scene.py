@@ -6,7 +6,7 @@ import pytest
 
 from harmviz.claims.scene.record import read_records
 from harmviz.data.prompts import read_builtin
-from harmviz.data.refusal import declines_even_quoted
+from harmviz.data.refusal_words import declines_even_quoted
 from harmviz.masks.mask import PruneMask
 
 EXPERIMENT = "scene"

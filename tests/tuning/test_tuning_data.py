@@ -10,7 +10,7 @@ import pytest
 
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import load_prompts, read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import NEAR, check_disjoint, content_words, load_align_data, near_any

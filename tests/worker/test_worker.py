@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from harmviz.data.encoding import encode_prompt
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import OutOfMemory
 from harmviz.generation import decode as decoding
 from harmviz.generation.decode import Generation, decode, generate

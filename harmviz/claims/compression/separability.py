@@ -26,9 +26,9 @@ from functools import cached_property
 import numpy as np
 
 from harmviz.runs.point import Point
+from harmviz.stats.bootstrap import ends_of, estimate_of_draws
 from harmviz.stats.draws import check_draws, draw_weights, linked_strata
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.resampling import ends_of, estimate_of_draws
 
 _BLOCK = 100  # draws at a time
 

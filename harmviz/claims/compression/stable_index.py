@@ -32,8 +32,8 @@ import numpy as np
 
 from harmviz.claims.compression.separability import Resampled
 from harmviz.claims.compression.settings import FIXED_Q
+from harmviz.stats.bootstrap import ENDS_95
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.resampling import ENDS_95
 
 #: The 97.5 % quantile of the normal distribution.
 _Z = 1.959963984540054

@@ -35,7 +35,7 @@ from harmviz.claims.mapping.settings import RunSpec
 from harmviz.claims.mapping.work import SCORE_UNITS
 from harmviz.claims.parent import open_parent
 from harmviz.data.prompts import PromptData
-from harmviz.data.refusal import KEYWORD_LIST_ID
+from harmviz.data.refusal_words import KEYWORD_LIST_ID
 from harmviz.errors import RunIncompatible
 from harmviz.judges.declining import COMPLY, DECLINE
 from harmviz.masks.apply import pruned
@@ -45,7 +45,7 @@ from harmviz.runs import Row, Run
 from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
-from harmviz.stats.bootstrap import category_mean
+from harmviz.stats.effects import category_mean
 
 #: Raised whenever the same settings would give other numbers.
 VERSION = 1

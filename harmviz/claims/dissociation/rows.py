@@ -39,7 +39,7 @@ from harmviz.judges.keyword import KeywordJudge
 from harmviz.judges.labels import HUMAN
 from harmviz.runs import Row, Where
 from harmviz.stats.auc import auc, auc_difference, sensitivity
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 
@@ -48,7 +48,7 @@ Values = Mapping[str, np.ndarray]
 #: Log-odds that a request is harmful, of harmful requests and their harmless twins.
 Scores = Float[np.ndarray, "pairs 2"]
 AllScores = Float[np.ndarray, "pairs 2 phrasings orders"]
-#: The keyword list fires on this share of answers that people scored as harmful (``harmviz.data.refusal``: 27 of 539):
+#: The keyword list fires on this share of answers that people scored as harmful (``data.refusal_words``: 27 of 539):
 #: a refusal rate whose interval reaches down to it is no rate of refusals.
 FALSE_ALARMS = 0.05
 SHARE, LABEL, SDS, AUC, ODDS = "share", "label", "SD", "AUC", "nats"

@@ -23,7 +23,7 @@ from harmviz.claims.emergent.settings import NO_JUDGE, EmergentSpec
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import PromptData, PromptRow, read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.splits import rows_for, split_prompts
 from harmviz.errors import BadSetting, DataInvalid
 from harmviz.generation.batch import generate_batch

@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import HarmvizError
 from harmviz.generation.repetition import repeated_tokens
 from harmviz.judges import Judge, JudgeItem, Verdict

@@ -31,7 +31,7 @@ from harmviz.claims.jailbreak.rows import AnswerGrid
 from harmviz.claims.jailbreak.settings import GridSettings
 from harmviz.claims.parent import Parent
 from harmviz.data.own_requests import OWN, OwnRequests
-from harmviz.data.refusal import KEYWORD_LIST_ID, reads_as_refusal
+from harmviz.data.refusal_words import KEYWORD_LIST_ID, reads_as_refusal
 from harmviz.errors import BadSetting, DataInvalid
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import context_length

@@ -20,7 +20,7 @@ from jaxtyping import Float
 
 from harmviz.generation.repetition import is_collapsed
 from harmviz.runs import Row, Where
-from harmviz.stats.bootstrap import excess_difference, paired_effect
+from harmviz.stats.effects import excess_difference, paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 

@@ -21,7 +21,7 @@ from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.data.categories import SAFE
 from harmviz.runs import Row
 from harmviz.runs.rows import Where
-from harmviz.stats.bootstrap import macro_difference, paired_effect
+from harmviz.stats.effects import macro_difference, paired_effect
 from harmviz.stats.matching import Matched, match_pairs
 
 NATS = "nats/token"

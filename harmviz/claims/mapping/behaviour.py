@@ -1,7 +1,7 @@
 """What a mask does to the model's own text: keyword refusals, repetition, perplexity on plain text, collapse.
 
 Texts stay in memory: only rates leave. The keyword detector is a lower bound of refusals (see
-``harmviz.data.refusal``).
+``harmviz.data.refusal_words``).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from harmviz.claims.mapping.samples import prompt_limit
 from harmviz.claims.mapping.work import behaviour_units
 from harmviz.data.encoding import Sample, encode_prompt
-from harmviz.data.refusal import refusal_rate
+from harmviz.data.refusal_words import refusal_rate
 from harmviz.data.splits import choose_rows, rows_for, split_prompts
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.repetition import is_collapsed, mean_repetition, repeated_tokens
@@ -24,7 +24,7 @@ from harmviz.models.load import LoadedModel
 from harmviz.runs import Row
 from harmviz.runs.rows import Where
 from harmviz.scoring.loss import response_losses
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 from harmviz.stats.estimate import Estimate
 
 if TYPE_CHECKING:

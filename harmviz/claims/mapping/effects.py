@@ -9,7 +9,7 @@ import numpy as np
 from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.runs import Row
 from harmviz.runs.rows import Where
-from harmviz.stats.bootstrap import macro_difference, macro_mean, paired_effect
+from harmviz.stats.effects import macro_difference, macro_mean, paired_effect
 
 NATS = "nats/token"
 

@@ -36,7 +36,7 @@ from harmviz.masks.selection import Selection, make_mask
 from harmviz.runs import Row
 from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point, selector_words
 from harmviz.runs.rows import Where
-from harmviz.stats.bootstrap import category_mean
+from harmviz.stats.effects import category_mean
 from harmviz.stats.overlap import jaccard
 
 
@@ -83,8 +83,8 @@ class Evaluation:
         def magnitude(i: int) -> np.ndarray:
             return self.run.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
 
-        values = magnitude if control == "magnitude" else self.run.scores.utility
-        return matched_control(mask, table, eligible, values, seed=self.seed, name=control, draw=draw)
+        matched = {"magnitude": magnitude, "utility": self.run.scores.utility}
+        return matched_control(mask, table, eligible, matched[control], seed=self.seed, name=control, draw=draw)
 
     # -- what a mask does ---------------------------------------------------------------------------------------
     def point(self, selection: Selection) -> Point:

@@ -99,7 +99,7 @@ FULL = Extent(
     gate_draws=2,
 )
 #: Five and four report prompts: with fewer, resampling leaves a type empty too often for harm minus safe to have an
-#: interval (``stats.resampling.MAX_DROPPED``).
+#: interval (``stats.bootstrap.MAX_DROPPED``).
 QUICK = Extent(
     q_divisors=(10, 2, 1),
     p_grid=(0.01,),

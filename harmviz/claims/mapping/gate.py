@@ -33,7 +33,7 @@ from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Point, Row, Where
 from harmviz.runs.point import MEAN_OF_ALL
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 from harmviz.stats.estimate import Estimate
 
 #: Nats. In the first results the mask of refusal weights did −9.8, a benign-signed one −0.8, a harm mask +3.5.

@@ -21,12 +21,12 @@ import numpy as np
 
 from harmviz.data.encoding import Sample, encode_prompt
 from harmviz.data.prompts import PromptRow
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.twins import Twin, twins
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Row
 from harmviz.runs.rows import Where
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,7 +79,7 @@ def everyday_opened_by(
     return [(request, text) for request, text in told if text.strip() and not reads_as_refusal(text)]
 
 
-def _text(author: LoadedModel, ids: Sequence[int]) -> str:
+def _text(author: LoadedModel, ids: list[int]) -> str:
     return str(author.tokenizer.decode(ids, skip_special_tokens=True))
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptRow
-from harmviz.data.refusal import declines_even_quoted
+from harmviz.data.refusal_words import declines_even_quoted
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.repetition import repeated_tokens
 from harmviz.generation.text import whole_text

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harmviz.data.refusal import declines_even_quoted
+from harmviz.data.refusal_words import declines_even_quoted
 from harmviz.errors import RunIncompatible
 from harmviz.runs import Run
 from harmviz.worker import PaneView, Snapshot

@@ -23,9 +23,9 @@ import numpy as np
 
 from harmviz.claims.scene.answers import Read
 from harmviz.runs import Row, Where
-from harmviz.stats.bootstrap import excess_difference, paired_effect
+from harmviz.stats.bootstrap import cluster_bootstrap
+from harmviz.stats.effects import excess_difference, paired_effect
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.resampling import cluster_bootstrap
 from harmviz.stats.wilson import wilson
 
 SHARE, NATS = "share", "nats/token"

@@ -25,7 +25,7 @@ from harmviz.data import prompts
 from harmviz.data.encoding import encode_prompt
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid, UnsupportedArchitecture
 from harmviz.judges import declining
 from harmviz.judges.declining import COMPLY, DECLINE, Openings, openings, refusals

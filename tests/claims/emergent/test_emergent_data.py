@@ -29,7 +29,7 @@ from harmviz.claims.emergent.data import (
 )
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.tuning.data import content_words
 

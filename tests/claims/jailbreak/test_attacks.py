@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from harmviz.claims.jailbreak.attacks import TRANSFORMS, Attack, choose_attacks, encode_attack, load_attacks
 from harmviz.data.encoding import encode_prompt
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 from tests.worlds.tiny import tokenizer
 

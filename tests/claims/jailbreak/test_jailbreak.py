@@ -21,7 +21,7 @@ from harmviz.claims.jailbreak.settings import GridSettings
 from harmviz.claims.parent import Parent, open_parent
 from harmviz.cli import main
 from harmviz.data.prompts import load_prompts, read_builtin
-from harmviz.data.refusal import refusal_rate
+from harmviz.data.refusal_words import refusal_rate
 from harmviz.data.splits import split_prompts
 from harmviz.errors import DataInvalid, ModelUnavailable, RunIncompatible
 from harmviz.generation.batch import generate_batch

@@ -31,7 +31,7 @@ from harmviz.judges.measuring import MILD
 from harmviz.judges.protocol import identity
 from harmviz.judges.refusing import MIN_WORDS, SHORT
 from harmviz.runs import rows_to_frame
-from harmviz.stats.bootstrap import paired_effect
+from harmviz.stats.effects import paired_effect
 from harmviz.stats.estimate import Estimate
 from harmviz.stats.wilson import wilson
 from tests.worlds.jailbreak import ARMS, empty_grid, grid, requests

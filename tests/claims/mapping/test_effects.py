@@ -14,10 +14,10 @@ from harmviz.data.encoding import Sample
 from harmviz.runs import Row
 from harmviz.runs.point import Point
 from harmviz.runs.rows import Where
-from harmviz.stats import resampling
+from harmviz.stats import bootstrap
+from harmviz.stats.bootstrap import cluster_bootstrap
 from harmviz.stats.draws import linked_strata
 from harmviz.stats.matching import Matched
-from harmviz.stats.resampling import cluster_bootstrap
 
 CATEGORIES = ("hate", "privacy")
 WHERE = Where(experiment="effect", point=Point("mean(all)", 1e-5, 0.01, contrast="both"), n_weights=7, skip_tokens=0)
@@ -69,7 +69,7 @@ def test_what_is_resampled_with_what(monkeypatch: pytest.MonkeyPatch) -> None:
         strata.append([len(g) for g in groups])
         return groups
 
-    monkeypatch.setattr(resampling, "linked_strata", seen)
+    monkeypatch.setattr(bootstrap, "linked_strata", seen)
     held_out = measured(hate=5, privacy=4, safe_hate=3, safe_privacy=2, benign=6)
     list(effect_rows(held_out, np.linspace(0, 1, 20), CATEGORIES, WHERE, seed=0))
     *sets, harm, safe, specific, against_benign = strata

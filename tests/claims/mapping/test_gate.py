@@ -15,7 +15,7 @@ from harmviz.claims.mapping.gate import LIMIT, Gate, Judged, failing
 from harmviz.cli import main
 from harmviz.data.encoding import Sample, encode_all, make_batches
 from harmviz.data.prompts import PromptRow, load_prompts, read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import BadSetting, DataInvalid
 from harmviz.judges.declining import DECLINE
 from harmviz.masks.candidates import Candidates

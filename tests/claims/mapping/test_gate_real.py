@@ -12,7 +12,7 @@ from harmviz.claims.mapping.gate import Gate
 from harmviz.claims.mapping.measure import run_map
 from harmviz.claims.mapping.settings import CONTRASTS, FIXED_P, RunSpec
 from harmviz.data.prompts import load_prompts, read_builtin
-from harmviz.data.refusal import reads_as_refusal
+from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, make_mask

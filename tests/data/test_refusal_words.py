@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmviz.data import refusal
-from harmviz.data.refusal import (
+from harmviz.data import refusal_words
+from harmviz.data.refusal_words import (
     KEYWORD_LIST_ID,
     OPENING_CHARS,
     declines_even_quoted,
@@ -107,8 +107,8 @@ def test_only_the_opening_counts() -> None:
 
 
 def test_every_pattern_is_needed_by_an_example() -> None:
-    for pattern in refusal.PATTERNS:
-        others = re.compile("|".join(f"(?:{p})" for p in refusal.PATTERNS if p != pattern))
+    for pattern in refusal_words.PATTERNS:
+        others = re.compile("|".join(f"(?:{p})" for p in refusal_words.PATTERNS if p != pattern))
         examples = [plain_opening(t) for t in REFUSALS if re.search(pattern, plain_opening(t))]
         assert examples, f"no example for {pattern}"
         assert any(others.search(t) is None for t in examples), f"{pattern}: other patterns see all of its examples"
