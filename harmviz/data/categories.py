@@ -22,11 +22,14 @@ MAX_LETTERS = 200
 HARMLESS = frozenset(
     re.split(
         r"\|",
-        "acceptable|benign|clean|good|harm free|harmless|harmlos|inoffensif|inofensivo|innocent|innocuous|neutral|ok|"
-        "no harm|non harmful|non toxic|non violating|non violation|nonharmful|nontoxic|normal|not harmful|not toxic|"
-        "not unsafe|okay|safe|safe content|unbedenklich|unharmful|unschädlich|без вреда|безвредно|безопасно|无害|安全",
+        "acceptable|benign|clean|good|gutartig|harm free|harmless|harmlos|inoffensif|inofensivo|innocent|innocuous|"
+        "neutral|ok|no harm|no risk|non harmful|non toxic|non violating|non violation|nonharmful|nontoxic|normal|"
+        "not harmful|not toxic|not unsafe|okay|safe|safe content|unbedenklich|unharmful|unschädlich|"
+        "без вреда|безвредно|безопасно|无害|安全",
     )
 )
+#: A word of these in a longer name: its answers may be harmless all the same.
+_SOUNDS_HARMLESS = frozenset(name for name in HARMLESS if " " not in name) | {"control", "controls"}
 #: Names that may mean harmless, or that nobody said.
 UNSAID = frozenset(
     re.split(
@@ -53,6 +56,11 @@ def fold(name: str) -> str:
 def _words(name: str) -> str:
     """The folded name as words: marks between them are blanks."""
     return " ".join(re.sub(r"[\W_]+", " ", fold(name)).split())
+
+
+def sounds_harmless(name: str) -> bool:
+    """Whether the name of a harm type holds a word that means harmless, ``benign_control``, say."""
+    return not _SOUNDS_HARMLESS.isdisjoint(_words(name).split())
 
 
 def read_category(name: str) -> str:

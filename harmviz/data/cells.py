@@ -28,6 +28,8 @@ def text_of(cell: Any, column: str, otherwise: str = "is empty or not text") -> 
     """
     if cell is MISSING:
         raise Unusable(f"column {column!r} is missing")
+    if isinstance(cell, int | float) and not isinstance(cell, bool) and cell == cell:  # NaN is an empty cell
+        raise Unusable(f"column {column!r} holds a number, not text")
     if not isinstance(cell, str) or not cell.strip():
         raise Unusable(f"column {column!r} {otherwise}")
     if any("\ud800" <= c <= "\udfff" for c in cell):

@@ -21,7 +21,7 @@ from typing import Any
 
 from harmviz.data.columns import ReadOptions, find_uses
 from harmviz.data.table import Table, shown_column
-from harmviz.data.turns import turns_of
+from harmviz.data.turns import exchange, turns_of
 from harmviz.errors import DataInvalid
 
 _TRUE, _FALSE = frozenset(("1", "1.0", "true", "yes")), frozenset(("0", "0.0", "false", "no", ""))
@@ -81,9 +81,13 @@ def recognise(table: Table, options: ReadOptions, *, requests: bool = False) -> 
         if column not in columns:
             raise DataInvalid(f"{table.where}: --columns {role}={column}: there is no such column; {_found(columns)}")
     uses = find_uses(columns, options.columns)
-    if options.category is not None:
-        uses.pop("category", None)
+    if options.category is not None and (column := uses.pop("category", "")):
+        _one_name(table, column)
     if _is_chat(table, uses, options):
+        if not requests and not any(
+            _answered(record.get(uses["messages"])) for _, record in table.records[:_LOOKED_AT]
+        ):
+            raise DataInvalid(_requests_alone(table))
         name = "chat"
         uses = {use: column for use, column in uses.items() if use in ("category", "messages", "is_safe")}
     else:
@@ -105,6 +109,20 @@ def recognise(table: Table, options: ReadOptions, *, requests: bool = False) -> 
     elif "category" in uses and any(isinstance(r.get(uses["category"]), dict) for _, r in table.records[:_LOOKED_AT]):
         name = f"{name}, flags" if name == "chat" else "flags"
     return Layout(name, uses, flags, options.category)
+
+
+def _one_name(table: Table, column: str) -> None:
+    """Nothing, where a column of categories says the same of every row: the option may name it otherwise.
+
+    Raises:
+        DataInvalid: it tells rows apart, so that one harm type for all would make harm of harmless ones.
+    """
+    said = {str(record.get(column)).strip().casefold() for _, record in table.records}
+    if len(said) > 1:
+        raise DataInvalid(
+            f"{table.where}: the column {shown_column(column)} says the category of each row, {len(said)} different "
+            "ones; leave out --category, or rename the column if it means something else"
+        )
 
 
 def _is_chat(table: Table, uses: dict[str, str], options: ReadOptions) -> bool:
@@ -130,12 +148,7 @@ def _told_apart(table: Table, uses: dict[str, str], options: ReadOptions, *, req
         )
     if "response" not in uses and not requests:
         if "prompt" in uses:
-            raise DataInvalid(
-                f"{table.where} holds requests without answers, which cannot score a model: add a column of harmful "
-                "answers (or name it: --columns response=COLUMN), or ask them as held-out requests with --requests "
-                f"{shlex.quote(table.where)} of `align` or of an experiment that asks for answers; "
-                + _found(table.columns)
-            )
+            raise DataInvalid(_requests_alone(table))
         raise DataInvalid(_unknown(table, options))
     if "prompt" not in uses and not _whole_conversations(table, uses):
         raise DataInvalid(_unknown(table, options))
@@ -145,6 +158,12 @@ def _told_apart(table: Table, uses: dict[str, str], options: ReadOptions, *, req
         return "instruction"
     usual = {"prompt": "prompt", "response": "response", "category": "category"}
     return "plain" if all(usual.get(use, column) == column for use, column in uses.items()) else "goal and target"
+
+
+def _answered(cell: Any) -> bool:
+    """Whether a cell is no conversation, which is a fault of its row, or one with an answer."""
+    turns = turns_of(cell)
+    return turns is None or exchange(turns).response is not None
 
 
 def _whole_conversations(table: Table, uses: dict[str, str]) -> bool:
@@ -164,6 +183,14 @@ def _flags(table: Table, uses: dict[str, str]) -> tuple[str, ...]:
 def _found(columns: Sequence[str]) -> str:
     shown = [shown_column(column) for column in columns[:30]]
     return f"columns found: {', '.join(shown)}" + (f" and {len(columns) - 30} more" if len(columns) > 30 else "")
+
+
+def _requests_alone(table: Table) -> str:
+    return (
+        f"{table.where} holds requests without answers, which cannot score a model: add a column of harmful "
+        "answers (or name it: --columns response=COLUMN), or ask them as held-out requests with --requests "
+        f"{shlex.quote(table.where)} of `align` or of an experiment that asks for answers; " + _found(table.columns)
+    )
 
 
 def _unknown(table: Table, options: ReadOptions) -> str:

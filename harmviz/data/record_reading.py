@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from harmviz.data.categories import BENIGN, SAFE, Spellings, read_category, tidy
+from harmviz.data.categories import BENIGN, SAFE, Spellings, read_category, sounds_harmless, tidy
 from harmviz.data.cells import MISSING, Unusable, text_of
 from harmviz.data.faults import Fault
 from harmviz.data.layouts import Layout, truth
@@ -29,7 +29,7 @@ class RecordReader:
         faults: what is wrong, in the order of the rows.
         unused: why a row that is in order is not used → how many.
         counts: other things to tell of → how many rows: system turns, several flags…
-        harmless: names read as benign.
+        harmless: names read as benign. doubtful: names of harm types that sound harmless.
     """
 
     def __init__(self, layout: Layout, *, requests: bool = False):
@@ -38,6 +38,7 @@ class RecordReader:
         self.unused: Counter[str] = Counter()
         self.counts: Counter[str] = Counter()
         self.harmless: dict[str, None] = {}
+        self.doubtful: dict[str, None] = {}
         self.spellings = Spellings()
         self._places: dict[NamedRow, int] = {}
 
@@ -165,4 +166,6 @@ class RecordReader:
             raise Unusable(f"column {column!r} names no harm type", f"column {column!r}: {e}") from None
         if found == BENIGN and tidy(name) != BENIGN:
             self.harmless.setdefault(tidy(name))
+        elif found != BENIGN and sounds_harmless(found.removeprefix(SAFE)):
+            self.doubtful.setdefault(found.removeprefix(SAFE))
         return found

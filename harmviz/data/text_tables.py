@@ -9,14 +9,17 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from harmviz.data.columns import KNOWN_NAMES
 from harmviz.data.faults import Fault
-from harmviz.data.table import Table, check_rows, folded
+from harmviz.data.table import Table, check_rows, folded, shown_column
 from harmviz.errors import DataInvalid
 
+#: What a first column without a name is called: the numbers of rows, as pandas writes them.
+INDEX = "unnamed: 0"
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 #: How many rows the delimiter is told by.
 _SNIFFED = 200
@@ -29,7 +32,8 @@ def read_delimited(path: Path, text: str) -> Table:
     Raises:
         DataInvalid: no header, two columns of one name, or too many rows.
     """
-    delimiter = _delimiter(text)
+    delimiter, text = _declared(text)
+    delimiter = delimiter or _delimiter(text)
     table = Table(str(path), f"CSV with {DELIMITERS[delimiter]}", [])
     reader = _reader(text, delimiter)
     try:
@@ -41,6 +45,8 @@ def read_delimited(path: Path, text: str) -> Table:
     names = folded(str(path), header)
     if not names:
         raise DataInvalid(f"{path}: no rows; the first line must name the columns")
+    if not names[0] and len(names) > 1:
+        names[0] = INDEX
     if "" in names:
         raise DataInvalid(f"{path}, row 1: column {names.index('') + 1} has no name; name every column")
     try:
@@ -60,6 +66,14 @@ def read_delimited(path: Path, text: str) -> Table:
     except csv.Error as e:
         table.faults.append(Fault(reader.line_num, "not CSV from here on", f"not CSV from here on ({e})"))
     return table
+
+
+def _declared(text: str) -> tuple[str | None, str]:
+    """(delimiter, the rest) where the first line names one, ``sep=;``, as spreadsheets do; the line is then empty, so
+    that lines keep their numbers."""
+    first, end, rest = text.partition("\n")
+    said = re.fullmatch(r"(?i)sep=(.)\r?", first)
+    return (said[1], end + rest) if said and said[1] in DELIMITERS else (None, text)
 
 
 def _reader(text: str, delimiter: str) -> Any:
@@ -177,6 +191,10 @@ def _columns(path: Path, document: dict[str, Any]) -> Table:
         table = Table(str(path), "JSON object", [])
         _add(table, 1, document)
         return table
+    if len(columns) > 1 and all(c and all(isinstance(r, dict) for r in c) for c in columns):
+        raise DataInvalid(
+            f"{path} holds {len(columns)} tables, {', '.join(map(shown_column, names[:6]))}; save one of them by itself"
+        )
     if len({len(c) for c in columns}) > 1:
         raise DataInvalid(f"{path}: the columns of this JSON object differ in length; save it as JSON lines")
     check_rows(str(path), len(columns[0]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,10 @@ def _reading(
     return Reading(table.format, layout.name, layout.shown, n, dropped, dict(reader.unused), options)
 
 
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) if name.isprintable() else ascii(name) for name in names)
+
+
 def _notes(reading: Reading, layout: Layout, reader: RecordReader) -> list[str]:
     """What was decided while reading, a line each."""
     notes = []
@@ -159,8 +163,12 @@ def _notes(reading: Reading, layout: Layout, reader: RecordReader) -> list[str]:
     if n := reader.counts["several harm types flagged"]:
         notes.append(f"{n:,} rows flag several harm types and count for each: their overlap rests partly on these")
     if reader.harmless:
-        names = ", ".join(ascii(name) if not name.isprintable() else repr(name) for name in reader.harmless)
-        notes.append(f"read as {BENIGN}: the category {names}")
+        notes.append(f"read as {BENIGN}: the category {_listed(reader.harmless)}")
+    if reader.doubtful:
+        notes.append(
+            f"read as a harm type, though its name sounds harmless: {_listed(reader.doubtful)}; where its answers are, "
+            f"write {BENIGN}"
+        )
     if reader.spellings.folded:
         n = len(reader.spellings.folded)
         notes.append(f"{n} spellings of categories differ from another in case or blanks alone: one category each")

@@ -39,6 +39,22 @@ def parquet(path: Path, found: list[Row]) -> Path:
     return path
 
 
+def prefixed(path: Path, found: list[Row], line: str, delimiter: str) -> Path:
+    """With a first line that names the delimiter, as spreadsheets write it."""
+    text = delimited(path, found, delimiter).read_text(encoding="utf-8")
+    path.write_text(line + text, encoding="utf-8", newline="")
+    return path
+
+
+def indexed(path: Path, found: list[Row]) -> Path:
+    """With the numbers of rows in a first column without a name, as pandas writes it."""
+    return delimited(path, [{"": i, **row} for i, row in enumerate(found)])
+
+
+def split(path: Path, found: list[Row]) -> Path:
+    return as_json(path, found[0])
+
+
 def unquoted(path: Path, found: list[Row]) -> Path:
     lines = [f"{r['category']},{r['prompt']},{r['response']}\n" for r in found]
     path.write_text("category,prompt,response\n" + "".join(lines))
@@ -105,6 +121,31 @@ READ = (
     ),
     Case("many_faults.jsonl", FAULTY, says=("4 faults", "row 4", "row 10", "row 53", "row 54", "--drop-bad")),
     Case("many_faults.jsonl", FAULTY, options=("--drop-bad",), sets={"prank": 24, "fib": 26}, says=("4 of 54 rows",)),
+)
+READ += (
+    Case(
+        "called_benign_control.jsonl",
+        called(prank="prank", fib="benign_control"),
+        sets={"prank": 26, "benign_control": 26},
+        says=("though its name sounds harmless: 'benign_control'; where its answers are, write benign",),
+    ),
+    Case("no_risk.jsonl", called(prank="prank", fib="No-Risk"), sets={"prank": 26, "benign": 26}, says=("'No-Risk'",)),
+    Case("two_names.jsonl", R, options=("--category=x",), says=("says the category of each row, 2 different ones",)),
+    Case("one_name.jsonl", PRANKS, options=("--category=x",), sets={"x": 26}),
+    Case("sep_line.csv", R, lambda p, r: prefixed(p, r, "sep=;\n", ";"), sets=BOTH),
+    Case("sep_line_crlf.csv", R, lambda p, r: prefixed(p, r, "SEP=,\r\n", ","), sets=BOTH),
+    Case(
+        "sep_line_faults.csv", [*R, R[0]], lambda p, r: prefixed(p, r, "sep=;\n", ";"), says=("row 55: repeats row 3",)
+    ),
+    Case("splits.json", [{"train": R[:26], "test": R[26:]}], split, says=("2 tables, 'train', 'test'", "save one of them")),
+    Case("splits_unequal.json", [{"train": R[:40], "test": R[40:]}], split, says=("2 tables, 'train', 'test'",)),
+    Case("index.csv", R, indexed, sets=BOTH),
+    Case("numbers.jsonl", [{**r, "category": 7} for r in R], says=("column 'category' holds a number, not text",)),
+    Case(
+        "questions_alone.jsonl",
+        [{"category": "fib", "messages": [{"role": "user", "content": r["prompt"]}]} for r in R],
+        says=("requests without answers, which cannot score a model", "--requests"),
+    ),
 )
 #: Refusals are for measurement only, whatever they are called and however they are read.
 REFUSALS = (

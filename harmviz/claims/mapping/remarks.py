@@ -1,5 +1,6 @@
 """What a reader must know before any number of a map run: that it is a quick one, that a mask is empty, that the model
-wrote nothing to judge, that rows were left out. Stored with the run; said by the command, the card and the Overview.
+wrote nothing to judge, that rows or whole types were left out. Stored with the run; said by the command, the card and
+the Overview.
 """
 
 from __future__ import annotations
@@ -7,6 +8,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harmviz.display import text
+from harmviz.files import printable
 from harmviz.runs import Run
 
 
@@ -28,6 +30,8 @@ def remarks(run: Run, results: pd.DataFrame) -> list[str]:
     if n := sum(n for _, _, n in run.dropped):
         reasons = dict.fromkeys(reason for _, reason, _ in run.dropped)
         said.append(f"{text.count(n)} rows were left out: {'; '.join(reasons)}.")
+    left_out = run.manifest["data"]["left_out"]
+    said += [f"The harm type {printable(text.set_name(name))} was left out: {why}." for name, why in left_out.items()]
     said += [f"The model: {note}." for note in run.manifest["model"].get("notes", ())]
     return said
 

@@ -169,6 +169,8 @@ def test_a_type_that_fails_is_left_out_of_the_run(
     assert not (tmp_path / "mask.safetensors").exists()
     rows = run.results()
     assert "privacy" not in set(rows[rows["condition"] != "gate"]["mask"].dropna())
+    assert main(["show", str(run.path)]) == 0
+    assert "The harm type privacy was left out: zeroing its weights makes declining" in capsys.readouterr().out
 
 
 def test_harmless_answers_that_fail_are_subtracted_and_no_mask_of_them_is_made(

@@ -183,10 +183,7 @@ def limit_lines(run: Run, results: pd.DataFrame) -> list[str]:
 
 
 def limits(run: Run, results: pd.DataFrame) -> str:
-    """The same as HTML, and what was left out."""
+    """The same as HTML, and which rows were left out."""
     lines = limit_lines(run, results)
     lines += [f"{text.count(n)} rows of {text.set_name(name)} were left out: {why}." for name, why, n in run.dropped]
-    if left_out := run.manifest["data"]["left_out"]:
-        sets = "; ".join(f"{text.set_name(c)} ({why})" for c, why in left_out.items())
-        lines.append(f"Left out for want of data: {sets}.")
     return f'<ul class="hv hv-list">{"".join(f"<li>{explained(line)}</li>" for line in lines)}</ul>'
