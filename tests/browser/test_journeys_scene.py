@@ -76,7 +76,9 @@ def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., A
     assert none is not None
     with serve(theatre) as url:
         page.goto(url)
+        at_rest(page)
         page.locator(".st-key-scene_begin button").click()
+        page.wait_for_url("**/playground**", timeout=WAIT)
         with_control(page)
         page.locator(".hv-pane .answer").first.wait_for(timeout=WAIT)  # recorded or live: something to see at once
         page.wait_for_function(

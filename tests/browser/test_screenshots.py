@@ -80,7 +80,7 @@ def test_presenter_size_fits_a_projector(browser: Any, serve: Callable[..., Any]
         for path, there in PAGES.items():
             page = context.new_page()
             page.goto(f"{url}/{path}?presenter=true")
-            at_rest(page, there)
+            at_rest(page, there if path else CHART)  # the lecture's first picture of the Overview is a chart
             page.wait_for_function("getComputedStyle(document.documentElement).fontSize === '20.8px'", timeout=WAIT)
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
             page.screenshot(path=ARTIFACTS / f"{path or 'overview'}-presenter.png")
