@@ -137,7 +137,12 @@ READ += (
     Case(
         "sep_line_faults.csv", [*R, R[0]], lambda p, r: prefixed(p, r, "sep=;\n", ";"), says=("row 55: repeats row 3",)
     ),
-    Case("splits.json", [{"train": R[:26], "test": R[26:]}], split, says=("2 tables, 'train', 'test'", "save one of them")),
+    Case(
+        "splits.json",
+        [{"train": R[:26], "test": R[26:]}],
+        split,
+        says=("2 tables, 'train', 'test'", "save one of them"),
+    ),
     Case("splits_unequal.json", [{"train": R[:40], "test": R[40:]}], split, says=("2 tables, 'train', 'test'",)),
     Case("index.csv", R, indexed, sets=BOTH),
     Case("numbers.jsonl", [{**r, "category": 7} for r in R], says=("column 'category' holds a number, not text",)),

@@ -189,7 +189,12 @@ def can_begin(key: ModelKey | None, model: ModelState) -> bool:
 
 
 def asked_to_begin(key: ModelKey | None, model: ModelState) -> bool:
-    """Whether the scene is to be played now, without another click; true once for each time it was asked."""
+    """Whether the scene is to be played now, without another click; true once for each time it was asked.
+
+    What is asked while the model is loading, a control beside it, say, is kept until it can be played.
+    """
+    if st.session_state.get(_BEGIN) == "play" and model.state == "loading" and model.key == key:
+        return False
     how = st.session_state.pop(_BEGIN, None)
     return how is not None and (can_begin(key, model) if how == "load" else model_bar.is_ready(key, model))
 

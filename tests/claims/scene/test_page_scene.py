@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from harmviz.claims.scene import page as scene_page
 from harmviz.claims.scene.record import read_records
 from harmviz.runs import Run, open_run
 from harmviz.ui import live
+from harmviz.worker import ModelKey, ModelState
 from tests.worlds.charts import markup
 from tests.worlds.fabricated import make_run
 from tests.worlds.scene import make_scene, prompts, recorded
@@ -272,6 +274,17 @@ def test_one_click_loads_plays_and_replaces_the_recording(
 
 
 @pytest.mark.usefixtures("fresh_worker")
+def test_what_is_asked_while_the_model_is_loading_is_played_once_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, asked = ModelKey("m"), {"_scene_begin": "play"}
+    monkeypatch.setattr(scene_page.st, "session_state", asked)
+    assert not scene_page.asked_to_begin(key, ModelState("loading", key))
+    assert scene_page.asked_to_begin(key, ModelState("ready", key))
+    assert not scene_page.asked_to_begin(key, ModelState("ready", key)), "once"
+    asked["_scene_begin"] = "play"
+    assert not scene_page.asked_to_begin(key, ModelState("none"))
+    assert asked == {}, "what cannot be played is forgotten"
+
+
 def test_the_recording_stands_until_the_live_answer_is_whole(
     tiny_scene: Path, tiny_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
