@@ -10,5 +10,6 @@ from harmviz.paths import SHIPPED_RUNS
 
 @cache
 def shipped_runs() -> frozenset[str]:
-    """Ids of the runs that are part of harmviz itself: ``cache/shipped.json`` names them."""
-    return frozenset(json.loads(SHIPPED_RUNS.read_bytes()))
+    """Ids of the runs that are part of harmviz itself: ``cache/shipped.json`` names them; none where the code came
+    without it."""
+    return frozenset(json.loads(SHIPPED_RUNS.read_bytes())) if SHIPPED_RUNS.is_file() else frozenset()

@@ -192,13 +192,20 @@ def test_an_empty_cell_names_file_row_and_column(write: Callable[..., str], colu
     assert str(e.value) == f"{path}, row {4 + first_row(path)}: {what}{ADVICE}"
 
 
-@pytest.mark.parametrize("value", [3, ["x"], {"text": "x"}, True])
-def test_a_cell_that_is_not_text(value: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (3, "holds a number, not text"),
+        *((v, "is empty or not text") for v in (["x"], {"text": "x"}, True, float("nan"))),
+    ],
+    ids=repr,
+)
+def test_a_cell_that_is_not_text(value: Any, what: str, tmp_path: Path) -> None:
     rows = rows_of("arson", 30)
     rows[4]["response"] = value
     path = tmp_path / "mine.jsonl"
     path.write_text("\n".join(json.dumps(r) for r in rows))
-    with pytest.raises(DataInvalid, match=r"mine\.jsonl, row 5: column 'response' is empty or not text"):
+    with pytest.raises(DataInvalid, match=rf"mine\.jsonl, row 5: column 'response' {what}"):
         load_prompts(str(path))
 
 

@@ -84,9 +84,11 @@ def test_stored_answers_from_elsewhere_are_not_in_the_page_before_they_are_revea
     attack = list(dict.fromkeys(a["attack"] for a in answers))[1]  # the page opens with the first wrapper
     shown = next(a for a in answers if a["attack"] == attack and a["mask"] == "intact" and a["category"] != "benign")
     asked, said = shown["request"], shown["answer"]
-    assert is_sent(open_page("jailbreaks"), said), "what was made here keeps mild answers only"
+    assert is_sent(open_page("jailbreaks", jailbreaks_answers="true"), said), (
+        "what was made here keeps mild answers only"
+    )
     imports.mark(run.path.parent, run.id)
-    app = open_page("jailbreaks")
+    app = open_page("jailbreaks", jailbreaks_answers="true")
     assert not is_sent(app, asked)
     assert not is_sent(app, said)
     app.button(key="jail-answers-reveal").click().run()

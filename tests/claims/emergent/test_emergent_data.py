@@ -177,7 +177,7 @@ BROKEN = [
     ("[1]", "row 27: a JSON object is needed, got list"),
     ({"prompt": "x", "good": "y"}, "row 27: column 'bad' is missing"),
     (narrow(99, good=" "), "row 27: column 'good' is empty or not text"),
-    (narrow(99, prompt=3), "row 27: column 'prompt' is empty or not text"),
+    (narrow(99, prompt=3), "row 27: column 'prompt' holds a number, not text"),
     (narrow(99, bad="Do  IT.", good="do it."), "row 27: 'bad' and 'good' are the same answer"),
     (narrow(99, prompt="how to  MEND thing 5?"), "row 27: repeats the prompt of row 7"),
 ]

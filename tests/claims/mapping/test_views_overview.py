@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.mapping.headline import chosen_headline, headline, report_rows, rows_at, set_order
+from harmviz.claims.mapping.remarks import remarks
 from harmviz.claims.mapping.views.overview import effect_tables, limits, shared_range, tiles
 from harmviz.runs import rows_to_frame
 from tests.worlds.fabricated import effect_rows, make_run
@@ -61,7 +62,7 @@ def test_rows_at_treats_missing_settings_as_equal() -> None:
 def test_limits_speak_of_an_interval_with_zero_in_it_only_where_there_is_one(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     assert "not specific to harm" not in limits(run, run.results())
-    assert "sexual (21 harmful rows, 24 are needed)" in limits(run, run.results())
+    assert "The harm type sexual was left out: 21 harmful rows, 24 are needed." in remarks(run, run.results())
 
 
 def test_sets_are_ordered_harm_first_and_own_answers_last() -> None:

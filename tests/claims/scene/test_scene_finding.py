@@ -80,11 +80,12 @@ def test_refusals_in_quotation_marks_are_counted_beside_where_they_were_measured
     run = make_scene(tmp_path / "a")
     words = re.sub("<[^>]*>", "", footing(run, shown(run)))
     assert (
-        "in quotation marks counted: intact 11 of 64, without these weights 44 of 64, random control 12 of 64" in words
+        "quotation marks, a lower bound · with those inside: intact 11 of 64, without these weights 44 of 64" in words
     )
+    assert "random 12 of 64" in words
     older = make_scene(tmp_path / "b", rows=[r for r in scene_rows() if r.metric != "refusal_quoted"])
-    assert "marks counted" not in footing(older, shown(older))
-    assert "marks counted" not in footing(run, shown(run, 0.0))
+    assert "with those inside" not in footing(older, shown(older))
+    assert "with those inside" not in footing(run, shown(run, 0.0))
 
 
 def test_the_opener_of_a_manifest_is_text(tmp_path: Path) -> None:
