@@ -83,13 +83,11 @@ class Evaluation:
         def magnitude(i: int) -> np.ndarray:
             return self.run.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
 
-        if control == "magnitude":
-            values = magnitude
-        elif control == "utility":
-            values = self.run.scores.utility
-        else:
-            raise ValueError(f"no control {control!r} is drawn")
-        return matched_control(mask, table, eligible, values, seed=self.seed, name=control, draw=draw)
+        def utility(i: int) -> np.ndarray:
+            return self.run.scores.utility(i)
+
+        matched = {"magnitude": magnitude, "utility": utility}  # any other name is an error, no match of another kind
+        return matched_control(mask, table, eligible, matched[control], seed=self.seed, name=control, draw=draw)
 
     # -- what a mask does ---------------------------------------------------------------------------------------
     def point(self, selection: Selection) -> Point:
