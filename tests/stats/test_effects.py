@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,13 @@ from harmviz.stats.effects import category_mean, macro_difference, macro_mean, p
 from harmviz.stats.estimate import Estimate
 
 
-def difference_of_means(delta_a, cluster_a, delta_b, cluster_b, **how) -> Estimate:  # type: ignore[no-untyped-def]
+def difference_of_means(
+    delta_a: np.ndarray | list[float],
+    cluster_a: Iterable[Hashable],
+    delta_b: np.ndarray | list[float],
+    cluster_b: Iterable[Hashable],
+    **how: Any,
+) -> Estimate:
     """``mean(delta_a) − mean(delta_b)``; equal cluster keys of both sides move together."""
     cell = np.repeat([0, 1], [len(delta_a), len(delta_b)])
     values, keys = np.concatenate([delta_a, delta_b]), [*cluster_a, *cluster_b]
@@ -189,7 +197,7 @@ def test_too_many_dropped_draws_leave_no_interval() -> None:
         (lambda: cluster_bootstrap(np.ones(2), [0, 1], np.array([0, 2]), 2, lambda m: m[..., 0]), "cell must lie in"),
     ],
 )
-def test_bad_input_is_named(call, names: str) -> None:  # type: ignore[no-untyped-def]
+def test_bad_input_is_named(call: Callable[[], Estimate], names: str) -> None:
     with pytest.raises(ValueError, match=names):
         call()
 
@@ -225,10 +233,12 @@ def test_value_is_the_plain_mean_and_interval_lies_within_the_cluster_means(pair
 
 
 # -- coverage -------------------------------------------------------------------------------------------------------
-def coverage(truth: float, estimate) -> float:  # type: ignore[no-untyped-def]
+def coverage(truth: float, estimate: Callable[[np.random.Generator, int], Estimate]) -> float:
     hits = 0
     for seed in range(400):
         e = estimate(np.random.default_rng(seed), seed)
+        assert e.ci_low is not None
+        assert e.ci_high is not None
         hits += e.ci_low <= truth <= e.ci_high
     return hits / 400
 
