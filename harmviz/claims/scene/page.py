@@ -81,11 +81,11 @@ def _read_once(folder: str, digest: str) -> tuple[Recorded, ...]:
 
 
 # -- on the Overview --------------------------------------------------------------------------------------------------
-def card() -> bool:
-    """Draws the card that begins the scene; False where there is no scene."""
+def card() -> Run | None:
+    """Draws the card that begins the scene; that scene, or None where there is none."""
     scene = shown_scene()
     if scene is None:
-        return False
+        return None
     shown = numbers(scene.run, stored.results(scene.run))
     with st.container(border=True, key="scene-card"):
         left, right = st.columns([1, 1.25], gap="medium", vertical_alignment="center")
@@ -98,7 +98,7 @@ def card() -> bool:
         with right:
             frame.html(markup.rates_markup(shown))
         frame.html(markup.footing(scene.run, shown))
-    return True
+    return scene.run
 
 
 def begin(scene: Scene) -> None:

@@ -119,6 +119,18 @@ def test_the_card_tells_the_numbers_with_interval_and_control(runs: Path) -> Non
         assert part in page, part
 
 
+def test_beside_a_scene_of_another_run_the_run_shows_its_own_effects(runs: Path) -> None:
+    make_scene(runs)
+    assert not opened().get("plotly_chart"), "the scene is the run's own picture"
+    make_run(runs, "other-0123456789")
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app.query_params["run"] = "other-0123456789"
+    app.run()
+    assert not app.exception
+    assert "40 of 64" in markup(app)
+    assert len(app.get("plotly_chart")) == 1
+
+
 def test_a_scene_that_shows_nothing_does_not_claim_it(runs: Path) -> None:
     make_scene(runs, shows=False)
     page = markup(opened())

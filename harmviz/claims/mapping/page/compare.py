@@ -151,7 +151,7 @@ def _curves(compared: Compared) -> None:
     frame.section(
         "As more weights are zeroed",
         "Every point is measured on validation prompts. They also chose each run's settings, so the evidence is in the "
-        "picture above, not in this one.",
+        "first picture, not in this one.",
     )
     table = pd.DataFrame()
     if compared.p is not None:

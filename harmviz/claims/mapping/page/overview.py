@@ -28,12 +28,13 @@ def show() -> None:
     )
     with frame.shown_errors():
         results = stored.results(run)
-        has_scene = scene.card()
+        played = scene.card()
+        own_scene = played is not None and run.id in played.manifest["parents"]
         frame.section(finding(run, results).sentence)
         frame.html(overview.remarked(run, results))
         frame.html(overview.tiles(run, results))
-        _links(play_first=not has_scene)
-        if not has_scene:  # one picture at first sight
+        _links(play_first=played is None)
+        if not own_scene:  # one picture of this run at first sight
             _effects(run, results)
         with frame.folded("What it does not show", "overview_limits", ":material/error:") as limits:
             if limits.open:
@@ -41,7 +42,7 @@ def show() -> None:
         _claims()
         with frame.details("overview") as details:
             if details.open:
-                if has_scene:
+                if own_scene:
                     _effects(run, results)
                 frame.section(mirrors.HEADING, mirrors.LEAD)
                 frame.html(mirrors.markup(results, first_headline(run, results)))

@@ -146,7 +146,7 @@ def curve_words(table: pd.DataFrame, contrast: str, p: float) -> Words:
         "Symbols are runs, colours are kinds of text, and all panels share one scale. A mark is a measurement; the "
         "thin lines only join marks, and the runs stand slightly apart at each q so that their intervals can be "
         f"told apart. A run whose vermilion rises above its blue more than that of {first} does has weights that are "
-        "more specific to harm. No control was measured along q: the random control stands in the next picture.",
+        "more specific to harm. No control was measured along q: the random control stands in the first picture.",
         f"Line chart of loss shifts over the fraction pruned for {table['run'].nunique()} runs, one panel each for "
         "harmful, same-topic safe and benign text",
     )
