@@ -20,7 +20,7 @@ from harmviz.learn import evidence, live_steps, method, outcome
 from harmviz.learn.figures import control_dots, kept_curve, protection_scatter, score_bars, score_histogram
 from harmviz.learn.lesson import Lesson
 from harmviz.learn.material import Material
-from harmviz.ui.selection import CONTRASTS
+from harmviz.ui.mask_settings import CONTRASTS
 
 
 @dataclass(frozen=True)

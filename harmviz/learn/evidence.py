@@ -26,7 +26,7 @@ CONTROLS = {
     "safe_signed": "safe-signed",
 }
 #: Where a control's weights come from, after "as many weights".
-_DRAWN = {
+_FROM = {
     "random": "drawn at random",
     "magnitude": "of the same size, drawn at random",
     "utility": "that harmless text needs as much",
@@ -121,7 +121,7 @@ def swap(run: Run, reported: Reported, control: str = "none") -> Lesson:
     )
     said = ""
     if harm is not None:
-        who = "Without the mask's weights" if control == "none" else f"Without as many weights {_DRAWN[control]}"
+        who = "Without the mask's weights" if control == "none" else f"Without as many weights {_FROM[control]}"
         other = "" if benign is None else f", one of a harmless answer {kept(benign['value'])}"
         said = f"{who}, a token of a harmful answer {kept(harm['value'])}{other} (ΔL harmful {reads(harm)})."
     body = (

@@ -29,6 +29,8 @@ from harmviz.masks.mask import Kind, PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.weights import WeightTable
 
+#: Controls that are drawn at random, several times each.
+DRAWN = ("random", "magnitude", "utility")
 #: A matched partner is drawn among this many unused neighbours in rank on either side.
 NEIGHBOURS = 16
 

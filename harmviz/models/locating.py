@@ -21,8 +21,8 @@ from harmviz.models.folders import Held, held_at
 from harmviz.models.gguf import convert_gguf
 from harmviz.models.gguf_parts import join_gguf
 from harmviz.models.hub import cached_snapshot, hub_adapter, is_hub_id
-from harmviz.models.lora import base_of
 from harmviz.models.names import find_adapter
+from harmviz.models.peft_adapters import base_of
 from harmviz.paths import assets_root
 
 

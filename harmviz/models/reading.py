@@ -17,7 +17,7 @@ from harmviz.models.folders import read_json
 from harmviz.models.hub import shards
 from harmviz.models.kinds import loader_of
 from harmviz.models.locating import Location
-from harmviz.models.lora import merge_lora
+from harmviz.models.peft_adapters import merge_lora
 
 
 def read_model(name: str, location: Location) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -21,7 +21,7 @@ from harmviz.masks.selection import Selection, make_mask
 from harmviz.paths import masks_root
 from harmviz.playground.panes import PaneLabel
 from harmviz.runs import Run
-from harmviz.ui.selection import CONTRASTS, settled
+from harmviz.ui.mask_settings import CONTRASTS, settled
 from harmviz.worker import Pane
 
 #: The second mask that is no stored one: the same settings, selected the other way.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import streamlit as st
 
 from harmviz.claims.scene import page as scene
-from harmviz.playground import controls, keepsakes, next_view, stage, switch
+from harmviz.playground import keepsakes, next_view, settings, stage, switch
 from harmviz.playground.lineup import Lineup
 from harmviz.playground.on_stage import Asked
 from harmviz.ui import frame, model_bar, picker
@@ -31,17 +31,17 @@ def show() -> None:
 
     with asking:
         stored_scene = scene.shown_scene()
-        prompt, opening, chosen_scene = controls.prompt_controls(stored_scene, advanced)
+        prompt, opening, chosen_scene = settings.prompt_controls(stored_scene, advanced)
     run = chosen_scene.run if chosen_scene else run  # a scene is played on its own model
     with bar:
         key, model = model_bar.draw(run, of="that of the scene" if chosen_scene else "that of the run in the sidebar")
     loaded = model_bar.is_ready(key, model)
     with answers, frame.shown_errors():
-        candidates, lineup, why = None, Lineup(), controls.no_run() if run is None else None
+        candidates, lineup, why = None, Lineup(), settings.no_run() if run is None else None
         ready, recording = False, None
         with advanced, st.container():
             masks = st.container()
-            sampling = controls.sampling_controls()
+            sampling = settings.sampling_controls()
         with frame.shown_errors():  # a mask that cannot be made leaves the stage as it is, and nothing to run
             if chosen_scene is not None:
                 with masks:
@@ -49,10 +49,10 @@ def show() -> None:
                 recording = scene.recording(chosen_scene, prompt, opening, lineup)
             elif run is not None:
                 with masks:
-                    candidates = controls.candidates_of(run)
-                    lineup = controls.lineup_controls(run, candidates, sampling.seed)
+                    candidates = settings.candidates_of(run)
+                    lineup = settings.lineup_controls(run, candidates, sampling.seed)
             if run is not None and loaded:
-                why = controls.other_weights(run, model)
+                why = settings.other_weights(run, model)
             if why:
                 frame.html(why)
                 lineup = Lineup()
@@ -61,12 +61,12 @@ def show() -> None:
             shown = switch.draw(has_mask=lineup.first is not None, has_control=lineup.control)
         asked = Asked(key, run.id if run else None, prompt, opening, lineup, sampling)
         with buttons:
-            controls.buttons(run, candidates, asked, model, ready=ready, on=chosen_scene)
-            controls.show_one(stored_scene)
+            settings.buttons(run, candidates, asked, model, ready=ready, on=chosen_scene)
+            settings.show_one(stored_scene)
         stage.draw(asked, int(run.manifest["model"]["n_scored_weights"]) if run else 0, shown, recording)
         next_view.draw(asked, run, candidates, recording, shown, ready=loaded and ready)
     with below:
         keepsakes.draw()
         if chosen_scene is not None:
             scene.measured(chosen_scene, lineup.strength)
-        controls.measured_elsewhere()
+        settings.measured_elsewhere()

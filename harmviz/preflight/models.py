@@ -10,8 +10,8 @@ from harmviz.errors import HarmvizError, ModelUnavailable
 from harmviz.models.assets import ALIGNED, EMBEDDED, MODEL_WHEEL, at_hand
 from harmviz.models.folders import ADAPTER_CONFIG, ADAPTER_WEIGHTS, begins_gguf, held_at, is_gguf, read_json
 from harmviz.models.hub import cached_file_of, cached_snapshot, check_hub_id, shards
-from harmviz.models.lora import base_of
 from harmviz.models.names import MARKER, find_adapter, merged_dir
+from harmviz.models.peft_adapters import base_of
 from harmviz.paths import assets_root, model_roots, shipped_runs_root
 from harmviz.preflight.tensors import Tensors, read_gguf, read_safetensors
 from harmviz.runs import list_runs

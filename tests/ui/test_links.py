@@ -57,7 +57,7 @@ def test_what_a_control_may_write_is_possible(value: str) -> None:
 
 
 def _controls() -> None:
-    from harmviz.playground.controls import sampling_controls
+    from harmviz.playground.settings import sampling_controls
     from harmviz.ui import links
 
     links.clean()

@@ -25,10 +25,9 @@ from harmviz.claims.mapping.sample_losses import FILE, to_bytes
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.twin_answers import twin_rows
-from harmviz.claims.mapping.work import DRAWN
 from harmviz.data.splits import SCORING
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
+from harmviz.masks.controls import DRAWN, benign_signed, matched_control, random_control, safe_signed, unprotected
 from harmviz.masks.lists import BASELINES
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from harmviz.errors import HarmvizError, RunIncompatible
 from harmviz.masks.candidates import Candidates
+from harmviz.masks.controls import DRAWN
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, largest_exact_q, make_mask
 from harmviz.masks.sharing import Shared, shared
@@ -21,8 +22,6 @@ from harmviz.models.weights import WeightTable
 from harmviz.runs import Run, list_runs, open_run
 from harmviz.runs.point import SELECTOR_WORDS, Contrast
 
-#: Controls that are drawn at random, by their names at the end of a stored mask's.
-_DRAWN = ("random", "magnitude", "utility")
 _CONTRASTS: tuple[Contrast, ...] = ("none", "both")
 
 
@@ -70,7 +69,7 @@ def _laid(name: str, mask: PruneMask, other: PruneMask, table: WeightTable | Non
 def _masks_of(run: Run, n_weights: int) -> Iterator[tuple[str, PruneMask]]:
     """The run's selected masks by name, and its selections of ``n_weights`` weights."""
     for name, path in run.masks().items():
-        if not name.endswith(tuple(f".{drawn}" for drawn in _DRAWN)):
+        if not name.endswith(tuple(f".{drawn}" for drawn in DRAWN)):
             yield name, PruneMask.load(path)
     if run.kind != "map":
         return

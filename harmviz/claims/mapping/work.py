@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from harmviz.claims.mapping.extent import FULL, RESPONSE_TOKENS, Extent
 from harmviz.claims.mapping.settings import CONTRASTS, RunSpec
+from harmviz.masks.controls import DRAWN
 
 #: Cost of one scored sample in forward passes of one sample.
 SCORE_UNITS, ABSOLUTE_UNITS = 3.0, 3.5
@@ -17,8 +18,6 @@ SELECT_UNITS = 200.0
 GATE_UNITS = 40.0
 #: The author's answers to all held-out twins; both halves of a pair under each mask that is measured on them.
 TWIN_ANSWER_UNITS, TWIN_UNITS = 800.0, 0.6
-#: Controls that are drawn at random, several times each.
-DRAWN = ("random", "magnitude", "utility")
 
 
 @dataclass(frozen=True)

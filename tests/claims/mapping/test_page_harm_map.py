@@ -21,7 +21,7 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import begin, read_run
 from harmviz.runs.manifest import manifest_hash
-from harmviz.ui.selection import p_steps, q_steps, settled
+from harmviz.ui.mask_settings import p_steps, q_steps, settled
 from tests.worlds.charts import figures, markup, numbers, trace
 from tests.worlds.fabricated import make_run, manifest
 from tests.worlds.masks import World

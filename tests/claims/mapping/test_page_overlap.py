@@ -14,7 +14,7 @@ from harmviz.claims.mapping.views import overlap as words
 from harmviz.masks.candidates import Candidates
 from harmviz.runs import Row, begin, read_run
 from harmviz.ui import picker
-from harmviz.ui.selection import q_steps
+from harmviz.ui.mask_settings import q_steps
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
 from tests.worlds.fabricated import make_run, manifest
 from tests.worlds.overlap import overlap_rows

@@ -14,7 +14,7 @@ from harmviz import runs as store
 from harmviz.claims.mapping.figures.compare import chosen_dots, run_curves
 from harmviz.claims.mapping.figures.harm_map import layer_maps
 from harmviz.claims.mapping.headline import CHOSEN, UNCHOSEN, chosen_point
-from harmviz.claims.mapping.page.controls import forget_impossible, selection_control
+from harmviz.claims.mapping.page.contrast_switch import forget_impossible, selection_control
 from harmviz.claims.mapping.views import compare, compare_words, mirrors
 from harmviz.display import text
 from harmviz.display.labels import headings
@@ -23,8 +23,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, picker, stored, theme
-from harmviz.ui import selection as mask_controls
+from harmviz.ui import chart, frame, mask_settings, picker, stored, theme
 
 RUNS, SELECTION, LEVEL, KIND, Q = (f"compare_{name}" for name in ("runs", "selection", "p", "type", "q"))
 _DEFAULT = "_compare_default"
@@ -212,7 +211,7 @@ def _maps(compared: Compared) -> None:
 
 def _map_settings(compared: Compared, candidates: Sequence[Candidates], p: float) -> tuple[str, list[Selection]]:
     """Draws the choice of a harm type and of q; (type, one selection a run at a q that all of them settle)."""
-    steps = mask_controls.q_steps(min(c.q_max for c in candidates))
+    steps = mask_settings.q_steps(min(c.q_max for c in candidates))
     kinds = [compare.ALL_TYPES, *compare.types_of(candidates)]
     forget_impossible(KIND, kinds)
     forget_impossible(Q, steps)
@@ -238,7 +237,7 @@ def _map_settings(compared: Compared, candidates: Sequence[Candidates], p: float
     limit, why = compare.exact_limit(candidates, settings, compared.names)
     if q > limit:
         settings = compare.selections(candidates, kind, limit, p, compared.contrast)
-        mask_controls.held_note(f"q is held at {text.percent(limit)} in every run. {why}.")
+        mask_settings.held_note(f"q is held at {text.percent(limit)} in every run. {why}.")
     return kind, settings
 
 

@@ -21,8 +21,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Selection, select
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, picker, stored, theme
-from harmviz.ui import selection as mask_controls
+from harmviz.ui import chart, frame, mask_settings, picker, stored, theme
 
 VIEWS = {"mask": "this mask", "types": "every type on one scale", "pair": "two compared"}
 POOLINGS: dict[matrix.Pooling, str] = {"peak": "largest", "mean": "mean"}
@@ -49,12 +48,12 @@ def show() -> None:
     with frame.shown_errors():
         candidates = stored.candidates(run)
         default = default_selection(run, candidates)
-        asked = mask_controls.controls(candidates, key="map", default=default)
+        asked = mask_settings.controls(candidates, key="map", default=default)
         view, pair = view_controls(candidates)
         grid = harm_map.grid(candidates.table)
-        selection, held = mask_controls.settled(candidates, asked)
+        selection, held = mask_settings.settled(candidates, asked)
         drawing = drawn(run, candidates, grid, selection, held, view, pair)
-        mask_controls.held_note(drawing.held)
+        mask_settings.held_note(drawing.held)
         above, below = st.container(), st.container()
         counts = counted(run, selection)
         with below:
@@ -144,7 +143,7 @@ def drawn(
     names = (*known, *candidates.listed_baselines) if view == "types" else pair
     wanted = [selection if name == MASK else harm_map.own_mask(selection, name) for name in names]
     # One q for all: densities at different q could not be compared.
-    settled = [mask_controls.settled(candidates, s) for s in wanted]
+    settled = [mask_settings.settled(candidates, s) for s in wanted]
     q = min(s.q for s, _ in settled)
     held = next((why for s, why in settled if why and s.q == q), held)
     wanted = [replace(s, q=q) for s in wanted]

@@ -12,7 +12,7 @@ from harmviz.claims.mapping.figures import overlap as overlap_figures
 from harmviz.claims.mapping.figures import transfer as transfer_figures
 from harmviz.claims.mapping.headline import UNCHOSEN, chosen_headline
 from harmviz.claims.mapping.mirrored import NO_MIRROR, mirrors_of, reach_words
-from harmviz.claims.mapping.page.controls import selection_control
+from harmviz.claims.mapping.page.contrast_switch import selection_control
 from harmviz.claims.mapping.views import concentration, intersections, overlap, overlap_words, overview, transfer
 from harmviz.claims.mapping.views.overlap import Overlap
 from harmviz.display import text
@@ -20,7 +20,7 @@ from harmviz.display.effects import effect_dots
 from harmviz.display.style import BENIGN, category_colour
 from harmviz.masks.lists import Contrast
 from harmviz.runs import Run
-from harmviz.ui import chart, frame, picker, selection, stored, theme
+from harmviz.ui import chart, frame, mask_settings, picker, stored, theme
 
 VIEW, VIEWS = "overlap_view", ("Shared weights", "Who shares what", "Transfer", "Concentration")
 
@@ -126,7 +126,7 @@ def _exact_intersections(run: Run, contrast: Contrast, q: float, p: float) -> No
     """The UpSet plot at a live q; a fragment, so that the slider redraws nothing else."""
     with frame.shown_errors():
         candidates = stored.candidates(run)
-        steps = selection.q_steps(candidates.q_max)
+        steps = mask_settings.q_steps(candidates.q_max)
         left, right = st.columns([1, 0.28], vertical_alignment="bottom", gap="medium")
         live_q = left.select_slider(
             "Pruned by each type's mask, q",

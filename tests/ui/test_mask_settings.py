@@ -14,7 +14,7 @@ from harmviz.errors import SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN
 from harmviz.masks.selection import Selection, largest_exact_q, select
-from harmviz.ui import selection as controls
+from harmviz.ui import mask_settings
 from tests.worlds.masks import CATEGORIES, World, table_of
 
 
@@ -33,10 +33,10 @@ def page(candidates: Candidates, tmp_path: Path) -> Callable[..., AppTest]:
     stored.write_bytes(candidates.to_bytes())
     script = (
         "import streamlit as st\nfrom harmviz.masks.candidates import Candidates\nfrom harmviz.masks.selection import "
-        "Selection\nfrom harmviz.ui import selection as controls\n"
+        "Selection\nfrom harmviz.ui import mask_settings\n"
         f"c = Candidates.load({str(stored)!r})\n"
-        "st.session_state['chosen'] = controls.controls(c, key='m', default=Selection(c.categories, q=0.01, p=0.1, "
-        "contrast='both'))\n"
+        "st.session_state['chosen'] = mask_settings.controls(c, key='m', "
+        "default=Selection(c.categories, q=0.01, p=0.1, contrast='both'))\n"
     )
 
     def opened(**query: str | list[str]) -> AppTest:
@@ -52,7 +52,7 @@ def page(candidates: Candidates, tmp_path: Path) -> Callable[..., AppTest]:
 
 @pytest.mark.parametrize("q_max", [1e-4, 0.05, 1.23e-4, 3e-6, 1.0, 9.99e-5])
 def test_steps_ascend_to_q_max_and_no_two_read_alike(q_max: float) -> None:
-    steps = controls.q_steps(q_max)
+    steps = mask_settings.q_steps(q_max)
     assert steps == sorted(steps)
     assert steps[-1] == q_max
     assert steps[0] >= q_max / 100 * 0.99
@@ -60,10 +60,10 @@ def test_steps_ascend_to_q_max_and_no_two_read_alike(q_max: float) -> None:
 
 
 def test_protection_offers_what_is_stored_and_steps_between_that_are_what_they_read(candidates: Candidates) -> None:
-    levels = controls.p_steps(candidates, "none", "global", [MEAN])
+    levels = mask_settings.p_steps(candidates, "none", "global", [MEAN])
     assert levels == [0.0, 0.1, 0.17, 0.23, 0.3]
     assert [text.percent(p) for p in levels] == ["0 %", "10 %", "17 %", "23 %", "30 %"]
-    assert controls.p_steps(candidates, "none", "matrix", ["hate"]) == [0.1]
+    assert mask_settings.p_steps(candidates, "none", "matrix", ["hate"]) == [0.1]
 
 
 def test_the_controls_begin_at_the_default(page: Callable[..., AppTest]) -> None:
@@ -110,7 +110,7 @@ def test_what_is_not_exact_is_held_at_the_largest_q_that_is(candidates: Candidat
     asked = Selection(("hate", "privacy"), q=0.05, p=0.1)
     limit, _ = largest_exact_q(candidates, asked)
     assert limit < 0.05
-    held, why = controls.settled(candidates, asked)
+    held, why = mask_settings.settled(candidates, asked)
     assert held == Selection(("hate", "privacy"), q=limit, p=0.1)
     assert why is not None
     assert why.startswith(f"q is held at {text.percent(limit)}: the stored lists")
@@ -119,13 +119,13 @@ def test_what_is_not_exact_is_held_at_the_largest_q_that_is(candidates: Candidat
 
 def test_what_is_exact_is_left_alone(candidates: Candidates) -> None:
     asked = Selection(CATEGORIES, q=0.05, p=0.1)
-    assert controls.settled(candidates, asked) == (asked, None)
+    assert mask_settings.settled(candidates, asked) == (asked, None)
 
 
 def test_what_is_not_stored_at_any_q_is_an_error(candidates: Candidates) -> None:
     with pytest.raises(SelectionInexact, match=r"p=0\.0 is not stored for scope 'matrix'"):
-        controls.settled(candidates, Selection(("hate",), p=0.0, scope="matrix"))
+        mask_settings.settled(candidates, Selection(("hate",), p=0.0, scope="matrix"))
 
 
 def test_scopes_without_lists_are_not_offered(candidates: Candidates) -> None:
-    assert controls.scopes(candidates) == ["global", "matrix"]
+    assert mask_settings.scopes(candidates) == ["global", "matrix"]

@@ -22,7 +22,7 @@ from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_m
 from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
-from harmviz.ui import frame, selection, stored
+from harmviz.ui import frame, mask_settings, stored
 from harmviz.worker import MAX_NEW_TOKENS, ModelState
 
 OWN = "own"
@@ -144,9 +144,9 @@ def default_selection(run: Run, candidates: Candidates) -> Selection:
 def mask_controls(run: Run, candidates: Candidates | None) -> Selection | str | None:
     """The mask the reader describes, or one of the stored ones where the run has no candidates; None: there is none."""
     if candidates is not None:
-        chosen = selection.controls(candidates, key="play", default=default_selection(run, candidates))
-        exact, why = selection.settled(candidates, chosen)
-        selection.held_note(why)
+        chosen = mask_settings.controls(candidates, key="play", default=default_selection(run, candidates))
+        exact, why = mask_settings.settled(candidates, chosen)
+        mask_settings.held_note(why)
         return exact
     names = list(stored_masks(run))
     if not names:
