@@ -15,6 +15,7 @@ from harmviz.cli import main
 from harmviz.runs import list_partials, list_runs, open_run, result_digest, verify_run
 from tests.conftest import QUICK_RUN
 from tests.worlds.kills import ROOT, killed_at_random
+from tests.worlds.serving_kills import killed_while_serving
 
 #: ``HARMVIZ_KILLS=20 pytest -m soak tests/runs/test_kills.py`` for a part of it.
 KILLS = int(os.environ.get("HARMVIZ_KILLS", "100"))
@@ -84,3 +85,17 @@ def test_of_two_processes_that_make_the_same_run_one_does(
     assert verify_run(run) == []
     assert result_digest(run) == result_digest(open_run(quick_run))
     assert list_partials(root) == []
+
+
+@pytest.mark.soak
+def test_kills_while_serving_leave_every_run_and_file_whole(tiny_dir: Path, quick_run: Path, tmp_path: Path) -> None:
+    model = {p.name: p.read_bytes() for p in tiny_dir.iterdir()}
+    kills = max(10, KILLS // 2)
+    seen = killed_while_serving(kills, tiny_dir, quick_run, tmp_path / "place")
+    print(seen)
+    assert seen["wrong"] == []
+    assert seen["left"] == []
+    assert seen["kills"] == kills
+    assert seen["rounds"] >= 1
+    assert len(seen["steps"]) >= 3, "the moments are spread over what it does"
+    assert {p.name: p.read_bytes() for p in tiny_dir.iterdir()} == model
