@@ -1,4 +1,4 @@
-"""A process that serves (answers under masks, takes runs in, hands runs and masks out, deletes) and is killed meanwhile."""
+"""A process that serves (answers, takes runs in, hands runs and masks out, deletes) and is killed meanwhile."""
 
 from __future__ import annotations
 
