@@ -93,8 +93,8 @@ def _figure(picture: Picture) -> str:
     height = int(picture.figure.layout.height or 450)
     return (
         f'<figure><div id="{escape(picture.key)}" class="plot" role="img" style="height:{height}px" '
-        f'aria-label="{escape(picture.words.alt)}"></div><figcaption>{caption}</figcaption>'
-        f"<details><summary>Numbers</summary>{numbers.of_picture(picture)}</details></figure>"
+        f'aria-label="{escape(picture.words.alt)}"></div><figcaption>{caption}</figcaption></figure>'
+        f"<details><summary>Numbers</summary>{numbers.of_picture(picture)}</details>"
     )
 
 

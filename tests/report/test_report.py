@@ -98,6 +98,8 @@ def test_a_strict_parser_finds_nothing_wrong(run_id: str) -> None:
     html5lib = pytest.importorskip("html5lib", reason="a requirement of the tests alone")
     _, content = committed(run_id)
     html5lib.HTMLParser(strict=True).parse(content)
+    # What a parser lets pass and the HTML standard does not: a caption is the first or the last child of its figure.
+    assert content.count("</figcaption>") == content.count("</figcaption></figure>")
 
 
 def test_plotly_itself_can_stand_in_a_script() -> None:
