@@ -21,7 +21,7 @@ from harmviz.data.prompts import PromptData
 from harmviz.data.splits import choose_rows
 from harmviz.errors import BadSetting, DataInvalid, RunIncompatible
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.controls import matched_control, random_control
+from harmviz.masks.controls import matched_controls, random_control
 from harmviz.masks.mask import PruneMask
 from harmviz.models.assets import EMBEDDED
 from harmviz.runs import Row, Run, frame_to_records, open_run, rows_to_frame
@@ -182,8 +182,9 @@ def _controls(source: Run, mask: PruneMask, loaded: LoadedModel) -> dict[str, li
     def magnitude(i: int) -> np.ndarray:
         return loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
 
-    matched = partial(matched_control, mask, table, eligible, magnitude, seed=SEED, name="magnitude")
     return {
         "random": [random_control(mask, table, eligible, seed=SEED, draw=d) for d in range(DRAWS)],
-        "magnitude": [matched(draw=d) for d in range(DRAWS)],
+        "magnitude": matched_controls(
+            mask, table, eligible, magnitude, seed=SEED, name="magnitude", draws=range(DRAWS)
+        ),
     }

@@ -4,8 +4,8 @@ Drawn, with the same count per matrix as the mask, from eligible weights outside
 shown:
 
 1. ``random_control``: uniformly. How much does zeroing this many weights do, whichever they are?
-2. ``matched_control`` on ``|W|``: among weights of like magnitude. Is it just that they are large?
-3. ``matched_control`` on U: among weights of like utility. Is it just that ability uses them as much?
+2. ``matched_controls`` on ``|W|``: among weights of like magnitude. Is it just that they are large?
+3. ``matched_controls`` on U: among weights of like utility. Is it just that ability uses them as much?
 
 Selected, by the same rules as the mask:
 
@@ -17,7 +17,7 @@ Selected, by the same rules as the mask:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +58,7 @@ def random_control(
     return _control(mask, indices, "random", seed, draw)
 
 
-def matched_control(
+def matched_controls(
     mask: PruneMask,
     table: WeightTable,
     eligible: Callable[[int], np.ndarray],
@@ -66,9 +66,10 @@ def matched_control(
     *,
     seed: int,
     name: str,
-    draw: int = 0,
-) -> PruneMask:
-    """For each weight of the mask a partner of the same matrix and like value, eligible and outside the mask.
+    draws: Sequence[int] = (0,),
+) -> list[PruneMask]:
+    """For each weight of the mask a partner of the same matrix and like value, eligible and outside the mask; a control
+    a draw. A matrix is read and sorted once for all draws.
 
     The partner is drawn uniformly among the nearest in rank by value: 16 below and 16 above that no other weight of
     the mask has taken (fewer at the ends of the range). The weights of a matrix choose in random order.
@@ -79,14 +80,15 @@ def matched_control(
         eligible: as for ``random_control``.
         values: ``values(i)``: flat float32 values of matrix i, non-negative (``|W|`` or the utility score).
         name: what is matched: ``magnitude`` or ``utility``.
+        draws: each determines, with ``seed``, one control, whatever the others are.
 
     Raises:
         ValueError: a value is negative or NaN, or a matrix has the wrong number of them.
         MaskInvalid, SelectionInexact: as ``random_control``.
     """
     mask.check_fits(table)
-    indices: dict[str, np.ndarray] = {}
-    of_mask, of_control = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
+    partners: list[dict[str, np.ndarray]] = [{} for _ in draws]
+    of_mask, of_control = [[np.empty(0, np.float32)] for _ in draws], [[np.empty(0, np.float32)] for _ in draws]
     for matrix_name, index in mask.indices.items():
         i = table.index_of[matrix_name]
         value = np.asarray(values(i), dtype=np.float32).ravel()
@@ -99,13 +101,17 @@ def matched_control(
         # Sorting (bit pattern, index) as one integer ranks by value with ties in index order, faster than argsort.
         ranked = np.sort(_rank_key(value, pool))
         places = np.searchsorted(ranked, _rank_key(value, index.astype(np.int64)))
-        order = _stream(name, seed, draw, matrix_name).permutation(len(index))
-        chosen = _draw_neighbours(places[order], len(pool), _stream(f"{name} pairs", seed, draw, matrix_name))
-        indices[matrix_name] = (ranked[chosen] & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        of_mask.append(value[index[order]])
-        of_control.append(value[indices[matrix_name]])
-    match = _closeness(np.concatenate(of_mask), np.concatenate(of_control))
-    return _control(mask, indices, name, seed, draw, match=match)
+        for k, draw in enumerate(draws):
+            order = _stream(name, seed, draw, matrix_name).permutation(len(index))
+            chosen = _draw_neighbours(places[order], len(pool), _stream(f"{name} pairs", seed, draw, matrix_name))
+            partners[k][matrix_name] = (ranked[chosen] & np.uint64(0xFFFFFFFF)).astype(np.int64)
+            of_mask[k].append(value[index[order]])
+            of_control[k].append(value[partners[k][matrix_name]])
+    matches = [_closeness(np.concatenate(a), np.concatenate(b)) for a, b in zip(of_mask, of_control, strict=True)]
+    return [
+        _control(mask, indices, name, seed, draw, match=match)
+        for indices, draw, match in zip(partners, draws, matches, strict=True)
+    ]
 
 
 def benign_signed(candidates: Candidates, selection: Selection, *, model_hash: str, **provenance: Any) -> PruneMask:
@@ -191,7 +197,7 @@ def _draw_neighbours(places: np.ndarray, n_pool: int, rng: np.random.Generator) 
 
 
 def _closeness(of_mask: np.ndarray, of_control: np.ndarray) -> dict[str, float]:
-    """How close matched pairs are (see ``matched_control``)."""
+    """How close matched pairs are (see ``matched_controls``)."""
     if not len(of_mask):
         return {}
     a, b = of_mask.astype(np.float64), of_control.astype(np.float64)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmviz.errors import MaskInvalid, SelectionInexact
-from harmviz.masks.controls import benign_signed, matched_control, random_control, safe_signed, unprotected
+from harmviz.masks.controls import benign_signed, matched_controls, random_control, safe_signed, unprotected
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from tests.worlds.masks import CATEGORIES, World, table_of
@@ -41,7 +41,10 @@ def draw_control(name, mask, candidates, world, seed=0, draw=0) -> PruneMask:
     if name == "random":
         return random_control(mask, TABLE, eligible, seed=seed, draw=draw)
     values = np.arange(TABLE.n_weights, dtype=np.float32) if name == "magnitude" else world.utility
-    return matched_control(mask, TABLE, eligible, lambda i: values[TABLE.span(i)], seed=seed, draw=draw, name=name)
+    drawn = matched_controls(
+        mask, TABLE, eligible, lambda i: values[TABLE.span(i)], seed=seed, draws=(draw,), name=name
+    )
+    return drawn[0]
 
 
 NAMES = ["random", "magnitude", "utility"]
@@ -104,9 +107,9 @@ def test_partners_are_drawn_from_both_sides_of_the_nearest_in_rank():
     drawn = [
         int(
             place[
-                matched_control(
-                    mask, table, lambda i: np.ones(200, bool), lambda i: place, seed=s, name="magnitude"
-                ).indices[table[0].name][0]
+                matched_controls(mask, table, lambda i: np.ones(200, bool), lambda i: place, seed=s, name="magnitude")[
+                    0
+                ].indices[table[0].name][0]
             ]
         )
         for s in range(400)
@@ -134,8 +137,31 @@ def test_magnitude_partners_of_the_largest_weights_are_the_next_largest():
     table = table_of((10, 100))
     values = np.arange(1000, dtype=np.float32)
     mask = PruneMask({table[0].name: np.arange(980, 1000)}, "harm", "m")
-    control = matched_control(mask, table, lambda i: np.ones(1000, bool), lambda i: values, seed=0, name="magnitude")
+    (control,) = matched_controls(
+        mask, table, lambda i: np.ones(1000, bool), lambda i: values, seed=0, name="magnitude"
+    )
     assert control.indices[table[0].name].min() >= 980 - 16 - 19
+
+
+def test_draws_made_together_are_those_made_alone_from_one_reading_of_each_matrix():
+    values, read = np.random.default_rng(0).random(TABLE.n_weights, dtype=np.float32), []
+    mask = PruneMask({m.name: np.arange(3) for m in TABLE}, "harm", "m")
+
+    def drawn(draws):
+        def of(i):
+            read.append(i)
+            return values[TABLE.span(i)]
+
+        return matched_controls(
+            mask, TABLE, lambda i: np.ones(TABLE[i].size, bool), of, seed=5, name="utility", draws=draws
+        )
+
+    together = drawn((0, 1, 2))
+    assert read == [0, 1, 2]
+    alone = [drawn((draw,))[0] for draw in (0, 1, 2)]
+    assert [c.digest for c in together] == [c.digest for c in alone]
+    assert [c.provenance for c in together] == [c.provenance for c in alone]
+    assert len({c.digest for c in together}) == 3
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 4))
@@ -148,7 +174,7 @@ def test_a_pool_just_large_enough_is_used_up(seed, n, levels):
     values = rng.integers(0, levels, 2 * n).astype(np.float32) * np.float32(-0.0 if levels == 1 else 1)
     for control in (
         random_control(mask, table, lambda i: np.ones(2 * n, bool), seed=seed),
-        matched_control(mask, table, lambda i: np.ones(2 * n, bool), lambda i: values, seed=seed, name="utility"),
+        *matched_controls(mask, table, lambda i: np.ones(2 * n, bool), lambda i: values, seed=seed, name="utility"),
     ):
         assert control.indices[table[0].name].tolist() == sorted(places[n:])
 
@@ -167,7 +193,7 @@ def test_values_that_cannot_be_ranked_are_refused(values):
     table = table_of((2, 3))
     mask = PruneMask({table[0].name: [0]}, "harm", "m")
     with pytest.raises(ValueError, match=r"must be 6 finite non-negative numbers"):
-        matched_control(mask, table, lambda i: np.ones(6, bool), lambda i: np.array(values), seed=0, name="utility")
+        matched_controls(mask, table, lambda i: np.ones(6, bool), lambda i: np.array(values), seed=0, name="utility")
 
 
 def test_a_mask_of_another_model_is_refused():

@@ -7,7 +7,7 @@ The fixed point, which nobody chose, is measured as well. Plain and contrastive 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -27,7 +27,7 @@ from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.twin_answers import twin_rows
 from harmviz.data.splits import SCORING
 from harmviz.masks.candidates import Candidates
-from harmviz.masks.controls import DRAWN, benign_signed, matched_control, random_control, safe_signed, unprotected
+from harmviz.masks.controls import DRAWN, benign_signed, matched_controls, random_control, safe_signed, unprotected
 from harmviz.masks.lists import BASELINES
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.ranking import count_of
@@ -69,15 +69,15 @@ class Evaluation:
             self.empty.append(_named(self.point(selection)))
         return made
 
-    def drawn(self, control: str, mask: PruneMask, p: float, draw: int) -> PruneMask:
-        """Draw number ``draw`` of a control matched to ``mask`` among weights eligible at ``p``."""
+    def drawn(self, control: str, mask: PruneMask, p: float, draws: Sequence[int]) -> list[PruneMask]:
+        """These draws of a control matched to ``mask`` among weights eligible at ``p``."""
         table = self.run.loaded.table
 
         def eligible(i: int) -> np.ndarray:
             return self.candidates.eligible(i, p)
 
         if control == "random":
-            return random_control(mask, table, eligible, seed=self.seed, draw=draw)
+            return [random_control(mask, table, eligible, seed=self.seed, draw=draw) for draw in draws]
 
         def magnitude(i: int) -> np.ndarray:
             return self.run.loaded.tensor(i).detach().float().abs().cpu().numpy().ravel()
@@ -86,7 +86,7 @@ class Evaluation:
             return self.run.scores.utility(i)
 
         matched = {"magnitude": magnitude, "utility": utility}  # any other name is an error, no match of another kind
-        return matched_control(mask, table, eligible, matched[control], seed=self.seed, name=control, draw=draw)
+        return matched_controls(mask, table, eligible, matched[control], seed=self.seed, name=control, draws=draws)
 
     # -- what a mask does ---------------------------------------------------------------------------------------
     def point(self, selection: Selection) -> Point:
@@ -172,7 +172,7 @@ class Evaluation:
         p, subset = where.point.p, self.losses.sets["controls"]
         of_mask = self.losses.delta(mask, "report", self.skip)[self._in_subset]
         for control in kinds:
-            masks = [self.drawn(control, mask, p, draw) for draw in range(self.run.spec.extent.control_draws)]
+            masks = self.drawn(control, mask, p, range(self.run.spec.extent.control_draws))
             of_draws = [self.losses.delta(drawn, "controls", self.skip) for drawn in masks]
             if save_as is not None:
                 self.kept[f"{save_as}.{control}"] = masks[0]
@@ -305,7 +305,7 @@ def _rows_at(
         at_point = evaluation.where(evaluation.point(selection), unchosen)
         yield from evaluation.effect(unchosen, "report", at_point)
         yield from evaluation.twins(unchosen, at_point)
-    drawn = evaluation.drawn("random", mask, chosen.p, 0)
+    (drawn,) = evaluation.drawn("random", mask, chosen.p, (0,))
     yield from evaluation.twins(drawn, replace(where, control="random"))
     other_skip = next(s for s in SKIPS if s != evaluation.skip)
     yield from evaluation.effect(mask, "report", replace(where, skip_tokens=other_skip))

@@ -29,7 +29,7 @@ from harmviz.claims.scene.rows import (
 )
 from harmviz.claims.scene.sets import BENIGN, HARMLESS, SHOWN, TWIN_HARMFUL, TWIN_HARMLESS, SceneSets
 from harmviz.claims.scene.settings import GridMask, Limits, SceneSpec
-from harmviz.masks.controls import matched_control
+from harmviz.masks.controls import matched_controls
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Row, Where
 from harmviz.runs.making import Making
@@ -65,7 +65,8 @@ class Report:
             return np.asarray(loaded.tensor(i).detach().float().abs().cpu().numpy().ravel())
 
         eligible, table = partial(candidates.eligible, p=self.chosen.point.p), candidates.table
-        return matched_control(self.chosen.mask, table, eligible, magnitude, seed=self.spec.seed, name="magnitude")
+        of = self.chosen.mask
+        return matched_controls(of, table, eligible, magnitude, seed=self.spec.seed, name="magnitude")[0]
 
     # -- reading ------------------------------------------------------------------------------------------------
     def read(self, mask: PruneMask | None, source: str, *, opened: bool, strength: float = 1.0) -> Read:
