@@ -81,17 +81,31 @@ def concentration(
     Raises:
         ValueError: a score is NaN or infinite, ``n_samples < 1``, or a fraction lies outside [0, 1].
     """
-    if n_samples < 1:
-        raise ValueError(f"n_samples must be >= 1, got {n_samples}")
-    fractions = [check_fraction("fractions", f) for f in fractions]
-    count = np.zeros(_BINS, dtype=np.int64)
-    total = np.zeros(_BINS)
-    square = 0.0
-    n_weights = 0
-    kept: list[np.ndarray] | None = []  # the positive values, as long as they are few enough to sort
+    gathered = PositivePart(n_samples, fractions=fractions, exact_limit=exact_limit)
     for chunk in chunks():
-        flat = np.asarray(chunk, dtype=np.float32).ravel()
-        n_weights += flat.size
+        gathered.add(chunk)
+    return gathered.result()
+
+
+class PositivePart:
+    """What ``concentration`` keeps of the scores while they pass by, array by array; arguments and errors as there."""
+
+    def __init__(
+        self, n_samples: int, *, fractions: Sequence[float] = LORENZ_FRACTIONS, exact_limit: int = EXACT_LIMIT
+    ):
+        if n_samples < 1:
+            raise ValueError(f"n_samples must be >= 1, got {n_samples}")
+        self._n_samples, self._exact_limit = n_samples, exact_limit
+        self._fractions = [check_fraction("fractions", f) for f in fractions]
+        self._count = np.zeros(_BINS, dtype=np.int64)
+        self._total = np.zeros(_BINS)
+        self._square = 0.0
+        self._n_weights = 0
+        self._kept: list[np.ndarray] | None = []  # the positive values, as long as they are few enough to sort
+
+    def add(self, scores: np.ndarray) -> None:
+        flat = np.asarray(scores, dtype=np.float32).ravel()
+        self._n_weights += flat.size
         for start in range(0, flat.size, _BLOCK):
             block = flat[start : start + _BLOCK]
             if (bad := block[~np.isfinite(block)]).size:
@@ -99,31 +113,36 @@ def concentration(
             positive = block[block > 0]
             place = (positive.view(np.uint32) >> 16).astype(np.intp)
             values = positive.astype(np.float64)
-            count += np.bincount(place, minlength=_BINS)
-            total += np.bincount(place, weights=values, minlength=_BINS)
-            square += float(values @ values)
-            if kept is not None:
-                kept.append(positive)
-                if count.sum() > exact_limit:
-                    kept = None
+            self._count += np.bincount(place, minlength=_BINS)
+            self._total += np.bincount(place, weights=values, minlength=_BINS)
+            self._square += float(values @ values)
+            if self._kept is not None:
+                self._kept.append(positive)
+                if self._count.sum() > self._exact_limit:
+                    self._kept = None
 
-    n_positive, mass = int(count.sum()), float(total.sum())
-    if not n_positive:
-        nan = float("nan")
-        points = tuple(LorenzPoint(f, count_of(f, n_weights), nan, nan) for f in fractions)
-        return Concentration(n_samples, n_weights, 0, 0.0, nan, nan, nan, points, "no score is positive")
-    sizes = [count_of(f, n_weights) for f in fractions]
-    if kept is not None:
-        descending = np.sort(np.concatenate(kept))[::-1].astype(np.float64)
-        shares, errors, gini, gini_error = *_exact(descending, sizes, n_weights), 0.0
-    else:
-        filled = np.flatnonzero(count)[::-1]
-        shares, errors, gini, gini_error = _bounded(filled, count[filled], total[filled], sizes, n_weights)
-    lorenz = tuple(
-        LorenzPoint(f, k, float(s) if k else float("nan"), float(e) if k else float("nan"))
-        for f, k, s, e in zip(fractions, sizes, shares, errors, strict=True)
-    )
-    return Concentration(n_samples, n_weights, n_positive, mass, mass * mass / square, gini, gini_error, lorenz)
+    def result(self) -> Concentration:
+        """Of everything that was added."""
+        n_weights, n_positive, mass = self._n_weights, int(self._count.sum()), float(self._total.sum())
+        sizes = [count_of(f, n_weights) for f in self._fractions]
+        if not n_positive:
+            nan = float("nan")
+            points = tuple(LorenzPoint(f, k, nan, nan) for f, k in zip(self._fractions, sizes, strict=True))
+            return Concentration(self._n_samples, n_weights, 0, 0.0, nan, nan, nan, points, "no score is positive")
+        if self._kept is not None:
+            descending = np.sort(np.concatenate(self._kept))[::-1].astype(np.float64)
+            shares, errors, gini, gini_error = *_exact(descending, sizes, n_weights), 0.0
+        else:
+            filled = np.flatnonzero(self._count)[::-1]
+            shares, errors, gini, gini_error = _bounded(
+                filled, self._count[filled], self._total[filled], sizes, n_weights
+            )
+        lorenz = tuple(
+            LorenzPoint(f, k, float(s) if k else float("nan"), float(e) if k else float("nan"))
+            for f, k, s, e in zip(self._fractions, sizes, shares, errors, strict=True)
+        )
+        effective = mass * mass / self._square
+        return Concentration(self._n_samples, n_weights, n_positive, mass, effective, gini, gini_error, lorenz)
 
 
 def _exact(descending: np.ndarray, sizes: list[int], n: int) -> tuple[np.ndarray, np.ndarray, float]:

@@ -24,6 +24,7 @@ from harmviz.models.fitting import n_embeddings, unembedded_tokens
 from harmviz.models.hashing import hash_parameters
 from harmviz.models.identity import config_hash, tokenizer_hash
 from harmviz.models.locating import locate
+from harmviz.models.memory import free_on
 from harmviz.models.reading import read_model
 from harmviz.models.scored import reads_other_senses
 from harmviz.models.weights import WeightTable
@@ -105,8 +106,7 @@ def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.d
     if dtype == "auto":
         if device.type == "cpu":
             return torch.float32
-        free, _ = torch.cuda.mem_get_info(device)
-        return torch.float32 if 12 * n_parameters < 0.6 * free else torch.bfloat16
+        return torch.float32 if 12 * n_parameters < 0.6 * (free_on(device) or 0) else torch.bfloat16
     if dtype not in DTYPES:
         raise BadSetting(f"dtype must be auto, {' or '.join(DTYPES)}, got {dtype!r}")
     return DTYPES[dtype]

@@ -164,10 +164,14 @@ def _disk(model: ModelEstimate, data: DataPlan, q_max: float | None) -> Need:
         return Need("disk", None, free)
     scratch = scratch_bytes(model.n_scored, data.samples.categories + 2)
     stored = _ROW_BYTES * _rows_at_most(model, data, q_max)
-    note = f"{_gb(scratch)} of it while it runs"
-    if model.disk_bytes:
-        note += f", {_gb(model.disk_bytes)} for the model's files"
-    return Need("disk", int(1.05 * scratch) + stored + model.disk_bytes, free, note)
+    kept, with_files = stored + model.disk_bytes, int(1.05 * scratch) + stored + model.disk_bytes
+    files = f", {_gb(model.disk_bytes)} for the model's files" if model.disk_bytes else ""
+    if kept <= free < with_files:
+        note = (
+            f"no room for {_gb(scratch)} of score files: scores are computed in blocks, whenever they are read: slower"
+        )
+        return Need("disk", kept, free, note + files)
+    return Need("disk", with_files, free, f"{_gb(scratch)} of it while it runs{files}")
 
 
 # -- time --------------------------------------------------------------------------------------------------------------

@@ -86,12 +86,15 @@ def score_absolute(
     loaded: LoadedModel,
     batches: Sequence[Batch],
     *,
+    matrices: Sequence[int] | None = None,
     norms: InputNorms | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[Float32[Tensor, "d_out d_in"]]:
     """``Σ_x |W ⊙ ∇_W L(x)|`` per scored matrix, float32, as stored; divide by the number of samples for U.
 
-    ``norms``: sees the same passes, so that Wanda's scores of these samples cost none of their own.
+    Args:
+        matrices: which of the table (None: all).
+        norms: sees the same passes, so that Wanda's scores of these samples cost none of their own.
 
     Raises:
         ValueError: no batches, or a batch of several samples on a model with fused experts (its experts' gradients
@@ -100,11 +103,13 @@ def score_absolute(
     """
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
-    experts = dict.fromkeys(m.param_name for m in loaded.table if m.expert is not None)
+    chosen = range(len(loaded.table)) if matrices is None else matrices
+    of_table = [loaded.table[i] for i in chosen]
+    experts = dict.fromkeys(m.param_name for m in of_table if m.expert is not None)
     if experts and any(b.n_samples > 1 for b in batches):
         raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
-    where = sums_device(loaded)
-    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where) for m in loaded.table]
+    where = sums_device(loaded, chosen)
+    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where) for m in of_table]
     expert_totals = {
         n: torch.zeros_like(loaded.model.get_parameter(n), dtype=torch.float32, device=where) for n in experts
     }
@@ -112,9 +117,9 @@ def score_absolute(
     done, n_samples = 0, sum(b.n_samples for b in batches)
     with loaded.lock, torch.enable_grad(), norms.watching() if norms is not None else nullcontext():
         try:
-            for i, matrix in enumerate(loaded.table):
+            for i, matrix, total in zip(chosen, of_table, totals, strict=True):
                 if matrix.expert is None:
-                    captures.append(_Capture(loaded.modules[i], totals[i], matrix.transposed))
+                    captures.append(_Capture(loaded.modules[i], total, matrix.transposed))
             for name in experts:
                 loaded.model.get_parameter(name).requires_grad_(True).grad = None
             embed = loaded.model.get_input_embeddings()
@@ -144,8 +149,8 @@ def score_absolute(
                 capture.reset()
             for name in experts:
                 loaded.model.get_parameter(name).requires_grad_(False).grad = None
-    for i, matrix in enumerate(loaded.table):
+    for k, (i, matrix) in enumerate(zip(chosen, of_table, strict=True)):
         if matrix.expert is not None:
-            totals[i] = expert_totals[matrix.param_name][matrix.expert]
-        totals[i] *= loaded.tensor(i).detach().to(where, torch.float32).abs()
+            totals[k] = expert_totals[matrix.param_name][matrix.expert]
+        totals[k] *= loaded.tensor(i).detach().to(where, torch.float32).abs()
     return totals

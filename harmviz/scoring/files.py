@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,16 @@ def write_scores(path: Path, matrices: Iterable[np.ndarray], n_bytes: int) -> No
 def score_file(set_name: str, half: str) -> str:
     """The name, without suffix, of the file and the stage of one set's scores by one half."""
     return f"{file_name(set_name)}.{half}"
+
+
+class Scores(Protocol):
+    """The scores of all weights, read matrix by matrix: flat float32 arrays, see ``ScoreFiles``."""
+
+    def half(self, set_name: str, half: str, index: int) -> np.ndarray: ...
+
+    def harm(self, set_name: str, index: int) -> np.ndarray: ...
+
+    def utility(self, index: int) -> np.ndarray: ...
 
 
 class ScoreFiles:

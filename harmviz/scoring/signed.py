@@ -22,6 +22,7 @@ from torch import Tensor
 from harmviz.data.encoding import Batch
 from harmviz.errors import HarmvizError
 from harmviz.models.load import LoadedModel
+from harmviz.models.memory import free_on
 from harmviz.scoring.forward import sample_losses
 
 Progress = Callable[[int, int], None]
@@ -33,26 +34,28 @@ def check_losses(losses: Float[Tensor, " n"], where: str) -> None:
         raise HarmvizError(f"{where}: the loss is NaN or infinite; try --dtype float32")
 
 
-def sums_device(loaded: LoadedModel) -> torch.device:
-    """Where float32 sums over all scored weights are kept: beside the model if they fit, else in main memory."""
-    if loaded.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(loaded.device)
-        if 4 * loaded.table.n_weights > 0.7 * free:
-            return torch.device("cpu")
+def sums_device(loaded: LoadedModel, matrices: Sequence[int] | None = None) -> torch.device:
+    """Where float32 sums over these matrices (None: all) are kept: beside the model if they fit, else in main
+    memory."""
+    chosen = range(len(loaded.table)) if matrices is None else matrices
+    n_bytes = 4 * sum(loaded.table[i].size for i in chosen)
+    if loaded.device.type == "cuda" and n_bytes > 0.7 * (free_on(loaded.device) or 0):
+        return torch.device("cpu")
     return loaded.device
 
 
 @contextmanager
-def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, Float32[Tensor, ...]]]:
-    """Within this context every backward pass adds the gradients of the scored parameters to float32 sums.
+def gradient_sums(
+    loaded: LoadedModel, matrices: Sequence[int], where: torch.device
+) -> Iterator[dict[str, Float32[Tensor, ...]]]:
+    """Within this context every backward pass adds the gradients of these matrices' parameters to float32 sums.
 
     Yields parameter name → sum (filled as backward passes run). Afterwards the model is frozen and holds no gradients.
     """
-    names = dict.fromkeys(m.param_name for m in loaded.table)
+    names = dict.fromkeys(loaded.table[i].param_name for i in matrices)
     parameters = {n: loaded.model.get_parameter(n) for n in names}
     sums: dict[str, Float32[Tensor, ...]] = {}
     handles = []
-    where = sums_device(loaded)
     try:
         for name, parameter in parameters.items():
             parameter.requires_grad_(True)
@@ -78,11 +81,16 @@ def gradient_sums(loaded: LoadedModel) -> Iterator[dict[str, Float32[Tensor, ...
 
 
 def score_signed(
-    loaded: LoadedModel, batches: Sequence[Batch], *, progress: Progress = lambda done, total: None
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    *,
+    matrices: Sequence[int] | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> list[Float32[Tensor, "d_out d_in"]]:
     """``W ⊙ Σ_x ∇_W L(x)`` per scored matrix, float32, as stored; divide by the number of samples for I_D.
 
-    The sum rather than the mean is returned, so that the two halves of a set add up to the set.
+    The sum rather than the mean is returned, so that the two halves of a set add up to the set. ``matrices``: which of
+    the table (None: all); the backward pass goes no deeper than the first of them.
 
     Raises:
         ValueError: no batches.
@@ -91,19 +99,20 @@ def score_signed(
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
     total = sum(b.n_samples for b in batches)
-    done = 0
-    with loaded.lock, gradient_sums(loaded) as sums, torch.enable_grad():
+    done, chosen = 0, range(len(loaded.table)) if matrices is None else matrices
+    where = sums_device(loaded, chosen)
+    with loaded.lock, gradient_sums(loaded, chosen, where) as sums, torch.enable_grad():
         for batch in batches:
             losses = sample_losses(loaded, batch)
             check_losses(losses, "signed score")
             losses.sum().backward()
             done += batch.n_samples
             progress(done, total)
-        return [_times_weight(loaded, i, sums) for i in range(len(loaded.table))]
+        return [_times_weight(loaded, i, sums, where) for i in chosen]
 
 
 def _times_weight(
-    loaded: LoadedModel, index: int, sums: dict[str, Float32[Tensor, ...]]
+    loaded: LoadedModel, index: int, sums: dict[str, Float32[Tensor, ...]], where: torch.device
 ) -> Float32[Tensor, "d_out d_in"]:
     """``W ⊙ ΣG`` of one matrix, in the memory of the sum.
 
@@ -111,7 +120,7 @@ def _times_weight(
     """
     matrix, weight = loaded.table[index], loaded.tensor(index).detach()
     if matrix.param_name not in sums:  # no sample reached it (an expert that was never chosen)
-        return torch.zeros_like(weight, dtype=torch.float32, device=sums_device(loaded))
+        return torch.zeros_like(weight, dtype=torch.float32, device=where)
     gradient = sums[matrix.param_name] if matrix.expert is None else sums[matrix.param_name][matrix.expert]
     with torch.no_grad():
         return gradient.mul_(weight.to(gradient.device, torch.float32))

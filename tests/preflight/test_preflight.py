@@ -285,6 +285,15 @@ def test_every_setting_changes_the_estimate():
     assert preflight.run_estimate(half, plan(), q_max=0.01, dtype="bfloat16").needs[0].needed < memory.needed
 
 
+def test_without_room_for_score_files_the_run_is_said_to_be_slower_and_may_start(monkeypatch):
+    model = ModelEstimate("m", 8_000_000_000, 7_000_000_000, 16_000_000_000)
+    for free, verdict, slower in ((10**13, "fits", False), (2 * 10**11, "fits", True), (10**6, "too much", False)):
+        monkeypatch.setattr(machine, "free_disk", lambda _, free=free: free)
+        disk = preflight.run_estimate(model, plan()).needs[-1]
+        assert (disk.what, disk.verdict) == ("disk", verdict)
+        assert ("computed in blocks" in disk.note) == slower
+
+
 def test_time_scales_with_size_and_names_where_it_comes_from():
     one = preflight.run_estimate(MODEL, plan(), q_max=0.01)
     ten = preflight.run_estimate(ModelEstimate("m", 10_000_000, 8_000_000, 4), plan(), q_max=0.01)
@@ -310,16 +319,20 @@ def test_the_run_closest_in_size_on_the_same_device_is_scaled_from(cache, monkey
 
 
 def test_what_cannot_fit_blocks_and_what_is_tight_warns(monkeypatch):
-    need = preflight.run_estimate(MODEL, plan(), q_max=0.01).needs
-    for name, which in (("free_memory", 0), ("free_disk", 1)):
+    memory, disk = preflight.run_estimate(MODEL, plan(), q_max=0.01).needs
+    with monkeypatch.context() as m:
+        m.setattr(machine, "free_disk", lambda _: disk.needed - 1)
+        in_blocks = preflight.run_estimate(MODEL, plan(), q_max=0.01).needs[1]  # without room for score files
+    assert in_blocks.needed < disk.needed
+    for name, need in (("free_memory", memory), ("free_disk", in_blocks)):
         for share, blocked, warned in ((0.99, True, False), (1.1, False, True), (2.0, False, False)):
             with monkeypatch.context() as m:
-                m.setattr(machine, name, lambda *_, share=share, which=which: int(share * need[which].needed))
+                m.setattr(machine, name, lambda *_, share=share, need=need: int(share * need.needed))
                 estimate = preflight.run_estimate(MODEL, plan(), q_max=0.01)
                 assert bool(estimate.blocking) == blocked
                 assert any("tight" in w for w in estimate.warnings) == warned
                 if blocked:
-                    assert need[which].what in estimate.blocking[0]
+                    assert need.what in estimate.blocking[0]
                     assert "needed" in estimate.blocking[0]
 
 

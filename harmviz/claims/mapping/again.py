@@ -8,7 +8,6 @@ the stored lists do not settle (``mask --from-model``)?
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +19,10 @@ from harmviz.claims.mapping.measure import map_plan
 from harmviz.claims.mapping.samples import build_samples
 from harmviz.claims.mapping.settings import MAX_ROWS, RunSpec
 from harmviz.claims.mapping.stages import MapWork
-from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units, scratch_bytes
+from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, answer_units
 from harmviz.claims.parent import check_same_model
 from harmviz.data.prompts import PromptData, load_again
-from harmviz.errors import BadSetting, OutOfMemory, RunIncompatible
+from harmviz.errors import BadSetting, RunIncompatible
 from harmviz.masks.candidates import Candidates, build_candidates
 from harmviz.masks.lists import BASELINES
 from harmviz.masks.mask import PruneMask
@@ -118,7 +117,7 @@ def candidates_again(work: MapWork, selection: Selection) -> Candidates:
 
     Raises:
         BadSetting: harm categories alone can be ranked anew, and those that the run scored.
-        OutOfMemory: scratch disk is short, or the lists are too long.
+        OutOfMemory: the lists are too long.
     """
     known = work.samples.categories
     if unknown := [c for c in selection.categories if c not in known]:
@@ -126,7 +125,6 @@ def candidates_again(work: MapWork, selection: Selection) -> Candidates:
     chosen = tuple(c for c in known if c in selection.categories)  # the run's order is the order of summation
     baselines = BASELINES if selection.contrast == "both" else ()
     needed = {key: s for key, s in work.samples.scoring.items() if key[0] in (*chosen, *baselines)}
-    _check_disk(scratch_bytes(work.loaded.table.n_weights, len(chosen) + len(baselines)))
     work.samples = replace(work.samples, scoring=needed)
     work.making.progress.total += SCORE_UNITS * sum(map(len, needed.values()))
     work.making.progress.total += ABSOLUTE_UNITS * len(work.samples.preserve)
@@ -143,12 +141,3 @@ def candidates_again(work: MapWork, selection: Selection) -> Candidates:
         mean_only_p=(selection.p,) if selection.combine == "mean" and len(chosen) > 1 else (),
         max_rows=MAX_ROWS,
     )
-
-
-def _check_disk(need: int) -> None:
-    free = shutil.disk_usage(cache_root()).free
-    if free < need * 1.05:
-        raise OutOfMemory(
-            f"disk: scoring again needs {need / 1e9:.1f} GB below {cache_root()}, {free / 1e9:.1f} GB are free; free "
-            "some space or point HARMVIZ_CACHE to a larger disk"
-        )

@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from harmviz.claims.mapping.samples import build_samples
 from harmviz.claims.mapping.settings import METHOD_VERSION, RunSpec
 from harmviz.claims.mapping.shams import sham_rows
 from harmviz.claims.mapping.stages import MapWork
-from harmviz.claims.mapping.work import run_units, scratch_bytes
+from harmviz.claims.mapping.work import run_units
 from harmviz.data.prompts import PromptData
-from harmviz.errors import OutOfMemory
 from harmviz.models.load import LoadedModel
-from harmviz.runs import PartialRun, Run, run_id
+from harmviz.runs import Run, run_id
 from harmviz.runs.making import Making, Plan, identity_of, make, model_facts
 from harmviz.runs.progress import Listener
 
@@ -91,7 +89,6 @@ def run_map(
     """
 
     def work(making: Making) -> Mapping[str, Any]:
-        _check_disk(making.partial, scratch_bytes(loaded.table.n_weights, len(data.categories) + 2))
         run = MapWork(loaded, data, spec, making)
         run.samples = build_samples(loaded, data, spec, run.answer(), run.twins())
         making.data |= {
@@ -107,14 +104,3 @@ def run_map(
         return evaluate(run, candidates)
 
     return make(map_plan(loaded, data, spec), work, root=root, resume=resume, listener=listener)
-
-
-def _check_disk(partial: PartialRun, need: int) -> None:
-    """Raises OutOfMemory where the score files, ``need`` bytes in all, do not fit beside those that are there."""
-    there = sum(f.stat().st_size for f in partial.scratch.rglob("*.f32"))
-    free = shutil.disk_usage(partial.folder).free
-    if free < (need - there) * 1.05:
-        raise OutOfMemory(
-            f"disk: the score files of this run need {need / 1e9:.1f} GB below {partial.folder}, "
-            f"{free / 1e9:.1f} GB are free; free some space or point HARMVIZ_CACHE or --out to a larger disk"
-        )

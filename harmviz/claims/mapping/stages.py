@@ -6,6 +6,7 @@ bytes as an unbroken run: every stage depends on the spec and on files of earlie
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,14 @@ from harmviz.claims.mapping.samples import RunSamples, own_prompts, prompt_limit
 from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, CONTRASTS, FIXED_P, MAX_ROWS, RunSpec
 from harmviz.claims.mapping.structure import concentration_rows, half_selections, overlap_rows
 from harmviz.claims.mapping.twin_answers import AUTHOR, Answered, answered_by, held_out_pairs
-from harmviz.claims.mapping.work import ABSOLUTE_UNITS, SCORE_UNITS, TWIN_ANSWER_UNITS, answer_units, gate_units
+from harmviz.claims.mapping.work import (
+    ABSOLUTE_UNITS,
+    SCORE_UNITS,
+    TWIN_ANSWER_UNITS,
+    answer_units,
+    gate_units,
+    scratch_bytes,
+)
 from harmviz.data.encoding import Sample, encode_prompt, make_batches
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING
@@ -34,6 +42,7 @@ from harmviz.runs import Row
 from harmviz.runs.making import Making
 from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point
 from harmviz.scoring.absolute import score_absolute
+from harmviz.scoring.blocks import ScoreBlocks
 from harmviz.scoring.files import ScoreFiles, score_file, write_scores
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
@@ -55,7 +64,7 @@ class MapWork:
     spec: RunSpec
     making: Making
     samples: RunSamples = field(init=False)
-    scores: ScoreFiles = field(init=False)
+    scores: ScoreFiles | ScoreBlocks = field(init=False)
 
     def stage(self, name: str, units: float, work: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
         """As ``Making.stage``."""
@@ -102,6 +111,12 @@ class MapWork:
 
     # -- 2 ------------------------------------------------------------------------------------------------------
     def score(self) -> None:
+        """Scores every set into files; where no disk holds them, what reads scores has them computed in blocks."""
+        if not self._files_fit():
+            self.scores = ScoreBlocks(self.loaded, self.samples.scoring, self.samples.preserve)
+            # Candidates, maps, halves, concentration; two mirrors; controls of like utility at three points.
+            self.making.progress.total += self.reading(2 + 1 + 1 + 1 + 2, 5 + 3)
+            return
         loaded, folder = self.loaded, self.making.partial.path("scratch/scores/x").parent
         counts = {key: len(samples) for key, samples in self.samples.scoring.items()}
         n_bytes = 4 * loaded.table.n_weights
@@ -131,13 +146,28 @@ class MapWork:
             self.stage(f"score.{score_file(name, half)}", cost, harm)
         self.scores = ScoreFiles(folder, loaded.table, counts, n)
 
+    def _files_fit(self) -> bool:
+        partial = self.making.partial
+        need = scratch_bytes(self.loaded.table.n_weights, len(self.samples.scoring) // len(SCORING))
+        there = sum(f.stat().st_size for f in partial.scratch.rglob("*.f32"))
+        return shutil.disk_usage(partial.folder).free >= 1.05 * (need - there)
+
+    def reading(self, sets: int, utility: int = 0) -> float:
+        """What it costs to read the scores of all sets and the utility so many times, in forward passes of one sample:
+        nothing where they lie in files, or are one block."""
+        if isinstance(self.scores, ScoreFiles):
+            return 0.0
+        n_scoring, n_preserve = sum(map(len, self.samples.scoring.values())), len(self.samples.preserve)
+        of_sets, of_utility = (n if n > 1 else 0 for n in self.scores.blocks)
+        return SCORE_UNITS * n_scoring * of_sets * sets + ABSOLUTE_UNITS * n_preserve * of_utility * utility
+
     # -- 3 ------------------------------------------------------------------------------------------------------
     def select(self) -> Candidates:
         table, spec, files = self.loaded.table, self.spec, self.scores
         partial, progress = self.making.partial, self.making.progress
 
         self._gated_candidates()
-        categories = self.samples.categories
+        categories, reading = self.samples.categories, self.reading(1)
         selectable = Candidates.load(partial.path("candidates.safetensors"))
         sets = (*categories, *selectable.listed_baselines)
         selected = {
@@ -146,18 +176,26 @@ class MapWork:
         }
 
         def maps() -> None:
-            partial.write("maps.safetensors", save(build_maps(table, sets, files.harm, selected, progress.within(60))))
+            tick = progress.within(60 + reading)
+            partial.write("maps.safetensors", save(build_maps(table, sets, files.harm, selected, tick)))
 
-        self.stage("maps", 60.0, maps)
+        self.stage("maps", 60.0 + reading, maps)
 
         def halves() -> None:
             selections = half_selections(
-                table, files, categories, q=spec.q_max, p=FIXED_P, progress=progress.within(40)
+                table,
+                files,
+                categories,
+                lambda i: selectable.eligible(i, FIXED_P),
+                q=spec.q_max,
+                progress=progress.within(40 + reading),
             )
             partial.write(HALVES, save({"|".join(key): index for key, index in selections.items()}))
 
-        self.stage("halves", 40.0, halves)
-        self.stage("structure", 40.0, lambda: self.making.write_rows("structure", self._structure(selectable)))
+        self.stage("halves", 40.0 + reading, halves)
+        self.stage(
+            "structure", 40.0 + reading, lambda: self.making.write_rows("structure", self._structure(selectable))
+        )
         return selectable
 
     def _gated_candidates(self) -> None:
@@ -168,6 +206,7 @@ class MapWork:
             DataInvalid: as ``gate.failing``; what was scored is deleted.
         """
         table, spec, files, partial = self.loaded.table, self.spec, self.scores, self.making.partial
+        reading = self.reading(2, 5)
 
         def build(categories: Sequence[str], withheld: Sequence[str] = ()) -> Candidates:
             return build_candidates(
@@ -181,7 +220,7 @@ class MapWork:
                 mean_only_p=(0.0,),
                 max_rows=MAX_ROWS,
                 withheld=withheld,
-                progress=self.making.progress.within(60),
+                progress=self.making.progress.within(60 + reading),
             )
 
         def candidates() -> dict[str, Any]:
@@ -200,7 +239,7 @@ class MapWork:
             self.making.write_rows("gate", (row for item in judged for row in item.rows()))
             return {"left_out": dict(failed)}
 
-        units = 60.0 + gate_units(self.samples.amounts(), spec.extent)
+        units = 60.0 + reading + gate_units(self.samples.amounts(), spec.extent)
         failed = self.stage("candidates", units, candidates)["left_out"]
         left_out = {name: why for name, why in failed.items() if name not in BASELINES}
         self.samples = replace(self.samples, categories=tuple(c for c in self.samples.categories if c not in left_out))

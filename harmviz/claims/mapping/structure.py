@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from harmviz.data.splits import SCORING
-from harmviz.masks.concentration import concentration
+from harmviz.masks.concentration import PositivePart
 from harmviz.masks.lists import BASELINES, ranked_scores
-from harmviz.masks.ranking import TopK, count_of, eligibility_threshold
+from harmviz.masks.ranking import TopK, count_of
 from harmviz.models.weights import WeightTable
 from harmviz.runs import Row
 from harmviz.runs.point import Point
 from harmviz.runs.rows import Where
-from harmviz.scoring.files import ScoreFiles
+from harmviz.scoring.files import Scores
 from harmviz.stats.chance import chance_overlap, core_sizes
 from harmviz.stats.overlap import containment, cross_half, intersection_size, jaccard, split_half
 
@@ -33,23 +32,25 @@ CONTROL_OF = {"benign": "benign_signed", "safe": "safe_signed"}
 
 def half_selections(
     table: WeightTable,
-    scores: ScoreFiles,
+    scores: Scores,
     categories: Sequence[str],
+    eligible: Callable[[int], np.ndarray],
     *,
     q: float,
-    p: float,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[tuple[str, str, str], np.ndarray]:
     """(set, contrast, half) → global indices in selection order of the mask that one scoring half alone selects.
 
     Sets: every category, ``benign``, ``safe`` and ``mean`` of the categories; contrastive for categories and mean, each
     half with the guard of its own half, so that the two halves share no prompt.
+
+    Args:
+        eligible: as for ``random_control``.
     """
     n = table.n_weights
-    (limit,) = eligibility_threshold(lambda: (scores.utility(i) for i in range(len(table))), n, [p])
     best: dict[tuple[str, str, str], TopK] = {}
     for i in range(len(table)):
-        allowed = (scores.utility(i) <= limit).astype(np.float32)
+        allowed = eligible(i).astype(np.float32)
         for half in SCORING:
             harm = {name: scores.half(name, half, i) for name in (*categories, *BASELINES)}
             for (name, contrast), score in ranked_scores(harm, categories):
@@ -112,15 +113,19 @@ def overlap_rows(
 
 
 def concentration_rows(
-    table: WeightTable, scores: ScoreFiles, sets: Sequence[str], n_samples: dict[str, int]
+    table: WeightTable, scores: Scores, sets: Sequence[str], n_samples: dict[str, int]
 ) -> Iterator[Row]:
     """Gini, effective count and Lorenz points of each set's positive harm scores. Comparable only at equal n.
 
     They are about all scores of a set, not about a mask: no fraction protected, no ranking. ``q`` of a Lorenz point is
     its fraction of all weights.
     """
+    spread = {name: PositivePart(n_samples[name]) for name in sets}
+    for i in range(len(table)):
+        for name, part in spread.items():
+            part.add(scores.harm(name, i))
     for name in sets:
-        result = concentration(partial(_scores_of, scores, name, len(table)), n_samples[name])
+        result = spread[name].result()
         about = _AboutScores(name, n_samples[name])
         yield about.row("gini", result.gini, "fraction")
         yield about.row("effective_count", result.effective_count, "weights")
@@ -147,7 +152,3 @@ class _AboutScores(NamedTuple):
             q=q,
             n_weights=n_weights,
         )
-
-
-def _scores_of(scores: ScoreFiles, name: str, n_matrices: int) -> Iterator[np.ndarray]:
-    return (scores.harm(name, i) for i in range(n_matrices))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from harmviz.claims.mapping import stages
 from harmviz.claims.mapping.maps import EDGES, matrix_map
 from harmviz.claims.mapping.measure import run_map
 from harmviz.claims.mapping.sample_losses import sample_losses
@@ -19,6 +22,7 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.load import load_model
 from harmviz.models.weights import WeightMatrix
 from harmviz.runs import PartialRun, open_run, result_digest, verify_run
+from harmviz.scoring import blocks
 from tests.conftest import QUICK_RUN, TWO_TYPES
 from tests.worlds.kills import killed_at
 
@@ -285,3 +289,16 @@ def test_a_transposed_matrix_is_shown_as_out_by_in():
     entries = matrix_map(WeightMatrix("m", 0, "c_fc", 2, 3, transposed=True), stored)
     assert np.allclose(entries["out_mass"][:3], [3, 5, 7])
     assert np.allclose(entries["in_mass"][:2], [3, 12])
+
+
+@pytest.mark.parametrize("share", [0.1, 100.0])
+def test_where_no_disk_holds_the_scores_the_run_is_the_same(tiny_dir, quick_run, tmp_path, monkeypatch, share):
+    """Computed in several blocks, and in one."""
+    loaded, data = load_model(str(tiny_dir)), load_prompts(str(TWO_TYPES))
+    monkeypatch.setattr(stages.shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    monkeypatch.setattr(blocks, "free_on", lambda _: int(share * 16 * 8 * loaded.table.n_weights))
+    seen = []
+    run = run_map(loaded, data, QUICK, root=tmp_path, listener=lambda state: seen.append(state))
+    assert result_digest(run) == result_digest(open_run(quick_run))
+    assert not any(state["stage"].startswith("score.") for state in seen)
+    assert all(0 <= a["fraction"] <= b["fraction"] <= 1 for a, b in pairwise(seen))
