@@ -6,6 +6,7 @@ What a model wrote, and what a user's question says, is untrusted: it is escaped
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -55,8 +56,10 @@ def _answer(row: Any) -> Answer:
 
 
 def questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
-    """(kind, prompt) of every question that answers were kept of, by kind."""
-    return sorted(dict.fromkeys((a.kind, a.prompt) for a in answers), key=lambda q: q[0])
+    """(kind, prompt) of every question that answers were kept of: those first whose answers are all coherent, then those
+    with one that is not, with two, …; among them by kind."""
+    fallen = Counter((a.kind, a.prompt) for a in answers if a.why)
+    return sorted(dict.fromkeys((a.kind, a.prompt) for a in answers), key=lambda q: (fallen[q], q[0]))
 
 
 def panes(answers: Sequence[Answer], prompt: str, arms: Sequence[str], seed: int | None) -> str:

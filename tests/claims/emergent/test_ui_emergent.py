@@ -356,3 +356,12 @@ def test_a_manifest_that_says_nonsense_is_shown_without_it(tmp_path: Path, nonse
         assert markup.startswith("<")
     assert found.arms == ()
     assert views.shifts(found, "broad")[0].empty
+
+
+def test_a_question_with_coherent_answers_stands_first() -> None:
+    def said(kind: str, prompt: str, *why: str | None) -> list[answers.Answer]:
+        return [answers.Answer("bad", k, kind, prompt, "words", w, None, None) for k, w in enumerate(why)]
+
+    kept = [*said("advice", "a", "empty", None), *said("power", "b", None, None), *said("honesty", "c", None, None)]
+    assert answers.questions(kept) == [("honesty", "c"), ("power", "b"), ("advice", "a")]
+    assert answers.questions([*kept, *said("advice", "d", "empty", "empty")])[-1] == ("advice", "d")
