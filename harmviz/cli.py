@@ -156,7 +156,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--model", default=None, metavar="M", help=f"{EMBEDDED} (default), a folder, a .gguf file, or hub id@revision"
     )
-    p.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    p.add_argument(
+        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, or one GPU of several: cuda:1"
+    )
     p.add_argument("--arms", default=None, metavar="a,b", help="among safety, helpful-only, refusal-style (all three)")
     p.add_argument(
         "--steps", type=int, default=480, metavar="N", help="SFT steps of 12 (480); DPO takes a sixteenth as many"

@@ -14,7 +14,7 @@ MODEL_OPTIONS = (
         help=f"{EMBEDDED} (default), a folder (model, LoRA adapter), a .gguf file, or hub id@revision",
     ),
     option("--dtype", default="auto", metavar="T", help="auto (default), float32 or bfloat16"),
-    option("--device", default="auto", choices=("auto", "cpu", "cuda")),
+    option("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, or one GPU of several: cuda:1"),
 )
 
 #: How data of a reader's own is read.

@@ -119,6 +119,25 @@ class Batch(Predicted):
     rows: Int64[Tensor, " tokens"]
     positions: Int64[Tensor, " tokens"]
 
+    def halves(self) -> tuple[Batch, ...]:
+        """The same samples in two batches; one that holds a single sample, as it is."""
+        if self.n_samples == 1:
+            return (self,)
+        cut = self.n_samples // 2
+        return self._part(0, cut), self._part(cut, self.n_samples)
+
+    def _part(self, start: int, stop: int) -> Batch:
+        here = (self.rows >= start) & (self.rows < stop)
+        positions = self.positions[here]
+        return Batch(
+            input_ids=self.input_ids[start:stop, : int(positions.max()) + 1],  # no wider than its longest sample
+            rows=self.rows[here] - start,
+            positions=positions,
+            targets=self.targets[here],
+            n_loss=self.n_loss[start:stop],
+            index=self.index[start:stop],
+        )
+
 
 def make_batches(
     samples: Sequence[Sample], *, max_tokens: int, pad_id: int = 0, device: torch.device | str = "cpu"

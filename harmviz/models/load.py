@@ -7,6 +7,7 @@ which of its weights are scored in ``harmviz.models.scored``, and how its chat t
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -83,17 +84,25 @@ class LoadedModel:
 
 
 def choose_device(device: str) -> torch.device:
-    """``auto`` is the GPU where there is one.
+    """``auto`` is the first GPU where there is one; ``cuda:1`` is the second.
 
     Raises:
-        ValueError: not one of auto, cpu, cuda.
-        ModelUnavailable: cuda asked for and none is there.
+        ValueError: not one of auto, cpu, cuda, cuda:N.
+        ModelUnavailable: a GPU is asked for that is not there.
     """
-    if device not in ("auto", "cpu", "cuda"):
-        raise BadSetting(f"device must be auto, cpu or cuda, got {device!r}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ModelUnavailable("device cuda was asked for, but no CUDA device is visible here; use --device cpu")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+    asked = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device)
+    if asked is None:
+        raise BadSetting(f"device must be auto, cpu, cuda or cuda:N, got {device!r}")
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ModelUnavailable(f"device {device} was asked for, but no CUDA device is visible here; use --device cpu")
+    n = torch.cuda.device_count()
+    if asked[1] is not None and int(asked[1]) >= n:
+        raise ModelUnavailable(
+            f"device {device} was asked for; the last CUDA device that is visible here is cuda:{n - 1}"
+        )
+    return torch.device("cuda" if asked[1] is None else f"cuda:{int(asked[1])}")
 
 
 def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
@@ -181,7 +190,7 @@ def load_model(
     Args:
         name: see ``harmviz.models.locating``.
         dtype: auto, float32 or bfloat16.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda or cuda:N.
         say: told one line per step.
 
     Raises:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from harmviz.data.encoding import Batch
 from harmviz.models.load import LoadedModel
+from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import by_sample, sample_losses
 from harmviz.scoring.signed import Progress, check_losses, sums_device
 from harmviz.scoring.wanda import InputNorms
@@ -99,15 +100,35 @@ def score_absolute(
     Raises:
         ValueError: no batches, or a batch of several samples on a model with fused experts (its experts' gradients
             cannot be told apart by sample; use batches of one).
-        HarmvizError: the loss is NaN or infinite.
+        HarmvizError: the loss is NaN or infinite. OutOfMemory: one sample alone does not fit on the device.
     """
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
     chosen = range(len(loaded.table)) if matrices is None else matrices
+    if any(loaded.table[i].expert is not None for i in chosen) and any(b.n_samples > 1 for b in batches):
+        raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
+    norms_before = [] if norms is None else [square.clone() for square in norms.squares]
+
+    def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
+        if norms is not None:
+            for square, before in zip(norms.squares, norms_before, strict=True):
+                square.copy_(before)
+        return _sums(loaded, batches, chosen, norms, progress)
+
+    with loaded.lock:
+        return in_batches_that_fit(batches, scored)
+
+
+def _sums(
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    chosen: Sequence[int],
+    norms: InputNorms | None,
+    progress: Progress,
+) -> list[Float32[Tensor, "d_out d_in"]]:
+    """As ``score_absolute``, of these batches as they are."""
     of_table = [loaded.table[i] for i in chosen]
     experts = dict.fromkeys(m.param_name for m in of_table if m.expert is not None)
-    if experts and any(b.n_samples > 1 for b in batches):
-        raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
     where = sums_device(loaded, chosen)
     totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where) for m in of_table]
     expert_totals = {
@@ -115,7 +136,7 @@ def score_absolute(
     }
     captures: list[_Capture] = []
     done, n_samples = 0, sum(b.n_samples for b in batches)
-    with loaded.lock, torch.enable_grad(), norms.watching() if norms is not None else nullcontext():
+    with torch.enable_grad(), norms.watching() if norms is not None else nullcontext():
         try:
             for i, matrix, total in zip(chosen, of_table, totals, strict=True):
                 if matrix.expert is None:

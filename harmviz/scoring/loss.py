@@ -16,6 +16,7 @@ import torch
 from harmviz.data.encoding import Batch, Sample
 from harmviz.models.load import LoadedModel
 from harmviz.models.processes import spread
+from harmviz.scoring.fitting import tokens_that_fit
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.shared import TreeBatch, batch_losses, loss_batches
 from harmviz.scoring.signed import check_losses
@@ -34,7 +35,7 @@ def response_losses(
 
     Raises:
         ValueError: a sample has too few response tokens.
-        HarmvizError: a loss is NaN or infinite.
+        HarmvizError: a loss is NaN or infinite. OutOfMemory: one sample alone does not fit on the device.
     """
     if short := [s.row_id for s in samples if s.n_loss <= max(skips)]:
         raise ValueError(f"row {short[0]} has no response token left after skipping {max(skips)}")
@@ -46,10 +47,14 @@ def response_losses(
         parts = losses.double().cpu().split(batch.n_loss.tolist())
         return [[float(part[skip:].mean()) for skip in skips] for part in parts]
 
-    with loaded.lock, torch.inference_mode():
-        batches = loss_batches(loaded, samples, max_tokens=default_batch_tokens(loaded))
+    def of_all(max_tokens: int) -> None:
+        batches = loss_batches(loaded, samples, max_tokens=max_tokens)
         costs = [batch.input_ids.numel() for batch in batches]
         found = spread(loaded, of_batch, batches, costs, lambda done: progress(int(done * len(samples)), len(samples)))
-    for batch, values in zip(batches, found, strict=True):
-        result[list(batch.index)] = values
+        for batch, values in zip(batches, found, strict=True):
+            result[list(batch.index)] = values
+
+    with loaded.lock, torch.inference_mode():
+        longest = max((len(s.ids) for s in samples), default=0)
+        tokens_that_fit(default_batch_tokens(loaded), longest, of_all)
     return result

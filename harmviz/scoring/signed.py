@@ -23,6 +23,7 @@ from harmviz.data.encoding import Batch
 from harmviz.errors import HarmvizError
 from harmviz.models.load import LoadedModel
 from harmviz.models.memory import free_on
+from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import sample_losses
 
 Progress = Callable[[int, int], None]
@@ -94,21 +95,25 @@ def score_signed(
 
     Raises:
         ValueError: no batches.
-        HarmvizError: the loss is NaN or infinite.
+        HarmvizError: the loss is NaN or infinite. OutOfMemory: one sample alone does not fit on the device.
     """
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
-    total = sum(b.n_samples for b in batches)
-    done, chosen = 0, range(len(loaded.table)) if matrices is None else matrices
-    where = sums_device(loaded, chosen)
-    with loaded.lock, gradient_sums(loaded, chosen, where) as sums, torch.enable_grad():
-        for batch in batches:
-            losses = sample_losses(loaded, batch)
-            check_losses(losses, "signed score")
-            losses.sum().backward()
-            done += batch.n_samples
-            progress(done, total)
-        return [_times_weight(loaded, i, sums, where) for i in chosen]
+    chosen = range(len(loaded.table)) if matrices is None else matrices
+
+    def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
+        done, total, where = 0, sum(b.n_samples for b in batches), sums_device(loaded, chosen)
+        with gradient_sums(loaded, chosen, where) as sums, torch.enable_grad():
+            for batch in batches:
+                losses = sample_losses(loaded, batch)
+                check_losses(losses, "signed score")
+                losses.sum().backward()
+                done += batch.n_samples
+                progress(done, total)
+            return [_times_weight(loaded, i, sums, where) for i in chosen]
+
+    with loaded.lock:
+        return in_batches_that_fit(batches, scored)
 
 
 def _times_weight(

@@ -187,10 +187,15 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_device("auto") == choose_device("cpu") == torch.device("cpu")
     with pytest.raises(ModelUnavailable, match="no CUDA device is visible here; use --device cpu"):
         load_model(device="cuda")
-    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
-        load_model(device="tpu")
+    for bad in ("tpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", ""):
+        with pytest.raises(ValueError, match=f"device must be auto, cpu, cuda or cuda:N, got '{bad}'"):
+            load_model(device=bad)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [choose_device(d).type for d in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = [choose_device(d) for d in ("auto", "cpu", "cuda", "cuda:0", "cuda:1")]
+    assert [str(d) for d in found] == ["cuda", "cpu", "cuda", "cuda:0", "cuda:1"]
+    with pytest.raises(ModelUnavailable, match="the last CUDA device that is visible here is cuda:1"):
+        load_model(device="cuda:2")
 
 
 def test_dtype(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,8 +56,8 @@ def _answer(row: Any) -> Answer:
 
 
 def questions(answers: Sequence[Answer]) -> list[tuple[str, str]]:
-    """(kind, prompt) of every question that answers were kept of: those first whose answers are all coherent, then those
-    with one that is not, with two, …; among them by kind."""
+    """(kind, prompt) of every question that answers were kept of: first those whose answers are all coherent, then
+    those with one that is not, with two, …; among them by kind."""
     fallen = Counter((a.kind, a.prompt) for a in answers if a.why)
     return sorted(dict.fromkeys((a.kind, a.prompt) for a in answers), key=lambda q: (fallen[q], q[0]))
 

@@ -99,7 +99,7 @@ class MapWork:
         def answered() -> list[Answered]:
             from harmviz.models.load import load_model
 
-            author = load_model(AUTHOR, device=self.loaded.device.type)
+            author = load_model(AUTHOR, device=str(self.loaded.device))
             if author.weight_hash == self.loaded.weight_hash:
                 return []
             tick = self.making.progress.within(TWIN_ANSWER_UNITS)

@@ -83,7 +83,7 @@ def said_behind(experiment: Making, loaded: LoadedModel, opener: str) -> Opened 
     is the scene's model itself."""
 
     def work() -> list[Any] | None:
-        author = load_model(AUTHOR, device=loaded.device.type)
+        author = load_model(AUTHOR, device=str(loaded.device))
         if author.weight_hash == loaded.weight_hash:
             return None
         tick = experiment.progress.within(TWIN_ANSWER_UNITS)
