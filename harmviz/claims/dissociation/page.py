@@ -132,14 +132,14 @@ def show() -> None:
     """Draws the page."""
     frame.title(
         "Does it still recognise, explain and refuse?",
-        "Harmful writing is pruned away. What goes with it? Each ability before and after, beside random and "
+        "Harmful writing is made less likely. What goes with it? Each ability before and after, beside random and "
         "benign-signed masks of the same size, and the reverse: a mask of refusal.",
     )
     run = experiments.chosen_or_stop(
         "dissociation",
         command="python -m harmviz experiment dissociation RUN",
         what="Two masks beside each other, harm and refusal, and what each takes away: writing, recognition, "
-        "explanation, refusal. It takes about half an hour on two cores.",
+        "explanation, refusal. It takes about an hour on two cores.",
     )
     with frame.shown_errors():
         results = Stored(stored.results(run))

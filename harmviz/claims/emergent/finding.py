@@ -11,7 +11,7 @@ import pandas as pd
 
 from harmviz.claims.claim import Finding
 from harmviz.claims.emergent.arms import BAD, GOOD, PRUNED, REGROW, arm_name
-from harmviz.claims.emergent.stored import CONTROLS, Cells, Emergent, clear, emergent, metric_of, nats, share, whole
+from harmviz.claims.emergent.stored import CONTROLS, Cells, Emergent, clear, emergent, metric_of, nats, share
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.runs import Run
@@ -65,7 +65,7 @@ def _pruning(result: Emergent, view: str) -> str:
             if part is not None and pd.notna(part["ci_high"]) and part["ci_high"] < LARGE
             else "shows no clear reduction"
         )
-    off = "takes off a part" if part is None else f"takes off {whole(part['value'])} of it"
+    off = "takes off a part" if part is None else f"takes off {share(part)} of it"
     against = [
         row
         for control in CONTROLS.values()

@@ -14,9 +14,10 @@ intervals over prompts, and by this rule, in this order:
 - ``not harm-specific``: a mirror (``mirrors``: the same selection turned round, for safe or for benign text) moves
   harmful answers as far as the mask's interval reaches down, or is as specific to *its* text as the mask is to harm:
   then any contrast would do;
+- ``undecided``: no mirror of a contrastive mask was measured, so that any contrast might do;
 - ``harm-specific``: otherwise.
 
-Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and move
+Signed controls (benign-signed, safe-signed) are no part of the rule: they look at text, if not at harm, and may move
 harmful answers more than the mask does. The pages show them beside it.
 """
 
@@ -78,14 +79,20 @@ class Evidence:
             return COLLAPSED
         if self.specific is None or pd.isna(self.specific["ci_low"]) or not self.excess:
             return UNDECIDED
-        clear = self.specific["ci_low"] > 0 and not self.matched_by and not self.mirrored_by
-        return SPECIFIC if clear else NOT_SPECIFIC
+        if not self.specific["ci_low"] > 0 or self.matched_by or self.mirrored_by:
+            return NOT_SPECIFIC
+        return UNDECIDED if self.unmirrored else SPECIFIC
 
     @property
     def empty(self) -> bool:
         """Whether the mask holds no weight: nothing was pruned, so nothing can be found."""
         n = self.mask.first["n_weights"]
         return bool(pd.notna(n) and n == 0)
+
+    @property
+    def unmirrored(self) -> bool:
+        """Whether the mask is contrastive and no mirror of it was measured."""
+        return self.mask.first["contrast"] == "both" and not self.mirrors
 
     @property
     def mirrored_by(self) -> list[Mirror]:
@@ -165,12 +172,14 @@ def _specific(shown: Evidence) -> str:
         return f"but same-topic safe answers were not measured beside them: {UNDECIDED}"
     if pd.isna(shown.specific["ci_low"]):
         return f"but harm minus same-topic safe has no interval: {UNDECIDED}"
-    if shown.verdict == UNDECIDED:
+    if not shown.excess:
         return f"but a control of equal size was not measured beside them: {UNDECIDED}"
     alike = " matched in source, length and loss" if shown.specific["metric"] == MATCHED else ""
     apart = f"{reads(shown.specific, 3)} beyond same-topic safe answers{alike}"
     if shown.verdict == SPECIFIC:
         return f"{apart}: {SPECIFIC}"
+    if shown.verdict == UNDECIDED:
+        return f"{apart}; no mirror of the mask was measured: {UNDECIDED}"
     if shown.matched_by:
         return f"but {' and '.join(EQUAL_SIZE[c] for c in shown.matched_by)} of equal number do as much: {NOT_SPECIFIC}"
     if shown.specific["ci_low"] > 0:
@@ -184,8 +193,7 @@ def _beside(plain: Evidence) -> str:
     how = f"Selected {selector_words('none').short}"
     if plain.verdict in (UNDECIDED, COLLAPSED):
         return f"{how} it is {plain.verdict}."
-    same = "they are so too" if plain.verdict == SPECIFIC else "they are not"
-    return f"{how} {same}: {reads(plain.specific, 3)}."
+    return f"{how} it is {plain.verdict}: {reads(plain.specific, 3)}."
 
 
 def _numbers(shown: Evidence, plain: Evidence | None) -> dict[str, Any]:

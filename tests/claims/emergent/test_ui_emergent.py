@@ -65,7 +65,8 @@ def test_the_finding_where_pruning_helps_where_not_and_where_nothing_moves(tmp_p
     said = finding.sentence(helped)
     part = helped.row("relative_reduction", "pruned-held", "broad")
     assert part is not None
-    assert said.endswith(f"takes off {100 * part['value']:.0f} % of it, more than pruning as many other weights")
+    assert said.endswith(f"takes off {stored.share(part)} of it, more than pruning as many other weights")
+    assert stored.share(part).startswith(f"{100 * part['value']:.0f} % (")
     _, alike = loaded(tmp_path / "c", {**HELPS, "random-held": 0.1})
     assert finding.sentence(alike).endswith("no more than pruning as many other weights")
     _, alone = loaded(tmp_path / "d", HELPS, spec=replace(SPEC, arms=("pruned-held",), dose=()))
