@@ -106,7 +106,9 @@ def authors(run: Run) -> str:
 def overlap(run: Run) -> str:
     """Mean Jaccard of harm sets with each other and with harmless ones, with half-sample ceiling and chance."""
     frame = run.results()
-    rows = frame[(frame["experiment"] == "overlap") & (frame["q"] == 1e-4)]
+    rows = frame[frame["experiment"] == "overlap"]
+    q = rows["q"].max()
+    rows = rows[rows["q"] == q]
     categories = [
         c for c in run.manifest["data"]["counts"] if c not in ("benign", "benign_own", "safe") and ":" not in c
     ]
@@ -141,7 +143,7 @@ def overlap(run: Run) -> str:
         "with benign",
         "chance",
     )
-    return f"Mean Jaccard of the types' own masks, q 1e-4.\n\n{table(header, lines)}"
+    return f"Mean Jaccard of the types' own masks, q {q:g}.\n\n{table(header, lines)}"
 
 
 def standing(run: Run) -> str:
