@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -85,3 +85,13 @@ def mapped(runs: Path) -> Path:
 
     make_run(runs)
     return runs
+
+
+@pytest.fixture
+def fresh_worker() -> Iterator[None]:
+    """No live model in this process, before and after: pages that other tests opened may have left one."""
+    from harmviz.ui import live
+
+    live.worker.clear()
+    yield
+    live.worker.clear()

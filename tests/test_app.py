@@ -44,6 +44,7 @@ def test_every_page_opens_with_a_question_and_without_any_run(page: str, runs: P
     assert "No runs here yet" in said or [t.value for t in app.title if t.value.endswith("?")]
 
 
+@pytest.mark.usefixtures("fresh_worker")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_opens_over_a_run_that_lacks_most_files(page: str, runs: Path) -> None:
     run = make_run(runs)

@@ -358,14 +358,6 @@ def test_disk_full_leaves_nothing_half_written(tiny_dir, tiny_run, tmp_path, out
     assert not [p for p in out.iterdir() if not p.name.startswith(".")]
 
 
-def test_too_little_disk_is_said_before_the_work(tiny_dir, out, capsys, monkeypatch):
-    import shutil
-    from collections import namedtuple
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: namedtuple("Usage", "total used free")(1, 1, 0))
-    fails(capsys, run_args(tiny_dir, "builtin", "--out", str(out)), 1, "GB are free")
-
-
 def test_ctrl_c_ends_with_130_and_keeps_finished_stages(tiny_dir, out, capsys, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

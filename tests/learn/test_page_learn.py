@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,13 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 def tiny(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tiny_run.parents[1]))
     return tiny_run
-
-
-@pytest.fixture
-def fresh_worker() -> Iterator[None]:
-    live.worker.clear()
-    yield
-    live.worker.clear()
 
 
 opened = partial(open_page, "learn")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +17,6 @@ from streamlit.testing.v1 import AppTest
 from harmviz.claims.scene import page as scene_page
 from harmviz.claims.scene.record import read_records
 from harmviz.runs import Run, open_run
-from harmviz.ui import live
 from harmviz.worker import ModelKey, ModelState
 from tests.worlds.charts import markup
 from tests.worlds.fabricated import make_run
@@ -26,13 +24,6 @@ from tests.worlds.scene import make_scene, prompts, recorded
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE_S = 120
-
-
-@pytest.fixture
-def fresh_worker() -> Iterator[None]:
-    live.worker.clear()
-    yield
-    live.worker.clear()
 
 
 @pytest.fixture(scope="module")
