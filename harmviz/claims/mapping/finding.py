@@ -179,7 +179,7 @@ def _specific(shown: Evidence) -> str:
     if shown.verdict == SPECIFIC:
         return f"{apart}: {SPECIFIC}"
     if shown.verdict == UNDECIDED:
-        return f"{apart}; no mirror of the mask was measured: {UNDECIDED}"
+        return f"{apart}; no mirror was measured: {UNDECIDED}"
     if shown.matched_by:
         return f"but {' and '.join(EQUAL_SIZE[c] for c in shown.matched_by)} of equal number do as much: {NOT_SPECIFIC}"
     if shown.specific["ci_low"] > 0:

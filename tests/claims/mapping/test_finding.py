@@ -64,7 +64,7 @@ APART = mirror(0.05, -0.1)
         ([HARM, CLEAR, BEYOND, *APART, row("harm_specific_matched", 0.02, -0.05, 0.1, n=11)], SPECIFIC, "+0.200"),
         # A mirror that is as specific to its text, or that moves harm as much.
         ([HARM, CLEAR, BEYOND, *APART], SPECIFIC, "+0.200"),
-        ([HARM, CLEAR, BEYOND], UNDECIDED, "beyond same-topic safe answers; no mirror of the mask was measured"),
+        ([HARM, CLEAR, BEYOND], UNDECIDED, "beyond same-topic safe answers; no mirror was measured"),
         ([HARM, CLEAR, BEYOND, *mirror(0.05, -0.2)], NOT_SPECIFIC, "mirrors (the same selection for safe text)"),
         ([HARM, CLEAR, BEYOND, *mirror(0.2, -0.1)], NOT_SPECIFIC, "does not stand out from its mirrors"),
         ([HARM, CLEAR], UNDECIDED, "a control of equal size was not measured"),
@@ -115,5 +115,5 @@ def test_rows_of_other_points_and_prompts_decide_nothing(tmp_path: Path) -> None
 def test_a_committed_run_without_mirrors_is_undecided() -> None:
     result = finding(read_run(RUNS / "smollm2-135m-instruct-pyrit-45d1fb9113"))
     assert result.verdict == UNDECIDED
-    assert "no mirror of the mask was measured" in result.sentence
+    assert "no mirror was measured" in result.sentence
     assert result.numbers["plain"]["verdict"] == NOT_SPECIFIC, "selected as in the paper, the interval includes 0"
