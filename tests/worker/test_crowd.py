@@ -62,6 +62,7 @@ def test_a_few_visitors_for_a_moment(hall: Worker, tiny_dir: Path) -> None:
 def test_24_visitors_for_10_minutes_on_the_embedded_model(hall: Worker) -> None:
     toggles = max(1, round(1000 * SECONDS / 600))
     seen = meets(hall, ModelKey(EMBEDDED, "float32", "cpu"), visitors=24, seconds=SECONDS, toggles=toggles)
-    assert seen.toggles >= 2 * toggles
+    # In place, and by the two masked panes of every answer: how many of those there are is the machine's speed.
+    assert seen.toggles >= toggles + 2 * sum(seen.answered.values())
     assert seen.p95_wait < 120.0
     assert seen.growth() < 32 << 20
