@@ -3,8 +3,8 @@
 For a large model the files of ``ScoreFiles`` outgrow any disk: 4 bytes a weight for every set and half and the utility
 are 530 GB at 7 billion weights and nine sets. What is read matrix by matrix can be computed block by block instead. A
 block is as many consecutive matrices as the sums of all sets have memory for, and costs the forward passes over all
-samples again; backward passes go no deeper than the block. The numbers are those of the files: the same batches, summed
-in the same order.
+samples again; backward passes of signed scores go no deeper than the block. The numbers are those of the files: the
+same batches, summed in the same order.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from harmviz.data.encoding import Batch, Sample, make_batches
-from harmviz.data.splits import SCORING
 from harmviz.models.load import LoadedModel
 from harmviz.models.memory import free_on
 from harmviz.models.weights import WeightTable
 from harmviz.scoring.absolute import score_absolute
+from harmviz.scoring.files import Scores
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 
@@ -65,9 +65,9 @@ class _Computed(Generic[T]):
         return self._held[1][index - block.start]
 
 
-class ScoreBlocks:
-    """As ``ScoreFiles``, computed anew. Read in order of the matrices, all sets of one before
-    the next: whoever jumps back has the block computed again.
+class ScoreBlocks(Scores):
+    """Computes the sums when they are read. Read in order of the matrices, all sets of one before the next: whoever
+    jumps back has the block computed again.
 
     Args:
         scoring: (set, half) → its samples.
@@ -98,18 +98,11 @@ class ScoreBlocks:
         """How many blocks the sets' scores and the utility are computed in: what reading them all once costs."""
         return len(self._sums.blocks), len(self._utility.blocks)
 
-    def half(self, set_name: str, half: str, index: int) -> np.ndarray:
-        """As ``ScoreFiles.half``."""
-        return _flat(self._sums.at(index)[set_name, half]) * np.float32(-1.0 / self.counts[set_name, half])
+    def _sum(self, set_name: str, half: str, index: int) -> np.ndarray:
+        return _flat(self._sums.at(index)[set_name, half])
 
-    def harm(self, set_name: str, index: int) -> np.ndarray:
-        """As ``ScoreFiles.harm``."""
-        first, second = (_flat(self._sums.at(index)[set_name, half]) for half in SCORING)
-        return (first + second) * np.float32(-1.0 / sum(self.counts[set_name, half] for half in SCORING))
-
-    def utility(self, index: int) -> np.ndarray:
-        """As ``ScoreFiles.utility``."""
-        return _flat(self._utility.at(index)) * np.float32(1.0 / self.n_preserve)
+    def _utility_sum(self, index: int) -> np.ndarray:
+        return _flat(self._utility.at(index))
 
     def _batched(self, samples: Sequence[Sample], limit: int | None = None) -> list[Batch]:
         tokens = default_batch_tokens(self._loaded) if limit is None else limit

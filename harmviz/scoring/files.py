@@ -7,10 +7,10 @@ text) and the utility score ``U = Σ / n``.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -36,18 +36,39 @@ def score_file(set_name: str, half: str) -> str:
     return f"{file_name(set_name)}.{half}"
 
 
-class Scores(Protocol):
-    """The scores of all weights, read matrix by matrix: flat float32 arrays, see ``ScoreFiles``."""
+class Scores(ABC):
+    """The scores of all weights, read matrix by matrix, from sums over samples that are kept or computed.
 
-    def half(self, set_name: str, half: str, index: int) -> np.ndarray: ...
+    ``counts[(set, half)]`` is the number of samples behind a sum, ``n_preserve`` that behind the utility's.
+    """
 
-    def harm(self, set_name: str, index: int) -> np.ndarray: ...
+    counts: dict[tuple[str, str], int]
+    n_preserve: int
 
-    def utility(self, index: int) -> np.ndarray: ...
+    @abstractmethod
+    def _sum(self, set_name: str, half: str, index: int) -> np.ndarray:
+        """Flat float32 ``W ⊙ Σ_x ∇_W L(x)`` of one scoring half on matrix ``index``."""
+
+    @abstractmethod
+    def _utility_sum(self, index: int) -> np.ndarray:
+        """Flat float32 ``Σ_x |W ⊙ ∇_W L(x)|`` on matrix ``index``."""
+
+    def half(self, set_name: str, half: str, index: int) -> np.ndarray:
+        """Flat float32 harm score of one scoring half on matrix ``index``."""
+        return self._sum(set_name, half, index) * np.float32(-1.0 / self.counts[set_name, half])
+
+    def harm(self, set_name: str, index: int) -> np.ndarray:
+        """Flat float32 harm score H of a set (both halves) on matrix ``index``."""
+        first, second = (self._sum(set_name, half, index) for half in SCORING)
+        return (first + second) * np.float32(-1.0 / sum(self.counts[set_name, half] for half in SCORING))
+
+    def utility(self, index: int) -> np.ndarray:
+        """Flat float32 utility score U on matrix ``index``."""
+        return self._utility_sum(index) * np.float32(1.0 / self.n_preserve)
 
 
-class ScoreFiles:
-    """Reads the score files of a run. ``counts[(set, half)]`` is the number of samples behind a file."""
+class ScoreFiles(Scores):
+    """Reads the score files of a run."""
 
     def __init__(self, folder: Path, table: WeightTable, counts: dict[tuple[str, str], int], n_preserve: int):
         self.folder, self.table, self.counts, self.n_preserve = folder, table, counts, n_preserve
@@ -56,17 +77,8 @@ class ScoreFiles:
     def _open(self, name: str) -> np.ndarray:
         return np.memmap(self.folder / f"{name}.f32", dtype=np.float32, mode="r", shape=(self.table.n_weights,))
 
-    def half(self, set_name: str, half: str, index: int) -> np.ndarray:
-        """Flat float32 harm score of one scoring half on matrix ``index``."""
-        return self._map(score_file(set_name, half))[self.table.span(index)] * np.float32(
-            -1.0 / self.counts[set_name, half]
-        )
+    def _sum(self, set_name: str, half: str, index: int) -> np.ndarray:
+        return self._map(score_file(set_name, half))[self.table.span(index)]
 
-    def harm(self, set_name: str, index: int) -> np.ndarray:
-        """Flat float32 harm score H of a set (both halves) on matrix ``index``."""
-        first, second = (self._map(score_file(set_name, half))[self.table.span(index)] for half in SCORING)
-        return (first + second) * np.float32(-1.0 / sum(self.counts[set_name, half] for half in SCORING))
-
-    def utility(self, index: int) -> np.ndarray:
-        """Flat float32 utility score U on matrix ``index``."""
-        return self._map("utility")[self.table.span(index)] * np.float32(1.0 / self.n_preserve)
+    def _utility_sum(self, index: int) -> np.ndarray:
+        return self._map("utility")[self.table.span(index)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from harmviz.data.encoding import Sample, make_batches
+from harmviz.data.encoding import Batch, Sample, make_batches
 from harmviz.data.splits import SCORING
 from harmviz.models.load import LoadedModel
 from harmviz.scoring import blocks
@@ -65,9 +66,9 @@ def test_they_are_those_of_the_files(family: str, tmp_path: Path) -> None:
 def test_a_block_is_computed_once_in_order_and_again_on_the_way_back(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded, seen = tiny_model(), []
 
-    def watched(*given: object, matrices: range, **more: object) -> object:
+    def watched(loaded: LoadedModel, batches: Sequence[Batch], *, matrices: range) -> list[torch.Tensor]:
         seen.append(matrices)
-        return score_signed(*given, matrices=matrices, **more)  # type: ignore[arg-type]
+        return score_signed(loaded, batches, matrices=matrices)
 
     monkeypatch.setattr(blocks, "score_signed", watched)
     n = loaded.table.n_weights

@@ -43,7 +43,7 @@ from harmviz.runs.making import Making
 from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.blocks import ScoreBlocks
-from harmviz.scoring.files import ScoreFiles, score_file, write_scores
+from harmviz.scoring.files import ScoreFiles, Scores, score_file, write_scores
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.signed import score_signed
 
@@ -64,7 +64,7 @@ class MapWork:
     spec: RunSpec
     making: Making
     samples: RunSamples = field(init=False)
-    scores: ScoreFiles | ScoreBlocks = field(init=False)
+    scores: Scores = field(init=False)
 
     def stage(self, name: str, units: float, work: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
         """As ``Making.stage``."""
@@ -155,7 +155,7 @@ class MapWork:
     def reading(self, sets: int, utility: int = 0) -> float:
         """What it costs to read the scores of all sets and the utility so many times, in forward passes of one sample:
         nothing where they lie in files, or are one block."""
-        if isinstance(self.scores, ScoreFiles):
+        if not isinstance(self.scores, ScoreBlocks):
             return 0.0
         n_scoring, n_preserve = sum(map(len, self.samples.scoring.values())), len(self.samples.preserve)
         of_sets, of_utility = (n if n > 1 else 0 for n in self.scores.blocks)
