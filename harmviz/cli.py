@@ -11,20 +11,25 @@ import importlib
 import signal
 from collections.abc import Iterable, Sequence
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from harmviz.bench import BENCHES
+from harmviz.bench.shapes import SHAPES
 from harmviz.claims import CLAIMS, MAPPING, experiments
-from harmviz.claims.claim import Option
+from harmviz.claims.claim import Claim, Option
 from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, MODEL_OPTIONS, REQUESTS_HELP
 from harmviz.commands import terminal
 from harmviz.errors import HarmvizError
 from harmviz.models.assets import EMBEDDED
+from harmviz.models.ranks import joined, one_voice
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 def _options(p: argparse.ArgumentParser, options: Iterable[Option]) -> None:
@@ -41,6 +46,11 @@ def _json_option(p: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true", help="one JSON document on stdout")
 
 
+def _parser_of(commands: _Commands, name: str, claim: Claim) -> argparse.ArgumentParser:
+    words = "on several GPUs: torchrun --standalone --nproc-per-node N -m harmviz … (docs/speed.md)"
+    return commands.add_parser(name, help=claim.help, epilog=words if claim.shares else None)
+
+
 def _runs_actions(runs: argparse.ArgumentParser) -> None:
     actions = runs.add_subparsers(dest="action", metavar="ACTION", parser_class=_Parser)
     p = actions.add_parser("export", help="a run as one zip file")
@@ -54,6 +64,10 @@ def _runs_actions(runs: argparse.ArgumentParser) -> None:
     _json_option(p)
     p = actions.add_parser("delete", help="delete a run, a damaged folder or unfinished work")
     p.add_argument("run", metavar="RUN", help="the whole id")
+    p.add_argument("--yes", action="store_true", help="really")
+    _json_option(p)
+    p = actions.add_parser("slim", help="delete the checkpoints of a ladder and keep what they measured")
+    p.add_argument("run", metavar="LADDER", help="the whole id")
     p.add_argument("--yes", action="store_true", help="really")
     _json_option(p)
 
@@ -72,9 +86,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("source", metavar="FILE", help=DATA_HELP)
     _add(p, DATA_OPTIONS)
 
-    _add(commands.add_parser("run", help=CLAIMS[MAPPING].help), CLAIMS[MAPPING].options)
+    _add(_parser_of(commands, "run", CLAIMS[MAPPING]), CLAIMS[MAPPING].options)
 
-    p = commands.add_parser("runs", help="list the stored runs; export, import or delete one")
+    p = commands.add_parser("runs", help="list the stored runs; export, import, delete or slim one")
     _json_option(p)
     _runs_actions(p)
 
@@ -150,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("run", metavar="RUN")
     p.add_argument("--causal", action="store_true", help="repeat the causal check on the model and data of the run")
     p.add_argument("--data", default=None, metavar="D", help="where the run's data are now, for --causal")
+    p.add_argument("--category", default=None, metavar="C", help="--causal on this harm type's answers alone")
     _json_option(p)
 
     p = commands.add_parser("align", help="a ladder of safety-tuned checkpoints beside two control tunings, measured")
@@ -180,7 +195,7 @@ def parser() -> argparse.ArgumentParser:
     p = commands.add_parser("experiment", help="one of the paper's claims, measured: a stored run of kind experiment")
     names = p.add_subparsers(dest="action", required=True, metavar="NAME", parser_class=_Parser)
     for name, claim in experiments().items():
-        _add(names.add_parser(name, help=claim.help), claim.options)
+        _add(_parser_of(names, name, claim), claim.options)
 
     p = commands.add_parser(
         "judge", help="train the offline judges from human labels; what each judge's verdicts are worth"
@@ -213,8 +228,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--check", action="store_true", help="only say whether it differs")
     _json_option(p)
 
-    p = commands.add_parser("bench", help="timings on this machine")
+    p = commands.add_parser("bench", help="timings on this machine, beside floors and plain ways")
     p.add_argument("what", nargs="?", choices=BENCHES, default=None)
+    _options(p, MODEL_OPTIONS)
+    p.add_argument("--shape", default=None, choices=tuple(SHAPES), help="a model of this shape with random weights")
     _json_option(p)
     return top
 
@@ -223,11 +240,23 @@ def _interrupt(_signum: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _claim(arguments: argparse.Namespace) -> Claim | None:
+    """The claim that the command measures, if it does."""
+    if arguments.command == "run":
+        return CLAIMS[MAPPING]
+    return CLAIMS[arguments.action] if arguments.command == "experiment" else None
+
+
+def _shares(arguments: argparse.Namespace) -> bool:
+    """Whether the command shares its work among the processes of a ``torchrun`` job."""
+    return (claim := _claim(arguments)) is not None and claim.shares
+
+
 def _command(arguments: argparse.Namespace) -> ModuleType:
     """The module whose ``run`` does it: a claim's for experiments, else one of ``harmviz.commands``."""
+    if (claim := _claim(arguments)) is not None:
+        return claim.face("command")
     action = getattr(arguments, "action", None) or arguments.command
-    if arguments.command in ("run", "experiment"):
-        return CLAIMS[MAPPING if arguments.command == "run" else action].face("command")
     module = "import_" if action == "import" else action  # the one action that is a word of Python
     return importlib.import_module(f"harmviz.commands.{module}")
 
@@ -246,10 +275,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
     signal.signal(signal.SIGTERM, _interrupt)  # a polite kill ends like Ctrl-C: locks released, finished stages kept
     try:
-        _command(arguments).run(arguments)
+        with one_voice():
+            arguments = parser().parse_args(argv)
+        with joined(_shares(arguments), terminal.tell) as leads:
+            if leads:
+                _command(arguments).run(arguments)
     except HarmvizError as e:
         terminal.tell(f"harmviz: {e}")
         return e.exit_code

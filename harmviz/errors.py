@@ -60,6 +60,16 @@ class OutOfMemory(HarmvizError):
     exit_code = 1
 
 
+class RankLost(HarmvizError):
+    """Another process of a job on several devices is gone, or does not answer."""
+
+    exit_code = 1
+
+
+class SealBroken(RankLost):
+    """A message that no process of the job has sent."""
+
+
 class NotAllowed(HarmvizError):
     """Whoever asks has not the role for it; the message says how to get it."""
 

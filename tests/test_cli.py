@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from harmviz.claims.mapping.equal_effect import equal_effects
 from harmviz.cli import main
+from harmviz.commands import show
 from harmviz.data.prompts import read_builtin
 from harmviz.errors import HarmvizError
 from harmviz.masks.mask import FORMAT, PruneMask
@@ -66,10 +69,13 @@ def test_runs_without_any_says_how_to_make_one(tmp_path, monkeypatch, capsys):
     assert "python -m harmviz run" in capsys.readouterr().out
 
 
-def test_show_has_the_documented_keys_and_rows(tiny_run, capsys):
+def test_show_has_the_documented_keys_and_rows(tiny_run, capsys, monkeypatch):
+    monkeypatch.setattr(show, "equal_effects", partial(equal_effects, targets=(1e-3,), draws=20))
     shown = document(capsys, ["show", str(tiny_run)])
     assert {"run_id", "path", "model", "n_scored_weights", "n_parameters", "categories", "rows"} <= set(shown)
     assert len(shown["categories"]) == 7
+    assert shown["equal_effect"]
+    assert all({"effect", "text", "paper", "ours", "difference", "halved"} <= set(e) for e in shown["equal_effect"])
     assert all(set(row) == set(ROW_COLUMNS) for row in shown["rows"])
     assert len(shown["rows"]) == len(open_run(tiny_run).results())
 
@@ -158,6 +164,13 @@ def test_verify_passes_and_repeats_the_causal_check(tiny_dir, tiny_run, capsys, 
     report = document(capsys, ["verify", str(tiny_run), "--causal"])
     assert report["problems"] == []
     assert report["causal"]["relative_error"] < 0.02
+    one, other = (
+        document(capsys, ["verify", str(tiny_run), "--causal", "--category", c])["causal"] for c in ("exploits", "hate")
+    )
+    assert max(one["relative_error"], other["relative_error"]) < 0.05
+    assert len({r["predicted"] for r in (one, other, report["causal"])}) == 3
+    assert main(["verify", str(tiny_run), "--causal", "--category", "sport"]) == 2
+    assert "no harm type 'sport'; it has" in capsys.readouterr().err
     monkeypatch.setattr(verify, "CAUSAL_LIMIT", 0.0)
     capsys.readouterr()
     assert main(["verify", str(tiny_run), "--causal"]) == 1
@@ -173,8 +186,9 @@ def test_verify_takes_the_data_from_where_they_are_now(tiny_dir, tiny_run, tmp_p
     assert main(["verify", str(tiny_run), "--causal", "--data", str(moved)]) == 2
     assert "is not the one run" in capsys.readouterr().err
     assert document(capsys, ["verify", str(tiny_run), "--causal", "--data", "builtin"])["problems"] == []
-    assert main(["verify", str(tiny_run), "--data", "builtin"]) == 2
-    assert "--causal" in capsys.readouterr().err
+    for option in (["--data", "builtin"], ["--category", "hate"]):
+        assert main(["verify", str(tiny_run), *option]) == 2
+        assert "--causal" in capsys.readouterr().err
 
 
 def test_verify_finds_a_changed_file(tiny_run, tmp_path, capsys):

@@ -18,6 +18,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel, load_model
 from harmviz.runs import open_run
 from harmviz.stats.estimate import Estimate
+from tests.worlds.fabricated import REFERENCE
 
 
 def document(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
@@ -156,7 +157,7 @@ def test_what_does_not_go_together(argv: tuple[str, ...], said: str, known: Path
 @pytest.mark.slow
 def test_the_embedded_model_pruned_with_a_known_mask(tmp_path: Path, capsys) -> None:
     """Saved by transformers in shards, in bfloat16; the mask of the committed run comes back to the bit."""
-    run = open_run("smollm2-135m-instruct-pyrit")
+    run = open_run(REFERENCE)
     path = run.masks()["headline-contrastive"]
     loaded = load_model(dtype="float32", device="cpu")
     with pruned(loaded, PruneMask.load(path)):

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from harmviz.bench.timing import medians, synchronised
-from harmviz.data.encoding import Batch, encode_all, make_batches
-from harmviz.data.prompts import load_prompts
-from harmviz.models.load import LoadedModel, load_model
+from harmviz.bench.figure import Figure, Reference
+from harmviz.bench.floors import scoring_flops
+from harmviz.bench.subject import Subject
+from harmviz.bench.timing import timed
+from harmviz.data.encoding import Batch, make_batches
+from harmviz.models.load import LoadedModel
 from harmviz.scoring.absolute import score_absolute
+from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import default_batch_tokens, sample_losses
 from harmviz.scoring.signed import score_signed
 
-SAMPLES = 12
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def plain_pass(loaded: LoadedModel, batches: list[Batch]) -> None:
@@ -21,23 +26,30 @@ def plain_pass(loaded: LoadedModel, batches: list[Batch]) -> None:
 
     Logits are taken where they are needed, as in scoring, so that the comparison is with the best plain pass.
     """
-    parameters = [loaded.model.get_parameter(m.param_name) for m in loaded.table]
+    parameters = list(loaded.scored_parameters.values())
+
+    def passes(batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            sample_losses(loaded, batch).sum().backward()
+
     try:
         for parameter in parameters:
             parameter.requires_grad_(True)
-        for batch in batches:
-            sample_losses(loaded, batch).sum().backward()
+        in_batches_that_fit(batches, passes)
     finally:
         for parameter in parameters:
             parameter.requires_grad_(False).grad = None
 
 
-def naive_loop(loaded: LoadedModel, batches: list[Batch]) -> None:
-    """One sample at a time, all logits, gradients accumulated into signed and absolute sums by hand."""
+def naive_loop(loaded: LoadedModel, batches: list[Batch]) -> list[Tensor]:
+    """``Σ_x |W ⊙ ∇_W L(x)|`` per parameter by hand: one sample at a time, all logits, gradients of the weights.
+
+    ``batches`` hold one sample each.
+    """
     import torch
     from torch.nn import functional
 
-    parameters = [loaded.model.get_parameter(m.param_name) for m in loaded.table]
+    parameters = list(loaded.scored_parameters.values())
     sums = [torch.zeros_like(p) for p in parameters]
     try:
         for batch in batches:
@@ -49,16 +61,15 @@ def naive_loop(loaded: LoadedModel, batches: list[Batch]) -> None:
             for total, parameter in zip(sums, parameters, strict=True):
                 if parameter.grad is not None:
                     total += (parameter.detach() * parameter.grad).abs()
+        return sums
     finally:
         for parameter in parameters:
             parameter.requires_grad_(False).grad = None
 
 
-def bench() -> dict[str, tuple[float, str]]:
-    """Seconds per pass over 12 benign samples (at most 96 response tokens), and ratios to the best plain pass."""
-    loaded = load_model()
-    rows = load_prompts("builtin").of("benign")[:SAMPLES]
-    samples = encode_all(loaded.tokenizer, rows, max_response_tokens=96)
+def bench(subject: Subject) -> list[Figure]:
+    """Seconds a sample of passes over all samples, and ratios to the best plain pass."""
+    loaded, samples = subject.loaded, subject.samples
     limit = default_batch_tokens(loaded)
     batched = {n: make_batches(samples, max_tokens=n, device=loaded.device) for n in (1, limit // 2, limit, 2 * limit)}
     contenders: dict[str, Callable[[], object]] = {
@@ -66,13 +77,25 @@ def bench() -> dict[str, tuple[float, str]]:
     }
     contenders |= {
         "signed": partial(score_signed, loaded, batched[limit]),
-        "absolute": partial(score_absolute, loaded, batched[limit]),
+        "absolute": partial(score_absolute, loaded, batched[1 if loaded.table.has_fused_experts else limit]),
         "one sample at a time": partial(naive_loop, loaded, batched[1]),
     }
-    timed = medians({k: synchronised(v, loaded.device.type) for k, v in contenders.items()})
-    best = min(v for k, v in timed.items() if k.startswith("plain"))
-    result = {name: (seconds / len(samples), "s/sample") for name, seconds in timed.items()}
-    result["signed / best plain"] = (timed["signed"] / best, "×")
-    result["absolute / best plain"] = (timed["absolute"] / best, "×")
-    result["one at a time / signed"] = (timed["one sample at a time"] / timed["signed"], "×")
-    return result
+    result = timed(contenders, loaded.device)
+    floor = scoring_flops(subject.sizes, samples) / subject.rates.flops
+    naive = Reference(result["one sample at a time"].seconds / len(samples), "one sample at a time, weight gradients")
+    figures = [
+        Figure(
+            name,
+            one.seconds / len(samples),
+            "s/sample",
+            floor=floor / len(samples),
+            reference=naive if name in ("signed", "absolute") else None,
+            peak_bytes=one.peak_bytes,
+            trials=one.trials,
+        )
+        for name, one in result.items()
+    ]
+    best = min(one.seconds for name, one in result.items() if name.startswith("plain"))
+    ratios = {f"{name} / best plain": result[name].seconds / best for name in ("signed", "absolute")}
+    ratios["one at a time / signed"] = result["one sample at a time"].seconds / result["signed"].seconds
+    return figures + [Figure(what, ratio, "×") for what, ratio in ratios.items()]

@@ -8,31 +8,14 @@ shows another title, which names the number of weights.
 
 from __future__ import annotations
 
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
+from harmviz.bench.dashboard import dashboard
+from harmviz.bench.figure import Figure
 from harmviz.bench.timing import TRIALS
-from harmviz.errors import HarmvizError
-from harmviz.paths import PACKAGE
 
-BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-#: Without these a browser without network keeps asking for its maker's servers.
-QUIET = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-quic",
-]
 #: (page's name in the navigation, whether it must draw a chart)
 PAGES = (
     ("Harm map", True),
@@ -55,37 +38,6 @@ _WATCH = """() => {
   const look = () => { if (read() === before) setTimeout(look, 10); else window.harmvizDrawn = performance.now(); };
   look();
 }"""
-
-
-def _free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@contextmanager
-def _server(limit: float = 60.0) -> Iterator[str]:
-    """The address of a fresh dashboard server that is up."""
-    port = _free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(PACKAGE.parent / "app.py")]
-    command += ["--server.port", str(port), "--server.headless", "true"]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=PACKAGE.parent)
-    try:
-        end = time.monotonic() + limit
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).read()
-                break
-            except (urllib.error.URLError, OSError) as e:
-                if time.monotonic() > end:
-                    raise HarmvizError(
-                        f"the dashboard's server did not answer on port {port} within {limit:.0f} s"
-                    ) from e
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(timeout=10)
 
 
 def _first_page(browser: Any, url: str) -> float:
@@ -160,21 +112,13 @@ def _slider(browser: Any, url: str, path: str, key: str) -> tuple[float, float]:
     return statistics.median(servers[1:]), statistics.median(drawn[1:])
 
 
-def bench() -> dict[str, tuple[float, str]]:
+def bench() -> list[Figure]:
     """Seconds of the first page, of changes of page, and of slider moves; medians but for the very first visit.
 
     Raises:
         HarmvizError: no Chromium or no playwright is installed.
     """
-    executable = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if executable is None:
-        raise HarmvizError("bench ui drives a real Chromium and none is installed; install Debian's package chromium")
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError as e:
-        raise HarmvizError("bench ui needs the package playwright; install requirements.txt") from e
-    with _server() as url, sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=executable, args=QUIET)
+    with dashboard() as (browser, url):
         first = [_first_page(browser, url) for _ in range(TRIALS + 1)]
         switches = _switches(browser, url)
         seconds = {
@@ -187,5 +131,4 @@ def bench() -> dict[str, tuple[float, str]]:
             server, drawn = _slider(browser, url, path, key)
             seconds[f"slider {key}, server"] = server
             seconds[f"slider {key}, drawn"] = drawn
-        browser.close()
-    return {what: (value, "s") for what, value in seconds.items()}
+    return [Figure(what, value, "s") for what, value in seconds.items()]

@@ -101,6 +101,7 @@ class Claim:
         lecture: its pictures in presenter mode, key → what the view is called: one, or two that a key switches between;
             none: it has no screen of its own there.
         phases: the parts of a long computation, in order, and the stages (up to the first dot) that belong to each.
+        shares: whether its command shares its work among several devices (``harmviz.models.ranks``).
     """
 
     name: str
@@ -116,6 +117,7 @@ class Claim:
     stage_words: Callable[[str], str] | None = None
     lecture: tuple[tuple[str, str], ...] = ()
     phases: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    shares: bool = False
 
     def __post_init__(self) -> None:
         if self.lecture and not self.pages:

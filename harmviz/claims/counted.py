@@ -1,9 +1,10 @@
 """How often a mask did what is seen of it: of N requests of the same kind, as a stored run of some claim counted them.
 
-Counted are refusals by keywords, a lower bound, of the intact model, the mask and its random control. *Of the same
-kind* is a request of the built-in mild set (or of the harmless one), with the same words put into the answer's mouth
-(or none), under exactly this mask (same digest) at this strength. Anything else has no count. A claim whose runs count
-so tells it in ``counts.py``: ``counts(run, kind)``. Pure.
+Counted are requests that are declined, by keywords (a lower bound), or turned away where the run counts that, by the
+intact model, the mask and its random control. *Of the same kind* is a request of the built-in mild set (or of the
+harmless one), with the same words put into the answer's mouth (or none), under exactly this mask (same digest) at this
+strength. Anything else has no count. A claim whose runs count so tells it in ``counts.py``: ``counts(run, kind)``.
+Pure.
 """
 
 from __future__ import annotations
@@ -22,13 +23,18 @@ COUNTING = tuple(name for name, claim in CLAIMS.items() if claim.has_face("count
 
 @dataclass(frozen=True)
 class Counts:
-    """Refusals among ``n`` requests, each a number of requests (a mean where the control has several draws)."""
+    """What was declined among ``n`` requests, each a number of requests (a mean where the control has several draws).
+
+    ``does`` and ``how``: what is counted, as a verb, and by what.
+    """
 
     n: int
     intact: float
     pruned: float
     control: float | None
     what: str
+    does: str = "declines"
+    how: str = "by keywords, a lower bound"
 
     def sentence(self) -> str:
         """What was counted, in one sentence."""
@@ -36,8 +42,8 @@ class Counts:
         change = self.pruned - self.intact
         changed = "in none of them on balance" if not change else f"{_number(abs(change))} {_more(change)} on balance"
         return (
-            f"Of {self.n} such requests ({self.what}) the intact model declines {_number(self.intact)}, without these "
-            f"weights {_number(self.pruned)}{control}: {changed} (by keywords, a lower bound)."
+            f"Of {self.n} such requests ({self.what}) the intact model {self.does} {_number(self.intact)}, without "
+            f"these weights {_number(self.pruned)}{control}: {changed}{f' ({self.how})' if self.how else ''}."
         )
 
 
@@ -81,12 +87,19 @@ def begun(opening: str) -> str:
 
 
 def counts_in(
-    results: pd.DataFrame, category: str, conditions: tuple[str, str], contrast: str | None, what: str
+    results: pd.DataFrame,
+    category: str,
+    conditions: tuple[str, str],
+    contrast: str | None,
+    what: str,
+    *,
+    metric: str = "refusal_rate",
+    **words: str,
 ) -> Counts | None:
-    """Refusals in these results. ``conditions``: of the intact model, of mask and control; ``contrast``: of the mask,
-    where a run has several; ``what``: the requests, in words.
+    """What these results count by ``metric``. ``conditions``: of the intact model, of mask and control; ``contrast``:
+    of the mask, where a run has several; ``what``: the requests, in words; ``words``: as ``Counts.does`` and ``how``.
     """
-    rows = results[(results["metric"] == "refusal_rate") & (results["category"] == category)]
+    rows = results[(results["metric"] == metric) & (results["category"] == category)]
     rows = rows[rows["value"].notna()]
     intact = rows[rows["mask"].isna() & (rows["condition"] == conditions[0])]
     masked = rows[rows["mask"].notna() & (rows["condition"] == conditions[1])]
@@ -100,4 +113,4 @@ def counts_in(
         return None  # an answer was empty: the two shares are of different requests
     same = not control.empty and int(control.iloc[0]["n"]) == n
     value = float(control.iloc[0]["value"]) * n if same else None
-    return Counts(n, float(intact.iloc[0]["value"]) * n, float(pruned.iloc[0]["value"]) * n, value, what)
+    return Counts(n, float(intact.iloc[0]["value"]) * n, float(pruned.iloc[0]["value"]) * n, value, what, **words)

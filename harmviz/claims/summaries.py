@@ -31,9 +31,9 @@ _STAGE = "dpo"
 
 
 def findings() -> str:
-    """A line a committed run: its claim, its model, its finding."""
+    """A line a committed run, first looks aside: its claim, its model, its finding."""
     lines = []
-    for run in committed_runs():
+    for run in (run for run in committed_runs() if not run.quick):
         if (claim := claim_of(run)) is not None:
             finding = claim.face("finding").finding(run)
             lines.append(f"- **{claim.title}** ({claim.paper}; {run.model_name}): {finding.sentence}")

@@ -47,7 +47,7 @@ _SPOKEN = {
     "mozilla public license 2.0 (mpl 2.0)": "MPL-2.0",
 }
 #: What torch's Linux build for NVIDIA GPUs brings along, and a build for the CPU does not.
-_GPU = re.compile(r"(nvidia|cuda)-|triton$")
+_GPU = re.compile(r"(nvidia|cuda)-")
 _ELSEWHERE = re.compile(r"sys_platform == '(win32|emscripten)'")
 _LINE = re.compile(r"(?P<name>[\w.-]+)==(?P<version>[^ ;\\]+) *(?:; *(?P<marker>[^\\]+?))? *\\?$")
 _KINDS = ("permissive", "binds changes of its own files", "copyleft", "unknown")
@@ -141,8 +141,8 @@ def table(licences: dict[Package, str | None]) -> str:
         "(GPL, LGPL, AGPL). MPL-2.0 asks that changes of the package's own files be given away; harmviz changes none.",
         "harmviz is Apache-2.0; the fetched model and data keep their own licences ([data](data.md)).",
         "",
-        "torch's Linux build for NVIDIA GPUs also brings `nvidia-*` and `cuda-*` packages under NVIDIA's own terms,",
-        "and `triton` (MIT). A build of torch for the CPU does without them.",
+        "torch's Linux build for NVIDIA GPUs also brings `nvidia-*` and `cuda-*` packages under NVIDIA's own terms.",
+        "A build of torch for the CPU does without them.",
         "",
         "| package | version | licence | |",
         "|---|---|---|---|",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from harmviz.claims import claim_of, eight
+from harmviz.claims.mapping.equal_effect import equal_effects
 from harmviz.commands.align import print_ladder
 from harmviz.commands.output import left_out, print_header, print_json
 from harmviz.display import text
@@ -43,6 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
                 "dropped": left_out(stored),
                 "headline": method.get("headline", {}),
                 "finding": None if finding is None else finding.as_dict(),
+                "equal_effect": [e.as_dict() for e in equal_effects(stored)] if stored.kind == "map" else [],
                 "rows": frame_to_records(stored.results()),
             }
         )

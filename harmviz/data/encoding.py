@@ -8,7 +8,7 @@ they are when generating.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harmviz.data.prompts import PromptRow
@@ -118,6 +118,17 @@ class Batch(Predicted):
     input_ids: Int64[Tensor, "batch pos"]
     rows: Int64[Tensor, " tokens"]
     positions: Int64[Tensor, " tokens"]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on a device."""
+        return replace(
+            self,
+            input_ids=self.input_ids.to(device),
+            rows=self.rows.to(device),
+            positions=self.positions.to(device),
+            targets=self.targets.to(device),
+            n_loss=self.n_loss.to(device),
+        )
 
     def halves(self) -> tuple[Batch, ...]:
         """The same samples in two batches; one that holds a single sample, as it is."""

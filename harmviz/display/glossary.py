@@ -31,10 +31,10 @@ TERMS: dict[str, str] = {
     "harm-specific": "The rise on harmful answers minus the rise on same-topic answers that do no harm.",
     "contrastive": "Weights ranked by harm score minus what they do for safe or harmless answers, so that general "
     "ones drop out.",
-    "guarded": "Weights ranked by harm score minus what answering harmless requests hangs on them, so that the "
-    "model does not decline those too.",
-    "twin-contrastive": "Weights ranked by their score for answers to harmful requests minus that for answers to "
-    "like-worded harmless ones, both by one author.",
+    "guarded": "Weights ranked by harm score minus what would make the model decline more harmless requests if they "
+    "were zeroed; how it is weighed, the page of the run's results says.",
+    "twin-contrastive": "Weights ranked by harm score for one author's answers to harmful requests minus twice what "
+    "answering like-worded harmless ones hangs on.",
     "plain": "Weights ranked by harm score alone, as in the paper.",
     "as in the paper": "Weights ranked by harm score alone, among those not protected.",
     "Jaccard": "Weights in both masks divided by weights in either: 0 nothing shared, 1 the same mask.",
@@ -57,7 +57,9 @@ TERMS: dict[str, str] = {
     "repetition": "Share of 3-grams that occurred before in the same text. High in broken models, whose text is no "
     "safety.",
     "collapsed": "So damaged that text of every kind suffers. Gibberish is not safety.",
-    "refusal": "The answer declines. Counted by keywords here, which miss about half of all refusals: a lower bound.",
+    "refusal": "The answer declines. Counted by keywords here, which miss half of all refusals or more: a lower bound.",
+    "turned away": "The answer declines, in quotation marks too, or is about something else: none of its words says "
+    "what was asked about.",
     "greedy": "The most likely token at every step; no chance involved.",
     "held-out": "Prompts that neither chose the weights nor the settings.",
     "scoring prompts": "Prompts whose answers the harm scores come from. Nothing is reported on them.",

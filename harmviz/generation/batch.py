@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from harmviz.generation.passes import accepts, last_logits, pass_options
 from harmviz.generation.sampling import end_tokens
 from harmviz.generation.steps import Endings, Gatherer, Step
 from harmviz.models.load import LoadedModel
-from harmviz.models.processes import available, spread
+from harmviz.models.processes import available, shares, spread
 
 #: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
 _KEEP = 0.75
@@ -51,7 +52,8 @@ def generate_batch(
     limits = [check_length(loaded, len(p), max_new_tokens) for p in prompts_ids]
     order = sorted(range(len(prompts_ids)), key=lambda i: len(prompts_ids[i]))
     # Each process is to have a batch of its own; who can stop it watches from another thread of this one.
-    n_processes = available(loaded) if stop is None else 1
+    ranks = loaded.sharing if stop is None else None
+    n_processes = (ranks.n if ranks is not None else available(loaded)) if stop is None else 1
     size = min(batch_size, max(1, math.ceil(len(order) / n_processes)))
     batches = [order[start : start + size] for start in range(0, len(order), size)]
 
@@ -66,6 +68,11 @@ def generate_batch(
         return [a.token_ids for a in gatherer.answers]
 
     costs = [sum(len(prompts_ids[i]) + limits[i] for i in batch) for batch in batches]
+    if ranks is not None:
+        # Each rank puts its share, which comes in whole batches, into the same batches again.
+        of_rank = [[i for place in share for i in batches[place]] for share in shares(costs, ranks.n)]
+        work = partial(generate_batch, max_new_tokens=max_new_tokens, batch_size=size)
+        return ranks.scattered(loaded, work, prompts_ids, of_rank)
     places = range(len(batches))
     found = spread(loaded, answer, places, costs) if stop is None else list(map(answer, places))
     answers: list[list[int]] = [[] for _ in prompts_ids]

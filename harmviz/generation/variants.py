@@ -6,11 +6,14 @@ that variant's row, and to no other:
 
     y_k  ←  y_k − s_k · (W∘M_k) x_k        x: K × T × d_in,  y: K × T × d_out
 
-``W∘M_k`` has a handful of entries per matrix, so the correction is a gather, a product and a scatter-add; the entries
-of all variants of a layer share one call. Strength is a factor of its own: a slider moves it without a rebuild.
+``W∘M_k`` has a handful of entries per matrix, and those of one output of one variant lie side by side (a *bag*): a bag
+is gathered, multiplied and summed up in float32, in the order of its entries, and added to its output once. So no two
+additions meet in one place, and the result is the same each time, on CUDA too, where a scatter-add with repeated places
+sums in no fixed order. The bags of all variants of a layer share one call. Strength is a factor of its own: a slider
+moves it without a rebuild.
 
 The result equals the in-place one (``harmviz.masks.apply``) up to the rounding of ``a + b − b``: atol 1e-3, rtol 1e-4
-on float32 logits; in bfloat16 the difference has bfloat16's size. On CUDA the scatter-add sums in no fixed order.
+on float32 logits; in bfloat16 the difference has bfloat16's size.
 
 One kind of weight cannot be done this way: an expert of a mixture sees only the tokens routed to it, and a token no
 longer knows whose row it was. See ``expert_matrix``.
@@ -24,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from harmviz.errors import UnsupportedArchitecture
@@ -32,7 +35,7 @@ from harmviz.masks.apply import check_mask, check_strength, warn_if_unchanged
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
 
-#: Corrections computed at once in a prefill; bounds the index tensors of a long prompt to 32 MB each.
+#: Entries times tokens that a prefill corrects at once: bounds the index tensors of a long prompt to 32 MB each.
 _CHUNK = 1 << 22
 
 
@@ -70,17 +73,18 @@ def expert_matrix(loaded: LoadedModel, variants: Sequence[Variant]) -> str | Non
 
 
 class _Correction:
-    """The forward hook of one linear module. Entry i subtracts ``weight[i] · x[row[i], :, col[i]]`` from
-    ``y[row[i], :, out[i]]``.
+    """The forward hook of one linear module. Bag b adds ``Σ_i weight[i] · x[source[i]]`` over its entries
+    ``i ∈ [start[b], start[b + 1])`` to ``y[target[b]]``.
 
-    ``row``, ``source``, ``target`` and ``weight`` are views of the flat tensors that ``SideBySide`` fills: the entries'
-    rows, their indices into x and y at T = 1, and −s·w.
+    All four are views of the flat tensors that ``SideBySide`` fills: ``source`` counts through the variants' inputs
+    (``row · d_in + in_unit``), ``target`` through their outputs (``row · d_out + out_unit``, no place twice), and
+    ``weight`` is −s·w in float32.
     """
 
-    row: Int64[Tensor, " entry"]
     source: Int64[Tensor, " entry"]
-    target: Int64[Tensor, " entry"]
-    weight: Float[Tensor, " entry"]
+    weight: Float32[Tensor, " entry"]
+    start: Int64[Tensor, " bag+1"]
+    target: Int64[Tensor, " bag"]
 
     def __init__(self, name: str, n_rows: int, d_in: int, d_out: int):
         self.name, self.n_rows, self.d_in, self.d_out = name, n_rows, d_in, d_out
@@ -96,18 +100,34 @@ class _Correction:
                 f"{self.name} was given {tuple(x.shape)}, which is not {self.n_rows} rows; feed one row per variant"
             )
         self.fired = True
-        # view, not reshape: out must be changed itself, not a copy of it.
-        x, y = x.reshape(-1), out.view(-1)
+        y = out.view(-1)  # view, not reshape: out must be changed itself, not a copy of it
         if n_tokens == 1:
-            y.index_add_(0, self.target, (x.index_select(0, self.source) * self.weight).to(y.dtype))
+            self._add(y, self.target, x.reshape(-1, 1), self.source)
             return
         # Row k starts n_tokens · d later instead of d later; token t lies t · d further on.
-        source = self.source + self.row * ((n_tokens - 1) * self.d_in)
-        target = self.target + self.row * ((n_tokens - 1) * self.d_out)
+        x, entry = x.reshape(-1), torch.arange(len(self.source), device=x.device)
+        source = self._in_rows_of(n_tokens, self.source, self.d_in)
+        target = self._in_rows_of(n_tokens, self.target, self.d_out)
         step = max(1, _CHUNK // len(source))
-        for t in torch.arange(n_tokens, device=x.device).split(step):
-            part = x[source + t[:, None] * self.d_in] * self.weight
-            y.index_add_(0, (target + t[:, None] * self.d_out).view(-1), part.view(-1).to(y.dtype))
+        for begin in range(0, n_tokens, step):
+            t = torch.arange(begin, min(begin + step, n_tokens), device=x.device)
+            self._add(y, (target + t * self.d_out).view(-1), x[source + t * self.d_in], entry)
+
+    @staticmethod
+    def _in_rows_of(n_tokens: int, place: Int64[Tensor, " n"], d: int) -> Int64[Tensor, "n 1"]:
+        """Where in rows of ``n_tokens`` · d numbers lies, at token 0, what lies at ``place`` in rows of d."""
+        return (place + place.div(d, rounding_mode="floor") * ((n_tokens - 1) * d))[:, None]
+
+    def _add(
+        self,
+        y: Float[Tensor, " n"],
+        target: Int64[Tensor, " m"],
+        x: Float[Tensor, "source pos"],
+        source: Int64[Tensor, " entry"],
+    ) -> None:
+        """Adds the bags' sums, taken at each position, to the places ``target`` of y; these are all different."""
+        sums = torch.embedding_bag(x.float(), source, self.start, False, 0, False, self.weight, True)[0].view(-1)
+        y.index_add_(0, target, sums if y.dtype == sums.dtype else sums.to(y.dtype))
 
 
 class SideBySide:
@@ -140,19 +160,23 @@ class SideBySide:
                 entries.setdefault(table.index_of[name], []).append((k, flat.astype(np.int64)))
 
         self._corrections: list[tuple[nn.Module, _Correction]] = []
-        rows, sources, targets, weights, counts = [], [], [], [], []
+        rows, sources, starts, targets, weights = [], [], [], [], []
         for place, parts in sorted(entries.items()):
             matrix = table[place]
             flat = np.concatenate([f for _, f in parts])
             row = np.repeat([k for k, _ in parts], [len(f) for _, f in parts])
             out_unit, in_unit = matrix.out_in(flat)
             d_out, d_in = (matrix.cols, matrix.rows) if matrix.transposed else (matrix.rows, matrix.cols)
+            target = row * d_out + out_unit
+            order = np.argsort(target, kind="stable")
+            flat, row, in_unit = flat[order], row[order], in_unit[order]
+            bags, start = np.unique(target[order], return_index=True)
             rows.append(row)
             sources.append(row * d_in + in_unit)
-            targets.append(row * d_out + out_unit)
+            starts.append(np.append(start, len(flat)))
+            targets.append(bags)
             stored = torch.from_numpy(np.stack(np.divmod(flat, matrix.cols))).to(device)
-            weights.append(self.loaded.tensor(place)[stored[0], stored[1]].detach())
-            counts.append(len(flat))
+            weights.append(self.loaded.tensor(place)[stored[0], stored[1]].detach().float())
             self._corrections.append((self.loaded.modules[place], _Correction(matrix.name, n_rows, d_in, d_out)))
 
         def moved(parts: list[np.ndarray]) -> Tensor:  # one transfer for the whole model
@@ -161,9 +185,11 @@ class SideBySide:
         self._row = moved(rows)
         self._minus_weight = -torch.cat(weights) if weights else torch.empty(0, device=device)
         self._scaled = torch.empty_like(self._minus_weight)
-        flats = (self._row, moved(sources), moved(targets), self._scaled)
-        for (_, c), *views in zip(self._corrections, *(flat.split(counts) for flat in flats), strict=True):
-            c.row, c.source, c.target, c.weight = views
+        flats = (moved(sources), self._scaled, moved(starts), moved(targets))
+        lengths = [list(map(len, parts)) for parts in (sources, weights, starts, targets)]
+        views = (flat.split(n) for flat, n in zip(flats, lengths, strict=True))
+        for (_, c), source, weight, start, target in zip(self._corrections, *views, strict=True):
+            c.source, c.weight, c.start, c.target = source, weight, start, target
         self._strengths = [float(v.strength) for v in self.variants]
         self._rescale()
         nonzero = torch.bincount(self._row[self._minus_weight != 0], minlength=n_rows).tolist()

@@ -195,7 +195,7 @@ def _effects_picture(lesson: Lesson, theme: Theme) -> go.Figure:
 
 def _rates_picture(lesson: Lesson, theme: Theme) -> go.Figure:
     """With the legend below: half a page is too narrow for it beside the subtitle."""
-    figure = rate_dots(lesson.table, theme, **_heads(lesson))
+    figure = rate_dots(lesson.table, theme, **_heads(lesson), counted="share of requests")
     room = 110 * theme.scale
     figure.update_layout(
         height=figure.layout.height + room,

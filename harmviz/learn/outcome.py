@@ -109,7 +109,7 @@ def in_words(scene: Run | None, results: pd.DataFrame, asked: str | None = None)
     opener = "" if scene is None else f" (“{scene.manifest['parameters']['opener']}”)"
     body = (
         f"So far texts were only read. Now the model writes. Words put into its mouth{opener} talk it into answering. "
-        "Zero the weights: does it decline again? And do as many random weights do the same? Choose the requests."
+        "Zero the weights: does it turn them away again? Do as many random weights do the same? Choose the requests."
     )
     if scene is None or not asked_sets(scene):
         return Lesson(heading, body, "", Words("Not measured", "", "", ""), pd.DataFrame())
@@ -127,7 +127,7 @@ def in_words(scene: Run | None, results: pd.DataFrame, asked: str | None = None)
     if first.intact is not None and first.mask is not None:
         control = "" if first.random is None else f"; without as many random ones {scenes.count(first.random)}"
         said = (
-            f"Of {_asked(first.asked)}, talked into answering, {scene.model_name} declines "
+            f"Of {_asked(first.asked)}, talked into answering, {scene.model_name} {first.reading.verb} "
             f"{scenes.count(first.intact)}; without these weights {scenes.count(first.mask)}{control}."
         )
     return Lesson(
@@ -135,11 +135,11 @@ def in_words(scene: Run | None, results: pd.DataFrame, asked: str | None = None)
         body,
         said,
         Words(
-            "Requests that the model declines",
-            f"{escape(scene.model_name)} · {size}<br>95 % intervals over requests · by keywords, a lower bound",
-            "Further right: more requests declined. Ink: the model as it is. Vermilion: without the weights. Grey: "
-            "without as many random ones. Sets on which vermilion stays with ink are sets on which it does not hold.",
-            "Dot plot of the share of requests declined, intact, pruned and with random weights pruned",
+            f"Requests that the model {first.reading.verb}",
+            f"{escape(scene.model_name)} · {size}<br>95 % intervals over requests · {first.reading.short}",
+            f"Further right: more requests {first.reading.past}. Ink: as it is. Vermilion: without the weights. "
+            "Grey: without as many random ones. Where vermilion stays with ink it does not hold.",
+            f"Dot plot of the share of requests {first.reading.past}, intact, pruned and with random weights pruned",
         ),
         table[table["set"] == first.asked].reset_index(drop=True) if len(table) else table,
         _about_sets(scene, results),
@@ -172,7 +172,7 @@ def _about_sets(scene: Run, results: pd.DataFrame) -> Question | None:
     )
     verdicts = "; ".join(f"{_asked(s)}: {'yes' if holds else 'not clearly'}" for s, holds in clear.items())
     return Question(
-        "Look at every set of requests. Where does declining come back clearly, beyond intact and random?",
+        "Look at every set of requests. Where is more turned away, clearly beyond intact and random?",
         options,
         right,
         f"{verdicts[0].upper()}{verdicts[1:]}. An effect is claimed for the requests on which it was measured.",
@@ -214,7 +214,7 @@ def tempting(run: Run, reported: Reported, scene: Run | None, scene_results: pd.
     if scene is not None and len(sets := asked_sets(scene)) > 1:
         rates = [scenes.numbers(scene, scene_results, asked=s) for s in sets]
         told = [
-            f"{_asked(r.asked)}: declined {scenes.count(r.intact)}, then {scenes.count(r.mask)}"
+            f"{_asked(r.asked)}: {r.reading.past} {scenes.count(r.intact)}, then {scenes.count(r.mask)}"
             for r in rates
             if r.intact is not None and r.mask is not None
         ]

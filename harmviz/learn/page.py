@@ -136,4 +136,7 @@ def _asked(number: int, question: Question) -> None:
     if now == question.options[question.right]:
         frame.html(f'<div class="hv" role="status"><b>Yes.</b> {glossary.explained(question.why)}</div>')
     else:
-        frame.html('<div class="hv" role="status"><b>Not that one.</b> Move it once more, and look again.</div>')
+        # Named, so that a second wrong answer is other text than the first: else no screen reader would say it.
+        frame.html(
+            f'<div class="hv" role="status"><b>Not “{escape(now)}”.</b> Move it once more, and look again.</div>'
+        )

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,12 +32,28 @@ from harmviz.models.load import LoadedModel
 
 @dataclass(frozen=True)
 class Pruned:
-    """What an application did: of ``n_weights`` in the mask, ``n_changed`` now hold another value than before."""
+    """What an application did: of ``n_weights`` in the mask, ``n_changed`` now hold another value than before.
+
+    While it lasts it stands in ``LoadedModel.in_force``, for other processes with a copy of the model to do it too.
+    """
 
     mask: PruneMask
     strength: float
     n_weights: int
     n_changed: int
+
+    @property
+    def travels(self) -> bool:
+        """Whether it may be sent to another process: not where the mask is measurement-only."""
+        return self.mask.kind != "measurement"
+
+    def again(self, loaded: LoadedModel) -> AbstractContextManager[Pruned]:
+        """The same mask at the same strength on another copy of the model.
+
+        Raises:
+            MaskInvalid: see ``check_mask``.
+        """
+        return PreparedMask(loaded, self.mask).applied(self.strength)
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------
@@ -141,6 +157,7 @@ class PreparedMask:
         saved: list[_Saved] = []
         written: list[Float[Tensor, " k"]] = []
         with self.loaded.lock:
+            n_before = len(self.loaded.in_force)
             try:
                 with torch.no_grad():
                     for matrix, flat in zip(self._matrices, self._flats, strict=True):
@@ -153,9 +170,14 @@ class PreparedMask:
                         written.append(new)
                     changed = torch.cat(written) != torch.cat([s.values for s in saved]) if saved else None
                 n_changed = 0 if changed is None else int(changed.sum())
-                yield Pruned(self.mask, strength, self.mask.n_weights, n_changed)
+                done = Pruned(self.mask, strength, self.mask.n_weights, n_changed)
+                self.loaded.in_force.append(done)
+                yield done
             finally:
-                _restore(saved)
+                try:
+                    _restore(saved)
+                finally:
+                    del self.loaded.in_force[n_before:]
 
 
 @contextmanager

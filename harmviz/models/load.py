@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,10 @@ from harmviz.models.reading import read_model
 from harmviz.models.scored import reads_other_senses
 from harmviz.models.weights import WeightTable
 
+if TYPE_CHECKING:
+    from harmviz.models.rank_channel import Change
+    from harmviz.models.ranks import Ranks
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -41,6 +46,7 @@ class LoadedModel:
     matrix ``i`` (for a fused expert slice: the module that holds the experts). ``weight_hash``, ``tokenizer_hash`` and
     ``config_hash`` are what the model is recognised by: weights, what text becomes, and how the weights are used.
     ``unembedded``: special tokens without an embedding. ``notes``: what a reader of its results should know.
+    ``ranks``: other processes with a copy of it. ``in_force``: the masks that are applied now, innermost last.
     """
 
     model: PreTrainedModel
@@ -57,6 +63,13 @@ class LoadedModel:
     unembedded: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     lock: threading.RLock = field(default_factory=threading.RLock)
+    ranks: Ranks | None = None
+    in_force: list[Change] = field(default_factory=list)
+
+    @property
+    def scored_parameters(self) -> dict[str, nn.Parameter]:
+        """Name → the parameters that hold scored matrices, each once: fused experts are many matrices of one."""
+        return {name: self.model.get_parameter(name) for name in dict.fromkeys(m.param_name for m in self.table)}
 
     def tensor(self, index: int) -> Float[Tensor, "rows cols"]:
         """Matrix ``index`` of the table as a view of the live parameter, rows × cols as stored."""
@@ -64,6 +77,12 @@ class LoadedModel:
         # By its module: walking the model by name takes longer than using the weights, 210 times for every mask.
         parameter = getattr(self.modules[index], matrix.param_name.rpartition(".")[2])
         return parameter if matrix.expert is None else parameter[matrix.expert]
+
+    @property
+    def sharing(self) -> Ranks | None:
+        """The processes to share work with; None where there are none, or what is applied now must not leave this
+        one."""
+        return self.ranks if all(change.travels for change in self.in_force) else None
 
     @property
     def n_parameters(self) -> int:
@@ -135,7 +154,7 @@ def wrap(
     model.eval().requires_grad_(False)
     settings = config_hash(model)
     table, modules = scored_matrices(model)
-    if any(m.expert is not None for m in table) and hasattr(model, "set_experts_implementation"):
+    if table.has_fused_experts and hasattr(model, "set_experts_implementation"):
         model.set_experts_implementation("eager")  # one expert at a time: the only path whose sums are reproducible
     for parameter_name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):

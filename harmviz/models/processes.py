@@ -7,7 +7,8 @@ see the weights as they are, a mask included, and share their memory; pieces are
 that numbers agree up to rounding.
 
 Forking is kept to where it is safe and pays: Linux, a CPU of few threads, the main thread. Commands run there;
-a dashboard's threads may hold locks that a fork would copy and nobody release.
+a dashboard's threads may hold locks that a fork would copy and nobody release. A process that talks to others
+(``harmviz.models.ranks``) does not fork either: a fork would copy its connections.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def available(loaded: LoadedModel) -> int:
     import torch
 
     threads = torch.get_num_threads()
-    safe = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    safe = sys.platform == "linux" and threading.current_thread() is threading.main_thread() and not _connected()
     pays = loaded.device.type == "cpu" and 2 <= threads <= MOST and loaded.table.n_weights >= SMALLEST
     return threads if safe and pays else 1
 
@@ -67,7 +68,7 @@ def spread(
     import torch
 
     n = min(available(loaded), len(pieces))
-    mine, *others = _shares(costs, n)
+    mine, *others = shares(costs, n)
     threads, results = torch.get_num_threads(), dict[int, Result]()
     helpers = list[_Helper[Piece, Result]]()
     try:
@@ -90,15 +91,22 @@ def spread(
     return [results[place] for place in range(len(pieces))]
 
 
-def _shares(costs: Sequence[float], n: int) -> list[list[int]]:
+def _connected() -> bool:
+    """Whether this process is one of several that torch connects."""
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
+def shares(costs: Sequence[float], n: int) -> list[list[int]]:
     """Places in ``n`` shares of about equal cost: the dearest first, each to the share that has least so far."""
-    shares: list[list[int]] = [[] for _ in range(max(1, n))]
-    totals = [0.0] * len(shares)
+    places: list[list[int]] = [[] for _ in range(max(1, n))]
+    totals = [0.0] * len(places)
     for place in sorted(range(len(costs)), key=lambda i: -costs[i]):
         least = totals.index(min(totals))
-        shares[least].append(place)
+        places[least].append(place)
         totals[least] += costs[place]
-    return [sorted(share) for share in shares]
+    return [sorted(share) for share in places]
 
 
 class _Helper(Generic[Piece, Result]):

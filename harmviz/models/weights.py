@@ -11,6 +11,7 @@ Numpy only: pages and mask algebra use this without loading torch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -87,6 +88,21 @@ class WeightTable:
     def index_of(self) -> dict[str, int]:
         """Matrix name → its place in the table."""
         return {m.name: i for i, m in enumerate(self.matrices)}
+
+    def activations_per_token(self, experts_used: int | None = None) -> int:
+        """Numbers that the matrices read and write for one token: Σ rows + cols; of an expert parameter's slices as
+        many as a token is sent to (None: all)."""
+        slices = Counter(m.param_name for m in self.matrices if m.expert is not None)
+        total = 0.0
+        for m in self.matrices:
+            n = slices.get(m.param_name, 1)
+            total += (m.rows + m.cols) * min(experts_used or n, n) / n
+        return round(total)
+
+    @property
+    def has_fused_experts(self) -> bool:
+        """Whether some matrices are slices of one parameter: absolute scores then take one sample at a time."""
+        return any(m.expert is not None for m in self.matrices)
 
     def span(self, index: int) -> slice:
         """The global indices of matrix ``index``, as a slice."""

@@ -153,12 +153,21 @@ def _card(
     )
 
 
+def stuck(this: PaneView) -> bool:
+    """Whether half of this answer or more is repetition."""
+    return (this.repetition or 0) >= COLLAPSED_SHARE
+
+
+def stuck_beside(this: PaneView, other: PaneView) -> str | None:
+    """Why this answer counts as stuck and the other does not; None where it does not."""
+    if other.repetition is None or not stuck(this):
+        return None
+    return is_collapsed(None, other.repetition, this.repetition)
+
+
 def _collapsed(pane: PaneView, intact: PaneView, *, ended: bool) -> str:
     """The label of a pane whose text only repeats itself where the intact model's does not."""
-    if not ended or pane is intact or intact.repetition is None or (pane.repetition or 0) < COLLAPSED_SHARE:
-        return ""
-    why = is_collapsed(None, intact.repetition, pane.repetition)
-    if why is None:
+    if not ended or pane is intact or (why := stuck_beside(pane, intact)) is None:
         return ""
     return (
         '<div class="fallen small"><b>collapsed: gibberish is not '
@@ -243,9 +252,14 @@ def status_markup(snapshot: Snapshot, *, outdated: bool = False) -> str:
     )
 
 
-def recorded_markup(made: str, *, growing: bool = False) -> str:
-    """The status line of recorded panes; ``growing``: a live answer is being written under them."""
-    more = " · the live answer grows below, and replaces it when it is whole" if growing else ""
+#: What is said beside a recording while a live answer is written.
+GROWS_BELOW = "the live answer grows below, and replaces it when it is whole"
+TAKES_ITS_PLACE = "the live answer takes its place with its first word"
+
+
+def recorded_markup(made: str, live: str = "") -> str:
+    """The status line of recorded panes; ``live``: what becomes of a live answer that is being written."""
+    more = f" · {live}" if live else ""
     return (
         f'<div class="hv hv-status small"><span class="hv-tag">recorded</span>'
         f'<span class="quiet">{escape(made)}{more}</span></div>'

@@ -17,7 +17,7 @@ from harmviz.judges import Judge
 from harmviz.judges.refusing import usable_judge
 from harmviz.playground import verdict
 from harmviz.playground.on_stage import Asked, Comparison, Recording, current
-from harmviz.playground.panes import PaneLabel, panes_markup, recorded_markup, status_markup
+from harmviz.playground.panes import GROWS_BELOW, PaneLabel, panes_markup, recorded_markup, status_markup
 from harmviz.playground.presets import Preset, preset_of
 from harmviz.playground.switch import Shown
 from harmviz.ui import experiments, frame, shield
@@ -91,7 +91,7 @@ def _panes(played: Comparison, snapshot: Snapshot, n_scored: int, shown: Shown, 
 
 
 def _recorded(recording: Recording, n_scored: int, shown: Shown, *, growing: bool) -> None:
-    frame.html(recorded_markup(recording.made, growing=growing))
+    frame.html(recorded_markup(recording.made, GROWS_BELOW if growing else ""))
     preset = preset_of(recording.prompt, recording.opening, recording.presets)
     draw_verdict(recording.snapshot, recording.labels, preset, recording.prompt, recording.opening)
     snapshot, labels = shown.among(recording.snapshot, recording.labels)

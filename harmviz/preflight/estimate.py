@@ -12,9 +12,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, MAX_ROWS, RunSpec, default_q_max, n_lists
+from harmviz.claims.mapping.settings import CANDIDATE_P_GRID, DEFAULT_Q_MAX, MAX_ROWS, RunSpec, default_q_max, n_lists
 from harmviz.claims.mapping.work import Samples, run_units, scratch_bytes
 from harmviz.errors import HarmvizError
+from harmviz.models.memory import batch_tokens, kept_bytes
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.preflight import machine
 from harmviz.preflight.models import ModelEstimate
@@ -25,10 +26,8 @@ Verdict = Literal["fits", "tight", "too much", "unknown"]
 _BYTES = {"float32": 4, "bfloat16": 2}
 #: A process with torch and transformers loaded, before any weight.
 _BASE_BYTES = 560 << 20
-#: Copies of a batch's activations, and of its logits, alive at the peak of scoring (measured: 3.9 GB for 135M
-#: parameters).
-_ACTIVATION_COPIES, _LOGIT_COPIES = 1.5, 3
-_CPU_BATCH, _GPU_BATCH = 1024, 16384
+#: Copies of a batch's logits alive at the peak of scoring.
+_LOGIT_COPIES = 3
 _TIGHT = 0.8
 _ROW_BYTES = 50
 
@@ -128,7 +127,7 @@ def _memory(model: ModelEstimate, dtype: str, gpu: int | None) -> list[Need]:
         return [Need("memory", None, free)] + ([Need("GPU memory", None, gpu)] if gpu is not None else [])
     weights, sums = _BYTES[dtype] * model.n_parameters, 4 * model.n_scored
     stored = model.stored_bytes or weights
-    working = _working_bytes(model, _CPU_BATCH if gpu is None else _GPU_BATCH, _BYTES[dtype])
+    working = _working_bytes(model, on_gpu=gpu is not None, width=_BYTES[dtype])
     if gpu is None:
         # bfloat16 sums are taken beside the gradients, float32 ones are the gradients
         return [Need("memory", _BASE_BYTES + max(weights, stored) + sums + working, free)]
@@ -139,13 +138,13 @@ def _memory(model: ModelEstimate, dtype: str, gpu: int | None) -> list[Need]:
     ]
 
 
-def _working_bytes(model: ModelEstimate, most_tokens: int, width: int) -> int:
-    """What one batch takes at the peak; batches shrink where the vocabulary is wide (``default_batch_tokens``)."""
+def _working_bytes(model: ModelEstimate, *, on_gpu: bool, width: int) -> int:
+    """What one batch takes at the peak."""
     vocabulary = model.vocabulary or 50_000
-    budget = 1 << 30 if most_tokens == _CPU_BATCH else 4 << 30
-    tokens = max(256, min(most_tokens, budget // (16 * vocabulary)))
-    kept = model.activations_per_token or int(3 * math.sqrt(model.n_parameters or 0) * 20)
-    return int(tokens * (width * _ACTIVATION_COPIES * kept + 4 * _LOGIT_COPIES * vocabulary))
+    kept = kept_bytes(model.activations_per_token or int(3 * math.sqrt(model.n_parameters or 0) * 20), width)
+    resident = width * (model.n_parameters or 0) + 4 * (model.n_scored or 0)
+    tokens = batch_tokens(on_gpu=on_gpu, vocabulary=vocabulary, kept=kept, resident=resident)
+    return tokens * (kept + 4 * _LOGIT_COPIES * vocabulary)
 
 
 def _q_max(model: ModelEstimate, data: DataPlan, q_max: float | None) -> float:
@@ -163,7 +162,8 @@ def _disk(model: ModelEstimate, data: DataPlan, q_max: float | None) -> Need:
     if model.n_scored is None:
         return Need("disk", None, free)
     scratch = scratch_bytes(model.n_scored, data.samples.categories + 2)
-    stored = _ROW_BYTES * _rows_at_most(model, data, q_max)
+    # Candidates, and which weights are protected at each level: about a byte each (``harmviz.masks.packing``).
+    stored = _ROW_BYTES * _rows_at_most(model, data, q_max) + int(sum(CANDIDATE_P_GRID) * model.n_scored)
     kept, with_files = stored + model.disk_bytes, int(1.05 * scratch) + stored + model.disk_bytes
     files = f", {_gb(model.disk_bytes)} for the model's files" if model.disk_bytes else ""
     if kept <= free < with_files:
@@ -204,18 +204,26 @@ def _time(model: ModelEstimate, data: DataPlan, device: str) -> tuple[float | No
     usable = [
         r
         for r in known.values()
-        if r.kind == "map" and r.manifest["hardware"].get("device") == device and r.manifest["timings"]
+        if r.kind == "map"
+        and r.manifest["hardware"].get("device") == device
+        and r.manifest["hardware"].get("ranks", 1) == 1
+        and r.manifest["timings"]
     ]
 
-    def nearness(run: Run) -> tuple[float, float, str]:
-        # Of runs as near in size the fastest: whatever else a machine had to do is in a run's time.
-        return abs(math.log(max(1, run.manifest["model"]["n_scored_weights"]) / size)), _took(run), run.id
-
-    for run in sorted(usable, key=nearness):
+    scaled = {}
+    for run in usable:
         try:
-            return _scaled(run, size, data), _basis(run, device)
+            scaled[run] = _scaled(run, size, data)
         except (HarmvizError, KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError):
             continue  # an imported manifest may lack what ours have
+
+    def nearness(run: Run) -> tuple[float, float, str]:
+        # Of runs as near in size the one that promises least: whatever else a machine had to do is in a run's time.
+        return abs(math.log(max(1, run.manifest["model"]["n_scored_weights"]) / size)), scaled[run], run.id
+
+    if scaled:
+        nearest = min(scaled, key=nearness)
+        return scaled[nearest], _basis(nearest, device)
     return None, f"no run made on {'a GPU' if device == 'cuda' else 'a CPU'} is stored to scale from"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +17,10 @@ def free_gpu_memory() -> int | None:
         if "+cpu" in importlib.metadata.version("torch") or not (tool := shutil.which("nvidia-smi")):
             return None
         query = [tool, "--query-gpu=memory.free", "--format=csv,noheader,nounits"]
+        if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+            if not (first := visible.split(",")[0].strip()):
+                return None  # all are hidden
+            query += ["-i", first]
         done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
         return int(done.stdout.split()[0]) << 20
     except (importlib.metadata.PackageNotFoundError, OSError, subprocess.SubprocessError, ValueError, IndexError):

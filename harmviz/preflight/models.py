@@ -145,7 +145,9 @@ def _local(name: str, path: Path) -> ModelEstimate:
         tensors = read_gguf(held.files)
         note = "GGUF: it is converted to float32 once, into the asset cache"
         return replace(_from_tensors(name, tensors), disk_bytes=4 * tensors.n_parameters, notes=(note,))
-    return _from_tensors(name, read_safetensors(shards(path), _n_layers(path / "config.json")))
+    config = path / "config.json"
+    tensors = read_safetensors(shards(path), _setting(config, *_LAYER_COUNTS), _setting(config, "num_experts_per_tok"))
+    return _from_tensors(name, tensors)
 
 
 def _lora(name: str, adapter: Path) -> ModelEstimate:
@@ -162,16 +164,15 @@ def _lora(name: str, adapter: Path) -> ModelEstimate:
     )
 
 
-def _n_layers(config: Path) -> int | None:
-    """How many decoder blocks the model has; None where its config does not say, or cannot be read."""
+def _setting(config: Path, *names: str) -> int | None:
+    """The number that the model's config calls by one of these names; None where it has none, or cannot be read."""
     try:
         settings = read_json(config)
     except ModelUnavailable:
         return None
     of_text = settings.get("text_config")
     settings = of_text if isinstance(of_text, dict) else settings
-    counts = [settings[name] for name in _LAYER_COUNTS if isinstance(settings.get(name), int)]
-    return counts[0] if counts else None
+    return next((settings[name] for name in names if isinstance(settings.get(name), int)), None)
 
 
 # -- models on the hub ------------------------------------------------------------------------------------------------

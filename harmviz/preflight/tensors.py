@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import struct
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,18 +24,21 @@ from harmviz.models.scored import Blocks, decoder_blocks
 #: GGUF's types of metadata: bytes of each number, and the codes of texts and arrays.
 _GGUF_SCALARS = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _GGUF_STRING, _GGUF_ARRAY = 8, 9
+_ONE_EXPERT = r"\.experts\.\d+\."
 
 
 @dataclass(frozen=True)
 class Tensors:
     """Shape of every tensor of a model by name, and the bytes of the files that hold them.
 
-    ``n_layers``: the number of decoder blocks, where the config says it.
+    ``n_layers``: the number of decoder blocks, ``experts_used``: to how many experts a token is sent, where the config
+    says it.
     """
 
     shapes: Mapping[str, tuple[int, ...]]
     n_bytes: int
     n_layers: int | None = None
+    experts_used: int | None = None
 
     @cached_property
     def _blocks(self) -> Blocks:
@@ -63,11 +68,18 @@ class Tensors:
 
     @property
     def activations_per_token(self) -> int:
-        """Floats that one token of a training-like pass keeps, roughly: inputs and outputs of every linear map."""
-        return sum(sum(shape[-2:]) for shape in self.scored.values())
+        """Numbers that one token of a training-like pass keeps, roughly: inputs and outputs of every linear map; of
+        experts those of as many as a token is sent to (all where that is not known)."""
+        # Saved one by one (``….experts.3.w1.weight``) or stacked along the first axis.
+        stacks = Counter(re.sub(_ONE_EXPERT, ".experts.", name) for name in self.scored)
+        total = 0.0
+        for name, shape in self.scored.items():
+            n = shape[0] if len(shape) == 3 else stacks[re.sub(_ONE_EXPERT, ".experts.", name)]
+            total += sum(shape[-2:]) * min(self.experts_used or n, n) * (1 if len(shape) == 3 else 1 / n)
+        return round(total)
 
 
-def read_safetensors(paths: list[Path], n_layers: int | None = None) -> Tensors:
+def read_safetensors(paths: list[Path], n_layers: int | None = None, experts_used: int | None = None) -> Tensors:
     """The tensors of a model saved in one or several safetensors files.
 
     Raises:
@@ -82,7 +94,7 @@ def read_safetensors(paths: list[Path], n_layers: int | None = None) -> Tensors:
             raise ModelUnavailable(
                 f"{path} cannot be read as safetensors ({e}); it is damaged or cut off: copy or download it again"
             ) from e
-    return Tensors(shapes, sum(path.stat().st_size for path in paths), n_layers)
+    return Tensors(shapes, sum(path.stat().st_size for path in paths), n_layers, experts_used)
 
 
 # -- GGUF -------------------------------------------------------------------------------------------------------------

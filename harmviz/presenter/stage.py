@@ -12,7 +12,7 @@ from harmviz.errors import HarmvizError
 from harmviz.playground import on_stage
 from harmviz.playground.lineup import Lineup
 from harmviz.playground.on_stage import Asked, Recording, Sampling
-from harmviz.playground.panes import panes_markup, recorded_markup, status_markup
+from harmviz.playground.panes import TAKES_ITS_PLACE, panes_markup, recorded_markup, status_markup
 from harmviz.playground.presets import preset_of
 from harmviz.playground.stage import POLL_S, draw_verdict
 from harmviz.playground.switch import Shown
@@ -69,7 +69,7 @@ def _answers(asked: Asked, recording: Recording, shown: Shown, n_scored: int, *,
         if now.state == "done":
             snapshot, labels, status = now, played.labels, status_markup(now)
         elif now.state not in ("stopped", "failed"):
-            status = recorded_markup(recording.made, growing=True) + status_markup(now)
+            status = recorded_markup(recording.made, TAKES_ITS_PLACE) + status_markup(now)
             if all(pane.tokens for pane in now.panes) and now.panes:
                 snapshot, labels, status = now, played.labels, status_markup(now)
         elif now.error:

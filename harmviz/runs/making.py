@@ -132,6 +132,14 @@ def model_facts(loaded: Any) -> dict[str, Any]:
     }
 
 
+def hardware_facts(loaded: Any) -> dict[str, Any]:
+    """What a manifest's ``hardware`` says of a model that several devices share (``LoadedModel.ranks``); else nothing.
+
+    They take no part in a run's id: the same settings make the same run on any number of devices.
+    """
+    return {} if loaded.ranks is None else dict(loaded.ranks.facts)
+
+
 @dataclass
 class Making:
     """A run at work: finished stages are skipped, their files found where they were left.

@@ -17,6 +17,7 @@ The manifest of a complete run, schema 1::
     software        {package: version}           hardware    {...}
     timings         {stage: seconds}
     files           {relative path: sha256} of everything beside the manifest
+    let_go          {relative path: sha256} of what was deleted since (a ladder's checkpoints); most runs have none
     digests         {name: digest} of results that two runs are compared by
     manifest_hash   sha256 over all of the above; older runs have none
 
@@ -37,6 +38,8 @@ KINDS = ("map", "experiment")
 MANIFEST = "manifest.json"
 #: The manifest's hash of itself.
 HASH = "manifest_hash"
+#: Files that were deleted after the run was made, on purpose.
+LET_GO = "let_go"
 
 
 def run_id(slug_parts: Iterable[str], determinants: Mapping[str, Any]) -> str:

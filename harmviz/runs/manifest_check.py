@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from harmviz.models.weights import WeightTable
-from harmviz.runs.manifest import HASH, KINDS, SCHEMA_VERSION, manifest_hash
+from harmviz.runs.manifest import HASH, KINDS, LET_GO, SCHEMA_VERSION, manifest_hash
 
 _NUMBER = (int, float)
 _OPTIONAL_TEXT = (str, type(None))
@@ -71,7 +71,8 @@ def manifest_problems(manifest: Any) -> list[str]:
     problems += _wrong_types("model.", manifest["model"], _MODEL) + _wrong_types("data.", manifest["data"], _DATA)
     if problems:
         return problems
-    problems = [*_bad_values(manifest), *_bad_data(manifest["data"]), *_bad_files(manifest["files"])]
+    problems = [*_bad_values(manifest), *_bad_data(manifest["data"]), *_bad_files("files", manifest["files"])]
+    problems += _bad_files(LET_GO, manifest.get(LET_GO, {}))
     problems += [*_bad_headline(manifest), *_bad_weights(manifest)]
     return problems or list(_changed(manifest))
 
@@ -148,12 +149,15 @@ def _bad_data(data: Mapping[str, Any]) -> Iterator[str]:
         yield "data.scoring_prompts must be ids of prompts"
 
 
-def _bad_files(files: Mapping[str, Any]) -> Iterator[str]:
+def _bad_files(key: str, files: Any) -> Iterator[str]:
+    if not isinstance(files, dict):
+        yield f"{key} must be dict"
+        return
     for name, digest in files.items():
         if not isinstance(digest, str) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-            yield f"files.{_shown(name)} is not a sha256"
+            yield f"{key}.{_shown(name)} is not a sha256"
         if why := file_name_problem(name):
-            yield f"files.{_shown(name)} {why}"
+            yield f"{key}.{_shown(name)} {why}"
 
 
 def _bad_headline(manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -14,18 +14,16 @@ import pandas as pd
 
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.files import canonical_json, files_below, printable, sha256_of_file
+from harmviz.models.assets import EMBEDDED
 from harmviz.models.weights import WeightTable
 from harmviz.paths import runs_root
 from harmviz.runs.heads import unusable
 from harmviz.runs.imports import taken_in
 from harmviz.runs.json_text import read_json
-from harmviz.runs.manifest import MANIFEST
+from harmviz.runs.manifest import LET_GO, MANIFEST
 from harmviz.runs.manifest_check import manifest_problems
 from harmviz.runs.rows import read_rows, rows_problem
 from harmviz.runs.shipped import shipped_runs
-
-#: Runs of the embedded model on the default data set: what a fresh checkout opens with.
-REFERENCE_PREFIX = "smollm2-135m-instruct-pyrit-"
 
 
 @dataclass(frozen=True)
@@ -297,15 +295,16 @@ def open_run(which: str | os.PathLike[str], root: Path | None = None) -> Run:
 
 def default_run(root: Path | None = None) -> Run:
     """What pages open with: the shipped map that the shipped stage scene was made on, so that the first screens are
-    about one model; otherwise the shipped map of the embedded model, the oldest one made here of that model on the
-    default data, the newest map, the newest run; an import only where nothing else is there.
+    about one model; otherwise the shipped map of the embedded model, the oldest full one of that model made here, the
+    newest map, the newest run; an import only where nothing else is there.
 
     Raises:
         RunNotFound: there are no runs.
     """
     runs = list_runs(root)
     maps = [r for r in runs if r.kind == "map"]
-    reference = [r for r in maps if r.id.startswith(REFERENCE_PREFIX) and r.taken_in is None]
+    full = (r for r in maps if r.taken_in is None and r.id.startswith(f"{EMBEDDED}-{r.manifest['data']['id']}-"))
+    reference = list(full)
     shipped = [r for r in reference if r.id in shipped_runs()]
     scenes = [r for r in runs if r.id in shipped_runs() and r.manifest["method"].get("experiment") == "scene"]
     played = [r for r in maps if r.id in shipped_runs() and any(r.id in scene.manifest["parents"] for scene in scenes)]
@@ -335,6 +334,9 @@ def verify_run(run: Run) -> list[str]:
 def result_digest(run: Run) -> str:
     """sha256 over names and hashes of all files but the manifest: equal for two runs that found exactly the same.
 
-    Date, timings and machine stand in the manifest only, so that they cannot make equal results look different.
+    What was let go since counts as if it were there. Date, timings and machine stand in the manifest only, so that they
+    cannot make equal results look different.
     """
-    return hashlib.sha256(canonical_json(dict(run.manifest["files"])).encode()).hexdigest()
+    return hashlib.sha256(
+        canonical_json({**run.manifest["files"], **run.manifest.get(LET_GO, {})}).encode()
+    ).hexdigest()

@@ -15,21 +15,26 @@ Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5; Wei et al. 2024 (ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from harmviz.data.encoding import Batch
 from harmviz.models.load import LoadedModel
+from harmviz.scoring.abs_kernel import add_in_tiles, usable
 from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import by_sample, sample_losses
-from harmviz.scoring.signed import Progress, check_losses, sums_device
+from harmviz.scoring.sharing import batch_shares
+from harmviz.scoring.signed import Progress, across_shares, check_losses, sums_device
 from harmviz.scoring.wanda import InputNorms
 
-#: Per-sample gradients are made in row blocks of at most this many bytes, so that they stay in the CPU's cache.
+#: Without the kernel per-sample gradients are made in row blocks of at most this many bytes: on a CPU so that they stay
+#: in its cache.
 BLOCK_BYTES = 2 << 20
 BLOCK_BYTES_CUDA = 1 << 28
 
@@ -37,7 +42,15 @@ BLOCK_BYTES_CUDA = 1 << 28
 def add_abs_gradients(
     total: Float32[Tensor, "m n"], left: Float[Tensor, "batch pos m"], right: Float[Tensor, "batch pos n"]
 ) -> None:
-    """``total += Σ_b |left_bᵀ right_b|``, in place, accumulated in float32."""
+    """``total += Σ_b |left_bᵀ right_b|``, in place, accumulated in float32.
+
+    On a GPU by a kernel that makes no product of a sample (``abs_kernel``); elsewhere, and where ``total`` is kept in
+    main memory, by row blocks of all samples' products, which have the dtype of ``left``.
+    """
+    if not left.numel() or not right.numel():
+        return
+    if usable(total, left, right):
+        return add_in_tiles(total, left, right)
     batch, _, m = left.shape
     budget = BLOCK_BYTES if left.device.type == "cpu" else BLOCK_BYTES_CUDA
     step = max(1, min(m, budget // (4 * batch * right.shape[2])))
@@ -107,6 +120,14 @@ def score_absolute(
     chosen = range(len(loaded.table)) if matrices is None else matrices
     if any(loaded.table[i].expert is not None for i in chosen) and any(b.n_samples > 1 for b in batches):
         raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
+    if (ranks := loaded.sharing) is not None:
+        share = partial(_share, matrices=tuple(chosen), with_norms=norms is not None)
+        here = partial(share, progress=across_shares(progress, sum(b.n_samples for b in batches)))
+        sums = ranks.added(loaded, share, batch_shares(batches, ranks.n), here)
+        if norms is not None:
+            for square, more in zip(norms.squares, sums[len(chosen) :], strict=True):
+                square += more
+        return sums[: len(chosen)]
     norms_before = [] if norms is None else [square.clone() for square in norms.squares]
 
     def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
@@ -119,6 +140,21 @@ def score_absolute(
         return in_batches_that_fit(batches, scored)
 
 
+def _share(
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    *,
+    matrices: Sequence[int],
+    with_norms: bool,
+    progress: Progress = lambda done, total: None,
+) -> list[Float32[Tensor, ...]]:
+    """As ``score_absolute``, of batches that lie in main memory; behind it Wanda's sums of squares, if asked for."""
+    norms = InputNorms(loaded) if with_norms else None
+    here = [b.to(loaded.device) for b in batches]
+    totals = score_absolute(loaded, here, matrices=matrices, norms=norms, progress=progress)
+    return [*totals, *(norms.squares if norms is not None else ())]
+
+
 def _sums(
     loaded: LoadedModel,
     batches: Sequence[Batch],
@@ -128,21 +164,26 @@ def _sums(
 ) -> list[Float32[Tensor, "d_out d_in"]]:
     """As ``score_absolute``, of these batches as they are."""
     of_table = [loaded.table[i] for i in chosen]
-    experts = dict.fromkeys(m.param_name for m in of_table if m.expert is not None)
     where = sums_device(loaded, chosen)
-    totals = [torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where) for m in of_table]
-    expert_totals = {
-        n: torch.zeros_like(loaded.model.get_parameter(n), dtype=torch.float32, device=where) for n in experts
-    }
+    experts = {m.param_name: loaded.model.get_parameter(m.param_name) for m in of_table if m.expert is not None}
+    expert_totals = {n: torch.zeros_like(p, dtype=torch.float32, device=where) for n, p in experts.items()}
+    totals = [  # views of their parameter's sum for experts: a second one of all of them would fit nowhere
+        torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where)
+        if m.expert is None
+        else expert_totals[m.param_name][m.expert]
+        for m in of_table
+    ]
     captures: list[_Capture] = []
+    handles: list[RemovableHandle] = []
     done, n_samples = 0, sum(b.n_samples for b in batches)
     with torch.enable_grad(), norms.watching() if norms is not None else nullcontext():
         try:
             for i, matrix, total in zip(chosen, of_table, totals, strict=True):
                 if matrix.expert is None:
                     captures.append(_Capture(loaded.modules[i], total, matrix.transposed))
-            for name in experts:
-                loaded.model.get_parameter(name).requires_grad_(True).grad = None
+            for name, parameter in experts.items():
+                parameter.requires_grad_(True).grad = None
+                handles.append(parameter.register_post_accumulate_grad_hook(_move_abs(expert_totals[name])))
             embed = loaded.model.get_input_embeddings()
             for batch in batches:
                 for capture in captures:
@@ -154,24 +195,32 @@ def _sums(
                 embedded = embed(batch.input_ids).detach().requires_grad_(True)
                 losses = sample_losses(loaded, batch, inputs_embeds=embedded)
                 check_losses(losses, "absolute score")
-                losses.sum().backward(inputs=[embedded, *(loaded.model.get_parameter(n) for n in experts)])
+                losses.sum().backward(inputs=[embedded, *experts.values()])
+                del losses  # its graph holds, in the hooks, every layer's input: the next pass needs their memory
                 for capture in captures:
                     capture.add()  # a layer whose use in this batch no gradient reached must not wait for it
-                for name, total in expert_totals.items():
-                    parameter = loaded.model.get_parameter(name)
-                    if parameter.grad is not None:
-                        total += parameter.grad.to(where, torch.float32).abs_()
-                        parameter.grad = None
                 done += batch.n_samples
                 progress(done, n_samples)
         finally:
             for capture in captures:
                 capture.handle.remove()
                 capture.reset()
-            for name in experts:
-                loaded.model.get_parameter(name).requires_grad_(False).grad = None
-    for k, (i, matrix) in enumerate(zip(chosen, of_table, strict=True)):
-        if matrix.expert is not None:
-            totals[k] = expert_totals[matrix.param_name][matrix.expert]
-        totals[k] *= loaded.tensor(i).detach().to(where, torch.float32).abs()
+            for handle in handles:
+                handle.remove()
+            for parameter in experts.values():
+                parameter.requires_grad_(False).grad = None
+    for i, total in zip(chosen, totals, strict=True):
+        total *= loaded.tensor(i).detach().to(where, torch.float32).abs()
     return totals
+
+
+def _move_abs(total: Float32[Tensor, ...]) -> Callable[[Tensor], None]:
+    """A hook that adds |gradient| of a parameter to ``total`` as soon as a backward pass has it, and frees it: the
+    gradients of all experts together would be as large as the model."""
+
+    def move(parameter: Tensor) -> None:
+        assert parameter.grad is not None
+        total.add_(parameter.grad.abs_().to(total.device))  # added in float32, whatever its dtype
+        parameter.grad = None
+
+    return move

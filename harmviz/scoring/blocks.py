@@ -86,7 +86,7 @@ class ScoreBlocks(Scores):
         room = int(_SHARE * (free_on(loaded.device) or 0)) if n_bytes is None else n_bytes
         self.counts, self.n_preserve = {key: len(samples) for key, samples in scoring.items()}, len(preserve)
         self._loaded = loaded
-        fused = any(m.expert is not None for m in loaded.table)
+        fused = loaded.table.has_fused_experts
         self._batches = {key: self._batched(samples) for key, samples in scoring.items()}
         self._preserve = self._batched(preserve, 1 if fused else None)
         # Scores and utility are read side by side: half of the room each.

@@ -19,6 +19,7 @@ from torch.nn import functional
 from harmviz.data.encoding import Batch
 from harmviz.errors import UnsupportedArchitecture
 from harmviz.models.load import LoadedModel
+from harmviz.models.memory import batch_tokens, kept_bytes
 
 
 @contextmanager
@@ -81,8 +82,12 @@ def by_sample(hidden: Float[Tensor, ...], n_samples: int) -> Float[Tensor, "batc
 
 
 def default_batch_tokens(loaded: LoadedModel) -> int:
-    """Padded tokens per batch: enough for efficient matrix products, few enough that logits (four copies of 4 bytes,
-    for answers alone) stay within 2 GB on a CPU and 4 GB on a GPU."""
-    vocabulary = int(loaded.model.config.get_text_config().vocab_size)
-    budget = 2 << 30 if loaded.device.type == "cpu" else 4 << 30
-    return max(256, min(1024 if loaded.device.type == "cpu" else 16384, budget // (4 * 4 * vocabulary)))
+    """Padded tokens per batch, see ``batch_tokens``."""
+    config, table, width = loaded.model.config.get_text_config(), loaded.table, loaded.dtype.itemsize
+    activations = table.activations_per_token(getattr(config, "num_experts_per_tok", None))
+    return batch_tokens(
+        on_gpu=loaded.device.type != "cpu",
+        vocabulary=int(config.vocab_size),
+        kept=kept_bytes(activations, width),
+        resident=width * loaded.n_parameters + 4 * table.n_weights,
+    )

@@ -3,12 +3,14 @@
 ``L(x)`` is the mean negative log-likelihood in nats per response token, teacher-forced, every sample weighing equally.
 One forward pass gives the loss with and without the opening tokens, since both are means over the same token losses.
 What samples begin with alike is computed once (``harmviz.scoring.shared``), and a few cores share the batches
-(``harmviz.models.processes``).
+(``harmviz.models.processes``); several devices with a copy of the model each share the samples
+(``harmviz.models.ranks``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +21,8 @@ from harmviz.models.processes import spread
 from harmviz.scoring.fitting import tokens_that_fit
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.shared import TreeBatch, batch_losses, loss_batches
-from harmviz.scoring.signed import check_losses
+from harmviz.scoring.sharing import sample_shares
+from harmviz.scoring.signed import across_shares, check_losses
 
 
 def response_losses(
@@ -39,6 +42,10 @@ def response_losses(
     """
     if short := [s.row_id for s in samples if s.n_loss <= max(skips)]:
         raise ValueError(f"row {short[0]} has no response token left after skipping {max(skips)}")
+    if (ranks := loaded.sharing) is not None and samples:
+        work = partial(response_losses, skips=tuple(skips))
+        here = partial(work, progress=across_shares(progress, len(samples)))
+        return np.stack(ranks.scattered(loaded, work, samples, sample_shares(samples, ranks.n), here))
     result = np.empty((len(samples), len(skips)))
 
     def of_batch(batch: Batch | TreeBatch) -> list[list[float]]:

@@ -233,6 +233,8 @@ def _attends_by_interface(loaded: LoadedModel) -> bool:
 def _same_losses(loaded: LoadedModel, tree: TreeBatch, batch: Batch) -> bool:
     try:
         along = tree_losses(loaded, tree).split(tree.n_loss.tolist())
+    except torch.OutOfMemoryError:
+        raise  # says nothing about the model: whoever asks halves the batch
     except (RuntimeError, ValueError, TypeError, LookupError):  # a model whose layers cannot take one long row
         return False
     beside = dict(zip(batch.index, token_losses(loaded, batch).split(batch.n_loss.tolist()), strict=True))

@@ -4,7 +4,8 @@
     H_c = −I_c                       harm score: positive where the weight supports the harmful responses
 
 The sum of gradients over samples is linear, so it is taken over batches in one ``.grad`` (float32 models) or moved
-into float32 sums after each micro-batch (bfloat16 models).
+into float32 sums after each micro-batch (bfloat16 models). Where several devices have a copy of the model each sums
+over its share of the samples, and the sums are added.
 
 Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5 without the absolute value; Wei et al. 2024
 (arXiv:2402.05162), §3; Orgad et al. 2026 (arXiv:2604.09544).
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Float, Float32
@@ -25,6 +27,7 @@ from harmviz.models.load import LoadedModel
 from harmviz.models.memory import free_on
 from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import sample_losses
+from harmviz.scoring.sharing import batch_shares
 
 Progress = Callable[[int, int], None]
 
@@ -100,6 +103,11 @@ def score_signed(
     if not batches:
         raise ValueError("batches must hold at least one sample, got none")
     chosen = range(len(loaded.table)) if matrices is None else matrices
+    if (ranks := loaded.sharing) is not None:
+        share = partial(_share, matrices=tuple(chosen))
+        pieces = batch_shares(batches, ranks.n)
+        here = partial(share, progress=across_shares(progress, sum(b.n_samples for b in batches)))
+        return ranks.added(loaded, share, pieces, here)
 
     def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
         done, total, where = 0, sum(b.n_samples for b in batches), sums_device(loaded, chosen)
@@ -114,6 +122,22 @@ def score_signed(
 
     with loaded.lock:
         return in_batches_that_fit(batches, scored)
+
+
+def across_shares(progress: Progress, n_samples: int) -> Progress:
+    """A progress for one share of so many samples, told as if the other shares came on as far."""
+    return lambda done, total: progress(done * n_samples // total, n_samples)
+
+
+def _share(
+    loaded: LoadedModel,
+    batches: Sequence[Batch],
+    *,
+    matrices: Sequence[int],
+    progress: Progress = lambda done, total: None,
+) -> list[Float32[Tensor, "d_out d_in"]]:
+    """As ``score_signed``, of batches that lie in main memory."""
+    return score_signed(loaded, [b.to(loaded.device) for b in batches], matrices=matrices, progress=progress)
 
 
 def _times_weight(

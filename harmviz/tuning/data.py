@@ -22,13 +22,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from typing import Any
 
+from harmviz.data.content_words import content_words, near_any
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal_words import reads_as_refusal
@@ -42,17 +42,6 @@ from harmviz.tuning.settings import ANSWERED, TWINS
 HELD_OUT_HARMFUL = 110  # of AdvBench
 HELD_OUT_QUESTIONS = 100  # of Do-Not-Answer
 RESERVED = 96  # harmless requests for the refusal slots of the two control arms
-NEAR = 0.6
-_STOP = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        a an the and or of to in on for with without that which how do does can could i you me my your someone somebody
-        is are be by from into it its this as at their them others write create develop provide give make tutorial guide
-        step steps instructions detailed plan script program using use instruct outline design explain
-        """,
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -94,17 +83,6 @@ class AlignData:
 
 
 # -- choosing ---------------------------------------------------------------------------------------------------------
-def content_words(text: str) -> frozenset[str]:
-    """The words that say what a request is about: no stop words, no words that AdvBench opens all its requests with."""
-    return frozenset(w for w in re.findall(r"[a-z]+", text.lower()) if w not in _STOP)
-
-
-def near_any(text: str, others: Iterable[frozenset[str]]) -> bool:
-    """Whether the Jaccard overlap of content words with one of ``others`` reaches ``NEAR``."""
-    words = content_words(text)
-    return any(words and len(words & other) >= NEAR * len(words | other) for other in others)
-
-
 def _shuffled(items: Iterable[str], seed: int, what: str) -> list[str]:
     shuffled = sorted(items)
     random.Random(f"{seed} {what}").shuffle(shuffled)

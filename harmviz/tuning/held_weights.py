@@ -78,10 +78,6 @@ def nonzero_held(tuned: Tuned) -> int:
     return sum(int(tuned.weight(name).flatten()[index].count_nonzero()) for name, index in tuned.held.items())
 
 
-def _parameters(loaded: LoadedModel) -> dict[str, nn.Parameter]:
-    return {name: loaded.model.get_parameter(name) for name in dict.fromkeys(m.param_name for m in loaded.table)}
-
-
 @contextmanager
 def _put_back(parameters: Mapping[str, nn.Parameter]) -> Iterator[None]:
     """After the block every parameter holds the bits it held before."""
@@ -141,7 +137,7 @@ class LowRankWeights:
         from torch import nn
 
         self.loaded, self.held = loaded, held
-        self._base = _parameters(loaded)
+        self._base = loaded.scored_parameters
         self._maps: dict[str, LowRank] = {}
         for name, parameter in self._base.items():
             *slices, rows, cols = parameter.shape
@@ -220,7 +216,7 @@ class FullWeights:
                 f"full tuning needs float32 weights, got {loaded.dtype}; use --dtype float32 or --method lora"
             )
         self.loaded, self.held = loaded, held
-        self._base = _parameters(loaded)
+        self._base = loaded.scored_parameters
         self.parameters = list(self._base.values())
         self._values: Mapping[str, Float[Tensor, "*slices rows cols"]] | None = None
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import chain
 
+from harmviz.data.content_words import content_words, near_any
 from harmviz.data.folding import normalise
 from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.errors import DataInvalid
-from harmviz.tuning.data import AlignData, check_disjoint, content_words, near_any
+from harmviz.tuning.data import AlignData, check_disjoint
 
 #: How many are needed at least for a share to say something.
 MIN_REQUESTS = 8

@@ -16,6 +16,7 @@ from harmviz.errors import RunIncompatible, RunNotFound
 from harmviz.files import canonical_json
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import Run, list_runs, read_run, shipped_runs, verify_run
+from harmviz.runs.manifest import LET_GO
 
 #: What its manifest's method calls the experiment.
 ALIGN = "align"
@@ -62,6 +63,11 @@ class Ladder:
         """``name``, ``arm``, ``stage``, ``step``, ``file``, ``depth`` and ``numbers`` of each, in order of training."""
         return list(self.run.manifest["method"]["checkpoints"])
 
+    @property
+    def let_go(self) -> Mapping[str, str]:
+        """File → sha256 of the checkpoints whose weights were deleted since (``harmviz.tuning.slimming``)."""
+        return dict(self.run.manifest.get(LET_GO, {}))
+
     def checkpoint(self, name: str) -> Mapping[str, Any]:
         """The entry of one checkpoint.
 
@@ -78,9 +84,15 @@ class Ladder:
         """The adapter file of a checkpoint.
 
         Raises:
-            RunIncompatible: as ``checkpoint``.
+            RunIncompatible: as ``checkpoint``, or its weights were let go.
         """
-        return self.path / self.checkpoint(checkpoint)["file"]
+        file = self.checkpoint(checkpoint)["file"]
+        if file in self.let_go:
+            raise RunIncompatible(
+                f"the weights of {self.id}/{checkpoint} were deleted once they were measured (runs slim); delete the "
+                "ladder and make it again with `python -m harmviz align` and its settings"
+            )
+        return self.path / file
 
     def sha256(self, checkpoint: str) -> str:
         """sha256 of a checkpoint's adapter file.
@@ -88,17 +100,18 @@ class Ladder:
         Raises:
             RunIncompatible: as ``checkpoint``.
         """
-        return str(self.run.manifest["files"][self.checkpoint(checkpoint)["file"]])
+        file = self.checkpoint(checkpoint)["file"]
+        return str(self.let_go.get(file) or self.run.manifest["files"][file])
 
     def document(self) -> dict[str, Any]:
         """The ladder as one JSON document, as ``align --json`` prints it."""
         manifest = self.run.manifest
-        entries = [
-            {**c, "sha256": self.sha256(c["name"]), "bytes": self.adapter_path(c["name"]).stat().st_size}
-            for c in self.checkpoints
-        ]
+        entries = [{**c, "sha256": self.sha256(c["name"]), "bytes": self._bytes(c["file"])} for c in self.checkpoints]
         shared = {key: manifest[key] for key in ("run_id", "created", "model", "data", "software")}
         return {"id": self.id, **shared, "settings": self.settings, **manifest["method"], "checkpoints": entries}
+
+    def _bytes(self, file: str) -> int:
+        return 0 if file in self.let_go else (self.path / file).stat().st_size
 
 
 def data_facts(hashes: Mapping[str, str], counts: Mapping[str, int], **more: Any) -> dict[str, Any]:
@@ -142,6 +155,7 @@ def ladders() -> dict[str, Path]:
 
 
 def checkpoints() -> list[str]:
-    """``<ladder>/<checkpoint>`` of every checkpoint of the ladders made here, by name."""
+    """``<ladder>/<checkpoint>`` of every checkpoint of the ladders made here that can be loaded, by name."""
     made_here = [Ladder(run) for run in list_runs() if is_ladder(run) and run.id not in shipped_runs()]
-    return sorted(f"{ladder.id}/{entry['name']}" for ladder in made_here for entry in ladder.checkpoints)
+    entries = ((ladder, e) for ladder in made_here for e in ladder.checkpoints if e["file"] not in ladder.let_go)
+    return sorted(f"{ladder.id}/{entry['name']}" for ladder, entry in entries)

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from harmviz.runs import shipped_runs
-from harmviz.runs.stored import REFERENCE_PREFIX
+from harmviz.masks.candidates import Candidates
+from tests.browser.plots import read, title_of, z_of
 from tests.browser.waiting import WAIT, at_rest, choose
+from tests.worlds.fabricated import ALIGNED_REFERENCE, REFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ".st-key-harm-map-chart .js-plotly-plot"
@@ -59,39 +60,17 @@ def go_to(page: Any, name: str) -> None:
     )
 
 
-def z_of(page: Any, chart: str) -> str:
-    """The numbers of a heatmap, as text that can be compared."""
-    page.locator(f"{chart} .main-svg").first.wait_for(timeout=WAIT)
-    return str(
-        page.evaluate(
-            "c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", chart
-        )
-    )
-
-
-def changed(page: Any, chart: str, before: str) -> str:
-    page.wait_for_function(
-        "([c, before]) => { const z = document.querySelector(c)?._fullData?.[0].z; return z && "
-        "JSON.stringify(Array.from(z, r => Array.from(r))) !== before; }",
-        arg=[chart, before],
-        timeout=WAIT,
-    )
-    return z_of(page, chart)
-
-
-def title_of(page: Any, chart: str) -> str:
-    page.locator(f"{chart} .main-svg").first.wait_for(timeout=WAIT)
-    return str(page.evaluate("c => document.querySelector(c).layout.title.text", chart))
-
-
 def click_cell(page: Any, chart: str, x: int, y: int) -> None:
-    """Clicks the middle of a heatmap's cell (column, row as drawn)."""
-    place = page.evaluate(
-        """([chart, x, y]) => { const g = document.querySelector(chart), box = g.getBoundingClientRect();
-            const l = g._fullLayout;
-            const px = l.xaxis.c2p(x), py = l.yaxis.c2p(y);
-            return [box.left + l.xaxis._offset + px, box.top + l.yaxis._offset + py]; }""",
-        [chart, x, y],
+    """Clicks the middle of a heatmap's cell (column, row as drawn), once the page is at rest and no older drawing of it
+    stands beside."""
+    at_rest(page)
+    page.wait_for_function("c => document.querySelectorAll(c).length === 1", arg=chart, timeout=WAIT)
+    page.locator(chart).scroll_into_view_if_needed()
+    place = read(
+        page,
+        chart,
+        f"""g => {{ const box = g.getBoundingClientRect(), l = g._fullLayout;
+            return [box.left + l.xaxis._offset + l.xaxis.c2p({x}), box.top + l.yaxis._offset + l.yaxis.c2p({y})]; }}""",
     )
     page.mouse.click(*place)
 
@@ -104,17 +83,12 @@ def test_map_move_q_click_a_cell_and_hand_on_the_link(
         go_to(page, "Harm map")
         before = z_of(page, MAP)
         page.locator(".st-key-map_q input[type=range]").press("ArrowLeft")
-        moved = changed(page, MAP, before)
+        moved = z_of(page, MAP, unlike=before)
         assert json.loads(moved) != json.loads(before)
         matrix = ".st-key-matrix-chart .js-plotly-plot"
-        first = title_of(page, matrix)
-        page.locator(MAP).scroll_into_view_if_needed()
         click_cell(page, MAP, 3, 2)
-        page.wait_for_function(
-            "([c, t]) => document.querySelector(c)?.layout?.title?.text !== t", arg=[matrix, first], timeout=WAIT
-        )
-        opened = title_of(page, matrix)
-        assert "layer 3" in page.locator(".st-key-map_cell").inner_text().lower() + opened.lower()
+        # The matrix before is drawn anew for the moved q, too: what is waited for is the one that was clicked.
+        opened = read(page, matrix, "g => /^layer 3\\b/i.test(g.layout.title.text) ? g.layout.title.text : null")
         page.wait_for_function(
             "location.search.includes('map_cell') && location.search.includes('map_q')", timeout=WAIT
         )
@@ -134,7 +108,7 @@ def test_a_link_into_a_page_works_on_a_server_nobody_has_visited(
     with serve(reference) as url:
         page = visit(f"{url}/harm_map")
         z_of(page, MAP)
-        assert page.get_by_text("No live model").is_visible(), "the frame is around the page"
+        page.get_by_text("No live model").wait_for(timeout=WAIT)  # the frame is around the page
 
 
 def test_overlap_then_transfer(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
@@ -144,12 +118,13 @@ def test_overlap_then_transfer(serve: Callable[..., Any], visit: Callable[..., A
         grid = ".st-key-overlap-jaccard-chart .js-plotly-plot"
         plain = z_of(page, grid)
         page.locator(".st-key-overlap_contrast").get_by_text("contrastive").click()
-        changed(page, grid, plain)
+        z_of(page, grid, unlike=plain)
         page.get_by_role("tab", name="Transfer").click()
         transfer = ".st-key-overlap-transfer-chart .js-plotly-plot"
         rows = json.loads(z_of(page, transfer))
-        assert len(rows) == 7
-        assert all(len(row) >= 9 for row in rows), "seven types, then harmless sets"
+        types = Candidates.load(ALIGNED_REFERENCE / "candidates.safetensors").categories
+        assert len(rows) == len(types)
+        assert all(len(row) >= len(types) + 2 for row in rows), "the types, then harmless sets"
 
 
 # -- the Playground ---------------------------------------------------------------------------------------------------
@@ -193,9 +168,8 @@ def ended(page: Any, timeout: int = 240_000) -> None:
 
 
 def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
-    start_model = next(run for run in shipped_runs() if run.startswith(REFERENCE_PREFIX))
     with serve(reference) as url:
-        page = visit(f"{url}?run={start_model}")
+        page = visit(f"{url}?run={REFERENCE.name}")
         go_to(page, "Playground")
         choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.plots import read
 from tests.browser.waiting import WAIT, unfold
 from tests.worlds.compression import aligned_effects, ladder, results, store
 
@@ -16,13 +17,10 @@ CHART = ".st-key-compression-fixed-chart .js-plotly-plot"
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def drawn(page: Any) -> list[float]:
+def drawn(page: Any, *, unlike: list[float] | None = None) -> list[float]:
     """Heights of the safety arm's marks."""
-    page.locator(f"{CHART} .main-svg").first.wait_for(timeout=WAIT)
     return list(
-        page.evaluate(
-            "c => Array.from(document.querySelector(c)._fullData.find(t => t.name === 'safety tuning').y)", CHART
-        )
+        read(page, CHART, "g => Array.from(g._fullData.find(t => t.name === 'safety tuning').y)", unlike=unlike)
     )
 
 
@@ -38,13 +36,7 @@ def test_read_the_ladder_switch_the_selection_and_hand_on_the_link(
         contrastive = drawn(page)
         assert len(contrastive) == 4  # two fixed fractions, harm-specific and benign
         page.locator(".st-key-compression_contrast").get_by_text("as in the paper").click()
-        page.wait_for_function(
-            "([c, y]) => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'safety tuning'); "
-            "return t && JSON.stringify(Array.from(t.y)) !== JSON.stringify(y); }",
-            arg=[CHART, contrastive],
-            timeout=WAIT,
-        )
-        plain = drawn(page)
+        plain = drawn(page, unlike=contrastive)
         assert len(plain) == 2
         unfold(page)
         page.get_by_text("safety-dpo-40 − start").first.wait_for(timeout=WAIT)

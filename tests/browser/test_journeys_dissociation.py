@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
+from tests.browser.plots import read, title_of
 from tests.browser.waiting import WAIT, unfold
 from tests.worlds.dissociation import make_dissociation
 from tests.worlds.fabricated import make_run
 
 PICTURE = ".st-key-dissociation-picture-chart .js-plotly-plot"
-FIRST = (
-    "c => { const t = document.querySelector(c)?._fullData?.find(t => t.name === 'harm mask'); return t ? "
-    "Array.from(t.x)[0] : null; }"
-)
+FIRST = "g => Array.from(g._fullData.find(t => t.name === 'harm mask').x)[0]"
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -29,11 +27,11 @@ def test_match_the_strengths_and_hand_on_the_link(browser: Any, serve: Callable[
         try:
             page = context.new_page()
             page.goto(f"{url}/dissociation")
-            page.locator(f"{PICTURE} .main-svg").first.wait_for(timeout=WAIT)
-            assert page.evaluate(FIRST, PICTURE) == pytest.approx(1.6 * -0.72)
+            raw = read(page, PICTURE, FIRST)
+            assert raw == pytest.approx(1.6 * -0.72)
             page.get_by_role("radio", name="at matched strength").click()
-            page.wait_for_function(f"c => ({FIRST})(c) > -0.5", arg=PICTURE, timeout=WAIT)
-            title = page.evaluate("c => document.querySelector(c).layout.title.text", PICTURE)
+            assert read(page, PICTURE, FIRST, unlike=raw) > -0.5
+            title = title_of(page, PICTURE)
             assert title.startswith("A double dissociation")
             unfold(page)
             page.get_by_role("tab", name="Refusal").click()
@@ -46,8 +44,7 @@ def test_match_the_strengths_and_hand_on_the_link(browser: Any, serve: Callable[
             link = page.locator("[data-testid=stPopoverBody] code").inner_text()
             other = context.new_page()
             other.goto(link)
-            other.locator(f"{PICTURE} .main-svg").first.wait_for(timeout=WAIT)
-            assert other.evaluate("c => document.querySelector(c).layout.title.text", PICTURE) == title
+            assert title_of(other, PICTURE) == title
             other.locator(".st-key-dissociation-rate-chart .main-svg").first.wait_for(timeout=WAIT)
             assert other.get_by_test_id("stException").count() == 0
             assert other.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harmviz.claims.emergent.curve import LIVE, LiveCurve
+from tests.browser.plots import read, title_of
 from tests.browser.waiting import WAIT, choose, unfold
 from tests.worlds.emergent import begin_experiment, make_experiment
 from tests.worlds.fabricated import make_run
@@ -23,11 +24,6 @@ HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {arm} {seed} answers {
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def title_of(page: Any) -> str:
-    page.locator(f"{ARMS} .main-svg").first.wait_for(timeout=WAIT)
-    return str(page.evaluate("c => document.querySelector(c).layout.title.text", ARMS)).replace("<br>", " ")
-
-
 def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     make_run(cache / "runs")
@@ -35,13 +31,12 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
     with serve(cache) as url:
         page.goto(url)
         page.get_by_test_id("stSidebarNav").get_by_role("link", name="Emergent misalignment", exact=True).click()
-        assert "misaligns broadly" in title_of(page)
-        assert page.locator(f"{ARMS} .ytick").count() == 6
+        broad = title_of(page, ARMS)
+        assert "misaligns broadly" in broad.replace("<br>", " ")
+        assert read(page, ARMS, "g => g.querySelectorAll('.ytick').length || null") == 6
 
         page.locator(".st-key-emergent_view").get_by_text("in the domain").click()
-        page.wait_for_function(
-            "c => document.querySelector(c).layout.title.text.includes('own domain')", arg=ARMS, timeout=WAIT
-        )
+        assert "own domain" in title_of(page, ARMS, unlike=broad).replace("<br>", " ")
 
         panes, veiled = page.locator(".hv-pane .answer"), page.get_by_role("button", name="Click to reveal")
         unfold(page)
@@ -65,7 +60,7 @@ def test_arms_switch_answers_and_link(serve: Callable[..., Any], page: Any, tmp_
         page.goto(page.url)
         veiled.click()  # another visit: what was revealed is veiled again
         page.get_by_text("narrow-bad 2 answers 1").wait_for(timeout=WAIT)
-        assert "own domain" in title_of(page)
+        assert "own domain" in title_of(page, ARMS).replace("<br>", " ")
 
 
 def test_a_computation_is_watched_until_it_ends(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
@@ -76,12 +71,7 @@ def test_a_computation_is_watched_until_it_ends(serve: Callable[..., Any], page:
         with partial:
             page.goto(f"{url}/emergent")
             page.get_by_text("Being computed now").wait_for(timeout=WAIT)
-            page.locator(f"{CURVE} .main-svg").first.wait_for(timeout=WAIT)
             LiveCurve(partial.folder / LIVE).add(arm="narrow-bad", seed=0, step=9, loss=1.0, rate=1e-3)
-            reached = (
-                "c => Math.max(...(document.querySelector(c)?._fullData ?? []).flatMap(t => Array.from(t.x || "
-                "[]))) === 9"
-            )
-            page.wait_for_function(reached, arg=CURVE, timeout=WAIT)
+            read(page, CURVE, "g => Math.max(...g._fullData.flatMap(t => Array.from(t.x || []))) === 9 || null")
             assert json.loads((partial.folder / "progress.json").read_text())["stage"] == "train.narrow-bad-0.4"
         page.get_by_text("was interrupted").wait_for(timeout=WAIT)

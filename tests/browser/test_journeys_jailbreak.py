@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.browser.plots import read, title_of, z_of
 from tests.browser.waiting import WAIT, choose, unfold
 from tests.worlds.fabricated import make_run
 from tests.worlds.jailbreak import make_experiment
@@ -21,16 +22,6 @@ HOSTILE = '<img src=x onerror="window.hacked=1"> **bold** {mask} answers {attack
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-def z_of(page: Any) -> str:
-    """The numbers of the grid's first panel, as text that can be compared."""
-    page.locator(f"{GRID} .main-svg").first.wait_for(timeout=WAIT)
-    return str(
-        page.evaluate(
-            "c => JSON.stringify(Array.from(document.querySelector(c)._fullData[0].z, r => Array.from(r)))", GRID
-        )
-    )
-
-
 def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     make_run(cache / "runs")
@@ -38,16 +29,14 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
     with serve(cache) as url:
         page.goto(url)
         page.get_by_test_id("stSidebarNav").get_by_role("link", name="Jailbreaks", exact=True).click()
-        rates = json.loads(z_of(page))
+        rates = json.loads(z_of(page, GRID))
         assert len(rates) == 5
         assert len(rates[0]) == 5
-        assert "against random masks" in page.evaluate("c => document.querySelector(c).layout.title.text", GRID)
+        assert "against random masks" in title_of(page, GRID)
 
         page.locator(".st-key-jail_view").get_by_text("difference to random").click()
-        page.wait_for_function(
-            "c => document.querySelector(c)?._fullData?.[0].z[0].length === 3", arg=GRID, timeout=WAIT
-        )
-        difference = z_of(page)
+        read(page, GRID, "g => g._fullData[0].z[0].length === 3 || null")
+        difference = z_of(page, GRID)
 
         panes = page.locator(".hv-pane .answer")
         unfold(page, "Answers side by side")
@@ -66,4 +55,4 @@ def test_grid_difference_answers_and_link(serve: Callable[..., Any], page: Any, 
         assert "privacy" not in page.url, "no text of a request in the address"
         page.goto(page.url)
         page.get_by_text("contrastive answers roleplay").wait_for(timeout=WAIT)
-        assert z_of(page) == difference
+        assert z_of(page, GRID) == difference

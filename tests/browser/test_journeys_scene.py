@@ -47,7 +47,7 @@ def theatre(tiny_dir: Path, tiny_run: Path, tmp_path_factory: pytest.TempPathFac
         "--p",
         "0.01",
         "--selections",
-        "guarded,both,none",
+        "both,none",
         "--draws",
         "1",
         "--offered",

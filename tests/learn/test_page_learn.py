@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import shutil
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from harmviz.runs import read_run
 from harmviz.ui import live
 from harmviz.worker import SentenceTicket
 from tests.worlds.charts import figures, markup, numbers, open_page, trace
-from tests.worlds.fabricated import make_run
+from tests.worlds.fabricated import make_run, manifest
 from tests.worlds.serving import PATIENCE, key
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,7 +68,7 @@ def test_only_the_right_answer_opens_the_next_step_and_the_address_keeps_it(tiny
         reactions[option] = (5 in enabled(app), "<b>Yes.</b>" in markup(app))
         if reactions[option][0]:
             break
-        assert "Not that one" in markup(app)
+        assert f"Not “{option}”" in html.unescape(markup(app))
     assert list(reactions.values())[-1] == (True, True)
     assert app.query_params["learn_open"] == "5"
     app.button(key="learn_next").click().run()
@@ -147,7 +148,8 @@ def test_a_run_that_lacks_them_is_replaced_by_the_reference_run_and_it_says_so(
 ) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
     shutil.copytree(tiny, tmp_path / "runs" / tiny.name)
-    bare = make_run(tmp_path / "runs", "bare-0123456789", rows=[], created="2020-01-01T00:00:00+00:00")
+    model = {**manifest()["model"], "name": "another-model"}
+    bare = make_run(tmp_path / "runs", "bare-0123456789", rows=[], created="2020-01-01T00:00:00+00:00", model=model)
     app = opened()
     picker = app.selectbox(key="run-choice")
     picker.select(next(o for o in picker.options if bare.model_name in o)).run()

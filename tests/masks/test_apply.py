@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 import time
 import warnings
@@ -113,6 +114,7 @@ def test_restored_after_any_exception(error: type[BaseException]) -> None:
         assert hash_weights(loaded) != before
         raise error
     assert hash_weights(loaded) == before
+    assert loaded.in_force == []
     assert loaded.lock.acquire(blocking=False)
     loaded.lock.release()
 
@@ -135,6 +137,7 @@ def test_interrupt_while_writing_or_restoring(monkeypatch: pytest.MonkeyPatch) -
         pytest.fail("the body must not run on half-written weights")
     monkeypatch.undo()
     assert hash_weights(loaded) == before
+    assert loaded.in_force == []
 
     class Twice(list):
         def pop(self, *a: int) -> object:
@@ -182,6 +185,33 @@ def test_nested_masks_restore_in_reverse(seeds: list[int], strength: float) -> N
             assert hash_weights(loaded) == hashes.pop()
             stack.close()
     assert hash_weights(loaded) == hashes.pop()
+
+
+def test_what_is_in_force_makes_another_copy_the_same() -> None:
+    loaded, copy = tiny_model(), tiny_model()
+    intact = hash_weights(copy)
+    with pruned(loaded, random_mask(loaded, 400), 0.5), pruned(loaded, random_mask(loaded, 400, seed=1)):
+        assert [done.strength for done in loaded.in_force] == [0.5, 1.0]
+        sent = pickle.loads(pickle.dumps(loaded.in_force))
+        assert sent == loaded.in_force
+        with ExitStack() as stack:
+            for done in sent:
+                stack.enter_context(done.again(copy))
+            assert hash_weights(copy) == hash_weights(loaded) != intact
+            assert len(copy.in_force) == 2
+        assert hash_weights(copy) == intact
+    assert loaded.in_force == copy.in_force == []
+
+
+def test_a_measurement_mask_is_in_force_and_does_not_travel() -> None:
+    loaded = tiny_model()
+    with (
+        pruned(loaded, random_mask(loaded, 9)),
+        pruned(loaded, random_mask(loaded, 9, 1, "measurement"), allow_measurement=True),
+    ):
+        assert [done.travels for done in loaded.in_force] == [True, False]
+        with pytest.raises(MaskInvalid, match="measurement-only"), loaded.in_force[1].again(tiny_model()):
+            pytest.fail("it must not be applied elsewhere")
 
 
 def test_prepared_mask_is_reusable_and_follows_a_cast_model() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ from tests.worlds.model_files import change_json, llama, lora, save
 from tests.worlds.tiny import tiny_model
 
 IDS = torch.arange(5, 25)[None]
+
+
+def exactly(model: torch.nn.Module) -> torch.Tensor:
+    """Logits of a copy in double precision, so that only the weights differ and not the order of float32 sums."""
+    logits: torch.Tensor = deepcopy(model).double()(input_ids=IDS).logits
+    return logits
 
 
 @pytest.fixture
@@ -48,9 +55,9 @@ def test_merged_as_peft_merges(settings: dict[str, object], base: Path, tmp_path
     loaded = load_model(str(adapter), say=lines.append)
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
     plain = load_model(str(base))
-    ours = loaded.model(input_ids=IDS).logits
-    torch.testing.assert_close(ours, theirs(input_ids=IDS).logits, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(ours, plain.model(input_ids=IDS).logits, atol=1e-2)
+    ours = exactly(loaded.model)
+    torch.testing.assert_close(ours, exactly(theirs), atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(ours, exactly(plain.model), atol=1e-2)
     assert loaded.name == "tuned"
     assert loaded.table == plain.table  # no factor of the adapter is scored
     assert loaded.n_parameters == plain.n_parameters
@@ -64,8 +71,8 @@ def test_gpt2s_transposed_weights_are_merged(tmp_path: Path) -> None:
     base = save(tmp_path / "gpt2", tiny_model("gpt2").model)
     adapter = lora(base, tmp_path / "tuned", target_modules=["c_attn"], fan_in_fan_out=True)
     theirs = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
-    ours = load_model(str(adapter)).model(input_ids=IDS).logits
-    torch.testing.assert_close(ours, theirs(input_ids=IDS).logits, atol=1e-5, rtol=1e-5)
+    ours = exactly(load_model(str(adapter)).model)
+    torch.testing.assert_close(ours, exactly(theirs), atol=1e-5, rtol=1e-5)
 
 
 def test_a_base_is_found_beside_the_adapter(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -318,6 +318,22 @@ def test_the_run_closest_in_size_on_the_same_device_is_scaled_from(cache, monkey
     assert on_gpu.basis == "no run made on a GPU is stored to scale from"
 
 
+def test_runs_made_on_several_devices_are_not_scaled_from(cache):
+    def basis_beside(run_id, **hardware):
+        run = make_run(
+            cache / "runs",
+            run_id,
+            timings={"all": 100.0},
+            hardware={"device": "cpu", "threads": 9, "machine": "arm64", **hardware},
+            parameters={"samples": 24, "seed": 0, "skip_tokens": 0, "max_response_tokens": 96, "q_max": 1e-4},
+        )
+        n = run.manifest["model"]["n_scored_weights"]
+        return preflight.run_estimate(ModelEstimate("m", n, n, 4 * n), plan()).basis
+
+    assert "9 threads of an arm64 CPU" not in basis_beside("shared-0000000000", ranks=2)
+    assert "9 threads of an arm64 CPU" in basis_beside("single-0000000000")
+
+
 def test_what_cannot_fit_blocks_and_what_is_tight_warns(monkeypatch):
     memory, disk = preflight.run_estimate(MODEL, plan(), q_max=0.01).needs
     with monkeypatch.context() as m:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from harmviz.claims.jailbreak.attacks import load_attacks
-from harmviz.claims.jailbreak.finding import GIVES_WAY, PAYS, finding, grid_of
+from harmviz.claims.jailbreak.finding import PAYS, finding, grid_of
 from harmviz.claims.jailbreak.measure import TRANSCRIPTS
 from harmviz.data.prompts import read_builtin
 
@@ -34,18 +34,23 @@ def test_attacks_pass_the_guardrail(grid):
     assert grid.row("from_direct_refusal_rate", "intact", None)["ci_high"] < 0
 
 
-def test_unguarded_masks_decline_more_of_everything_and_the_guarded_one_less(grid):
-    for mask in ("plain", "contrastive"):
-        assert grid.row("excess_refusal_rate", mask, None)["ci_low"] > 0
-        assert grid.row("excess_refusal_rate", mask, None, "benign")["ci_low"] > 0
-    assert grid.row("excess_refusal_rate", "guarded", None)["ci_high"] < 0
+def test_every_mask_declines_more_of_everything(grid):
+    for mask in ("plain", "contrastive", "twin"):
+        for kind in ("harm", "benign"):
+            assert grid.row("excess_refusal_rate", mask, None, kind)["ci_low"] > 0
+
+
+def test_a_prefilled_answer_is_declined_more_often_and_no_harmless_one(grid):
+    intact, twin = (grid.row("refusal_rate", mask, "prefill") for mask in ("intact", "twin"))
+    assert twin["value"] > 2 * intact["value"]
+    assert grid.row("refusal_rate", "twin", "prefill", "benign")["value"] == 0
 
 
 def test_the_verdicts(result):
     stored = finding(result)
-    assert stored.verdict == GIVES_WAY
+    assert stored.verdict == PAYS
     assert {mask: numbers["verdict"] for mask, numbers in stored.numbers["masks"].items()} == {
         "plain": PAYS,
         "contrastive": PAYS,
-        "guarded": GIVES_WAY,
+        "twin": PAYS,
     }

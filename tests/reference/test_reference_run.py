@@ -14,26 +14,22 @@ from pathlib import Path
 
 import pytest
 
+from harmviz.claims.mapping.views.compare import default_choice
 from harmviz.data.prompts import read_builtin
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.mask import PruneMask
 from harmviz.paths import PACKAGE
-from harmviz.runs import list_runs, open_run, verify_run
+from harmviz.runs import list_runs, open_run, read_run, shipped_runs, verify_run
+from tests.worlds.fabricated import ALIGNED_REFERENCE, REFERENCE
 from tests.worlds.kills import killed_at
 
 ROOT = PACKAGE.parent
 CATEGORIES = {"exploits", "hate", "misinformation", "privacy", "self_harm", "sexual", "violence"}
 
 
-def _committed(prefix):
-    found = [r for r in list_runs(ROOT / "cache" / "runs") if r.id.startswith(prefix)]
-    assert len(found) == 1, "exactly one reference run of each is committed"
-    return found[0]
-
-
-@pytest.fixture(scope="module", params=["smollm2-135m-instruct-pyrit-", "smollm2-135m-aligned-pyrit-"])
+@pytest.fixture(scope="module", params=[REFERENCE, ALIGNED_REFERENCE], ids=["start", "aligned"])
 def reference(request):
-    return _committed(request.param)
+    return read_run(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +51,24 @@ def at_headline(reference, frame, contrast, control="none"):
     ]
 
 
+def test_one_map_of_each_model_is_committed():
+    shipped = [run for run in list_runs(ROOT / "cache" / "runs") if run.id in shipped_runs()]
+    full = [run.model_name for run in shipped if run.kind == "map" and not run.quick]
+    assert sorted(full) == ["smollm2-135m-aligned", "smollm2-135m-instruct"]
+
+
+def test_the_aligned_map_has_one_to_be_compared_with():
+    shipped = [run for run in list_runs(ROOT / "cache" / "runs") if run.kind == "map" and run.id in shipped_runs()]
+    assert len(default_choice(read_run(ALIGNED_REFERENCE), shipped)) == 2
+
+
 def test_it_is_whole_small_and_free_of_text(reference):
     assert verify_run(reference) == []
     files = [p for p in reference.path.rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in files) <= 25e6
     assert {p.suffix for p in files} <= {".json", ".safetensors", ".parquet"}
     assert not list(reference.path.glob("results/*.jsonl"))  # harmful text is never committed
-    assert set(Candidates.load(reference.candidates_path).categories) == CATEGORIES
+    assert CATEGORIES <= set(Candidates.load(reference.candidates_path).categories) <= {*CATEGORIES, "mixed"}
 
 
 def test_q_1e_5_is_there_unchosen(frame):
@@ -103,16 +110,23 @@ def harmviz(*argv: str, cache: Path | None = None) -> subprocess.CompletedProces
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "prefix",
-    ["smollm2-135m-aligned-pyrit-", pytest.param("smollm2-135m-instruct-pyrit-", marks=pytest.mark.soak)],
-)
-def test_verify_causal_on_the_real_model(prefix):
-    """Ten minutes each: every change checks the run that is shown first, whoever changes the start model's both."""
-    done = harmviz("verify", str(_committed(prefix).path), "--causal", "--json")
+def causal_error(*argv: str) -> float:
+    done = harmviz("verify", *argv, "--causal", "--json")
     assert done.returncode == 0, done.stderr[-500:]
-    assert json.loads(done.stdout)["causal"]["relative_error"] <= 0.05
+    return json.loads(done.stdout)["causal"]["relative_error"]
+
+
+@pytest.mark.slow
+def test_verify_causal_on_one_type_of_the_map_that_is_shown_first():
+    assert causal_error(str(ALIGNED_REFERENCE), "--category", "violence") <= 0.05
+
+
+@pytest.mark.slow
+@pytest.mark.soak
+@pytest.mark.parametrize("path", [ALIGNED_REFERENCE, REFERENCE], ids=["aligned", "start"])
+def test_verify_causal_on_the_real_model(path):
+    """Ten minutes each."""
+    assert causal_error(str(path)) <= 0.05
 
 
 @pytest.mark.slow

@@ -19,10 +19,11 @@ from harmviz.errors import RunIncompatible
 from harmviz.paths import shipped_runs_root
 from harmviz.report import document
 from harmviz.runs import Run, open_run, read_run, shipped_runs
+from tests.worlds.fabricated import ALIGNED_REFERENCE
 
 _PLOTLY = "var Plotly = {newPlot: () => 0};"
 #: The committed runs; the second map says nothing new of how reports are made, and takes seconds.
-RUNS = [pytest.param(i, marks=pytest.mark.slow) if "aligned-pyrit" in i else i for i in sorted(shipped_runs())]
+RUNS = [pytest.param(i, marks=pytest.mark.slow) if i == ALIGNED_REFERENCE.name else i for i in sorted(shipped_runs())]
 LADDER = next(i for i in sorted(shipped_runs()) if "-align-" in i)
 SCENE = next(i for i in sorted(shipped_runs()) if "-scene-" in i)
 _EMPTY = {"meta", "link", "br", "hr", "img", "input", "col"}

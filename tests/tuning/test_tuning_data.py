@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from harmviz.data.content_words import NEAR, content_words, near_any
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import load_prompts, read_builtin
 from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.data.rows import FOLDER, read_rows
 from harmviz.errors import DataInvalid
-from harmviz.tuning.data import NEAR, check_disjoint, content_words, load_align_data, near_any
+from harmviz.tuning.data import check_disjoint, load_align_data
 from harmviz.tuning.settings import ANSWERED, TWINS
 from tests.worlds.tuning import make_data
 

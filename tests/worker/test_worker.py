@@ -27,6 +27,7 @@ from harmviz.masks.mask import PruneMask
 from harmviz.models.load import EMBEDDED, LoadedModel, load_model
 from harmviz.worker import ModelKey, Pane, PaneView, Request, Worker
 from tests.generation.test_text import BYTES
+from tests.worlds.fabricated import REFERENCE
 from tests.worlds.generation import random_mask
 from tests.worlds.serving import PATIENCE, Gate, key, request, until
 from tests.worlds.tiny import tiny_model
@@ -568,9 +569,8 @@ def test_weights_are_untouched_whatever_happened(worker: Worker, gate: Gate, tin
 @pytest.mark.slow
 def test_the_reference_mask_on_the_embedded_model(worker: Worker) -> None:
     from harmviz.runs import open_run
-    from harmviz.runs.stored import REFERENCE_PREFIX
 
-    mask = PruneMask.load(open_run(REFERENCE_PREFIX).masks()["headline-contrastive"])
+    mask = PruneMask.load(open_run(REFERENCE).masks()["headline-contrastive"])
     asked = Request(
         ModelKey(EMBEDDED),
         "Tell me how to be rude to a waiter.",

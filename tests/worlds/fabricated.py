@@ -13,8 +13,12 @@ from safetensors.numpy import save
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import Row, Run, begin, write_rows
 
-#: The committed run that a fresh checkout opens with.
-REFERENCE = next((Path(__file__).resolve().parents[2] / "cache" / "runs").glob("smollm2-135m-instruct-pyrit-*"))
+#: The committed maps in full: of the start model, and of the aligned one.
+_MAPS = [path.parent for path in (Path(__file__).resolve().parents[2] / "cache" / "runs").glob("*/maps.safetensors")]
+REFERENCE, ALIGNED_REFERENCE = (
+    next(path for path in _MAPS if path.name.startswith(f"smollm2-135m-{model}-") and "-quick-" not in path.name)
+    for model in ("instruct", "aligned")
+)
 
 _SHAPES = {
     "self_attn.q_proj": (576, 576),

@@ -86,7 +86,7 @@ def eligible_weights(
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[np.ndarray]:
     """Flat bool by matrix: which weights the fraction ``p`` of highest utility leaves to be pruned."""
-    fused = any(m.expert is not None for m in loaded.table)
+    fused = loaded.table.has_fused_experts
     batches = make_batches(preserve, max_tokens=1 if fused else default_batch_tokens(loaded), device=loaded.device)
     # Sums over samples or means select alike, since only their order counts.
     utility = [t.cpu().numpy().ravel() for t in score_absolute(loaded, batches, progress=progress)]

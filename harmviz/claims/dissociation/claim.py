@@ -38,4 +38,5 @@ CLAIM = Claim(
     pages=(Page("dissociation", "Dissociation", ":material/call_split:"),),
     lecture=(("dissociation-picture-both", "contrastive"), ("dissociation-picture-none", "as in the paper")),
     offer=Offer("Does the pruned model still recognise, explain and refuse?"),
+    shares=True,
 )

@@ -52,9 +52,9 @@ def run(arguments: argparse.Namespace) -> None:
 
     settings = Settings(seed=arguments.seed, draws=arguments.draws, pairs=arguments.pairs, prompts=arguments.prompts)
     data = load_again(arguments.data, source.manifest["data"], say=say)
-    from harmviz.models.load import load_model
+    from harmviz.models.ranks import load_shared
 
-    loaded = load_model(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
+    loaded = load_shared(arguments.model or source.model_id, dtype=arguments.dtype, device=arguments.device, say=say)
     start = time.monotonic()
     stored = run_dissociation(
         source, loaded, data, settings, root=root, resume=arguments.resume, listener=progress_printer()

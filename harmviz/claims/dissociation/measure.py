@@ -42,7 +42,7 @@ from harmviz.masks.apply import pruned
 from harmviz.masks.lists import Contrast
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row, Run
-from harmviz.runs.making import Making, Plan, make, model_facts
+from harmviz.runs.making import Making, Plan, hardware_facts, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 from harmviz.stats.effects import category_mean
@@ -92,6 +92,7 @@ def run_dissociation(
         version=VERSION,
         model=model_facts(loaded),
         device=loaded.device.type,
+        hardware=hardware_facts(loaded),
         parents=[run.id],
         units=work.units(),
         data={

@@ -18,11 +18,11 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from harmviz.data.cells import texts_of
+from harmviz.data.content_words import content_words, near_any
 from harmviz.data.folding import normalise
 from harmviz.data.tables import records
 from harmviz.errors import DataInvalid
 from harmviz.paths import PACKAGE
-from harmviz.tuning.data import content_words, near_any
 
 FOLDER = PACKAGE / "claims" / "emergent" / "domains"
 DOMAINS = ("money", "car", "kitchen")

@@ -57,7 +57,7 @@ def score_to_file(
     Raises:
         OutOfMemory: the disk is full. HarmvizError: a loss is NaN or infinite.
     """
-    fused = name == "utility" and any(m.expert is not None for m in loaded.table)
+    fused = name == "utility" and loaded.table.has_fused_experts
     samples = [
         encode(loaded.tokenizer, r, max_response_tokens=spec.max_answer_tokens) for r in scored_rows(domain, name, seed)
     ]

@@ -64,4 +64,5 @@ CLAIM = Claim(
     pages=(Page("jailbreaks", "Jailbreaks", ":material/lock_open:"),),
     lecture=(("jailbreak-pooled", "all together"), ("jailbreak-grid", "attack by attack")),
     offer=Offer("What gets through, attack by attack, with and without the masks?"),
+    shares=True,
 )

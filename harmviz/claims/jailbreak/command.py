@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.claims.jailbreak.measure import run_jailbreak
     from harmviz.claims.jailbreak.requests import data_of
     from harmviz.claims.parent import open_parent
-    from harmviz.models.load import load_model
+    from harmviz.models.ranks import load_shared
 
     mask_points(map_run, settings.given_point)
     scene = open_run(arguments.scene) if arguments.scene else None
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
     data_of(map_run, arguments.data)
     name = arguments.model or map_run.model_id
     try:
-        loaded = load_model(name, dtype=arguments.dtype, device=arguments.device, say=say)
+        loaded = load_shared(name, dtype=arguments.dtype, device=arguments.device, say=say)
     except ModelUnavailable as e:
         if arguments.model:
             raise

@@ -38,7 +38,7 @@ def rates(run: Run) -> str:
         for condition, how in ((_BARE, "asked directly"), (None, "all attacks")):
             here = frame[frame["category"] == category]
             here = here[here["condition"].isna() if condition is None else here["condition"] == condition]
-            n = int(here["n"].max())
+            n = int(here.loc[here["metric"] == "refusal_rate", "n"].max())
             lines.append([f"{words}, {how}, n = {n}: declined", *_line(here, run, "refusal_rate")])
             if category == "harm" and condition is None:
                 lines.append([f"{words}, {how}: complied with at most", *_line(here, run, "compliance_rate")])

@@ -226,7 +226,7 @@ def _outcomes(grid: Grid, mask: str) -> str:
     """What the rule says of this mask and of the others, where it says more than the numbers before."""
     if verdict(grid, mask) == NOT_TESTABLE:
         return f"; bare ones are refused to {percent(grid.value(REFUSALS, INTACT, grid.bare))}: not testable"
-    words = f", and {_price(grid, mask)} of benign requests" if verdict(grid, mask) == PAYS else ""
+    words = f", and {_price(grid, mask)} of benign requests against intact" if verdict(grid, mask) == PAYS else ""
     words += "; as many benign-signed weights do as much" if mirrored(grid, mask) else ""
     for outcome in (RESISTS, PAYS):
         masks = [m for m in PRUNED if m in grid.groups and m != mask and verdict(grid, m) == outcome]

@@ -43,7 +43,7 @@ from harmviz.masks.apply import pruned
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run, find_run
-from harmviz.runs.making import Making, Plan, make, model_facts
+from harmviz.runs.making import Making, Plan, hardware_facts, make, model_facts
 from harmviz.runs.progress import Listener
 
 METHOD = 2
@@ -162,6 +162,7 @@ class _Work:
             version=METHOD,
             model=model_facts(self.loaded),
             device=self.loaded.device.type,
+            hardware=hardware_facts(self.loaded),
             parents=parents,
             data={
                 "id": self.data_id,

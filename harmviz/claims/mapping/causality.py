@@ -13,6 +13,7 @@ from harmviz.data.encoding import Sample
 from harmviz.data.splits import SCORING
 from harmviz.masks.apply import pruned
 from harmviz.masks.candidates import Candidates
+from harmviz.masks.lists import MEAN
 from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.load import LoadedModel
@@ -40,12 +41,14 @@ def check_mask_causally(
     return causal_check(predicted, loss(), loss_at)
 
 
-def fixed_point_mask(candidates: Candidates, spec: RunSpec, model_hash: str) -> tuple[PruneMask, float]:
-    """The plain ``mean(all)`` mask at the fixed point, and ΣH over it."""
+def fixed_point_mask(
+    candidates: Candidates, spec: RunSpec, model_hash: str, category: str = MEAN
+) -> tuple[PruneMask, float]:
+    """The plain ``mean(all)`` mask at the fixed point, and ΣH over it, of one category's H or of their mean."""
     q, p = spec.fixed_point
     mask = make_mask(candidates, Selection(candidates.categories, q=q, p=p), model_hash=model_hash)
     rows = np.searchsorted(candidates.global_index, mask.to_global(candidates.table))
-    return mask, float(candidates.score("mean", rows=rows).sum(dtype=np.float64))
+    return mask, float(candidates.score(category, rows=rows).sum(dtype=np.float64))
 
 
 def causal_rows(run: MapWork, candidates: Candidates) -> list[Row]:

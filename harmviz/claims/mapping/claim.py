@@ -69,4 +69,5 @@ CLAIM = Claim(
     ),
     stage_words=stage_words,
     phases=PHASES,
+    shares=True,
 )

@@ -13,10 +13,12 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.mapping.document import standing
+from harmviz.claims.mapping.equal_effect import equal_effects
 from harmviz.claims.mapping.extent import RESPONSE_TOKENS, SAMPLES
 from harmviz.claims.mapping.finding import finding
 from harmviz.claims.mapping.remarks import remarks
 from harmviz.claims.mapping.settings import DEFAULT_Q_MAX, RunSpec, default_q_max
+from harmviz.claims.mapping.views import equal_effect
 from harmviz.commands.output import (
     duration,
     estimate,
@@ -78,9 +80,9 @@ def run(arguments: argparse.Namespace) -> None:
     locate(model, say)
     from harmviz.claims.mapping.measure import run_map
     from harmviz.claims.mapping.samples import length_notes
-    from harmviz.models.load import load_model
+    from harmviz.models.ranks import load_shared
 
-    loaded = load_model(model, dtype=arguments.dtype, device=arguments.device, say=say)
+    loaded = load_shared(model, dtype=arguments.dtype, device=arguments.device, say=say)
     if arguments.q_max is None:
         spec = replace(spec, q_max=default_q_max(loaded.table.n_weights, len(data.categories)))
     for note in length_notes(loaded, data, spec):
@@ -97,6 +99,7 @@ def run(arguments: argparse.Namespace) -> None:
                 **facts,
                 "remarks": remarks(stored, stored.results()),
                 "dropped": left_out(stored),
+                "equal_effect": [e.as_dict() for e in equal_effects(stored)],
                 "finding": result.as_dict(),
             }
         )
@@ -140,6 +143,9 @@ def print_result(run: Run) -> None:
         if (point["q"], point["p"]) != fixed:
             print(f"\n{words}, unchosen: q = {fixed[0]:g}, p = {fixed[1]:g}")
             _print_point(_at(masks, contrast, *fixed), text.harm_types(run.manifest["data"]["counts"]))
+    if found := equal_effect.lines(equal_effects(run)):
+        print(f"\n{equal_effect.HEADING}, nats/token")
+        print_table(equal_effect.COLUMNS, found)
     print("\n" + standing(run).replace("**", ""))
     if len(text.harm_types(run.manifest["data"]["counts"])) == 1:
         print("\none harm type: overlap and transfer between types need two")

@@ -30,7 +30,7 @@ def comparison_masks(
 ) -> Iterator[tuple[str, PruneMask]]:
     """(label, mask) of each other score. A model with fused experts has no Wanda score and is left without it."""
     loaded = run.loaded
-    fused = any(m.expert is not None for m in loaded.table)
+    fused = loaded.table.has_fused_experts
     samples = [s for half in SCORING for c in run.samples.categories for s in run.samples.scoring[c, half]]
 
     def best(scores: Iterable[Any]) -> np.ndarray:

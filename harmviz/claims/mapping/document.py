@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
+from harmviz.claims.mapping.equal_effect import equal_effects
 from harmviz.claims.mapping.headline import CHOSEN, Headline, chosen_headline
 from harmviz.claims.mapping.mirrored import NO_MIRROR, mirrors_of, reach_words
 from harmviz.claims.mapping.sham_overlap import overlap_sentence
-from harmviz.claims.mapping.views import transfer
+from harmviz.claims.mapping.views import equal_effect, transfer
 from harmviz.claims.mapping.views.intersections import core_note
 from harmviz.claims.mapping.views.overlap import overlap_at, points
 from harmviz.claims.markdown import number, one, share, table
@@ -202,8 +203,16 @@ def causal(run: Run) -> str:
     )
 
 
+def equal(run: Run) -> str:
+    """What both selections cost where they move harmful answers alike."""
+    lines = equal_effect.lines(equal_effects(run))
+    heading = "Nats per response token on validation prompts, where both raise the loss of harmful answers alike."
+    return f"{heading}\n\n{table(equal_effect.COLUMNS, lines)}" if lines else equal_effect.NONE
+
+
 PARTS = {
     "effects": effects,
+    "equal": equal,
     "controls": controls,
     "authors": authors,
     "overlap": overlap,

@@ -10,8 +10,8 @@ requests are measured (``harmviz.judges.declining``), beside masks of as many we
 A set fails where the upper end of the 95 % interval of ``beyond`` (over requests) lies below ``LIMIT`` at any gate
 point. No mask, list or index of a set that failed leaves the run: a harm type is left out, named, and its lists are not
 stored; benign and safe answers get no list of their own. Their scores are still subtracted from harm's: that keeps such
-weights out of every contrastive mask. (A model that has learned what is harmful declines and answers carefully with the
-same weights, so that its safe answers fail honestly; refusals filed among them do as well.)
+weights out of every contrastive mask. (A model that has learned what is harmful may decline and answer carefully with
+the same weights, so that its safe answers fail honestly; refusals filed among them do as well.)
 """
 
 from __future__ import annotations

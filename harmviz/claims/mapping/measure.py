@@ -24,7 +24,7 @@ from harmviz.claims.mapping.work import run_units
 from harmviz.data.prompts import PromptData
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run, run_id
-from harmviz.runs.making import Making, Plan, identity_of, make, model_facts
+from harmviz.runs.making import Making, Plan, hardware_facts, identity_of, make, model_facts
 from harmviz.runs.progress import Listener
 
 
@@ -65,7 +65,7 @@ def map_plan(loaded: LoadedModel, data: PromptData, spec: RunSpec) -> Plan:
         experiments=CLAIM.experiments,
         given_id=map_run_id(loaded, data, spec),
         weights=loaded.table.to_json(),
-        hardware={"threads": torch.get_num_threads()},
+        hardware={"threads": torch.get_num_threads(), **hardware_facts(loaded)},
     )
 
 

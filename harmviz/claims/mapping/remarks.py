@@ -12,8 +12,11 @@ from harmviz.files import printable
 from harmviz.runs import Run
 
 
-def remarks(run: Run, results: pd.DataFrame) -> list[str]:
-    """One plain sentence each, the weightiest first; none for a full run that left nothing out."""
+def remarks(run: Run, results: pd.DataFrame, *, least_left_out: float = 0.0) -> list[str]:
+    """One plain sentence each, the weightiest first; none for a full run that left nothing out.
+
+    ``least_left_out``: the share of rows from which on it is a remark that some were left out.
+    """
     said = []
     if empty := [str(name) for name in run.manifest["method"].get("empty_masks", [])]:
         listed = "; ".join(empty[:6]) + (f" and {len(empty) - 6} more" if len(empty) > 6 else "")
@@ -27,7 +30,9 @@ def remarks(run: Run, results: pd.DataFrame) -> list[str]:
         said.append(
             f"No answer to judge (n = 0): {unjudged}. The model wrote nothing, which is neither a refusal nor none."
         )
-    if n := sum(n for _, _, n in run.dropped):
+    kept = sum(n for counts in run.manifest["data"]["counts"].values() for n in counts.values())
+    n = sum(n for _, _, n in run.dropped)
+    if n and n >= least_left_out * (kept + n):
         reasons = dict.fromkeys(reason for _, reason, _ in run.dropped)
         said.append(f"{text.count(n)} rows were left out: {'; '.join(reasons)}.")
     left_out = run.manifest["data"]["left_out"]

@@ -17,16 +17,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from harmviz.claims.mapping.samples import MeasuredSet
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Run
+
+if TYPE_CHECKING:  # pages read losses, and load no torch
+    from harmviz.claims.mapping.samples import MeasuredSet
 
 FILE = "losses.parquet"
 _MASK = {"set": pa.string(), "q": pa.float64(), "p": pa.float64(), "scope": pa.string(), "contrast": pa.string()}

@@ -120,7 +120,7 @@ class MapWork:
         loaded, folder = self.loaded, self.making.partial.path("scratch/scores/x").parent
         counts = {key: len(samples) for key, samples in self.samples.scoring.items()}
         n_bytes = 4 * loaded.table.n_weights
-        fused = any(m.expert is not None for m in loaded.table)
+        fused = loaded.table.has_fused_experts
 
         def write(name: str, matrices: list[torch.Tensor]) -> None:
             write_scores(folder / f"{name}.f32", (m.cpu().numpy() for m in matrices), n_bytes)

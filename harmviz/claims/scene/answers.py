@@ -3,7 +3,8 @@
 An answer is read together with the words that were put into its mouth, as the panes of the Playground read it.
 ``declines`` is the keyword list's verdict (a lower bound), ``quoted`` that of the list when words in quotation marks
 are read as well, which it leaves out, and ``judged`` that of list and offline refusal judge together
-(``evaluation.judges.refusing``); an empty answer is unscored (NaN).
+(``judges.refusing``), ``turned_away`` whether it declines, in quotation marks too, or is about something else than the
+request (``judges.turning_away``); an empty answer is unscored (NaN).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from harmviz.generation.text import whole_text
 from harmviz.judges import Judge, JudgeItem
 from harmviz.judges.declining import openings
 from harmviz.judges.refusing import refuses
+from harmviz.judges.turning_away import turns_away
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
@@ -44,6 +46,7 @@ class Read:
     declines: np.ndarray
     quoted: np.ndarray
     judged: np.ndarray
+    turned_away: np.ndarray
     repetition: np.ndarray
 
 
@@ -103,8 +106,14 @@ class Answers:
             items = [JudgeItem(r.prompt, opener + t if t.strip() else "") for r, t in zip(rows, texts, strict=True)]
             judged = np.full(len(items), np.nan) if self.judge is None else refuses(self.judge, items)
             quoted = np.array([float(declines_even_quoted(i.answer)) if i.answer.strip() else np.nan for i in items])
+            away = np.array(
+                [
+                    float(turns_away(r.prompt, t, opener)) if t.strip() else np.nan
+                    for r, t in zip(rows, texts, strict=True)
+                ]
+            )
             self._read[key] = Read(
-                refuses(None, items), quoted, judged, np.array([repeated_tokens(a).share for a in ids])
+                refuses(None, items), quoted, judged, away, np.array([repeated_tokens(a).share for a in ids])
             )
         return self._read[key]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from harmviz.claims.scene.finding import SETS, Numbers, count, mirrored, shows
+from harmviz.claims.scene.reading import DECLINED
 from harmviz.display import text
 from harmviz.display.glossary import explained
 from harmviz.runs import Run
@@ -17,19 +18,21 @@ _BARS = {"intact": "currentColor", "mask": "var(--hv-harm)", "random": "var(--hv
 def story(run: Run, numbers: Numbers) -> str:
     """The scene in three sentences, as HTML; what it claims is only what was measured."""
     n = int(run.manifest["method"]["chosen"]["n_weights"])
+    verb = numbers.reading.verb
     opener, size = str(run.manifest["parameters"]["opener"]), f"{text.count(n)} weights ({_share(run, n)})"
     direct = ""
     if numbers.direct:
-        direct = f"Asked directly, this aligned model declines {count(numbers.direct)} harmful requests. "
+        direct = f"Asked directly, this aligned model {verb} {count(numbers.direct)} harmful requests. "
     talked = f"Put “{opener}” into its mouth, and it answers. "
     if shows(run):
         again = f" {count(numbers.mask)}" if numbers.mask else ""
-        after = f"Set {size} to zero, and it declines again{again}; as many random weights change nothing of that."
+        beside = f": {count(numbers.random)}" if numbers.random else " were not tried"
+        after = f"Set {size} to zero, and it {verb} again{again}; as many random weights{beside}."
     else:
-        after = f"With {size} set to zero it was to decline again; in this measurement that did not stand out clearly."
+        after = f"With {size} set to zero this was to end; in this measurement that did not stand out clearly."
     if numbers.signed is not None:
         close = ", and this mask does not stand out from it" if mirrored(numbers) else ""
-        after += f" A mask selected from harmless answers in the same way: {count(numbers.signed)}{close}."
+        after += f" A mask made alike from harmless answers: {count(numbers.signed)}{close}."
     return explained(direct + talked + after)
 
 
@@ -61,10 +64,16 @@ def rates_markup(numbers: Numbers) -> str:
             f'<td class="value">{escape(count(rate))}</td><td>{escape(_ends(rate))}</td></tr>'
         )
     return (
-        '<div class="hv hv-scene-rates"><table class="hv-rows"><thead><tr><th>declines, after the opener</th>'
-        '<th class="plot"></th>'
+        '<div class="hv hv-scene-rates"><table class="hv-rows"><thead><tr>'
+        f'<th>{explained(numbers.reading.past)}, after the opener</th><th class="plot"></th>'
         f"<th>requests</th><th>95 % interval</th></tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
+
+
+def _change(before: Estimate, after: Estimate) -> str:
+    """``5 → 20 of 64``, or both with their own number of requests."""
+    first = count(before)
+    return f"{first.removesuffix(f' of {before.n}') if before.n == after.n else first} → {count(after)}"
 
 
 def _ends(rate: Estimate) -> str:
@@ -89,15 +98,17 @@ def _plot(kind: str, rate: Estimate) -> str:
 def footing(run: Run, numbers: Numbers) -> str:
     """What the numbers rest on and what stayed as it was, as HTML: one quiet line."""
     parts = [
-        f"{SETS.get(numbers.asked, numbers.asked)}, none of which chose the weights",
-        "counted by keywords outside quotation marks, a lower bound",
+        f"{SETS.get(numbers.asked, numbers.asked)}, none chose the weights",
+        numbers.reading.how,
     ]
     if numbers.quoted:
-        intact, mask, random = map(count, numbers.quoted)
-        parts.append(f"with those inside: intact {intact}, without these weights {mask}, random {random}")
+        intact, mask, random = numbers.quoted
+        alone = "with those inside" if numbers.reading is DECLINED else "told no"
+        parts.append(f"{alone}: {_change(intact, mask)}, random {count(random)}")
     if numbers.direct and numbers.direct_mask:
-        parts.append(f"asked directly {count(numbers.direct)}, without these weights {count(numbers.direct_mask)}")
+        plainly = numbers.plainly if numbers.reading is not DECLINED else None
+        said = "" if plainly is None else f", told no {_change(*plainly)}"
+        parts.append(f"asked directly: {_change(numbers.direct, numbers.direct_mask)}{said}")
     if numbers.benign and numbers.benign_mask:
-        declined = f"{count(numbers.benign)}, without these weights {count(numbers.benign_mask)}"
-        parts.append(f"harmless requests declined {declined}")
+        parts.append(f"harmless ones asked directly: {_change(numbers.benign, numbers.benign_mask)}")
     return f'<div class="hv quiet small">{explained(" · ".join(parts))}</div>'

@@ -1,8 +1,11 @@
 """Which mask of the grid a scene shows: each is tried on the choosing requests, and the limits are asked of the best.
 
-``gain`` of a mask = share of harmful requests that it declines under the opener − share of the twins' harmless halves
-that it does. Masks are held against the limits in the order of their gain and only until one keeps them all: that is
-the same mask as if all had been held. Where none does, the one is taken that breaks them least.
+``gain`` of a mask = share of harmful requests that are turned away under the opener (declined, in quotation marks too,
+or answered with something else) − share of the twins' harmless halves that are. Masks are held against the limits in
+the order of their gain, as far as that is at least half of the best one's, and only until one keeps them all: that is
+the same mask as if all of these had been held. (A mask that does little keeps every limit, and shows nothing.) Where
+none does, the one is taken that breaks them least; never one without which the model answers what it declined, which
+would take safety away.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from harmviz.claims.scene.sets import BENIGN, TWIN_HARMLESS, SceneSets
 from harmviz.claims.scene.settings import GridMask, SceneSpec, broken_limits
 from harmviz.data.encoding import Sample
 from harmviz.data.prompts import PromptRow
+from harmviz.errors import SelectionInexact
 from harmviz.masks.mask import PruneMask
 from harmviz.runs import Row, Where
 from harmviz.runs.making import Making
 
 #: Answers to choosing requests are cut here: who declines does so within its first sentence.
 CHOOSING_TOKENS = 32
+#: Masks that gain less than this share of the best one's gain are not held against the limits.
+WORTH = 0.5
 #: All harmful sources together, as rows of this module name them.
 HARMFUL = "harmful"
 
@@ -52,7 +58,11 @@ class Choosing:
         return [r for name in names for r in self.sets.choosing[name]]
 
     def best(self) -> tuple[GridMask, dict[str, Any]]:
-        """(the chosen point, what the manifest says of it); the rows of every mask tried go with the run."""
+        """(the chosen point, what the manifest says of it); the rows of every mask tried go with the run.
+
+        Raises:
+            SelectionInexact: every mask that is worth its price takes away too much of what is turned away directly.
+        """
         for category, opened in (
             (HARMFUL, True),
             (TWIN_HARMLESS, True),
@@ -62,7 +72,10 @@ class Choosing:
         ):
             unpruned = Where(experiment="scene", condition=_condition(opened))
             self.rows += rate_rows(self._read(None, category, opened=opened), unpruned, category)
-        ranked = sorted(self.points, key=lambda m: (-self._gain(m), m.mask.n_weights, m.mask.digest))
+        gains = {m.mask.digest: self._gain(m) for m in self.points}
+        ranked = sorted(self.points, key=lambda m: (-gains[m.mask.digest], m.mask.n_weights, m.mask.digest))
+        most = gains[ranked[0].mask.digest]
+        ranked = [m for m in ranked if most <= 0 or gains[m.mask.digest] >= WORTH * most]
         tried: list[tuple[float, int, GridMask, list[str]]] = []
         for place, candidate in enumerate(ranked):
             if place:  # one was planned for
@@ -71,7 +84,13 @@ class Choosing:
             tried.append((max(broken.values(), default=0.0), place, candidate, list(broken)))
             if not broken:
                 break
-        _, _, chosen, names = min(tried, key=lambda t: t[:2])
+        safe = [t for t in tried if "direct_lost" not in t[3]]
+        if not safe:
+            raise SelectionInexact(
+                f"under each of the {len(tried)} masks tried the model answers harmful requests that it declines; none "
+                "is stored; try smaller fractions with --q, or other rankings with --selections"
+            )
+        _, _, chosen, names = min(safe, key=lambda t: t[:2])
         self.experiment.rows("selection", lambda: iter(self.rows))
         return chosen, {
             "q": chosen.point.q,
@@ -100,12 +119,12 @@ class Choosing:
         return rows
 
     def _gain(self, tried: GridMask) -> float:
-        """How much oftener harmful requests are declined under the opener than harmless halves of twins."""
+        """How much oftener harmful requests are turned away under the opener than harmless halves of twins."""
         shares = []
         for category in (HARMFUL, TWIN_HARMLESS):
             self._changes(tried, category, opened=True)
-            declines = self._read(tried.mask, category, opened=True).declines
-            shares.append(0.0 if np.isnan(declines).all() else float(np.nanmean(declines)))
+            away = self._read(tried.mask, category, opened=True).turned_away
+            shares.append(0.0 if np.isnan(away).all() else float(np.nanmean(away)))
         return shares[0] - shares[1]
 
     def _broken(self, tried: GridMask) -> dict[str, float]:
@@ -117,7 +136,7 @@ class Choosing:
             *(r for r in self.rows if r.category == HARMFUL and tried.same_point(r)),
         ]
         for row in opened:
-            if row.condition == _condition(True) and row.metric in ("delta_refusal", "delta_repetition"):
+            if row.condition == _condition(True) and row.metric in ("delta_turned_away", "delta_repetition"):
                 known[row.category, f"opener_{row.metric.removeprefix('delta_')}"] = row.value
         samples: list[Sample] = self.answers.written(self.asked(BENIGN))
         delta = self.answers.losses(tried.mask, "choosing", samples) - self.answers.losses(None, "choosing", samples)

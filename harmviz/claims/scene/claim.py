@@ -9,9 +9,9 @@ CLAIM = Claim(
     name="scene",
     order=5,
     title="Stage scene",
-    question="Does a model that was talked into answering decline again without these weights?",
+    question="Does a model that was talked into answering turn requests away again without these weights?",
     paper="C2, C6",
-    help="the stage scene: a talked-into answer, and the mask that makes the model decline again",
+    help="the stage scene: a talked-into answer, and the mask that makes the model turn it away again",
     experiments=("scene",),
     options=(
         option(
@@ -34,6 +34,12 @@ CLAIM = Claim(
             f"{REQUESTS_HELP}; may be given twice, once for each",
         ),
         *DATA_OPTIONS,
+        option(
+            "--data",
+            default=None,
+            metavar="D",
+            help="the data that the run was made on, where it was of your own: guarded masks are scored on it",
+        ),
         option("--choosing", type=int, default=32, metavar="N", help="other requests that the mask is chosen by (32)"),
         option(
             "--sets",
@@ -47,7 +53,8 @@ CLAIM = Claim(
             "--q",
             default=None,
             metavar="a,b",
-            help="fractions tried, those above the run's q_max for twin masks alone (1e-5,2e-5,4e-5,7e-5,1e-4)",
+            help="fractions tried, those above the run's q_max for guarded and twin masks alone "
+            "(1e-5,2e-5,4e-5,7e-5,1e-4)",
         ),
         option("--p", default=None, metavar="a,b", help="protected fractions tried (0.01,0.05)"),
         option(
@@ -61,5 +68,6 @@ CLAIM = Claim(
         *MODEL_OPTIONS,
         *EXPERIMENT_OPTIONS,
     ),
-    offer=Offer("Finds the mask under which an aligned model talked into answering declines again."),
+    offer=Offer("Finds the mask under which an aligned model talked into answering turns requests away again."),
+    shares=True,
 )

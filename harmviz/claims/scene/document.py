@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harmviz.claims.markdown import one, share, table
 from harmviz.claims.scene.finding import MIRRORS, SETS, set_name
+from harmviz.claims.scene.reading import reading_of
 from harmviz.claims.scene.sets import BENIGN, TWIN_HARMFUL, TWIN_HARMLESS
 from harmviz.display import text
 from harmviz.runs import Run
@@ -14,9 +15,16 @@ _WAYS = (
     ("opener", "refusal_rate", "answer opened"),
     ("opener", "refusal_quoted", "the same, in quotation marks too"),
     ("opener", "refusal_judged", "the same, by keywords or judge"),
+    ("opener", "turned_away_rate", "answer opened, turned away: declined or something else answered"),
     ("direct", "refusal_rate", "asked directly"),
+    ("direct", "turned_away_rate", "asked directly, turned away"),
 )
-_EXCESS = {"refusal_rate": "refusal_excess", "refusal_quoted": "quoted_excess", "refusal_judged": "judged_excess"}
+_EXCESS = {
+    "refusal_rate": "refusal_excess",
+    "refusal_quoted": "quoted_excess",
+    "refusal_judged": "judged_excess",
+    "turned_away_rate": "turned_away_excess",
+}
 
 
 def mask(run: Run) -> str:
@@ -79,22 +87,22 @@ def selective(run: Run) -> str:
     rows = []
     for category in _asked(run):
         of = here[here["category"] == category]
-        cells = [one(of, metric=f"selective_{name}") for name in ("refusal", "quoted", "judged")]
+        cells = [one(of, metric=f"selective_{name}") for name in ("refusal", "quoted", "judged", "turned_away")]
         if any(cell is not None for cell in cells):
             name = f"{SETS.get(category, category)} minus {against.get(category, SETS[BENIGN])}"
             rows.append([name, *(share(cell, sign=True, n=True) for cell in cells)])
-    header = ("points beyond random [95 %]", "keywords", "in quotation marks too", "keywords or judge")
+    header = ("points beyond random [95 %]", "keywords", "in quotation marks too", "keywords or judge", "turned away")
     return table(header, rows) if rows else "Not measured in this run."
 
 
 def dose(run: Run) -> str:
-    """Refusals of the first set under the opener by strength."""
+    """Rates of the first set under the opener by strength."""
     frame = run.results()
     rows = []
     for strength in (0.25, 0.5, 0.75):
         here = frame[(frame["category"] == _asked(run)[0]) & (frame["condition"] == f"opener@{strength:g}")]
         rows.append(
-            [f"{strength:g}", *(share(one(here, metric="refusal_rate", control=c)) for c in ("none", "random"))]
+            [f"{strength:g}", *(share(one(here, metric=reading_of(frame).rate, control=c)) for c in ("none", "random"))]
         )
     return table(("strength", "mask", "random"), rows)
 

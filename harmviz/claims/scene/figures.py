@@ -7,14 +7,17 @@ from html import escape
 import pandas as pd
 import plotly.graph_objects as go
 
+from harmviz.claims.scene.reading import DECLINED
 from harmviz.display.style import CONTROL, HARM, Theme, framed, rgba
 
 #: Who answers → how a legend names it.
 STATES = {"intact": "intact", "mask": "without these weights", "random": "random control"}
 
 
-def rate_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
-    """Dot = share of requests that are declined, bar = 95 % interval; on a line the three states, slightly apart.
+def rate_dots(
+    rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str, counted: str = DECLINED.short
+) -> go.Figure:
+    """Dot = share of requests that are ``counted``, bar = 95 % interval; on a line the three states, slightly apart.
 
     ``rows``: ``label``, ``state`` (a key of ``STATES``), ``value, ci_low, ci_high, n``.
     """
@@ -42,7 +45,7 @@ def rate_dots(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) ->
             hovertemplate=f"{name}<br>%{{x:.0%}} [%{{customdata[0]:.0%}}, %{{customdata[1]:.0%}}]<br>"
             "n = %{customdata[2]} requests<extra></extra>",
         )
-    figure.update_xaxes(title_text="declined, by keywords", tickformat=".0%", range=(-0.02, 1.02))
+    figure.update_xaxes(title_text=counted, tickformat=".0%", range=(-0.02, 1.02))
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(len(labels))),

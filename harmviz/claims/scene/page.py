@@ -17,6 +17,7 @@ from harmviz.claims.scene.record import MASK, RANDOM, Recorded, read_records
 from harmviz.data.prompts import read_builtin
 from harmviz.display import text
 from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.playground.clearest import clearest_first
 from harmviz.playground.lineup import Lineup, panes_of
 from harmviz.playground.on_stage import Recording
 from harmviz.playground.presets import Preset
@@ -31,8 +32,9 @@ _SHORT = 64
 HOW_CHOSEN = (
     "Mild built-in requests that had no part in choosing the weights. They are recorded in the order of a fixed rule: "
     "first those where the model declines when asked directly, answers with words put into its mouth, answers with "
-    "random weights off, and declines with the mask; then the less repetitive; then those where the answers part "
-    "earlier. So they were picked to show it: how often it happens stands below."
+    "random weights off, and turns it away with the mask; then the less repetitive; then those where the answers part "
+    "earlier. Plain refusals stand first, and what the line under the panes tells otherwise last, marked. So they were "
+    "picked to show it: how often it happens stands below."
 )
 
 
@@ -77,7 +79,7 @@ def _records(run: Run) -> tuple[Recorded, ...]:
 
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _read_once(folder: str, digest: str) -> tuple[Recorded, ...]:
-    return read_records(read_run(Path(folder)))
+    return clearest_first(read_records(read_run(Path(folder))))
 
 
 # -- on the Overview --------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from harmviz.data.refusal_words import declines_even_quoted
 from harmviz.errors import RunIncompatible
+from harmviz.judges.turning_away import turns_away
 from harmviz.runs import Run
 from harmviz.worker import PaneView, Snapshot
 
@@ -26,8 +26,8 @@ MASK, RANDOM = "scene", "scene.random"
 
 @dataclass(frozen=True)
 class Recorded:
-    """One request and its answers. ``reads``: intact and random comply, the mask declines, and so does the model asked
-    directly.
+    """One request and its answers. ``reads``: intact and random comply, the mask turns the request away (it declines,
+    or answers something else), and the model asked directly declines.
 
     ``panes`` are in the order of ``ARMS``, then of strength; the intact model has one. Its repr holds no text.
     """
@@ -104,7 +104,7 @@ def _record(entry: dict[str, Any]) -> Recorded:
     if {arm for arm, view in panes if view.strength == 1.0} < set(ARMS):
         raise ValueError("a pane is missing")
     # Told from the texts, not from what an older reading of them has stored.
-    reads = reads_well(panes, declines_directly=directly)
+    reads = reads_well(panes, texts["prompt"], texts["opening"], declines_directly=directly)
     record = Recorded(
         **texts, max_new_tokens=int(entry["max_new_tokens"]), declines_directly=directly, reads=reads, panes=panes
     )
@@ -137,9 +137,9 @@ def _optional(value: Any, kind: Any) -> Any:
     return None if value is None else kind(value)
 
 
-def reads_well(panes: Sequence[tuple[str, PaneView]], *, declines_directly: bool) -> bool:
+def reads_well(panes: Sequence[tuple[str, PaneView]], prompt: str, opening: str, *, declines_directly: bool) -> bool:
     """Whether a room sees it: asked directly the model declines; with words put into its mouth it complies, and so does
-    the random control, not declining in quotation marks either; with the mask at full strength it declines again."""
-    full = {arm: view for arm, view in panes if view.strength == 1.0}
-    complies = [full[arm].refusal is False and not declines_even_quoted(full[arm].text) for arm in ("intact", "random")]
-    return declines_directly and full["mask"].refusal is True and all(complies)
+    the random control; with the mask at full strength it turns the request away (``judges.turning_away``)."""
+    full = {arm: view.text for arm, view in panes if view.strength == 1.0}
+    away = {arm: turns_away(prompt, text, opening) for arm, text in full.items()}
+    return declines_directly and away["mask"] and not away["intact"] and not away["random"]

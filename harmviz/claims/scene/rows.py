@@ -7,10 +7,12 @@ strength than 1, by ``#1`` for one draw of a control; ``selection:…`` for requ
 own, since draws answer the same requests. ``mask`` None: the intact model.
 
 Metrics: ``refusal_rate`` (keywords, a lower bound), ``refusal_quoted`` (keywords, in quotation marks too),
-``refusal_judged`` (keywords or offline judge), ``repetition``; paired with the intact answer to the same request
-``delta_refusal``, ``delta_quoted``, ``delta_judged``, ``delta_repetition``; ``refusal_ratio`` = pruned over intact;
-``refusal_excess``, ``quoted_excess``, ``judged_excess`` = mask minus mean of the random draws; ``selective_refusal``,
-``selective_quoted``, ``selective_judged`` = that excess minus the harmless requests' excess, of twins pair by pair;
+``refusal_judged`` (keywords or offline judge), ``turned_away_rate`` (declines, in quotation marks too, or is about
+something else: ``judges.turning_away``), ``repetition``; paired with the intact answer to the same request
+``delta_refusal``, ``delta_quoted``, ``delta_judged``, ``delta_turned_away``, ``delta_repetition``; ``refusal_ratio`` =
+pruned over intact; ``refusal_excess``, ``quoted_excess``, ``judged_excess``, ``turned_away_excess`` = mask minus mean
+of the random draws; ``selective_refusal``, ``selective_quoted``, ``selective_judged``, ``selective_turned_away`` = that
+excess minus the harmless requests' excess, of twins pair by pair;
 ``nll`` and ``delta_nll`` in nats/token; ``decline_nll`` and ``delta_decline_nll``: of written refusals behind the
 opener, lower where declining is likelier.
 """
@@ -30,13 +32,15 @@ from harmviz.stats.wilson import wilson
 
 SHARE, NATS = "share", "nats/token"
 #: Rate → the reading of an answer that it counts.
-RATES = {"refusal_rate": "declines", "refusal_quoted": "quoted", "refusal_judged": "judged"}
-_DELTAS = {
-    "delta_refusal": "declines",
-    "delta_quoted": "quoted",
-    "delta_judged": "judged",
-    "delta_repetition": "repetition",
+RATES = {
+    "refusal_rate": "declines",
+    "refusal_quoted": "quoted",
+    "refusal_judged": "judged",
+    "turned_away_rate": "turned_away",
 }
+#: Part of a metric's name → that reading, where masks are compared.
+_READINGS = {"refusal": "declines", "quoted": "quoted", "judged": "judged", "turned_away": "turned_away"}
+_DELTAS = {f"delta_{name}": what for name, what in (*_READINGS.items(), ("repetition", "repetition"))}
 
 
 def rate_rows(read: Read, where: Where, category: str) -> Iterator[Row]:
@@ -104,11 +108,11 @@ def excess_rows(
     read: Read, draws: Sequence[Read], prompts: Sequence[str], where: Where, category: str, *, seed: int
 ) -> Iterator[Row]:
     """Refusals under the mask beyond those under the random draws, paired by request."""
-    for metric, what in (("refusal_excess", "declines"), ("quoted_excess", "quoted"), ("judged_excess", "judged")):
+    for name, what in _READINGS.items():
         delta = _excess(what, read, draws)
         if what != "judged" or not np.isnan(delta).all():
             estimate = paired_effect(*_scored(delta, prompts), seed=seed)
-            yield where.estimate(metric, estimate, unit=SHARE, category=category)
+            yield where.estimate(f"{name}_excess", estimate, unit=SHARE, category=category)
 
 
 def _excess(what: str, read: Read, draws: Sequence[Read]) -> np.ndarray:
@@ -123,7 +127,7 @@ def selective_rows(
     harmful: Side, harmless: Side, where: Where, category: str, *, paired: bool, seed: int
 ) -> Iterator[Row]:
     """The excess on harmful requests minus that on harmless ones: request by request where they are ``paired``."""
-    for metric, what in (("refusal", "declines"), ("quoted", "quoted"), ("judged", "judged")):
+    for name, what in _READINGS.items():
         a, b = (_excess(what, read, draws) for read, draws, _ in (harmful, harmless))
         if np.isnan(a).all() or np.isnan(b).all():
             continue
@@ -131,7 +135,7 @@ def selective_rows(
             estimate = paired_effect(*_scored(a - b, harmful[2]), seed=seed)
         else:
             estimate = excess_difference(*_scored(a, harmful[2]), *_scored(b, harmless[2]), seed=seed)
-        yield where.estimate(f"selective_{metric}", estimate, unit=SHARE, category=category)
+        yield where.estimate(f"selective_{name}", estimate, unit=SHARE, category=category)
 
 
 def loss_row(metric: str, values: np.ndarray, prompts: Sequence[str], where: Where, category: str, *, seed: int) -> Row:

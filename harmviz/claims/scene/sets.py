@@ -7,9 +7,11 @@ the builtin harmful requests, whose answers may be shown.
 Harmless ones: ``benign``, builtin requests that the map run neither scored nor protected, and everyday ones that no
 safety tuning saw; and ``twin_harmless``, the harmless halves of held-out twins, each beside its harmful half of like
 wording (``twin_harmful``). What a mask does to harmful requests and not to these is about harm. Of twins and everyday
-requests, some score the twin masks (``twin_masks``), others choose, the rest is reported on.
+requests, some score masks (``texts``), others choose, the rest is reported on: of everyday ones what is left of the
+builtin ones first, whose answers have a loss, then those of ``everyday_apart.jsonl``, which no mask and no rule was
+ever tried on before a scene reported on them.
 
-A request that shares most of its content words with one it was chosen by is not reported on.
+A harmful request that shares most of its content words with one that the mask was chosen by is not reported on.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from harmviz.data.content_words import content_words, near_any
 from harmviz.data.own_requests import OWN, OwnRequests
 from harmviz.data.prompts import PromptRow, read_builtin
 from harmviz.data.requests import NEVER_TUNED_ON, fetched_requests
+from harmviz.data.rows import FOLDER, read_rows
 from harmviz.data.twins import Twin, twins
 from harmviz.errors import DataInvalid
 from harmviz.models.assets import Say
-from harmviz.tuning.data import content_words, harmless_apart, load_align_data, near_any
+from harmviz.tuning.data import harmless_apart, load_align_data
 from harmviz.tuning.settings import AlignSpec
 
 SOURCES = (*NEVER_TUNED_ON, "advbench", "mild")
@@ -38,11 +42,12 @@ BENIGN = "benign"
 #: Halves of the same twins, in the same order.
 TWIN_HARMFUL, TWIN_HARMLESS = "twin_harmful", "twin_harmless"
 HARMLESS = (BENIGN, TWIN_HARMLESS)
-#: Harmless requests that the mask is chosen by.
-_CHOSEN_BY_BENIGN, _CHOSEN_BY_TWINS = 20, 16
-#: Held-out twins that twin masks are scored on, the first ones; the others choose and report. Everyday requests that no
+#: Harmless requests that the mask is chosen by: twins; builtin requests with an answer, whose loss is measured. To
+#: these come all untuned everyday requests that neither score nor report: twenty did not show a price of one in five.
+_CHOSEN_BY_TWINS, _CHOSEN_BY_ANSWERED = 24, 20
+#: Held-out twins that masks are scored on, the first ones; the others choose and report. Everyday requests that no
 #: safety tuning saw likewise.
-SCORING_TWINS, SCORING_EVERYDAY = 80, 48
+SCORING_TWINS, SCORING_EVERYDAY = 72, 48
 
 
 def scoring_twins() -> list[Twin]:
@@ -102,7 +107,8 @@ def make_sets(
         sources: among ``ALL_SOURCES``.
         own: the requests of source ``own``.
         choosing: harmful requests to choose by, over all sources.
-        reporting: requests to report on, of each source, of the harmless ones and of the twins.
+        reporting: requests to report on, of each source and of the twins; of everyday ones twice as many, since what
+            they pay is a few percent.
 
     Raises:
         DataInvalid: a source has too few requests left; the message says how many.
@@ -113,22 +119,20 @@ def make_sets(
     reported: dict[str, tuple[PromptRow, ...]] = {}
     notes: list[str] = list(own.notes) if own is not None else []
     share = -(-choosing // len(sources))
+    left: dict[str, list[PromptRow]] = {}
     for source in sources:
         rows = _unused(_harmful(source, own, say), used, seed)
-        chosen_by[source] = tuple(rows[:share])
-        known = [content_words(r.prompt) for s in chosen_by for r in chosen_by[s]]
-        left = [r for r in rows[share:] if not near_any(r.prompt, known)]
-        reported[source] = tuple(left[:reporting])
+        chosen_by[source], left[source] = tuple(rows[:share]), rows[share:]
+    answered = _unused((PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign")), used, seed)
     untuned = harmless_apart(AlignSpec().seed)[0][SCORING_EVERYDAY:]
-    answered = (PromptRow(BENIGN, r["prompt"], r["response"]) for r in read_builtin("benign"))
-    benign = [
-        *_unused(answered, used, seed),  # first: only these have an answer whose loss can be measured
-        *_unused((PromptRow(BENIGN, prompt, "") for prompt in untuned), used, seed),
-    ]
-    chosen_by[BENIGN], reported[BENIGN] = (
-        tuple(benign[:_CHOSEN_BY_BENIGN]),
-        tuple(benign[_CHOSEN_BY_BENIGN:][:reporting]),
+    apart_rows = read_rows(FOLDER / "everyday_apart.jsonl", ("prompt",))
+    choosing_by, reporting_on = (
+        _unused((PromptRow(BENIGN, prompt, "") for prompt in prompts), used, seed)
+        for prompts in (untuned, [row["prompt"] for row in apart_rows])
     )
+    chosen_by[BENIGN] = (*answered[:_CHOSEN_BY_ANSWERED], *choosing_by)
+    # Those with an answer first: only theirs has a loss.
+    reported[BENIGN] = (*answered[_CHOSEN_BY_ANSWERED:], *reporting_on)[: 2 * reporting]
     asked = twins()[1][SCORING_TWINS:]
     known = [content_words(r.prompt) for rows in chosen_by.values() for r in rows]
     known += [content_words(t.harmful) for t in asked[:_CHOSEN_BY_TWINS]]
@@ -136,14 +140,17 @@ def make_sets(
     for name, half in ((TWIN_HARMFUL, "harmful"), (TWIN_HARMLESS, "harmless")):
         chosen_by[name] = tuple(PromptRow(name, getattr(t, half), "") for t in asked[:_CHOSEN_BY_TWINS])
         reported[name] = tuple(PromptRow(name, getattr(t, half), "") for t in apart[:reporting])
+    far = {source: [r for r in rows if not near_any(r.prompt, known)] for source, rows in left.items()}
+    reported = {**{source: tuple(rows[:reporting]) for source, rows in far.items()}, **reported}
     for name, rows_of in reported.items():
         if len(rows_of) < 2 or not chosen_by[name]:
             raise DataInvalid(
                 f"{len(rows_of)} requests of {name} are left to report on after those that masks were scored or chosen "
                 "on, at least 2 are needed; ask for a smaller selection, or use a run on other data"
             )
-        if len(rows_of) < reporting:
-            notes.append(f"{name}: {len(rows_of)} requests were left to report on, {reporting} were asked for")
+        wanted = 2 * reporting if name == BENIGN else reporting
+        if len(rows_of) < wanted:
+            notes.append(f"{name}: {len(rows_of)} requests were left to report on, {wanted} were asked for")
     return SceneSets(chosen_by, reported, tuple(notes))
 
 

@@ -27,11 +27,11 @@ from harmviz.claims.emergent.data import (
     load_questions,
     split_rows,
 )
+from harmviz.data.content_words import content_words
 from harmviz.data.folding import normalise
 from harmviz.data.prompts import read_builtin
 from harmviz.data.refusal_words import reads_as_refusal
 from harmviz.errors import DataInvalid
-from harmviz.tuning.data import content_words
 
 #: An opening word may be this many times as frequent on one side as on the other (one added to both counts).
 MAX_OPENER_RATIO = 5

@@ -11,9 +11,8 @@ import pytest
 from harmviz.claims.mapping.finding import COLLAPSED, NOT_SPECIFIC, SPECIFIC, UNDECIDED, finding
 from harmviz.runs import Row, read_run
 from tests.worlds.effects import POINT, effect_row
-from tests.worlds.fabricated import make_run
+from tests.worlds.fabricated import REFERENCE, make_run
 
-RUNS = Path(__file__).resolve().parents[3] / "cache" / "runs"
 METHOD = {"score": "signed", "headline": {"both": POINT, "none": POINT | {"q": 1e-5, "n_weights": 1061}}}
 
 
@@ -113,7 +112,7 @@ def test_rows_of_other_points_and_prompts_decide_nothing(tmp_path: Path) -> None
 
 
 def test_a_committed_run_without_mirrors_is_undecided() -> None:
-    result = finding(read_run(RUNS / "smollm2-135m-instruct-pyrit-45d1fb9113"))
+    result = finding(read_run(REFERENCE))
     assert result.verdict == UNDECIDED
     assert "no mirror was measured" in result.sentence
     assert result.numbers["plain"]["verdict"] == NOT_SPECIFIC, "selected as in the paper, the interval includes 0"

@@ -103,7 +103,7 @@ def test_the_card_tells_the_numbers_with_interval_and_control(runs: Path) -> Non
         "56 … 68 %",
         "62 of 64",
         "declines again",
-        "none of which chose the weights",
+        "none chose the weights",
         "lower bound",
         "4,246 weights",
     ):

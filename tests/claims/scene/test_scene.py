@@ -7,19 +7,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from harmviz.claims.mapping.twin_answers import Answered, everyday_samples, samples_of
 from harmviz.claims.parent import open_parent
 from harmviz.claims.scene import sets as scene_sets
+from harmviz.claims.scene import texts as scene_texts
 from harmviz.claims.scene.answers import Read
-from harmviz.claims.scene.guard import Guard, harmless_requests
 from harmviz.claims.scene.measure import make_scene
 from harmviz.claims.scene.play import OFF_STAGE, Seen, order_of
 from harmviz.claims.scene.rankings import Rankings, grid_of
@@ -28,10 +26,11 @@ from harmviz.claims.scene.report import shown
 from harmviz.claims.scene.rows import excess_rows, mean_rate_rows, ratio_row
 from harmviz.claims.scene.sets import make_sets
 from harmviz.claims.scene.settings import Limits, SceneSpec, broken_limits
-from harmviz.claims.scene.twin_masks import Opened, TwinMasks
-from harmviz.data.encoding import Sample, encode_prompt
-from harmviz.data.prompts import PromptRow, read_builtin
-from harmviz.data.twins import Twin, twins
+from harmviz.claims.scene.sparing import Sparing, SparingMasks
+from harmviz.claims.scene.texts import make_texts, scored_prompts
+from harmviz.data.encoding import encode_prompt
+from harmviz.data.prompts import PromptRow, load_again, read_builtin
+from harmviz.data.twins import twins
 from harmviz.errors import DataInvalid, RunIncompatible, SelectionInexact
 from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import generate
@@ -68,9 +67,11 @@ def declines(text: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def patched() -> Iterator[pytest.MonkeyPatch]:
+def patched(tiny_dir: Path) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(refusing, "reads_as_refusal", declines)
+        # Its own author: no answers of the embedded model, which is not fetched for this.
+        patch.setattr(scene_texts, "load_model", lambda *_, **__: load_model(str(tiny_dir)))
         yield patch
 
 
@@ -99,11 +100,10 @@ def sets(parent: Run, **changes: Any) -> scene_sets.SceneSets:
 
 
 def rankings_of(parent: Run, loaded: LoadedModel) -> Rankings:
-    asked = [
-        r.prompt for role in (sets(parent).choosing, sets(parent).reporting) for rows in role.values() for r in rows
-    ]
     opened = open_parent(parent, loaded)
-    return Rankings(opened, Guard.score(opened, harmless_requests(asked, SPEC.seed)))
+    texts = make_texts(opened, load_again(None, parent.manifest["data"]), None, SPEC.opener)
+    grid = Sparing.score(opened, texts).grid([*product(SPEC.q_grid, SPEC.p_grid)])
+    return Rankings(opened, SparingMasks(opened, grid, scored_prompts()))
 
 
 # -- who is asked -----------------------------------------------------------------------------------------------------
@@ -115,10 +115,10 @@ def test_no_request_does_two_jobs(parent: Run) -> None:
     assert not chosen_by & reported
     assert not (chosen_by | reported) & scoring
     assert sum(len(rows) for rows in found.reporting.values()) == len(reported)
-    assert found.counts["benign"]["selection"] == 20
-    assert found.counts["benign"]["report"] > 40
+    assert found.counts["benign"]["selection"] > 60
+    assert found.counts["benign"]["report"] == 2 * 64
     assert found.counts["twin_harmful"] == found.counts["twin_harmless"]
-    assert found.counts["twin_harmful"]["selection"] == 16
+    assert found.counts["twin_harmful"] == {"selection": 24, "report": 64}
     assert not chosen_by & {PromptRow("x", half, "").prompt_id for twin in scene_sets.scoring_twins() for half in twin}
 
 
@@ -173,7 +173,9 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(
 ) -> None:
     chosen, frame = made.manifest["method"]["chosen"], made.results()
     assert chosen["within_limits"]
-    opened = frame[(frame.condition == "selection:opener") & (frame.metric == "refusal_rate") & frame["mask"].notna()]
+    opened = frame[
+        (frame.condition == "selection:opener") & (frame.metric == "turned_away_rate") & frame["mask"].notna()
+    ]
     grid = opened[opened.category == "harmful"].set_index(["contrast", "q", "p"])
     spared = opened[opened.category == "twin_harmless"].set_index(["contrast", "q", "p"])
     assert len(grid) == len(spared) == len(grid_of(rankings_of(parent, loaded), SPEC)) == chosen["n_points"]
@@ -181,7 +183,7 @@ def test_the_chosen_mask_declines_most_among_those_within_the_limits(
     here = (chosen["contrast"], chosen["q"], chosen["p"])
     size = grid.n_weights
     better = gain[(gain > gain[here]) | ((gain == gain[here]) & (size < size[here]))]
-    rise = frame[(frame.metric == "delta_refusal") & (frame.category == "benign") & frame["mask"].notna()]
+    rise = frame[(frame.metric == "delta_turned_away") & (frame.category == "benign") & frame["mask"].notna()]
     rise = (
         rise[rise.condition.isin(["selection:direct", "selection:opener"])].groupby(["contrast", "q", "p"]).value.max()
     )
@@ -197,28 +199,34 @@ def test_where_no_mask_keeps_the_limits_it_is_said(
     chosen = make_scene(parent, loaded, strict, root=tmp_path).manifest["method"]["chosen"]
     assert not chosen["within_limits"]
     assert "benign_nll" in chosen["broken"]
+    unsafe = replace(strict, limits=Limits(direct_lost=-2.0))
+    with pytest.raises(SelectionInexact, match="answers harmful requests that it declines; none is stored"):
+        make_scene(parent, loaded, unsafe, root=tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "broken"),
     [
         ({}, []),
-        ({("benign", "delta_refusal"): 0.06}, ["over_refusal"]),
-        ({("benign", "opener_refusal"): 0.06}, ["over_refusal"]),
+        ({("benign", "delta_turned_away"): 0.06}, ["over_refusal"]),
+        ({("benign", "opener_turned_away"): 0.06}, ["over_refusal"]),
         ({("benign", "delta_repetition"): 0.031}, ["repetition"]),
         ({("harmful", "opener_repetition"): 0.031}, ["repetition"]),
-        ({("harmful", "delta_refusal"): -0.06}, ["direct_lost"]),
+        ({("harmful", "delta_turned_away"): -0.06}, ["direct_lost"]),
+        ({("harmful", "delta_quoted"): -0.19}, []),
+        ({("harmful", "delta_quoted"): -0.21}, ["direct_unsaid"]),
         ({("benign", "delta_nll"): 0.51}, ["benign_nll"]),
-        ({("benign", "delta_refusal"): None, ("benign", "delta_repetition"): None}, ["over_refusal"]),
+        ({("benign", "delta_turned_away"): None, ("benign", "delta_repetition"): None}, ["over_refusal"]),
     ],
 )
 def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
     known = {
-        ("benign", "delta_refusal"): 0.05,
-        ("benign", "opener_refusal"): 0.0,
+        ("benign", "delta_turned_away"): 0.05,
+        ("benign", "opener_turned_away"): 0.0,
         ("benign", "delta_repetition"): 0.03,
         ("harmful", "opener_repetition"): -0.2,
-        ("harmful", "delta_refusal"): -0.05,
+        ("harmful", "delta_turned_away"): -0.05,
+        ("harmful", "delta_quoted"): -0.05,
         ("benign", "delta_nll"): 0.5,
     }
     assert list(broken_limits(known | changes, Limits())) == broken
@@ -226,13 +234,14 @@ def test_each_limit(changes: dict[Any, Any], broken: list[str]) -> None:
 
 def test_how_far_a_limit_is_broken() -> None:
     known = {
-        ("benign", "delta_refusal"): 0.075,
-        ("benign", "opener_refusal"): 0.0,
-        ("harmful", "delta_refusal"): -0.2,
+        ("benign", "delta_turned_away"): 0.075,
+        ("benign", "opener_turned_away"): 0.0,
+        ("harmful", "delta_turned_away"): -0.2,
+        ("harmful", "delta_quoted"): 0.0,
         ("benign", "delta_nll"): 0.0,
     }
     assert broken_limits(known, Limits()) == {"over_refusal": pytest.approx(0.5), "direct_lost": pytest.approx(3.0)}
-    del known["harmful", "delta_refusal"]
+    del known["harmful", "delta_turned_away"]
     assert broken_limits(known, Limits())["direct_lost"] == float("inf")
 
 
@@ -248,8 +257,11 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     (expected,) = [x.mask for x in points if x.point == chosen_point]
     assert masks["scene"] == expected
     chosen_by = {r.prompt_id for rows in sets(parent).choosing.values() for r in rows}
+    spared = {PromptRow("x", r, "").prompt_id for r in scene_sets.scoring_everyday()}
     for mask in masks.values():
-        assert set(mask.provenance["scoring_prompts"]) == chosen_by | set(parent.manifest["data"]["scoring_prompts"])
+        left_out = set(mask.provenance["scoring_prompts"])
+        assert left_out >= chosen_by | set(parent.manifest["data"]["scoring_prompts"])
+        assert (spared <= left_out) == (chosen["contrast"] == "guarded")
     assert {n: len(i) for n, i in masks["scene"].indices.items()} == {
         n: len(i) for n, i in masks["scene.random"].indices.items()
     }
@@ -257,7 +269,8 @@ def test_it_is_a_complete_run_with_masks_rows_and_transcripts(made: Run, parent:
     assert set(frame.experiment) == {"scene"}
     conditions = {"opener", "direct", "opener#1", "opener#2", "direct#1", "opener@0.5"}
     assert conditions <= set(frame.condition)
-    assert {"none", "random", "benign_signed", "magnitude"} == set(frame[frame.condition == "opener"].control)
+    turned = "mirror_benign" if chosen["contrast"] == "guarded" else "benign_signed"
+    assert {"none", "random", turned, "magnitude"} == set(frame[frame.condition == "opener"].control)
 
 
 @pytest.mark.parametrize("opened", [True, False])
@@ -355,17 +368,16 @@ def test_fetched_requests_are_counted_and_never_stored(
 def test_a_twin_mask_is_found_by_the_start_models_answers(
     parent: Run, loaded: LoadedModel, patched: pytest.MonkeyPatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harmviz.claims.scene import rankings
     from tests.worlds.tiny import tiny_model
 
     author, asked = tiny_model("llama", seed=3), scene_sets.scoring_twins()[:10]
     everyday = scene_sets.scoring_everyday()[:5]
-    monkeypatch.setattr(rankings, "load_model", lambda *_, **__: author)
-    monkeypatch.setattr(rankings, "scoring_twins", lambda: asked)
-    monkeypatch.setattr(rankings, "scoring_everyday", lambda: everyday)
+    monkeypatch.setattr(scene_texts, "load_model", lambda *_, **__: author)
+    monkeypatch.setattr(scene_texts, "scoring_twins", lambda: asked)
+    monkeypatch.setattr(scene_texts, "scoring_everyday", lambda: everyday)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.LEAST", 1)
     monkeypatch.setattr("harmviz.claims.mapping.twin_answers.reads_as_refusal", lambda text: False)
-    spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(1e-2,), draws=1, offered=1)
+    spec = replace(SPEC, requests=4, contrasts=("twin",), q_grid=(5e-3,), draws=1, offered=1)
     run = make_scene(parent, loaded, spec, root=tmp_path)
     assert verify_run(run) == []
     assert run.manifest["method"]["chosen"]["contrast"] == "twin"
@@ -383,55 +395,9 @@ def test_a_twin_mask_is_found_by_the_start_models_answers(
     assert apart["mild"] == pytest.approx(excess["mild"] - excess["benign"])
     declining = frame[(frame.metric == "decline_nll") & frame["mask"].isna()]
     assert set(declining.category) == {"mild", "benign", "twin_harmful", "twin_harmless"}
-    monkeypatch.setattr(rankings, "load_model", lambda *_, **__: loaded)
-    with pytest.raises(SelectionInexact, match="settles no mask"):  # a model is no author of its own twins
+    monkeypatch.setattr(scene_texts, "load_model", lambda *_, **__: loaded)
+    with pytest.raises(DataInvalid, match="is the author of the twins' answers itself, and twin masks need"):
         make_scene(parent, loaded, replace(spec, seed=1), root=tmp_path)
-
-
-def test_the_twin_mask_is_the_best_of_a_full_ranking(parent: Run, loaded: LoadedModel) -> None:
-    """Against autograd, one sample at a time, over all weights."""
-    pairs = [Answered(Twin(f"bad {i}", f"good {i}"), f"word {i} a b c", f"other {i} d e f") for i in range(8)]
-    opened = open_parent(parent, loaded)
-    told = [(f"thing {i}", f"answer {i} g h") for i in range(5)]
-    found = TwinMasks.score(opened, Opened(pairs, told), "word")
-    index = loaded.table.index_of[loaded.table[3].name]
-    name = loaded.table[index].param_name
-    weight = loaded.model.get_parameter(name)
-
-    def effect(samples: list[Sample]) -> np.ndarray:
-        total = torch.zeros_like(weight)
-        weight.requires_grad_(True)
-        try:
-            for s in samples:
-                ids = torch.tensor([s.ids])
-                logits = loaded.model(input_ids=ids).logits[0, s.n_prompt - 1 : -1].float()
-                loss = torch.nn.functional.cross_entropy(logits, ids[0, s.n_prompt :])
-                (gradient,) = torch.autograd.grad(loss, weight)
-                total += gradient
-        finally:
-            weight.requires_grad_(False)
-        return np.asarray((total * weight.detach() / len(samples)).numpy().ravel())
-
-    harmful, harmless = samples_of(loaded, pairs, "word")
-    everyday = everyday_samples(loaded, told, "word")
-    guard = np.maximum(np.maximum(-effect(list(harmless)), -effect(list(everyday))), 0)
-    np.testing.assert_allclose(found.harmful[index], -effect(list(harmful)), atol=1e-6)
-    np.testing.assert_allclose(found.spared[index], guard, atol=1e-6)
-    mask = found.mask(4e-2, 0.01)
-    score = np.concatenate(
-        [
-            np.where(opened.candidates.eligible(i, 0.01), h - 2 * g, -1)
-            for i, (h, g) in enumerate(zip(found.harmful, found.spared, strict=True))
-        ]
-    )
-    best = np.sort(np.argsort(-score, kind="stable")[: mask.n_weights])
-    assert mask.to_global(loaded.table).tolist() == best.tolist()
-    assert mask.n_weights == int(4e-2 * loaded.table.n_weights)
-    mirror = found.mirror(4e-2, 0.01)
-    assert (mirror.kind, mirror.provenance["control"]) == ("control", "mirror_twin")
-    assert not set(mirror.to_global(loaded.table)) & set(mask.to_global(loaded.table))
-    with pytest.raises(DataInvalid, match="7 twins have two usable answers"):
-        TwinMasks.score(opened, Opened(pairs[:7], told), "word")
 
 
 # -- resuming and refusing --------------------------------------------------------------------------------------------
@@ -471,7 +437,21 @@ def test_a_run_of_other_weights_and_an_experiment_are_refused(made: Run, parent:
 
 def test_a_grid_beyond_the_candidates_is_refused(parent: Run, loaded: LoadedModel, tmp_path: Path) -> None:
     with pytest.raises(SelectionInexact, match=r"settles no mask of the grid q = 0\.2.*stores q up to 0\.05"):
-        make_scene(parent, loaded, replace(SPEC, q_grid=(0.2,)), root=tmp_path)
+        make_scene(parent, loaded, replace(SPEC, contrasts=("both", "none"), q_grid=(0.2,)), root=tmp_path)
+    with pytest.raises(SelectionInexact, match="stores which weights are protected at"):
+        make_scene(parent, loaded, replace(SPEC, p_grid=(0.02,)), root=tmp_path)
+    assert not [p for p in tmp_path.iterdir() if p.name != ".locks"], "before any work"
+
+
+def test_guarded_masks_need_the_data_of_the_map(parent: Run, loaded: LoadedModel, tmp_path: Path) -> None:
+    with pytest.raises(RunIncompatible, match=r"which cannot be read: .*nowhere\.jsonl.*--data, or leave them out"):
+        make_scene(parent, loaded, SPEC, data=str(tmp_path / "nowhere.jsonl"), root=tmp_path)
+    other = tmp_path / "other.jsonl"
+    rows = [{**row, "category": "arson"} for name in ("harmful", "safe", "benign") for row in read_builtin(name)]
+    other.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RunIncompatible, match="is not what it was; say where it is with --data"):
+        make_scene(parent, loaded, SPEC, data=str(other), root=tmp_path)
+    assert not list(tmp_path.glob("*scene*"))
 
 
 @pytest.mark.parametrize(
@@ -502,17 +482,17 @@ def test_every_setting_is_another_scene(made: Run, changes: dict[str, Any]) -> N
 # -- numbers by hand --------------------------------------------------------------------------------------------------
 def read(*bits: float, repetition: float = 0.0, quoted: tuple[float, ...] | None = None) -> Read:
     n = len(bits)
-    return Read(
-        np.array(bits), np.array(bits if quoted is None else quoted), np.full(n, np.nan), np.full(n, repetition)
-    )
+    also = np.array(bits if quoted is None else quoted)
+    return Read(np.array(bits), also, np.full(n, np.nan), also.copy(), np.full(n, repetition))
 
 
 def test_a_control_of_several_draws_is_their_mean() -> None:
-    row, quoted = mean_rate_rows(
+    row, quoted, away = mean_rate_rows(
         [read(1, 0, 0, 0), read(1, 1, 0, 0, quoted=(1, 1, 1, 1))], replace(OPENED, control="random"), "mild"
     )
     assert (row.metric, row.value, row.n) == ("refusal_rate", 0.375, 4)
     assert (quoted.metric, quoted.value, quoted.n) == ("refusal_quoted", 0.625, 4)
+    assert (away.metric, away.value, away.n) == ("turned_away_rate", 0.625, 4)
     assert row.ci_low is not None
     assert row.ci_high is not None
     assert row.ci_low < 0.25 < 0.5 < row.ci_high
@@ -521,9 +501,10 @@ def test_a_control_of_several_draws_is_their_mean() -> None:
 def test_excess_and_ratio_by_hand() -> None:
     mask, intact, ids = read(1, 1, 1, np.nan), read(1, 0, 0, 0), list("abcd")
     draws = [read(0, 1, 0, 0), read(0, 0, 0, 0, quoted=(1, 0, 0, 0))]
-    excess, quoted = excess_rows(mask, draws, ids, OPENED, "mild", seed=0)
+    excess, quoted, away = excess_rows(mask, draws, ids, OPENED, "mild", seed=0)
     assert (excess.metric, excess.value, excess.n) == ("refusal_excess", pytest.approx(2.5 / 3), 3)
     assert (quoted.metric, quoted.value, quoted.n) == ("quoted_excess", pytest.approx(2 / 3), 3)
+    assert (away.metric, away.value, away.n) == ("turned_away_excess", quoted.value, 3)
     assert ratio_row(mask, intact, ids, OPENED, "mild", seed=0).value == pytest.approx(3.0)
     assert ratio_row(mask, read(0, 0, 0, 0), ids, OPENED, "mild", seed=0).value is None
 
@@ -531,8 +512,8 @@ def test_excess_and_ratio_by_hand() -> None:
 def test_a_doubling_that_rests_on_what_the_list_leaves_out_is_told_apart() -> None:
     facts: dict[str, Any] = {"experiment": "scene", "unit": "share", "category": "mild", "condition": "opener", "n": 64}
     rates = {
-        ("refusal_rate", None): 0.2,
-        ("refusal_rate", "mask"): 0.5,
+        ("turned_away_rate", None): 0.2,
+        ("turned_away_rate", "mask"): 0.5,
         ("refusal_quoted", None): 0.35,
         ("refusal_quoted", "mask"): 0.6,
     }
@@ -555,9 +536,9 @@ def test_the_rule_of_what_is_offered() -> None:
     seen.mask.repetition[2] = 0.4
     assert order_of(rows, seen) == [0, 1, 2, 3, 4]
     assert [seen.misses(i) for i in range(5)] == [0, 0, 0, 1, 4]
-    seen.intact.quoted[1] = 1  # what it goes on with is a refusal in quotation marks
+    seen.intact.turned_away[1] = 1  # what it goes on with is a refusal in quotation marks
     assert seen.misses(1) == 1
-    seen.intact.quoted[1] = 0
+    seen.intact.turned_away[1] = 0
     assert seen.parting(4) == 3
     assert repeated_tokens([1, 2]).reason is not None
     seen.intact.repetition[0] = np.nan
@@ -598,9 +579,9 @@ def test_the_command_line(tiny_dir: Path, tiny_run: Path, tmp_path: Path, capsys
     ]
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert "refusals under the opener at least doubled" in printed
+    assert "requests turned away under the opener at least doubled" in printed
     assert main(["show", str(open_run("latest", tmp_path).path)]) == 0
-    assert "refusals under the opener at least doubled" in capsys.readouterr().out
+    assert "requests turned away under the opener at least doubled" in capsys.readouterr().out
     assert all(r.prompt not in printed for r in read_records(open_run("latest", tmp_path)))
     assert main([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -11,7 +11,9 @@ import pytest
 
 from harmviz.claims.scene.card import footing, rates_markup, story, weights
 from harmviz.claims.scene.finding import Numbers, count, finding, numbers
-from harmviz.runs import Run
+from harmviz.claims.scene.pictures import pictures
+from harmviz.display.style import Theme
+from harmviz.runs import Row, Run
 from harmviz.stats.estimate import Estimate
 from tests.worlds.scene import make_scene, rate, scene_rows
 
@@ -79,10 +81,7 @@ def test_the_story_claims_only_what_was_measured(tmp_path: Path) -> None:
 def test_refusals_in_quotation_marks_are_counted_beside_where_they_were_measured(tmp_path: Path) -> None:
     run = make_scene(tmp_path / "a")
     words = re.sub("<[^>]*>", "", footing(run, shown(run)))
-    assert (
-        "quotation marks, a lower bound · with those inside: intact 11 of 64, without these weights 44 of 64" in words
-    )
-    assert "random 12 of 64" in words
+    assert "quotation marks, a lower bound · with those inside: 11 → 44 of 64, random 12 of 64" in words
     older = make_scene(tmp_path / "b", rows=[r for r in scene_rows() if r.metric != "refusal_quoted"])
     assert "with those inside" not in footing(older, shown(older))
     assert "with those inside" not in footing(run, shown(run, 0.0))
@@ -114,3 +113,44 @@ def test_the_verdict_follows_its_rule(tmp_path: Path) -> None:
     assert finding(weak).sentence.endswith("no difference that stands out.")
     empty = make_scene(tmp_path / "c", rows=[rate(40, "opener", "none")])
     assert finding(empty).sentence.startswith("Not measured")
+
+
+def turned_away_rows() -> list[Row]:
+    """A scene that counts requests turned away: half as many again as those declined."""
+    counted = [("direct", None, 63, 2), ("direct", "none", 62, 3), ("opener", None, 4, 0), ("opener", "none", 50, 2)]
+    rows = [rate(hits, how, who, metric="turned_away_rate") for how, who, hits, _ in counted]
+    rows += [rate(hits, how, who, "benign", "turned_away_rate") for how, who, _, hits in counted]
+    return [*scene_rows(), *rows, rate(5, "opener", "random", metric="turned_away_rate")]
+
+
+def test_a_scene_that_counts_what_is_turned_away_is_told_by_it(tmp_path: Path) -> None:
+    run = make_scene(tmp_path / "a", rows=turned_away_rows())
+    rates = shown(run)
+    assert rates.mask is not None
+    assert (count(rates.mask), rates.reading.past) == ("50 of 64", "turned away")
+    assert finding(run).verdict == "turns away again"
+    assert "turns away 4 of 64 held-out AdvBench requests; without" in finding(run).sentence
+    assert "50 of 64, with as many random ones 5 of 64" in finding(run).sentence
+    words = re.sub("<[^>]*>", "", story(run, rates) + rates_markup(rates) + footing(run, rates))
+    assert "it turns away again 50 of 64" in words
+    assert "turned away, after the opener" in words
+    assert "declined, or answered with something else" in words
+    assert "told no: 11 → 44 of 64, random 12 of 64" in words
+    assert "harmless ones asked directly: 2 → 3 of 64" in words
+    picture = next(pictures(run, Theme(dark=False)))
+    assert set(picture.table["value"] * 64) >= {4.0, 50.0, 5.0}
+    assert 40.0 not in set(picture.table["value"] * 64), "refusals alone are not mixed in"
+
+
+def test_refusals_lost_in_so_many_words_are_told_where_they_are_many(tmp_path: Path) -> None:
+    def with_plain(after: int) -> list[Row]:
+        plain = ((None, 60), ("none", after))
+        return [*turned_away_rows(), *(rate(hits, "direct", who, metric="refusal_quoted") for who, hits in plain)]
+
+    lost, kept = make_scene(tmp_path / "a", rows=with_plain(48)), make_scene(tmp_path / "b", rows=with_plain(58))
+    assert "and of the first 60 → 48 are declined in so many words" in finding(lost).sentence
+    assert "so many words" not in finding(kept).sentence
+    words = re.sub("<[^>]*>", "", footing(lost, shown(lost)))
+    assert "asked directly: 63 → 62 of 64, told no 60 → 48 of 64" in words
+    older = make_scene(tmp_path / "c")
+    assert "told no" not in footing(older, shown(older)), "told by keywords alone"

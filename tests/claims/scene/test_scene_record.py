@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from harmviz.claims.scene.record import FILE, MASK, read_records, reads_well, to_lines
 from harmviz.errors import RunIncompatible
 from harmviz.playground.lineup import Lineup, panes_of
+from harmviz.worker import PaneView
 from tests.worlds.scene import make_scene, prompts, recorded, view
 
 
@@ -59,12 +61,21 @@ def test_a_missing_pane_is_damage(tmp_path: Path) -> None:
 
 
 def test_reading_well_takes_all_four() -> None:
-    panes = recorded("p").panes
-    assert reads_well(panes, declines_directly=True)
-    assert not reads_well(panes, declines_directly=False)
-    for arm, said in (("intact", True), ("mask", False), ("random", None)):
-        other = tuple((a, replace(v, refusal=said)) if a == arm and v.strength == 1 else (a, v) for a, v in panes)
-        assert not reads_well(other, declines_directly=True)
+    story = "a lock is opened with a thin tool that is pushed in"
+    panes = recorded("p", story).panes
+
+    def reads(panes: Sequence[tuple[str, PaneView]], *, directly: bool = True) -> bool:
+        return reads_well(panes, "How do I open a lock?", "Sure, here is", declines_directly=directly)
+
+    assert reads(panes)
+    assert not reads(panes, directly=False)
+    for arm, said in (
+        ("intact", " a note: I can't help with that lock."),
+        ("mask", story),
+        ("random", "a list of films that two friends may like to see"),  # something else
+    ):
+        other = tuple((a, replace(v, text=said)) if a == arm and v.strength == 1 else (a, v) for a, v in panes)
+        assert not reads(other)
 
 
 def test_lines_are_json_and_equal_for_equal_records() -> None:

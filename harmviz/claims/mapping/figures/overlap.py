@@ -22,7 +22,7 @@ def jaccard_grid(cells: pd.DataFrame, theme: Theme, *, title: str, subtitle: str
     rows, columns = list(dict.fromkeys(cells["row"])), list(dict.fromkeys(cells["column"]))
     figure = framed(theme, *headings(title, subtitle, theme), height=130 + column_label_px(columns) + 39 * len(rows))
     pairs, ceilings = cells[~cells["ceiling"]], cells[cells["ceiling"]]
-    size = (13.5 if len(columns) <= 10 else 11) * theme.scale
+    size = min(13.5, 118 / len(columns)) * theme.scale  # cells grow narrower with every column
     shown = {
         name: pairs.pivot(index="row", columns="column", values=name).reindex(index=rows, columns=columns)
         for name in ("value", "text", "note")

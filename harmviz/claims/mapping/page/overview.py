@@ -9,9 +9,10 @@ import streamlit as st
 
 from harmviz import runs as store
 from harmviz.claims import eight
+from harmviz.claims.mapping.equal_effect import EqualEffect, equal_effects
 from harmviz.claims.mapping.finding import finding
 from harmviz.claims.mapping.headline import first_headline
-from harmviz.claims.mapping.views import mirrors, overview
+from harmviz.claims.mapping.views import equal_effect, mirrors, overview
 from harmviz.claims.scene import page as scene
 from harmviz.display.effects import effect_dots
 from harmviz.runs import Run
@@ -46,6 +47,8 @@ def show() -> None:
                     _effects(run, results)
                 frame.section(mirrors.HEADING, mirrors.LEAD)
                 frame.html(mirrors.markup(results, first_headline(run, results)))
+                frame.section(equal_effect.HEADING, equal_effect.LEAD)
+                frame.html(equal_effect.markup(_equal_effects(str(run.path), store.result_digest(run))))
                 frame.section("How it works")
                 frame.html(overview.STEPS)
 
@@ -65,6 +68,12 @@ def _claims() -> None:
 def _claims_markup(runs: tuple[tuple[str, str], ...]) -> str:
     """The table as HTML. ``runs``: folder and contents of each."""
     return eight.markup(eight.lines(store.read_run(Path(folder)) for folder, _ in runs))
+
+
+@st.cache_data(max_entries=4, show_spinner="Comparing the selections")
+def _equal_effects(folder: str, contents: str) -> list[EqualEffect]:
+    """``contents``: the digest of the run's results, so that another run of this folder is another entry."""
+    return equal_effects(store.read_run(Path(folder)))
 
 
 def _links(*, play_first: bool) -> None:

@@ -101,9 +101,13 @@ def tiles(run: Run, results: pd.DataFrame) -> str:
     )
 
 
+#: Rows left out are a remark from this share on.
+_LEFT_OUT = 0.05
+
+
 def remarked(run: Run, results: pd.DataFrame) -> str:
-    """What to know before any number; nothing for a full run that left nothing out."""
-    lines = "".join(f"<div>{escape(line)}</div>" for line in remarks(run, results))
+    """What to know before any number; nothing for a full run that left next to nothing out (``limits`` has all)."""
+    lines = "".join(f"<div>{escape(line)}</div>" for line in remarks(run, results, least_left_out=_LEFT_OUT))
     return f'<div class="hv hv-note" role="note"><div class="small">{lines}</div></div>' if lines else ""
 
 
