@@ -66,10 +66,6 @@ class RankLost(HarmvizError):
     exit_code = 1
 
 
-class SealBroken(RankLost):
-    """A message that no process of the job has sent."""
-
-
 class NotAllowed(HarmvizError):
     """Whoever asks has not the role for it; the message says how to get it."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from harmviz.generation.sampling import end_tokens
 from harmviz.generation.steps import Endings, Gatherer, Step
 from harmviz.models.load import LoadedModel
 from harmviz.models.processes import available, shares, spread
+from harmviz.models.rank_messages import Work
 
 #: Rows that have ended are dropped from the batch once this share of it is left: copying the cache costs about a step.
 _KEEP = 0.75
@@ -71,7 +71,7 @@ def generate_batch(
     if ranks is not None:
         # Each rank puts its share, which comes in whole batches, into the same batches again.
         of_rank = [[i for place in share for i in batches[place]] for share in shares(costs, ranks.n)]
-        work = partial(generate_batch, max_new_tokens=max_new_tokens, batch_size=size)
+        work = Work("generate_batch", {"max_new_tokens": max_new_tokens, "batch_size": size})
         return ranks.scattered(loaded, work, prompts_ids, of_rank)
     places = range(len(batches))
     found = spread(loaded, answer, places, costs) if stop is None else list(map(answer, places))

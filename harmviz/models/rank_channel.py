@@ -1,30 +1,27 @@
 """What the processes of one job say to each other: rank 0 tells all the others, each of them reports to rank 0.
 
-Messages and reports go through the main memory (gloo), as pickles: all ranks are this program, on this machine, started
-by one command. Reading a pickle can run code, and anybody on this machine can open a connection: so each is sealed with
-a key that only processes of this user can read, and none is read whose seal is broken. Sums of weights go device to
-device where that can be (NCCL), matrix by matrix. A peer that ends takes its connections with it, so that whoever waits
-for it fails at once; one that hangs is waited for as long as ``PATIENCE`` allows.
+Messages and reports go through the main memory (gloo) as values that hold no code (``harmviz.models.rank_messages``):
+all ranks are this program, on this machine, started by one command. Sums of weights go device to device where that can
+be (NCCL), matrix by matrix. A peer that ends takes its connections with it, so that whoever waits for it fails at once;
+one that hangs is waited for as long as ``PATIENCE`` allows.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
+from harmviz import errors
 from harmviz.errors import HarmvizError, RankLost
-from harmviz.models.seal import KEY_BYTES, read_key, seal, unseal
+from harmviz.models.rank_messages import Work, pack, unpack
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -98,7 +95,7 @@ class Call:
     """Report ``work(model, pieces[rank])``; nothing where the piece is empty. ``changes``: of the weights, from now on;
     None: as before. ``adds``: keep the tensors that come out, and report whether all of them are on a GPU."""
 
-    work: Callable[[LoadedModel, Any], Any]
+    work: Work
     pieces: Sequence[Any]
     changes: tuple[Change, ...] | None
     adds: bool
@@ -136,9 +133,19 @@ class Copy:
 
 @dataclass(frozen=True)
 class Failed:
-    """What went wrong: a deliberate error, or the traceback of a fault of harmviz."""
+    """What went wrong: a deliberate error by its class in ``harmviz.errors``, or (None) a fault of harmviz by its
+    traceback."""
 
-    error: HarmvizError | str
+    kind: str | None
+    text: str
+
+    def error(self, rank: str) -> Exception:
+        """The error to raise, with the name of the rank."""
+        if self.kind is None:
+            return RuntimeError(f"{rank} failed:\n{self.text}")
+        kinds = {kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type)}
+        error: Exception = kinds[self.kind](f"{rank}: {self.text}")
+        return error
 
 
 class Channel:
@@ -152,11 +159,10 @@ class Channel:
         import torch.distributed as dist
 
         self.job = job
-        # Nobody from another machine can connect; who is on this one, and not of this job, has no key.
+        # Nobody from another machine can connect.
         os.environ["GLOO_SOCKET_IFNAME"] = "lo0" if sys.platform == "darwin" else "lo"
         try:
             dist.init_process_group("gloo", timeout=_WAITING)
-            self._key = _shared_key(job.rank)
             self._pids = _all_pids(job.n)
         except (RuntimeError, ValueError) as e:
             reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:200]
@@ -174,11 +180,11 @@ class Channel:
 
     def tell(self, message: Message) -> None:
         """Sends a message of rank 0 to all others."""
-        self._broadcast(seal(message, self._key))
+        self._broadcast(pack(message))
 
     def hear(self) -> Message:
         """Waits for the next message of rank 0."""
-        message: Message = unseal(self._broadcast(b""), self._key)
+        message: Message = unpack(self._broadcast(b""))
         return message
 
     def _broadcast(self, content: bytes) -> bytes:
@@ -191,7 +197,7 @@ class Channel:
         import torch
         import torch.distributed as dist
 
-        content = torch.frombuffer(bytearray(seal(value, self._key)), dtype=torch.uint8)
+        content = torch.frombuffer(bytearray(pack(value)), dtype=torch.uint8)
         with self._no_rank_lost():
             dist.send(torch.tensor([content.numel()]), dst=0)
             dist.send(content, dst=0)
@@ -211,7 +217,7 @@ class Channel:
             with self._no_rank_lost(rank):
                 size = int(received(torch.empty(1, dtype=torch.int64), rank))
                 content = received(torch.empty(size, dtype=torch.uint8), rank)
-            reports.append(unseal(content.numpy().tobytes(), self._key))
+            reports.append(unpack(content.numpy().tobytes()))
         return reports
 
     def add(self, tensor: Tensor, on_gpu: bool) -> None:
@@ -260,26 +266,7 @@ class Channel:
         )
 
 
-# -- who belongs to the job -------------------------------------------------------------------------------------------
-def _shared_key(rank: int) -> bytes:
-    """A key that rank 0 draws and puts into a file of its own; what travels is the file's name.
-
-    Raises:
-        RankLost: the file is not this user's alone.
-    """
-    import torch.distributed as dist
-
-    with TemporaryDirectory(prefix="harmviz-job-") as folder:  # readable by this user only
-        path = Path(folder) / "key"
-        if rank == 0:
-            path.touch(mode=0o600)
-            path.write_bytes(secrets.token_bytes(KEY_BYTES))
-        path = Path(os.fsdecode(_from_first(os.fsencode(path), rank)))
-        key = read_key(path)
-        dist.barrier()  # all have read it
-    return key
-
-
+# -- between all processes --------------------------------------------------------------------------------------------
 def _from_first(content: bytes, rank: int) -> bytes:
     """The bytes of rank 0 on all ranks."""
     import torch

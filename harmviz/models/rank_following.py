@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
-from harmviz.errors import HarmvizError, OutOfMemory, RankLost, SealBroken
+from harmviz.errors import HarmvizError, OutOfMemory, RankLost
 from harmviz.models.rank_channel import Add, Call, Channel, Copy, End, Failed, Load, Open
 
 if TYPE_CHECKING:
@@ -30,8 +30,7 @@ def follow(channel: Channel) -> None:
     """Does what rank 0 says, until it says that there is no more.
 
     Raises:
-        SealBroken: a message is not of this job. RankLost: rank 0 is gone; on rank 1, which tells. SystemExit: on all
-            others, with code 1.
+        RankLost: rank 0 is gone; on rank 1, which tells. SystemExit: on all others, with code 1.
     """
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
@@ -40,8 +39,6 @@ def follow(channel: Channel) -> None:
         while follower.heeds(channel.hear()):
             pass
         channel.close()
-    except SealBroken:
-        raise  # what came is known here alone
     except RankLost:
         if 0 not in channel.gone():
             time.sleep(_LET_SPEAK_S)
@@ -117,9 +114,9 @@ class _Follower:
             with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
                 report = work()
         except HarmvizError as e:
-            report = Failed(e)
+            report = Failed(type(e).__name__, str(e))
         except (torch.OutOfMemoryError, MemoryError):
-            report = Failed(OutOfMemory("memory ran out; use --dtype bfloat16 or a device with more memory"))
+            report = Failed(OutOfMemory.__name__, "memory ran out; use --dtype bfloat16 or a device with more memory")
         except Exception:  # noqa: BLE001 - raised again, on rank 0
-            report = Failed(traceback.format_exc())
+            report = Failed(None, traceback.format_exc())
         self._channel.report(report)

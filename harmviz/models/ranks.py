@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from harmviz.errors import BadSetting, ModelUnavailable, RankLost
 from harmviz.models.rank_channel import PATIENCE, SLOWER, Add, Call, Change, Channel, Copy, End, Failed, Load, Open, job
+from harmviz.models.rank_messages import Work
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -166,7 +167,7 @@ class Ranks:
     def scattered(
         self,
         loaded: LoadedModel,
-        work: Callable[[LoadedModel, Sequence[Item]], Iterable[Result]],
+        work: Work,
         items: Sequence[Item],
         shares: Sequence[Sequence[int]],
         here: Callable[[LoadedModel, Sequence[Item]], Iterable[Result]] | None = None,
@@ -174,7 +175,7 @@ class Ranks:
         """A result for each of the items, in their order.
 
         Args:
-            work: gives the results of some items; a function of a module, or a ``partial`` of one.
+            work: gives the results of some items.
             shares: the places in ``items`` of each rank's share.
             here: what rank 0 calls in place of ``work``, such as the same with a progress.
 
@@ -192,7 +193,7 @@ class Ranks:
     def added(
         self,
         loaded: LoadedModel,
-        work: Callable[[LoadedModel, Piece], list[Tensor]],
+        work: Work,
         pieces: Sequence[Piece],
         here: Callable[[LoadedModel, Piece], list[Tensor]],
     ) -> list[Tensor]:
@@ -229,7 +230,7 @@ class Ranks:
     def _call(
         self,
         loaded: LoadedModel,
-        work: Callable[[LoadedModel, Piece], Any],
+        work: Work,
         pieces: Sequence[Piece],
         here: Callable[[LoadedModel, Piece], Any],
         *,
@@ -278,10 +279,7 @@ class Ranks:
         return mine, others
 
     def _raise(self, rank: int, report: Failed) -> NoReturn:
-        name = f"rank {rank} ({self.devices[rank]})"
-        if isinstance(report.error, str):
-            raise RuntimeError(f"{name} failed:\n{report.error}")
-        raise type(report.error)(f"{name}: {report.error}")
+        raise report.error(f"rank {rank} ({self.devices[rank]})")
 
 
 def _nothing() -> None:

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
@@ -26,6 +27,7 @@ from torch.utils.hooks import RemovableHandle
 
 from harmviz.data.encoding import Batch
 from harmviz.models.load import LoadedModel
+from harmviz.models.rank_messages import Work
 from harmviz.scoring.abs_kernel import add_in_tiles, usable
 from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import by_sample, sample_losses
@@ -121,9 +123,9 @@ def score_absolute(
     if any(loaded.table[i].expert is not None for i in chosen) and any(b.n_samples > 1 for b in batches):
         raise ValueError("a model with fused experts needs batches of one sample for the absolute score")
     if (ranks := loaded.sharing) is not None:
-        share = partial(_share, matrices=tuple(chosen), with_norms=norms is not None)
-        here = partial(share, progress=across_shares(progress, sum(b.n_samples for b in batches)))
-        sums = ranks.added(loaded, share, batch_shares(batches, ranks.n), here)
+        options: dict[str, Any] = {"matrices": tuple(chosen), "with_norms": norms is not None}
+        here = partial(absolute_share, **options, progress=across_shares(progress, sum(b.n_samples for b in batches)))
+        sums = ranks.added(loaded, Work("absolute_share", options), batch_shares(batches, ranks.n), here)
         if norms is not None:
             for square, more in zip(norms.squares, sums[len(chosen) :], strict=True):
                 square += more
@@ -140,7 +142,7 @@ def score_absolute(
         return in_batches_that_fit(batches, scored)
 
 
-def _share(
+def absolute_share(
     loaded: LoadedModel,
     batches: Sequence[Batch],
     *,

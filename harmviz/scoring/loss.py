@@ -18,6 +18,7 @@ import torch
 from harmviz.data.encoding import Batch, Sample
 from harmviz.models.load import LoadedModel
 from harmviz.models.processes import spread
+from harmviz.models.rank_messages import Work
 from harmviz.scoring.fitting import tokens_that_fit
 from harmviz.scoring.forward import default_batch_tokens
 from harmviz.scoring.shared import TreeBatch, batch_losses, loss_batches
@@ -43,8 +44,8 @@ def response_losses(
     if short := [s.row_id for s in samples if s.n_loss <= max(skips)]:
         raise ValueError(f"row {short[0]} has no response token left after skipping {max(skips)}")
     if (ranks := loaded.sharing) is not None and samples:
-        work = partial(response_losses, skips=tuple(skips))
-        here = partial(work, progress=across_shares(progress, len(samples)))
+        work = Work("response_losses", {"skips": tuple(skips)})
+        here = partial(response_losses, skips=tuple(skips), progress=across_shares(progress, len(samples)))
         return np.stack(ranks.scattered(loaded, work, samples, sample_shares(samples, ranks.n), here))
     result = np.empty((len(samples), len(skips)))
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32
@@ -25,6 +26,7 @@ from harmviz.data.encoding import Batch
 from harmviz.errors import HarmvizError
 from harmviz.models.load import LoadedModel
 from harmviz.models.memory import free_on
+from harmviz.models.rank_messages import Work
 from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import sample_losses
 from harmviz.scoring.sharing import batch_shares
@@ -104,10 +106,9 @@ def score_signed(
         raise ValueError("batches must hold at least one sample, got none")
     chosen = range(len(loaded.table)) if matrices is None else matrices
     if (ranks := loaded.sharing) is not None:
-        share = partial(_share, matrices=tuple(chosen))
-        pieces = batch_shares(batches, ranks.n)
-        here = partial(share, progress=across_shares(progress, sum(b.n_samples for b in batches)))
-        return ranks.added(loaded, share, pieces, here)
+        options: dict[str, Any] = {"matrices": tuple(chosen)}
+        here = partial(signed_share, **options, progress=across_shares(progress, sum(b.n_samples for b in batches)))
+        return ranks.added(loaded, Work("signed_share", options), batch_shares(batches, ranks.n), here)
 
     def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
         done, total, where = 0, sum(b.n_samples for b in batches), sums_device(loaded, chosen)
@@ -129,7 +130,7 @@ def across_shares(progress: Progress, n_samples: int) -> Progress:
     return lambda done, total: progress(done * n_samples // total, n_samples)
 
 
-def _share(
+def signed_share(
     loaded: LoadedModel,
     batches: Sequence[Batch],
     *,

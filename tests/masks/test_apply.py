@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 import time
 import warnings
@@ -19,6 +18,7 @@ from harmviz.masks import apply
 from harmviz.masks.apply import PreparedMask, hash_matrix, hash_weights, pruned
 from harmviz.masks.mask import PruneMask
 from harmviz.models.load import LoadedModel
+from harmviz.models.rank_messages import pack, unpack
 from tests.worlds.tiny import FAMILIES, tiny_model
 
 _SHARED = tiny_model()
@@ -192,7 +192,7 @@ def test_what_is_in_force_makes_another_copy_the_same() -> None:
     intact = hash_weights(copy)
     with pruned(loaded, random_mask(loaded, 400), 0.5), pruned(loaded, random_mask(loaded, 400, seed=1)):
         assert [done.strength for done in loaded.in_force] == [0.5, 1.0]
-        sent = pickle.loads(pickle.dumps(loaded.in_force))
+        sent = unpack(pack(loaded.in_force))
         assert sent == loaded.in_force
         with ExitStack() as stack:
             for done in sent:

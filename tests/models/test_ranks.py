@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
-import warnings
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +13,9 @@ import torch
 from safetensors.numpy import load_file
 
 from harmviz.cli import main
-from harmviz.errors import BadSetting, HarmvizError, RankLost, SealBroken
-from harmviz.models import rank_following
+from harmviz.errors import BadSetting, HarmvizError
 from harmviz.models.rank_channel import job
 from harmviz.models.ranks import own_devices
-from harmviz.models.seal import read_key, seal, unseal
 from harmviz.runs import Run, list_partials, list_runs, open_run, verify_run
 from tests.conftest import QUICK_RUN
 from tests.worlds.kills import ROOT
@@ -222,63 +217,6 @@ def test_a_job_on_several_machines_is_refused_in_one_line(
     place(monkeypatch, 0, 4, LOCAL_WORLD_SIZE="2")
     assert main(["runs"]) == 2
     assert capsys.readouterr().err.startswith("harmviz: 4 ranks were started, 2 of them on this machine")
-
-
-RAN: list[str] = []
-
-
-def note(what: str) -> None:
-    RAN.append(what)
-
-
-class Runs:
-    """Reading its pickle runs code."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return note, ("code",)
-
-
-def test_nothing_is_read_that_the_job_did_not_write() -> None:
-    key, other = bytes(32), bytes([1]) * 32
-    assert unseal(seal({"a": 1}, key), key) == {"a": 1}
-    from_outside = seal(Runs(), other)
-    for content in (from_outside, seal(1, key)[:-1], seal(1, key)[:20], b"", pickle.dumps(Runs())):
-        with pytest.raises(SealBroken, match="no rank of this job has sent"):
-            unseal(content, key)
-    assert RAN == []
-    unseal(from_outside, other)
-    assert RAN == ["code"], "the same content does run where it is read"
-
-
-def test_a_broken_seal_is_told_by_the_rank_that_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Channel:
-        job = SimpleNamespace(rank=2)
-
-        def hear(self) -> None:
-            raise SealBroken("not of this job")
-
-    monkeypatch.setattr(rank_following.logging, "disable", lambda level: None)
-    with warnings.catch_warnings(), pytest.raises(SealBroken, match="not of this job"):
-        rank_following.follow(cast(Any, Channel()))
-
-
-def test_a_key_is_this_users_alone(tmp_path: Path) -> None:
-    path = tmp_path / "key"
-    path.write_bytes(bytes(32))
-    path.chmod(0o600)
-    assert read_key(path) == bytes(32)
-    link = tmp_path / "link"
-    link.symlink_to(path)
-    for bad in (link, tmp_path / "nothing", tmp_path):
-        with pytest.raises(RankLost, match="key of this job"):
-            read_key(bad)
-    path.chmod(0o640)
-    with pytest.raises(RankLost, match="not this user's alone"):
-        read_key(path)
-    path.chmod(0o600)
-    path.write_bytes(b"")
-    with pytest.raises(RankLost, match="not this user's alone"):
-        read_key(path)
 
 
 def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:

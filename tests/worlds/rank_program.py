@@ -21,12 +21,16 @@ from harmviz.masks.apply import pruned
 from harmviz.masks.mask import Kind, PruneMask
 from harmviz.models import processes
 from harmviz.models.load import LoadedModel
+from harmviz.models.rank_messages import WORKS, Work
 from harmviz.models.ranks import joined, load_shared
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.loss import response_losses
 from harmviz.scoring.signed import score_signed
 from harmviz.scoring.wanda import InputNorms
 from tests.worlds.worked import samples, worst_error
+
+#: What this program's ranks can be asked for, beside what harmviz' can.
+WORKS.update(who="tests.worlds.rank_program", fails="tests.worlds.rank_program")
 
 
 def who(loaded: LoadedModel, items: list[int]) -> list[list[Any]]:
@@ -95,12 +99,12 @@ def findings(loaded: LoadedModel) -> dict[str, Any]:
 
     found: dict[str, Any] = {"facts": ranks.facts, "here": os.getpid()}
     found["intact"], intact = both()
-    found["who"] = ranks.scattered(loaded, who, [7, 8, 9], shares)
+    found["who"] = ranks.scattered(loaded, Work("who"), [7, 8, 9], shares)
     with pruned(loaded, some_mask(loaded, 0)):
         found["one mask"], one = both()
         with pruned(loaded, some_mask(loaded, 1), strength=0.5):
             found["two masks"], two = both()
-            found["who, two masks"] = ranks.scattered(loaded, who, [7, 8, 9], shares)
+            found["who, two masks"] = ranks.scattered(loaded, Work("who"), [7, 8, 9], shares)
     with pruned(loaded, some_mask(loaded, 2)):
         _, shared = both()
     with pruned(loaded, some_mask(loaded, 2, "measurement"), allow_measurement=True):
@@ -112,7 +116,7 @@ def findings(loaded: LoadedModel) -> dict[str, Any]:
     found["failures"] = []
     for items in ([0, 1], [0, 2]):
         try:
-            ranks.scattered(loaded, fails, items, [[0], [1], []][: ranks.n])
+            ranks.scattered(loaded, Work("fails"), items, [[0], [1], []][: ranks.n])
         except (HarmvizError, RuntimeError) as e:
             found["failures"].append(f"{type(e).__name__}: {e}")
     found["after failures"], _ = both()
@@ -120,7 +124,6 @@ def findings(loaded: LoadedModel) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    # Functions are sent by name, and this file's own name is another one in every process that runs it.
     from tests.worlds import rank_program
 
     with joined(True, print) as leads:
