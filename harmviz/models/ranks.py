@@ -26,7 +26,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harmviz.errors import BadSetting, ModelUnavailable, RankLost
 from harmviz.models.rank_channel import PATIENCE, SLOWER, Add, Call, Change, Channel, Copy, End, Failed, Load, Open, job
@@ -275,11 +275,8 @@ class Ranks:
         others = reports()
         for rank, report in enumerate(others, 1):
             if isinstance(report, Failed):
-                self._raise(rank, report)
+                raise report.error(f"rank {rank} ({self.devices[rank]})")
         return mine, others
-
-    def _raise(self, rank: int, report: Failed) -> NoReturn:
-        raise report.error(f"rank {rank} ({self.devices[rank]})")
 
 
 def _nothing() -> None:

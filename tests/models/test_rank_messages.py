@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harmviz
@@ -31,6 +31,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_plain_values_come_back_as_they_were(value: Any) -> None:
     assert repr(unpack(pack(value))) == repr(value), "tuples as tuples, and every digit of a float"

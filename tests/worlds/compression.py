@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmviz.claims.compression.comparisons import planned_tests
+from harmviz.claims.compression.overlaps import category_overlaps
 from harmviz.claims.compression.results import Results
 from harmviz.claims.compression.rows import all_rows
 from harmviz.claims.compression.sample_losses import FILE, to_bytes
@@ -127,15 +128,16 @@ def arrays(split: Measured, checkpoint: int, shared: float, rng: np.random.Gener
     kept = {
         "losses": split.losses[checkpoint],
         "n_weights": np.array([int(p.q * TABLE.n_weights) for p in SPEC.points][:n_points]),
-        "eligible": np.diff(TABLE.offsets),
         "concentration": np.array([0.8 + shared / 10, 1e6]),
     }
+    of_set = {}
     for category in CATEGORIES:
         of_category = rng.choice(TABLE.n_weights, 60, replace=False)  # what only the halves of this one share
         for contrast in ("none", "both"):
             for part in ("whole", *SCORING):
                 extra = rng.choice(TABLE.n_weights, k - len(core) - len(of_category), replace=False)
-                kept[f"set|{category}|{contrast}|{part}"] = np.unique(np.concatenate([core, of_category, extra]))
+                of_set[category, contrast, part] = np.unique(np.concatenate([core, of_category, extra]))
+    kept["overlaps"] = category_overlaps(of_set, CATEGORIES, np.diff(TABLE.offsets), TABLE.offsets)
     return kept
 
 
@@ -195,7 +197,7 @@ def store(
         "tests": planned_tests(results.series.checkpoints),
         "notes": list(results.series.notes),
     }
-    rows = list(all_rows(results, TABLE.offsets))
+    rows = list(all_rows(results))
     return make_run(
         root,
         run_id,

@@ -43,6 +43,15 @@ CLAIM = Claim(
         option(
             "--splits", type=int, default=None, metavar="N", help="scoring splits (one a ladder; 3 without ladders)"
         ),
+        option(
+            "--with",
+            dest="earlier",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="RUN",
+            help="results that hold some of it: what they measured alike is taken over, so that seeds can be added",
+        ),
         option("--data", default="pyrit", metavar="D", help=f"{DATA_HELP} (pyrit)"),
         *DATA_OPTIONS,
         option("--samples", type=int, default=None, metavar="N", help="answers scored per category and split (8)"),

@@ -15,7 +15,7 @@ from harmviz.claims.compression.stored import read_result, selections
 from harmviz.commands.output import duration, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.commands.user_data import load_told
 from harmviz.errors import BadSetting, HarmvizError
-from harmviz.runs import Run
+from harmviz.runs import Run, open_run
 from harmviz.runs.point import SELECTOR_WORDS
 
 
@@ -24,12 +24,14 @@ def run(arguments: argparse.Namespace) -> None:
     _check(arguments)
     root = runs_folder(arguments.out)
     spec = _spec(arguments)
+    from harmviz.claims.compression.kept import Earlier
     from harmviz.claims.compression.ladder_series import open_ladders
     from harmviz.claims.compression.measure import run_compression
     from harmviz.claims.compression.model_series import open_models
     from harmviz.claims.compression.series import Series, check_names
     from harmviz.claims.compression.splits import usable_categories
 
+    earlier = Earlier.of([open_run(name, root) for name in arguments.earlier])
     stages = _stages(arguments)
     if not arguments.ladder:
         check_names([stage.model for stage in stages])
@@ -39,12 +41,18 @@ def run(arguments: argparse.Namespace) -> None:
     series: Series
     if arguments.ladder:
         series = open_ladders(
-            arguments.ladder, at=arguments.at, n_splits=arguments.splits, model=arguments.model, **how
+            arguments.ladder,
+            at=arguments.at,
+            n_splits=arguments.splits,
+            spared=earlier.weights,
+            model=arguments.model,
+            **how,
         )
     else:
         series = open_models(stages, n_splits=arguments.splits or 3, **how)
     begun = time.monotonic()
-    stored = run_compression(series, data, spec, root=root, resume=arguments.resume, listener=progress_printer())
+    how_made: dict[str, Any] = {"root": root, "resume": arguments.resume, "listener": progress_printer()}
+    stored = run_compression(series, data, spec, earlier=earlier, **how_made)
     say(f"done in {duration(time.monotonic() - begun)}")
     print_made(stored, finding(stored), print_result, as_json=arguments.json, **stored.manifest["method"])
 

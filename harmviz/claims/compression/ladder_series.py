@@ -5,7 +5,7 @@ Adapters are merged into the start model in memory and taken out again bit for b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from harmviz.claims.compression.series import Checkpoint, check_names
 from harmviz.errors import BadSetting, ModelUnavailable, RunIncompatible
-from harmviz.models.adapters import load_adapter, merged
+from harmviz.models.adapters import Adapter, load_adapter, merged
 from harmviz.models.assets import Say
 from harmviz.models.load import LoadedModel, load_model
 from harmviz.runs.making import model_facts
@@ -117,9 +117,16 @@ class LadderSeries:
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
         return self.loaded.weight_hash if checkpoint.arm is None else self._ladder(split).sha256(checkpoint.name)
 
+    def _adapter(self, split: int, checkpoint: Checkpoint) -> Adapter | None:
+        """None for the start."""
+        return None if checkpoint.arm is None else load_adapter(self._ladder(split).adapter_path(checkpoint.name))
+
+    def check(self, split: int, checkpoint: Checkpoint) -> None:
+        self._adapter(split, checkpoint)
+
     @contextmanager
     def opened(self, split: int, checkpoint: Checkpoint) -> Iterator[LoadedModel]:
-        adapter = None if checkpoint.arm is None else load_adapter(self._ladder(split).adapter_path(checkpoint.name))
+        adapter = self._adapter(split, checkpoint)
         with merged(self.loaded, adapter):
             yield self.loaded
 
@@ -134,6 +141,7 @@ def open_ladders(
     *,
     at: str = "ends",
     n_splits: int | None = None,
+    spared: Collection[str] = (),
     model: str | None = None,
     dtype: str = "auto",
     device: str = "auto",
@@ -144,6 +152,7 @@ def open_ladders(
     Args:
         at: as ``ladder_checkpoints``.
         n_splits: scoring splits; with several ladders it is their number.
+        spared: sha256 of the adapters that an earlier result measured, whose files need not be there.
         model: the start model, where the name in the manifest cannot be loaded.
 
     Raises:
@@ -162,13 +171,14 @@ def open_ladders(
     for ladder in ladders[1:]:
         _check_alike(first, ladder)
         for checkpoint in checkpoints[1:]:
-            ladder.adapter_path(checkpoint.name)
+            ladder.checkpoint(checkpoint.name)
     digests = [tuple(sorted(ladder.sha256(e["name"]) for e in ladder.checkpoints)) for ladder in ladders]
     if twice := [ladder.id for i, ladder in enumerate(ladders) if digests[i] in digests[:i]]:
         raise RunIncompatible(f"ladder {twice[0]} is given twice; give one ladder per tuning seed")
     for ladder in ladders:
         for checkpoint in checkpoints[1:]:
-            load_adapter(ladder.adapter_path(checkpoint.name))
+            if ladder.sha256(checkpoint.name) not in spared:
+                load_adapter(ladder.adapter_path(checkpoint.name))
     wanted = first.model
     loaded = load_model(model or str(wanted["name"]), dtype=dtype, device=device, say=say)
     if loaded.weight_hash != wanted["weight_hash"]:

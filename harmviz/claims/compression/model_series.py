@@ -51,6 +51,9 @@ class ModelSeries:
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
         return canonical_json(identity_of(self.models[self._stage(checkpoint)]))
 
+    def check(self, split: int, checkpoint: Checkpoint) -> None:
+        """Nothing: each was loaded when the series was opened."""
+
     @contextmanager
     def opened(self, split: int, checkpoint: Checkpoint) -> Iterator[LoadedModel]:
         stage = self.stages[self._stage(checkpoint)]

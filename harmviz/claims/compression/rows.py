@@ -16,39 +16,32 @@ The primary ones, at fixed fractions, are told and made in ``stable_rows``.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from harmviz.claims.compression.comparisons import difference_name, planned_tests, seed_name
+from harmviz.claims.compression.overlaps import METRICS
 from harmviz.claims.compression.results import Results
 from harmviz.claims.compression.row_address import HARM, finite, or_none, ranking_of, where_of
-from harmviz.claims.compression.selections import WHOLE
 from harmviz.claims.compression.separability import Resampled
 from harmviz.claims.compression.series import Checkpoint
 from harmviz.claims.compression.stable_rows import stable_rows
 from harmviz.claims.compression.swap_test import holm, swap_p_value
 from harmviz.claims.mapping.effects import NATS
 from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS
-from harmviz.data.splits import SCORING
 from harmviz.runs import Row
 from harmviz.runs.point import MEAN_OF_ALL, Point
-from harmviz.stats.chance import chance_overlap
 from harmviz.stats.estimate import Estimate
-from harmviz.stats.overlap import cross_half, jaccard, split_half
 
 #: Harm-specific shifts (nats/token) whose smallest fraction is looked for.
 LEVELS = (0.1, 0.2)
 SHARE = "fraction"
-#: The mean overlap by chance is exact; its range over draws is not stored.
-_CHANCE_DRAWS = 1
 
 
-def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
-    """Every row of the result. ``offsets``: those of the model's weight table."""
+def all_rows(results: Results) -> Iterator[Row]:
+    """Every row of the result."""
     spec = results.spec
     world = Resampled(results.measured(), results.categories, spec.points, BENIGN_LIMIT, seed=spec.seed)
     checkpoints = results.series.checkpoints
@@ -59,7 +52,7 @@ def all_rows(results: Results, offsets: np.ndarray) -> Iterator[Row]:
         yield from stable_rows(world, checkpoints, results.seeds, contrast, spec.seed)
     yield from _losses(world, names)
     yield from _shifts(world, names, results)
-    yield from _overlaps(results, offsets)
+    yield from _overlaps(results)
     yield from _concentration(results)
     yield from _behaviour(results)
 
@@ -140,16 +133,15 @@ def _shifts(world: Resampled, names: Sequence[str], results: Results) -> Iterato
                     yield where.value(metric, or_none(shift[0, split, i]), unit=NATS, category=category, n=n)
 
 
-def _overlaps(results: Results, offsets: np.ndarray) -> Iterator[Row]:
+def _overlaps(results: Results) -> Iterator[Row]:
     """What the categories' own masks share."""
     spec, n = results.spec, results.splits[0].n_harmful
-    for contrast in CONTRASTS:
+    for row, contrast in enumerate(CONTRASTS):
         pairs = Point("pairs", spec.set_q, spec.p, "global", contrast)
         for i, checkpoint in enumerate(results.series.checkpoints):
-            per_split = [_overlap(of_split[i], results.categories, contrast, offsets) for of_split in results.arrays]
-            for metric in per_split[0]:
+            for column, metric in enumerate(METRICS):
                 control = "random" if metric == "jaccard_chance" else "none"
-                values = [overlap[metric] for overlap in per_split]
+                values = [or_none(of_split[i]["overlaps"][row, column]) for of_split in results.arrays]
                 for condition, value in _each_and_mean(checkpoint.name, results.seeds, values):
                     where = where_of(condition, pairs, control=control)
                     yield where.value(metric, value, unit=SHARE, category=HARM, n=n)
@@ -176,32 +168,6 @@ def _each_and_mean(
 
 def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
-
-
-def _overlap(
-    arrays: Mapping[str, np.ndarray], categories: Sequence[str], contrast: str, offsets: np.ndarray
-) -> dict[str, float | None]:
-    """Mean over pairs of categories (the ceiling: over categories) in one split."""
-
-    def mask(category: str, part: str) -> np.ndarray:
-        return np.sort(arrays[f"set|{category}|{contrast}|{part}"])
-
-    def mean(values: Sequence[float]) -> float | None:
-        return _mean([v for v in values if not math.isnan(v)])
-
-    whole = {c: mask(c, WHOLE) for c in categories}
-    halves = {c: (mask(c, SCORING[0]), mask(c, SCORING[1])) for c in categories}
-    pairs = list(combinations(categories, 2))
-    chance = [
-        chance_overlap(whole[a], whole[b], offsets, arrays["eligible"], draws=_CHANCE_DRAWS).expected.value
-        for a, b in pairs
-    ]
-    return {
-        "jaccard": mean([jaccard(whole[a], whole[b]) for a, b in pairs]),
-        "jaccard_half": mean([cross_half(halves[a], halves[b]).value for a, b in pairs]),
-        "jaccard_ceiling": mean([split_half(halves[c]) for c in categories]),
-        "jaccard_chance": mean(chance),
-    }
 
 
 def _behaviour(results: Results) -> Iterator[Row]:

@@ -57,6 +57,13 @@ class Series(Protocol):
     def identity(self, split: int, checkpoint: Checkpoint) -> str:
         """A hash of what determines the checkpoint's weights."""
 
+    def check(self, split: int, checkpoint: Checkpoint) -> None:
+        """Nothing, where the checkpoint can be opened.
+
+        Raises:
+            RunIncompatible: its weights are not there.
+        """
+
     def opened(self, split: int, checkpoint: Checkpoint) -> AbstractContextManager[LoadedModel]:
         """The model with the checkpoint's weights while the block runs."""
 

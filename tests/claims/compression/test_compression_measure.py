@@ -15,11 +15,14 @@ import pandas as pd
 import pytest
 
 from harmviz.claims.compression import measure
+from harmviz.claims.compression.kept import FILE as FILE_OF_CHECKPOINTS
+from harmviz.claims.compression.kept import Earlier
 from harmviz.claims.compression.ladder_series import LadderSeries, open_ladders
 from harmviz.claims.compression.measure import run_compression
 from harmviz.claims.compression.model_series import open_models
 from harmviz.claims.compression.presets import Stage
 from harmviz.claims.compression.sample_losses import FILE, resampled, sample_losses
+from harmviz.cli import main
 from harmviz.data.prompts import PromptData
 from harmviz.errors import RunIncompatible
 from harmviz.files import sha256_of_file
@@ -27,6 +30,7 @@ from harmviz.models.adapters import merge_adapter
 from harmviz.runs import Run, read_run, verify_run
 from harmviz.runs.archive import export_run, import_run
 from harmviz.runs.manifest import manifest_hash
+from harmviz.tuning.slimming import slim
 from harmviz.tuning.stored import Ladder
 from tests.worlds.compression import TINY_SPEC
 
@@ -122,6 +126,69 @@ def test_an_interrupted_result_goes_on_to_the_same_rows(
     assert [s for s in stages if s.startswith("split")] == [
         f"split{k}.checkpoint{i}" for k in (0, 1) for i in (0, 1, 2)
     ]
+
+
+@pytest.fixture
+def slimmed(ladders: list[Ladder], tmp_path: Path) -> list[Path]:
+    """Both ladders, the first without the weights of its checkpoints."""
+    for ladder in ladders:
+        shutil.copytree(ladder.path, tmp_path / "ladders" / ladder.id)
+    assert slim(ladders[0].id, tmp_path / "ladders") > 0
+    return [tmp_path / "ladders" / ladder.id for ladder in ladders]
+
+
+def test_seeds_are_added_to_a_result_whose_weights_are_gone(
+    slimmed: list[Path],
+    tiny_dir: Path,
+    series: Callable[..., LadderSeries],
+    whole: Run,
+    data: PromptData,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = run_compression(series(n=1), data, TINY_SPEC, root=tmp_path / "one")
+    assert (one.path / FILE_OF_CHECKPOINTS).stat().st_size < 50_000
+    earlier = Earlier.of([one])
+    real, done = measure.measure_checkpoint, []
+    monkeypatch.setattr(measure, "measure_checkpoint", lambda *a, **k: (done.append(1), real(*a, **k))[1])
+    at, names = "safety-dpo-2,helpful-only-dpo-2", [str(path) for path in slimmed]
+    with pytest.raises(RunIncompatible, match="were deleted once they were measured"):
+        open_ladders(names, at=at, model=str(tiny_dir))
+    both = open_ladders(names, at=at, spared=earlier.weights, model=str(tiny_dir))
+    run = run_compression(both, data, TINY_SPEC, earlier=earlier, root=tmp_path / "both")
+    assert len(done) == 3, "of the second ladder alone"
+    assert run.id == whole.id
+    pd.testing.assert_frame_equal(run.results(), whole.results())
+    assert sample_losses(run).equals(sample_losses(whole))
+    assert run.manifest["method"]["notes"] == [f"3 checkpoints were measured by {one.id}"]
+    assert whole.manifest["method"]["notes"] == []
+    other_rows = replace(TINY_SPEC, held_out=4)
+    with pytest.raises(RunIncompatible, match=f"nothing of {one.id} can be taken over"):
+        run_compression(both, data, other_rows, earlier=earlier, root=tmp_path / "other")
+    mixed = Earlier.of([one, run_compression(series(n=1), data, other_rows, root=tmp_path / "mixed")])
+    other_seed = replace(TINY_SPEC, seed=1)
+    with pytest.raises(RunIncompatible, match=r"nothing of .* can be taken over"):
+        run_compression(both, data, other_seed, earlier=mixed, root=tmp_path / "other")
+    swapped = open_ladders(names[::-1], at=at, spared=earlier.weights, model=str(tiny_dir))
+    with pytest.raises(RunIncompatible, match="were deleted once they were measured"):
+        run_compression(swapped, data, TINY_SPEC, earlier=earlier, root=tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    assert len(done) == 6, "nothing else was measured but what was asked for without earlier results"
+
+
+def test_what_keeps_no_checkpoints_is_refused(whole: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = tmp_path / whole.id
+    shutil.copytree(whole.path, copy)
+    content = bytearray((copy / FILE_OF_CHECKPOINTS).read_bytes())
+    content[-1] ^= 1
+    (copy / FILE_OF_CHECKPOINTS).write_bytes(content)
+    with pytest.raises(RunIncompatible, match=f"{FILE_OF_CHECKPOINTS} was changed after the run was written"):
+        Earlier.of([read_run(copy)])
+    manifest = json.loads((copy / "manifest.json").read_text())
+    del manifest["method"]["measured_weights"]
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"manifest_hash": manifest_hash(manifest)}))
+    assert main(["experiment", "compression", "--ladder", "x", "--with", str(copy)]) == 2
+    assert "keeps nothing of its checkpoints" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
