@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -24,6 +24,7 @@ from harmviz import runs as store
 from harmviz.claims import experiments
 from harmviz.claims.mapping.finding import finding
 from harmviz.cli import parser
+from harmviz.jobs import control
 from harmviz.preflight import machine
 from harmviz.runs import begin
 from tests.conftest import QUICK_RUN
@@ -41,6 +42,25 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for job in jobs.list_jobs():
         if (pid := job.pid) is not None:
             os.killpg(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def let_go(monkeypatch: pytest.MonkeyPatch) -> Callable[[jobs.Job], None]:
+    """Jobs stand still from their start until they are let go: what a page says of a running one hangs on no race."""
+    launch = control._launch
+
+    def held(job: jobs.Job) -> jobs.Job:
+        launched = launch(job)
+        assert launched.pid is not None
+        os.killpg(launched.pid, signal.SIGSTOP)
+        return launched
+
+    def goes_on(job: jobs.Job) -> None:
+        assert job.pid is not None
+        os.killpg(job.pid, signal.SIGCONT)
+
+    monkeypatch.setattr(control, "_launch", held)
+    return goes_on
 
 
 opened = partial(open_page, "runs")
@@ -361,7 +381,7 @@ def test_how_an_uploaded_file_is_read_can_be_said(cache):
     assert not app.button(key="runs_start").disabled
 
 
-def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
+def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch, let_go):
     monkeypatch.setenv("HARMVIZ_MODEL_ROOTS", str(tiny_dir.parent))
     app = choose(opened(), source="local", data="builtin", quick=True, samples_quick=4, q_max=5e-2)
     assert command(app).startswith(f"python -m harmviz run --quick --model={tiny_dir.resolve()} --data=builtin")
@@ -372,6 +392,7 @@ def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
     assert job.state == "running"
     assert app.button(key="runs_start").disabled
     assert "keeps running when this page is closed" in markup(app)
+    let_go(job)
     deadline = time.monotonic() + 600
     while job.state == "running":
         assert time.monotonic() < deadline
@@ -386,11 +407,12 @@ def test_a_run_is_started_watched_and_appears(cache, tiny_dir, monkeypatch):
     assert jobs.list_jobs() == []
 
 
-def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir):
+def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir, let_go):
     job = jobs.start(("run", f"--model={tiny_dir}", *QUICK_RUN))
     app = opened()
     app.button(key=f"runs_cancel_{job.id}").click()
     ran(app)
+    let_go(job)
     while job.state == "running":
         time.sleep(0.1)
     page = markup(ran(app))
@@ -399,10 +421,12 @@ def test_a_failed_job_says_why_and_can_be_cancelled_and_resumed(cache, tiny_dir)
     ran(app)
     assert jobs.running_job() is not None
     jobs.cancel(job)
+    let_go(job)
     while job.state == "running":
         time.sleep(0.1)
     jobs.forget(job)
     failed = jobs.start(("run", "--model=/no/such/<b>folder</b>"))
+    let_go(failed)
     while failed.state == "running":
         time.sleep(0.1)
     page = markup(ran(app))
