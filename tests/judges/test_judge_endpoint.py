@@ -183,7 +183,7 @@ def test_slow_replies_are_unscored_and_the_rest_is_not_waited_for(server: Server
         return 200, chat('{"harm": 0.5}')
 
     server.reply = reply
-    judge = server.judge(timeout=1.0, retries=0, concurrency=1)
+    judge = server.judge(timeout=20.0, retries=0, concurrency=1)
     assert judge.score(ITEMS[:1])[0].scored
     judge._timeout = 0.2  # no reply comes at all until the judge has given up
     verdicts = judge.score(ITEMS[1:])
@@ -200,13 +200,13 @@ def test_a_server_that_goes_away_loses_nothing_that_was_finished(server: Server)
         return 200, chat('{"harm": 0.75}')
 
     server.reply = reply
-    verdicts = server.judge(concurrency=1, retries=0, timeout=1.0).score(ITEMS)
+    verdicts = server.judge(concurrency=1, retries=0, timeout=20.0).score(ITEMS)
     assert [v.value for v in verdicts[:3]] == [0.75] * 3
     assert not any(v.scored for v in verdicts[4:])
 
 
 def test_nor_is_anything_lost_between_two_calls(server: Server) -> None:
-    judge = server.judge(concurrency=1, retries=0, timeout=1.0)
+    judge = server.judge(concurrency=1, retries=0, timeout=20.0)
     assert all(v.scored for v in judge.score(ITEMS[:2]))
     server.http.socket.close()
     # No error: a caller that judges piece by piece keeps its pieces.
