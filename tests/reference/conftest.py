@@ -7,9 +7,6 @@ import pytest
 from harmviz.paths import shipped_runs_root
 from harmviz.runs import Run, list_runs, shipped_runs, verify_run
 
-#: Parents that are kept in the history alone, each named where its child is documented.
-RETIRED = {"smollm2-135m-aligned-scene-b4d8249d5a"}
-
 
 @pytest.fixture(scope="module")
 def result(request: pytest.FixtureRequest) -> Run:
@@ -25,7 +22,7 @@ def result(request: pytest.FixtureRequest) -> Run:
     assert verify_run(run) == []
     parents, sources = set(run.manifest["parents"]), [s["ladder"] for s in run.manifest["method"].get("sources", [])]
     assert parents or sources
-    assert parents <= shipped_runs() | RETIRED
+    assert parents <= shipped_runs()
     assert set(sources) <= shipped_runs()
     assert sum(p.stat().st_size for p in run.path.rglob("*") if p.is_file()) <= 25e6
     return run
