@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 from harmviz.bench.figure import Figure, Reference
 from harmviz.bench.floors import decoding_bytes
@@ -26,10 +27,11 @@ def one_after_another(
     """The greedy answers of ``n_tokens`` each, the plain way: mask, ``model.generate``, restore, and so on."""
     import torch
 
+    model: Any = loaded.model  # ``generate`` is a mixin's, which the type does not name
     ids = torch.tensor([prompt], device=loaded.device)
 
     def generate() -> list[int]:
-        written: torch.Tensor = loaded.model.generate(  # type: ignore[operator]  # a mixin's, unknown to the type
+        written: torch.Tensor = model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             max_new_tokens=n_tokens,

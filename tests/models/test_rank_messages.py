@@ -59,10 +59,11 @@ def test_every_class_that_is_sent_comes_back_as_it_was() -> None:
     group = samples(5)
     mask = PruneMask({"a": np.array([1, 9]), "b": np.array([3])}, "harm", "ab", {"q": 1e-5, "rows": ("x", None)})
     done = Pruned(mask, 0.5, 3, 2)
+    call = Call(Work("response_losses", {"skips": (0, 2)}), [group[:2], group[2:]], (done,), False)
     sent = [
         Load("m", "float32", ("cpu", "cpu")),
         Open(False),
-        Call(Work("response_losses", {"skips": (0, 2)}), [group[:2], group[2:]], (done,), False),
+        call,
         Add(((2, 3), (4,)), True),
         End(),
         Copy("a", "b", "c"),
@@ -78,9 +79,8 @@ def test_every_class_that_is_sent_comes_back_as_it_was() -> None:
         assert got.index == batch.index
         for name in ("targets", "n_loss", "input_ids", "rows", "positions"):
             assert torch.equal(getattr(got, name), getattr(batch, name)), name
-    assert {type(value).__name__ for value in (*sent, done, mask, sent[2].work, batches[0])} == set(CLASSES), (  # type: ignore[attr-defined]
-        "every class of the list has been sent"
-    )
+    seen = {type(value).__name__ for value in (*sent, done, mask, call.work, batches[0])}
+    assert seen == set(CLASSES), "every class of the list has been sent"
 
 
 RAN: list[str] = []
