@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 from harmviz.bench import BENCHES, OF_A_MODEL
@@ -25,9 +26,15 @@ def run(arguments: argparse.Namespace) -> None:
     names = _chosen(arguments)
     subject = _subject(arguments, names) if set(names) & set(OF_A_MODEL) else None
     results: dict[str, list[Figure]] = {}
+    if not arguments.json:
+        print(_machine_line(subject))
     for name in names:
         bench = importlib.import_module(f"harmviz.bench.{name}").bench
         results[name] = bench(subject) if name in OF_A_MODEL else bench()
+        if not arguments.json:  # one by one: who stops it keeps what was measured
+            print(f"== {name}")
+            print_table(HEADER, list(map(_row, results[name])))
+            sys.stdout.flush()
     measured_on = _measured_on(subject)
     if arguments.json:
         figures = {name: [figure.as_dict() for figure in of_bench] for name, of_bench in results.items()}
@@ -35,9 +42,6 @@ def run(arguments: argparse.Namespace) -> None:
         return
     for line in _lines(measured_on):
         print(line)
-    for name, of_bench in results.items():
-        print(f"== {name}")
-        print_table(HEADER, list(map(_row, of_bench)))
 
 
 def _chosen(arguments: argparse.Namespace) -> tuple[str, ...]:
@@ -90,12 +94,18 @@ def _measured_on(subject: Subject | None) -> dict[str, Any]:
     return document
 
 
-def _lines(measured_on: dict[str, Any]) -> list[str]:
-    machine = measured_on["machine"]
+def _machine_line(subject: Subject | None) -> str:
+    from harmviz.bench.machine import describe
+
+    machine = describe(None if subject is None else subject.loaded.device)
     gpu = f"{machine['gpu']}; " if machine["gpu"] else ""
     cores = f"{machine['cores']} cores, threads: {machine['threads']}"
-    lines = [f"{gpu}{machine['processor']}, {cores}; torch {machine['torch']}"]
-    lines += [
+    return f"{gpu}{machine['processor']}, {cores}; torch {machine['torch']}"
+
+
+def _lines(measured_on: dict[str, Any]) -> list[str]:
+    """What the machine was measured to do at best while the benches ran, and the model."""
+    lines = [
         f"measured on {rates['device']}: products of {rates['dtype']} matrices {rates['flops'] / 1e9:,.0f} GFLOP/s, "
         f"copies {rates['bandwidth'] / 1e9:,.1f} GB/s"
         for rates in measured_on["rates"]

@@ -16,6 +16,7 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from harmviz.generation.few_rows import few_rows
 from harmviz.generation.variants import SideBySide, Variant, check_variants, expert_matrix
 from harmviz.masks.apply import PreparedMask, warn_if_unchanged
 from harmviz.models.load import LoadedModel
@@ -50,7 +51,8 @@ def last_logits(
 
     ``cache`` is None on the first pass; the model then makes the kind it needs (sliding windows, hybrids).
     """
-    out = model(input_ids=ids, past_key_values=cache, **options)
+    with few_rows(model, ids.numel()):
+        out = model(input_ids=ids, past_key_values=cache, **options)
     return out.logits[:, -1].float(), out.past_key_values
 
 
