@@ -69,8 +69,8 @@ class InputNorms:
             yield self.loaded.tensor(i).detach().float().abs() * (norm[:, None] if matrix.transposed else norm)
 
 
-def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
-    """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored, in passes of its own.
+def input_norms(loaded: LoadedModel, batches: Sequence[Batch]) -> InputNorms:
+    """The norms over these batches, in passes of their own.
 
     Raises:
         ValueError: no batches.
@@ -82,4 +82,9 @@ def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[T
     with loaded.lock, torch.inference_mode(), norms.watching():
         for norms.batch in batches:
             loaded.model.base_model(input_ids=norms.batch.input_ids, use_cache=False)
-    return list(norms.scores())
+    return norms
+
+
+def score_wanda(loaded: LoadedModel, batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
+    """``|W_ij| · ‖x_j‖₂`` per scored matrix, float32, as stored. Errors as ``input_norms``."""
+    return list(input_norms(loaded, batches).scores())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -29,9 +28,8 @@ from harmviz.claims.compression.rows import all_rows
 from harmviz.claims.compression.selections import ScoringSet, scoring_units, select_weights
 from harmviz.claims.compression.series import Checkpoint, Series
 from harmviz.claims.compression.settings import CompressionSpec
-from harmviz.claims.compression.splits import SplitRows, choose_split
-from harmviz.data.encoding import Sample, encode, encode_prompt
-from harmviz.data.prompts import PromptData, PromptRow
+from harmviz.claims.compression.splits import SplitRows, choose_split, encoded, fitting
+from harmviz.data.prompts import PromptData
 from harmviz.errors import RunIncompatible
 from harmviz.masks.apply import pruned
 from harmviz.masks.mask import PruneMask
@@ -70,7 +68,7 @@ def run_compression(
     """
     seeds = tuple(spec.seed + k for k in range(series.n_splits))
     with series.opened(0, series.checkpoints[0]) as loaded:
-        fits = _fitting(loaded, spec)
+        fits = fitting(loaded, spec)
         splits = tuple(choose_split(data, spec, seed, fits) for seed in seeds)
         device = loaded.device.type
     del loaded, fits
@@ -177,27 +175,10 @@ def _plan(
     )
 
 
-def _fitting(loaded: LoadedModel, spec: CompressionSpec) -> Callable[[PromptRow], bool]:
-    """Whether a row's prompt is short enough and its response has a token; asked once a row."""
-    tokenizer = loaded.tokenizer
-
-    @cache
-    def fits(row: PromptRow) -> bool:
-        short = len(encode_prompt(tokenizer, row.prompt)) <= spec.max_prompt_tokens
-        return short and len(tokenizer.encode(row.response, add_special_tokens=False)) > 0
-
-    return fits
-
-
 # -- one checkpoint ---------------------------------------------------------------------------------------------------
 def checkpoint_units(rows: SplitRows, spec: CompressionSpec) -> float:
     """What one checkpoint of one split costs, in forward passes of one sample."""
     return scoring_units(rows.n_signed, len(rows.preserve)) + len(rows.held_out) * (1 + len(spec.points))
-
-
-def encoded(loaded: LoadedModel, rows: Sequence[PromptRow], spec: CompressionSpec) -> list[Sample]:
-    """The rows as the model reads them, answers cut at ``spec.max_response_tokens``."""
-    return [encode(loaded.tokenizer, r, max_response_tokens=spec.max_response_tokens) for r in rows]
 
 
 def measure_checkpoint(

@@ -20,7 +20,7 @@ from harmviz.data.encoding import Sample, make_batches
 from harmviz.data.splits import SCORING
 from harmviz.masks.concentration import concentration
 from harmviz.masks.lists import guard_score
-from harmviz.masks.ranking import TopK, count_of, eligibility_threshold
+from harmviz.masks.ranking import Chunks, TopK, count_of, eligibility_threshold
 from harmviz.models.load import LoadedModel
 from harmviz.models.weights import WeightTable
 from harmviz.scoring.absolute import score_absolute
@@ -79,19 +79,23 @@ def top_weights(
     return best.result()[0]
 
 
-def eligible_weights(
-    loaded: LoadedModel,
-    preserve: Sequence[Sample],
-    p: float,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+def utility_scores(
+    loaded: LoadedModel, preserve: Sequence[Sample], progress: Callable[[int, int], None] = lambda done, total: None
 ) -> list[np.ndarray]:
-    """Flat bool by matrix: which weights the fraction ``p`` of highest utility leaves to be pruned."""
+    """Flat float32 by matrix: ``Σ_x |W ⊙ ∇L|``, the utility score times the number of samples."""
     fused = loaded.table.has_fused_experts
     batches = make_batches(preserve, max_tokens=1 if fused else default_batch_tokens(loaded), device=loaded.device)
-    # Sums over samples or means select alike, since only their order counts.
-    utility = [t.cpu().numpy().ravel() for t in score_absolute(loaded, batches, progress=progress)]
-    (limit,) = eligibility_threshold(lambda: iter(utility), loaded.table.n_weights, [p])
-    return [u <= np.float32(limit) for u in utility]
+    return [t.cpu().numpy().ravel() for t in score_absolute(loaded, batches, progress=progress)]
+
+
+def eligible_weights(table: WeightTable, utility: Chunks, p: float) -> list[np.ndarray]:
+    """Flat bool by matrix: which weights the fraction ``p`` of highest utility leaves to be pruned.
+
+    ``utility()``: one pass over the utilities, a flat float32 array a matrix. Sums over samples or means select alike,
+    since only their order counts.
+    """
+    (limit,) = eligibility_threshold(utility, table.n_weights, [p])
+    return [u <= np.float32(limit) for u in utility()]
 
 
 def select_weights(
@@ -114,7 +118,8 @@ def select_weights(
         base = done
         return lambda some, of: tick((base + units * some / max(1, of)) / samples.units)
 
-    eligible = eligible_weights(loaded, samples.preserve, p, within(ABSOLUTE_UNITS * len(samples.preserve)))
+    utility = utility_scores(loaded, samples.preserve, within(ABSOLUTE_UNITS * len(samples.preserve)))
+    eligible = eligible_weights(table, lambda: iter(utility), p)
     done += ABSOLUTE_UNITS * len(samples.preserve)
 
     def harm(name: str) -> dict[str, list[np.ndarray]]:

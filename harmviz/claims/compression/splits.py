@@ -1,14 +1,42 @@
-"""Who scores, who protects, who is measured: the rows of one scoring split, the same for every checkpoint."""
+"""Who scores, who protects, who is measured: the rows of one scoring split, the same for every checkpoint and ranking,
+and how a model reads them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Protocol
 
-from harmviz.claims.compression.settings import MIN_HELD_OUT, CompressionSpec
+from harmviz.claims.compression.settings import MIN_HELD_OUT
+from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING, choose_rows, split_prompts
 from harmviz.errors import DataInvalid
+
+if TYPE_CHECKING:
+    from harmviz.models.load import LoadedModel
+
+
+class Sizes(Protocol):
+    """How many answers have which role, and how long they may be: as ``CompressionSpec`` says it."""
+
+    @property
+    def samples(self) -> int: ...
+    @property
+    def safe(self) -> int: ...
+    @property
+    def benign(self) -> int: ...
+    @property
+    def preserve(self) -> int: ...
+    @property
+    def held_out(self) -> int: ...
+    @property
+    def benign_held_out(self) -> int: ...
+    @property
+    def max_response_tokens(self) -> int: ...
+    @property
+    def max_prompt_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,7 @@ def usable_categories(data: PromptData) -> tuple[str, ...]:
     return categories
 
 
-def choose_split(data: PromptData, spec: CompressionSpec, seed: int, fits: Callable[[PromptRow], bool]) -> SplitRows:
+def choose_split(data: PromptData, spec: Sizes, seed: int, fits: Callable[[PromptRow], bool]) -> SplitRows:
     """The rows of the scoring split of this seed that ``fits`` accepts.
 
     Raises:
@@ -103,3 +131,20 @@ def choose_split(data: PromptData, spec: CompressionSpec, seed: int, fits: Calla
         limit = spec.benign_held_out if name == "benign" else spec.held_out
         held_out += chosen(name, ["report", "validation"], limit, MIN_HELD_OUT, per_prompt=1)
     return SplitRows(signed, chosen("benign", ["preserve"], spec.preserve), held_out, categories)
+
+
+def fitting(loaded: LoadedModel, sizes: Sizes) -> Callable[[PromptRow], bool]:
+    """Whether a row's prompt is short enough and its response has a token; asked once a row."""
+    tokenizer = loaded.tokenizer
+
+    @cache
+    def fits(row: PromptRow) -> bool:
+        short = len(encode_prompt(tokenizer, row.prompt)) <= sizes.max_prompt_tokens
+        return short and len(tokenizer.encode(row.response, add_special_tokens=False)) > 0
+
+    return fits
+
+
+def encoded(loaded: LoadedModel, rows: Sequence[PromptRow], sizes: Sizes) -> list[Sample]:
+    """The rows as the model reads them, answers cut at ``max_response_tokens``."""
+    return [encode(loaded.tokenizer, r, max_response_tokens=sizes.max_response_tokens) for r in rows]

@@ -5,9 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harmviz.claims.compression.measure import encoded
-from harmviz.claims.compression.selections import ScoringSet, eligible_weights, select_weights, top_weights
-from harmviz.claims.compression.splits import choose_split
+from harmviz.claims.compression.selections import (
+    ScoringSet,
+    eligible_weights,
+    select_weights,
+    top_weights,
+    utility_scores,
+)
+from harmviz.claims.compression.splits import choose_split, encoded
 from harmviz.data.encoding import make_batches
 from harmviz.data.prompts import PromptData
 from harmviz.data.splits import SCORING
@@ -48,7 +53,8 @@ def test_streamed_selections_are_those_of_all_scores_at_once(data: PromptData) -
         total = sum(np.concatenate([m.numpy().ravel() for m in of_half]) for of_half in sums)
         return np.asarray(-total / sum(len(samples[name, h]) for h in halves), dtype=np.float32)
 
-    eligible = np.concatenate(eligible_weights(loaded, preserve, 0.1))
+    utility = utility_scores(loaded, preserve)
+    eligible = np.concatenate(eligible_weights(loaded.table, lambda: iter(utility), 0.1))
     assert (~eligible).sum() == count_of(0.1, loaded.table.n_weights)
     assert selections.eligible.sum() == eligible.sum()
     guard = guard_score(harm("safe"), harm("benign"))

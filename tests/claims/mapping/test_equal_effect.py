@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harmviz.claims.curves import at_level
 from harmviz.claims.mapping import equal_effect
-from harmviz.claims.mapping.equal_effect import OURS, PAPER, EqualEffect, at_level, equal_effects
+from harmviz.claims.mapping.equal_effect import OURS, PAPER, EqualEffect, equal_effects
 from harmviz.claims.mapping.sample_losses import sample_losses
 from harmviz.claims.mapping.views import equal_effect as view
 from harmviz.runs import Run, open_run

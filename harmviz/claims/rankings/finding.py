@@ -1,0 +1,68 @@
+"""The verdict, by a rule written before any result was looked at.
+
+A ranking *buys more* than the paper's where the difference of their gains lies above 0 by its interval at every limit
+that both reach, one at least; *less* where it lies below at every such limit; else *undecided*. The verdict names the
+rankings that buy more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from harmviz.claims.claim import Finding
+from harmviz.claims.markdown import one
+from harmviz.claims.rankings.settings import LIMITS, PAPER, words
+from harmviz.display import text
+from harmviz.runs import Run
+
+MORE, LESS, UNDECIDED = "buys more", "buys less", "undecided"
+#: The limit that the sentence tells.
+TOLD = 0.05
+
+
+def measured_rankings(run: Run, results: pd.DataFrame) -> list[str]:
+    """The rankings that were measured, in order."""
+    return [r for r in run.manifest["method"]["rankings"] if (results["contrast"] == r).any()]
+
+
+def gain(results: pd.DataFrame, ranking: str, limit: float) -> Mapping[str, Any] | None:
+    """The row of a ranking's gain at a limit."""
+    return one(results, metric=f"gain_at_{limit:g}", contrast=ranking, condition=None)
+
+
+def difference(results: pd.DataFrame, ranking: str, limit: float) -> Mapping[str, Any] | None:
+    """The row of a ranking's gain minus the paper's."""
+    return one(results, metric=f"gain_difference_at_{limit:g}", contrast=ranking)
+
+
+def judged(results: pd.DataFrame, ranking: str) -> str:
+    """What the rule says of one ranking against the paper's."""
+    rows = [row for limit in LIMITS if (row := difference(results, ranking, limit)) is not None]
+    known = [row for row in rows if not pd.isna(row["value"])]
+    if not known or any(pd.isna(row["ci_low"]) for row in known):
+        return UNDECIDED
+    if all(row["ci_low"] > 0 for row in known):
+        return MORE
+    return LESS if all(row["ci_high"] < 0 for row in known) else UNDECIDED
+
+
+def finding(run: Run) -> Finding:
+    """The verdict of a stored comparison."""
+    results = run.results()
+    rankings = measured_rankings(run, results)
+    verdicts = {r: judged(results, r) for r in rankings if r != PAPER}
+    more = [words(r) for r, verdict in verdicts.items() if verdict == MORE]
+    told = ", ".join(f"{words(ranking)} {_bought(gain(results, ranking, TOLD))}" for ranking in rankings)
+    clear = f"clear of the paper's at every limit: {', '.join(more)}" if more else "none is clear of the paper's"
+    return Finding(
+        ", ".join(more) if more else "none clear",
+        f"For {TOLD:g} nats that benign answers pay, harmful ones pay beyond safe ones: {told}; {clear}.",
+        {"verdicts": verdicts},
+    )
+
+
+def _bought(row: Mapping[str, Any] | None) -> str:
+    return "not reached" if row is None or pd.isna(row["value"]) else text.signed(row["value"], 3)

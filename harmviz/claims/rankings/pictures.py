@@ -1,0 +1,64 @@
+"""The comparison's picture, as reports and notebooks show it, and what it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harmviz.claims.rankings.figures import gain_chart
+from harmviz.claims.rankings.finding import finding, measured_rankings
+from harmviz.claims.rankings.settings import LIMITS, words
+from harmviz.display import text
+from harmviz.display.picture import Picture
+from harmviz.display.style import Theme
+from harmviz.display.words import Words
+from harmviz.runs import Run
+
+
+def chart_rows(run: Run, results: pd.DataFrame) -> pd.DataFrame:
+    """A line a ranking and fraction, as ``figures.gain_chart`` takes it."""
+    lines = []
+    for ranking in measured_rankings(run, results):
+        of_ranking = results[(results["contrast"] == ranking) & results["q"].notna()]
+        for q, rows in of_ranking.groupby("q", sort=True):
+            benign = rows[(rows["metric"] == "delta_nll") & (rows["category"] == "benign")].iloc[0]
+            specific = rows[rows["metric"] == "harm_specific"].iloc[0]
+            lines.append(
+                {
+                    "ranking": ranking,
+                    "name": words(ranking),
+                    "q": float(q),
+                    "benign": benign["value"],
+                    "specific": specific["value"],
+                    "ci_low": specific["ci_low"],
+                    "ci_high": specific["ci_high"],
+                    "note": f"{words(ranking)}\n{text.count(int(specific['n_weights']))} weights pruned\n"
+                    f"harm − safe {text.signed(specific['value'], 3)}, benign {text.signed(benign['value'], 3)}",
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
+    """One picture: gain over cost."""
+    results = run.results()
+    rows = chart_rows(run, results)
+    n = int(results.loc[results["metric"] == "harm_specific", "n"].max())
+    found = Words(
+        "What does a ranking buy for what benign answers pay?",
+        f"A line a ranking, a mark a fraction of weights; bars: 95 % over prompts, n = {n}. Dotted: limits compared.",
+        "Higher at the same place is better: harmful answers lose more beyond safe ones for the same benign cost.",
+        finding(run).sentence,
+    )
+    yield Picture("rankings-gains", gain_chart(rows, theme, title=found.title, subtitle=found.subtitle), rows, found)
+
+
+def limits(_run: Run) -> list[str]:
+    """What the comparison does not say."""
+    return [
+        f"Rankings are compared at {len(LIMITS)} limits, each against the paper's: the more rankings, the likelier it "
+        "is that one is clear of it by chance.",
+        "Harmless answers are by others: what a pruned model does to its own answers is not measured here.",
+        "The gradient-free ranking is Wanda made contrastive, one of many that need no gradients.",
+    ]
