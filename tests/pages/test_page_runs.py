@@ -484,6 +484,14 @@ def test_without_a_map_run_only_what_needs_none_can_start(cache):
     assert not app.button(key="runs_experiment_start").disabled
 
 
+def test_rankings_are_compared_on_a_model_and_data_alone(cache):
+    app = choose(opened(), experiment="rankings")
+    assert experiment_command(app) == "python -m harmviz experiment rankings"
+    choose(app, rankings_data="scored")
+    assert experiment_command(app) == "python -m harmviz experiment rankings --data=scored"
+    assert not app.button(key="runs_experiment_start").disabled
+
+
 def test_published_series_are_offered_and_one_checkpoint_is_none(cache):
     app = choose(opened(), series="published", preset="qwen2.5-14b")
     assert experiment_command(app) == "python -m harmviz experiment compression --preset=qwen2.5-14b"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harmviz.claims.claim import Claim, option
+from harmviz.claims.claim import Claim, Offer, option
 from harmviz.claims.options import DATA_HELP, DATA_OPTIONS, EXPERIMENT_OPTIONS, MODEL_OPTIONS
 
 CLAIM = Claim(
@@ -34,4 +34,5 @@ CLAIM = Claim(
         *MODEL_OPTIONS,
         *EXPERIMENT_OPTIONS,
     ),
+    offer=Offer("Which ranking of weights finds harm at the least benign cost?", own_form=True),
 )
