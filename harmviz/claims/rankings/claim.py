@@ -29,7 +29,7 @@ CLAIM = Claim(
             "--penalties",
             default=None,
             metavar="L,L",
-            help="factors of the utility score in the graded ranking (0.1,0.3,1)",
+            help="factors of the utility score in the graded ranking (1,10,100)",
         ),
         *MODEL_OPTIONS,
         *EXPERIMENT_OPTIONS,

@@ -47,7 +47,7 @@ def _penalties(told: str) -> tuple[float, ...]:
     try:
         return tuple(sorted(float(part) for part in told.split(",") if part.strip()))
     except ValueError as e:
-        raise BadSetting(f"penalties must be numbers separated by commas, e.g. 0.1,0.3, got {told!r}") from e
+        raise BadSetting(f"penalties must be numbers separated by commas, e.g. 1,10, got {told!r}") from e
 
 
 # -- what show ends with ----------------------------------------------------------------------------------------------

@@ -13,11 +13,13 @@ from typing import Any
 import pandas as pd
 
 from harmviz.claims.claim import Finding
-from harmviz.claims.markdown import one
+from harmviz.claims.markdown import number, one, pick
 from harmviz.claims.rankings.settings import LIMITS, PAPER, words
 from harmviz.display import text
 from harmviz.runs import Run
 
+#: Why a ranking has no gain at a limit.
+NOT_REACHED, PASSED = "not reached", "passed at once"
 MORE, LESS, UNDECIDED = "buys more", "buys less", "undecided"
 #: The limit that the sentence tells.
 TOLD = 0.05
@@ -38,6 +40,14 @@ def difference(results: pd.DataFrame, ranking: str, limit: float) -> Mapping[str
     return one(results, metric=f"gain_difference_at_{limit:g}", contrast=ranking)
 
 
+def told(results: pd.DataFrame, ranking: str, limit: float, row: Mapping[str, Any] | None, digits: int = 3) -> str:
+    """A gain or a difference in words; why there is none, where there is none."""
+    if row is not None and not pd.isna(row["value"]):
+        return number(row, digits)
+    first = pick(results, metric="delta_nll", contrast=ranking, category="benign").nsmallest(1, "q")
+    return PASSED if (first["value"] >= limit).any() else NOT_REACHED
+
+
 def judged(results: pd.DataFrame, ranking: str) -> str:
     """What the rule says of one ranking against the paper's."""
     rows = [row for limit in LIMITS if (row := difference(results, ranking, limit)) is not None]
@@ -55,14 +65,18 @@ def finding(run: Run) -> Finding:
     rankings = measured_rankings(run, results)
     verdicts = {r: judged(results, r) for r in rankings if r != PAPER}
     more = [words(r) for r, verdict in verdicts.items() if verdict == MORE]
-    told = ", ".join(f"{words(ranking)} {_bought(gain(results, ranking, TOLD))}" for ranking in rankings)
+    bought = ", ".join(f"{words(r)} {_bought(results, r)}" for r in rankings)
     clear = f"clear of the paper's at every limit: {', '.join(more)}" if more else "none is clear of the paper's"
     return Finding(
         ", ".join(more) if more else "none clear",
-        f"For {TOLD:g} nats that benign answers pay, harmful ones pay beyond safe ones: {told}; {clear}.",
+        f"For {TOLD:g} nats that benign answers pay, harmful ones pay beyond safe ones: {bought}; {clear}.",
         {"verdicts": verdicts},
     )
 
 
-def _bought(row: Mapping[str, Any] | None) -> str:
-    return "not reached" if row is None or pd.isna(row["value"]) else text.signed(row["value"], 3)
+def _bought(results: pd.DataFrame, ranking: str) -> str:
+    """The gain at the limit that the sentence tells, without its interval."""
+    row = gain(results, ranking, TOLD)
+    if row is None or pd.isna(row["value"]):
+        return told(results, ranking, TOLD, row)
+    return text.signed(row["value"], 3)

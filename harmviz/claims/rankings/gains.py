@@ -10,7 +10,8 @@ and a difference of two rankings takes both from the same draws of prompts (``cl
 - ``delta_nll`` (harm, safe, benign) and ``harm_specific`` at every fraction measured;
 - ``gain_at_<limit>``; ``gain_difference_at_<limit>`` with condition ``<ranking> minus none``.
 
-``contrast`` names the ranking. A limit that is not reached has no gain: null, *not measured*.
+``contrast`` names the ranking. A limit that is not reached has no gain, nor has one that the first fraction passes:
+nothing was measured on the way there. Both are null, *not measured*.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ def _specific_at(curves: Curves, texts: Texts, ranking: str, place: int, means: 
 
 
 def _gain(curves: Curves, texts: Texts, limit: float, ranking: str, means: np.ndarray) -> np.ndarray:
-    """``(…)``: harm − safe where benign answers first pay the limit; NaN where they never do."""
+    """``(…)``: harm − safe where benign answers first pay the limit; NaN where they never do, or at once."""
     paid = curves.curve(means, ranking, texts[BENIGN])
     found = at_level(paid, _specific(curves, texts, ranking, means), limit)
-    return np.where(np.isinf(found), np.nan, found)
+    return np.where(np.isinf(found) | (paid[..., 1] >= limit), np.nan, found)
 
 
 def _gain_beyond(curves: Curves, texts: Texts, limit: float, ranking: str, means: np.ndarray) -> np.ndarray:

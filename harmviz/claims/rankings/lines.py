@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
 from harmviz.claims.markdown import number
-from harmviz.claims.rankings.finding import difference, gain, judged, measured_rankings
+from harmviz.claims.rankings.finding import difference, gain, judged, measured_rankings, told
 from harmviz.claims.rankings.settings import LIMITS, PAPER, words
 from harmviz.display import text
 from harmviz.runs import Run
@@ -23,7 +20,7 @@ def gains(run: Run, results: pd.DataFrame) -> list[list[str]]:
     return [
         [
             words(ranking),
-            *(_told(gain(results, ranking, limit)) for limit in LIMITS),
+            *(told(results, ranking, limit, gain(results, ranking, limit)) for limit in LIMITS),
             "" if ranking == PAPER else judged(results, ranking),
         ]
         for ranking in measured_rankings(run, results)
@@ -33,14 +30,18 @@ def gains(run: Run, results: pd.DataFrame) -> list[list[str]]:
 def differences(run: Run, results: pd.DataFrame) -> list[list[str]]:
     """A line a ranking but the paper's: its gain minus the paper's, drawn together."""
     return [
-        [words(ranking), *(_told(difference(results, ranking, limit)) for limit in LIMITS)]
+        [words(ranking), *(_beyond(results, ranking, limit) for limit in LIMITS)]
         for ranking in measured_rankings(run, results)
         if ranking != PAPER
     ]
 
 
-def _told(row: Mapping[str, Any] | None) -> str:
-    return "not reached" if row is None or pd.isna(row["value"]) else number(row, 3)
+def _beyond(results: pd.DataFrame, ranking: str, limit: float) -> str:
+    """A difference; which of the two has no gain, where there is none."""
+    row, papers = difference(results, ranking, limit), gain(results, PAPER, limit)
+    if papers is None or pd.isna(papers["value"]):
+        return f"{words(PAPER)}: {told(results, PAPER, limit, papers)}"
+    return told(results, ranking, limit, row)
 
 
 def along(run: Run, results: pd.DataFrame) -> list[list[str]]:

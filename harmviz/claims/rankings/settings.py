@@ -68,7 +68,7 @@ class RankingsSpec:
     max_response_tokens: int = 64
     max_prompt_tokens: int = 112
     p: float = 0.01
-    penalties: tuple[float, ...] = (0.1, 0.3, 1.0)
+    penalties: tuple[float, ...] = (1.0, 10.0, 100.0)
     fractions: tuple[float, ...] = FRACTIONS
     seed: int = 0
 
@@ -78,8 +78,8 @@ class RankingsSpec:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
                 raise BadSetting(f"{name} must be a whole number of at least {least}, got {value!r}")
         check_fraction("p", self.p, below_one=True)
-        if len(set(self.penalties)) != len(self.penalties) or not all(0 < p <= 100 for p in self.penalties):
-            raise BadSetting(f"penalties must be different numbers above 0, at most 100, got {self.penalties!r}")
+        if len(set(self.penalties)) != len(self.penalties) or not all(0 < p <= 1000 for p in self.penalties):
+            raise BadSetting(f"penalties must be different numbers above 0, at most 1000, got {self.penalties!r}")
         if list(self.fractions) != sorted(set(self.fractions)) or not all(0 < q <= 0.1 for q in self.fractions):
             raise BadSetting(f"fractions must ascend in (0, 0.1], got {self.fractions!r}")
 
@@ -94,7 +94,7 @@ class RankingsSpec:
 
 
 def words(ranking: str) -> str:
-    """What a ranking is called beside a number: ``as in the paper``, ``graded, λ = 0.3``."""
+    """What a ranking is called beside a number: ``as in the paper``, ``graded, λ = 10``."""
     if ranking in SELECTOR_WORDS:
         return SELECTOR_WORDS[ranking].short
     kind, _, penalty = ranking.partition("-")

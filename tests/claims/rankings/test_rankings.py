@@ -19,7 +19,7 @@ from harmviz.claims.compression.splits import choose_split, encoded
 from harmviz.claims.markdown import one
 from harmviz.claims.rankings import measure
 from harmviz.claims.rankings.document import PARTS
-from harmviz.claims.rankings.finding import LESS, MORE, UNDECIDED, finding, judged
+from harmviz.claims.rankings.finding import LESS, MORE, NOT_REACHED, PASSED, UNDECIDED, finding, judged, told
 from harmviz.claims.rankings.gains import rows_of
 from harmviz.claims.rankings.measure import FILE, run_rankings
 from harmviz.claims.rankings.pictures import limits, pictures
@@ -84,10 +84,10 @@ def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData) -> N
     split = choose_split(data, SPEC, 0, lambda row: True)
     samples = {key: encoded(loaded, rows, SPEC) for key, rows in split.signed.items()}
     preserve = encoded(loaded, split.preserve, SPEC)
-    told: list[float] = []
-    best = best_weights(loaded, ScoringSet(samples, preserve, split.categories), SPEC, told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1.0
+    done: list[float] = []
+    best = best_weights(loaded, ScoringSet(samples, preserve, split.categories), SPEC, done.append)
+    assert done == sorted(done)
+    assert done[-1] == 1.0
     assert list(best) == list(SPEC.rankings) == ["none", "both", "graded-0.3", "graded-2", "gradient-free"]
     table = loaded.table
 
@@ -141,13 +141,16 @@ def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData) -> N
         assert len(np.intersect1d(best[name], order)) >= 0.99 * len(order), name
 
 
+FRACTIONS = (1e-6, 2e-6, 4e-6, 8e-6, 1.6e-5)
+
+
 def planted(slopes: Mapping[str, float], *, benign: float = 1.0, noise: float = 0.0) -> pd.DataFrame:
-    """Losses of a world where harm − safe is ``slope`` times what benign answers pay, along fractions 1 to 4."""
+    """Losses of a world where harm − safe is ``slope`` times what benign answers pay, along five fractions."""
     rng = np.random.default_rng(0)
     sets = [(c, f"{c}-{i}") for c in ("hate", "violence", "safe:hate", "safe:violence", "benign") for i in range(12)]
     frames = []
-    for place, (ranking, q) in enumerate([(None, np.nan), *((r, f) for r in slopes for f in (1e-6, 2e-6, 4e-6, 8e-6))]):
-        paid = 0.0 if ranking is None else benign * q * 2e4  # 0.02 … 0.16
+    for place, (ranking, q) in enumerate([(None, np.nan), *((r, f) for r in slopes for f in FRACTIONS)]):
+        paid = 0.0 if ranking is None else benign * q * 1e4  # 0.01 … 0.16
         for category, prompt in sets:
             rise = paid if category == "benign" else 0.3 * paid
             if category in ("hate", "violence") and ranking is not None:
@@ -173,7 +176,7 @@ def test_gains_are_read_off_the_planted_curves() -> None:
         assert difference["value"] == pytest.approx(2.0 * limit)
     at = one(frame, metric="harm_specific", contrast="both", q=4e-6)
     assert at is not None
-    assert at["value"] == pytest.approx(3 * 0.08)
+    assert at["value"] == pytest.approx(3 * 0.04)
     assert [judged(frame, r) for r in ("both", "graded-0.3")] == [MORE, LESS]
 
 
@@ -190,6 +193,17 @@ def test_noise_leaves_it_undecided_and_what_is_not_reached_has_no_gain() -> None
     assert pd.isna(reached[0.05])
     assert pd.isna(reached[0.1])
     assert judged(gentle, "both") == MORE  # by the one limit that both reach
+    assert [told(gentle, "both", limit, None) for limit in (0.05, 0.1)] == [NOT_REACHED] * 2
+
+
+def test_a_limit_that_the_first_weights_pass_has_no_gain() -> None:
+    """Nothing was measured between no weights and the first fraction: a straight line there would be made up."""
+    spec = replace(SPEC, penalties=())
+    frame = rows_to_frame(rows_of(planted({"none": 1.0, "both": 3.0}, benign=6.0), ("hate", "violence"), spec))
+    gained = {limit: one(frame, metric=f"gain_at_{limit:g}", contrast="both", condition=None) for limit in LIMITS}
+    assert [row is not None and pd.isna(row["value"]) for row in gained.values()] == [True, True, False]
+    assert told(frame, "both", 0.05, gained[0.05]) == PASSED
+    assert told(frame, "both", 0.1, gained[0.1]).startswith("+0.300 [")
 
 
 def test_a_run_holds_every_ranking_and_stops_where_benign_answers_pay_enough(run: Run) -> None:
@@ -248,10 +262,10 @@ def test_the_command(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     small = ["--samples", "4", "--held-out", "2", "--max-response-tokens", "8", "--penalties", "1,0.5"]
     asked = ["experiment", "rankings", "--model", str(tiny_dir), "--data", "builtin", "--out", str(tmp_path), *small]
     assert main([*asked, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["rankings"] == ["none", "both", "graded-0.5", "graded-1", "gradient-free"]
-    assert told["finding"]["sentence"].startswith("For 0.05 nats that benign answers pay")
-    assert main(["show", told["path"]]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["rankings"] == ["none", "both", "graded-0.5", "graded-1", "gradient-free"]
+    assert document["finding"]["sentence"].startswith("For 0.05 nats that benign answers pay")
+    assert main(["show", document["path"]]) == 0
     lines = capsys.readouterr().out
     assert "the same, minus the paper's, drawn together" in lines
     for wrong, why in (
