@@ -19,14 +19,14 @@ from harmviz.display import text
 from harmviz.runs import Run
 
 #: Why a ranking has no gain at a limit.
-NOT_REACHED, PASSED = "not reached", "passed at once"
+NOT_REACHED, PASSED, NO_WEIGHTS = "not reached", "passed at once", "selects no weight"
 MORE, LESS, UNDECIDED = "buys more", "buys less", "undecided"
 #: The limit that the sentence tells.
 TOLD = 0.05
 
 
 def measured_rankings(run: Run, results: pd.DataFrame) -> list[str]:
-    """The rankings that were measured, in order."""
+    """The rankings that selected any weight, in order."""
     return [r for r in run.manifest["method"]["rankings"] if (results["contrast"] == r).any()]
 
 
@@ -45,6 +45,8 @@ def told(results: pd.DataFrame, ranking: str, limit: float, row: Mapping[str, An
     if row is not None and not pd.isna(row["value"]):
         return number(row, digits)
     first = pick(results, metric="delta_nll", contrast=ranking, category="benign").nsmallest(1, "q")
+    if first.empty:
+        return NO_WEIGHTS
     return PASSED if (first["value"] >= limit).any() else NOT_REACHED
 
 
@@ -62,7 +64,7 @@ def judged(results: pd.DataFrame, ranking: str) -> str:
 def finding(run: Run) -> Finding:
     """The verdict of a stored comparison."""
     results = run.results()
-    rankings = measured_rankings(run, results)
+    rankings = run.manifest["method"]["rankings"]
     verdicts = {r: judged(results, r) for r in rankings if r != PAPER}
     more = [words(r) for r, verdict in verdicts.items() if verdict == MORE]
     bought = ", ".join(f"{words(r)} {_bought(results, r)}" for r in rankings)

@@ -23,7 +23,7 @@ def gains(run: Run, results: pd.DataFrame) -> list[list[str]]:
             *(told(results, ranking, limit, gain(results, ranking, limit)) for limit in LIMITS),
             "" if ranking == PAPER else judged(results, ranking),
         ]
-        for ranking in measured_rankings(run, results)
+        for ranking in run.manifest["method"]["rankings"]
     ]
 
 
@@ -31,7 +31,7 @@ def differences(run: Run, results: pd.DataFrame) -> list[list[str]]:
     """A line a ranking but the paper's: its gain minus the paper's, drawn together."""
     return [
         [words(ranking), *(_beyond(results, ranking, limit) for limit in LIMITS)]
-        for ranking in measured_rankings(run, results)
+        for ranking in run.manifest["method"]["rankings"]
         if ranking != PAPER
     ]
 
