@@ -18,6 +18,7 @@ What else a claim needs (settings, measure, rows, …) lies beside them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -91,7 +92,7 @@ class Claim:
         order: its place in menus and lists.
         title: in the menu.
         question: what its page answers.
-        paper: its number in METHOD.md, e.g. ``C6``.
+        paper: its number in METHOD.md, e.g. ``C6``; a word where it is none of the paper's.
         help: its line in ``--help``.
         experiments: what its rows carry in the column ``experiment``.
         options: its arguments on the command line.
@@ -122,6 +123,11 @@ class Claim:
     def __post_init__(self) -> None:
         if self.lecture and not self.pages:
             raise ValueError(f"the claim {self.name} has a lecture and no page that it belongs to")
+
+    @property
+    def is_of_the_paper(self) -> bool:
+        """Whether it is one of the paper's eight; else it is about the method, or somebody's own."""
+        return re.match(r"C[1-8]", self.paper) is not None
 
     def phase_of(self, stage: str) -> int | None:
         """The place of the stage's phase in ``phases``; None before the first."""

@@ -34,7 +34,7 @@ def findings() -> str:
     """A line a committed run about the paper's claims, first looks aside: its claim, its model, its finding."""
     lines = []
     for run in (run for run in committed_runs() if not run.quick):
-        if (claim := claim_of(run)) is not None and claim.has_face("objections"):
+        if (claim := claim_of(run)) is not None and claim.is_of_the_paper:
             finding = claim.face("finding").finding(run)
             lines.append(f"- **{claim.title}** ({claim.paper}; {run.model_name}): {finding.sentence}")
     return "\n".join(lines)

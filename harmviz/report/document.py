@@ -78,7 +78,10 @@ def _document(run: Run) -> str:
 def _lead(run: Run) -> str:
     """What the run asks, what it found, and which run it is."""
     claim = claim_of(run)
-    lines = [] if claim is None else [f"<p>{escape(claim.question)} (claim {escape(claim.paper)})</p>"]
+    lines = []
+    if claim is not None:
+        number = f" (claim {escape(claim.paper)})" if claim.is_of_the_paper else ""
+        lines.append(f"<p>{escape(claim.question)}{number}</p>")
     if claim is not None:
         finding = claim.face("finding").finding(run)
         lines.append(f'<p class="finding">{escape(finding.sentence)}</p>')

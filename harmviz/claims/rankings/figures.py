@@ -9,15 +9,20 @@ from harmviz.claims.rankings.settings import CONTRASTIVE, GRADED, LIMITS, PAPER
 from harmviz.display.labels import broken, headings
 from harmviz.display.style import BENIGN, CONTROL, HARM, Theme, framed, rgba
 
+#: How far the picture reaches, in nats that benign answers pay; a mask that breaks the model lies far beyond.
+REACH = 0.25
 _SYMBOLS = ("diamond", "square", "triangle-up", "star", "cross")
 
 
 def gain_chart(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -> go.Figure:
     """``rows``: ``ranking`` (key), ``name``, ``benign``, ``specific``, ``ci_low``, ``ci_high`` (of ``specific``),
-    ``note``; in order of fraction within a ranking. Every line begins at nothing pruned, nothing paid."""
+    ``note``; in order of fraction within a ranking. Every line begins at nothing pruned, nothing paid; what lies beyond
+    ``REACH`` is out of view, and a ranking whose first mark does is not drawn."""
     figure = framed(theme, *headings(title, subtitle, theme), height=430, legend=True)
     graded = [r for r in dict.fromkeys(rows["ranking"]) if r.startswith(GRADED)]
     for ranking, line in rows.groupby("ranking", sort=False):
+        if line["benign"].iloc[0] > REACH:  # nothing was measured on the way there
+            continue
         colour, symbol, dash = theme.ink, "circle", "solid"
         if ranking == CONTRASTIVE:
             colour = HARM
@@ -49,8 +54,13 @@ def gain_chart(rows: pd.DataFrame, theme: Theme, *, title: str, subtitle: str) -
             customdata=["nothing pruned", *(broken(str(note), 60) for note in line["note"])],
             hovertemplate="%{customdata}<extra></extra>",
         )
+    shown = rows[rows["benign"] <= REACH]
+    heights = [0.0, *shown["ci_low"], *shown["ci_high"]]
+    margin = 0.06 * (max(heights) - min(heights)) or 0.01
     for limit in LIMITS:
         figure.add_vline(x=limit, line={"color": theme.quiet, "width": 1, "dash": "dot"})
     figure.update_xaxes(title_text="what benign answers pay: ΔL, nats per token", tickformat="+.2f", zeroline=True)
     figure.update_yaxes(title_text="harm − safe, nats per token", tickformat="+.2f", zeroline=True)
+    figure.update_xaxes(range=[min([0.0, *shown["benign"]]) - 0.01, REACH])
+    figure.update_yaxes(range=[min(heights) - margin, max(heights) + margin])
     return figure

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harmviz.claims.rankings.figures import gain_chart
+from harmviz.claims.rankings.figures import REACH, gain_chart
 from harmviz.claims.rankings.finding import finding, measured_rankings
 from harmviz.claims.rankings.settings import LIMITS, words
 from harmviz.display import text
@@ -45,9 +45,14 @@ def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
     results = run.results()
     rows = chart_rows(run, results)
     n = int(results.loc[results["metric"] == "harm_specific", "n"].max())
+    beyond = rows[rows["benign"] > REACH].groupby("name", sort=False)["benign"].min()
+    out = "; ".join(f"{name} at {text.signed(paid, 1)}" for name, paid in beyond.items())
+    subtitle = (
+        f"A line a ranking, a mark a fraction of weights; bars: 95 % over prompts, n = {n}. Dotted: limits compared."
+    )
     found = Words(
         "What does a ranking buy for what benign answers pay?",
-        f"A line a ranking, a mark a fraction of weights; bars: 95 % over prompts, n = {n}. Dotted: limits compared.",
+        f"{subtitle} Out of view: {out} nats benign." if out else subtitle,
         "Higher at the same place is better: harmful answers lose more beyond safe ones for the same benign cost.",
         finding(run).sentence,
     )

@@ -19,6 +19,7 @@ from harmviz.claims.compression.splits import choose_split, encoded
 from harmviz.claims.markdown import one
 from harmviz.claims.rankings import measure
 from harmviz.claims.rankings.document import PARTS
+from harmviz.claims.rankings.figures import REACH
 from harmviz.claims.rankings.finding import LESS, MORE, NOT_REACHED, PASSED, UNDECIDED, finding, judged, told
 from harmviz.claims.rankings.gains import rows_of
 from harmviz.claims.rankings.measure import FILE, run_rankings
@@ -232,7 +233,9 @@ def test_a_run_holds_every_ranking_and_stops_where_benign_answers_pay_enough(run
     for part in PARTS.values():
         assert words("gradient-free") in part(run)
     (picture,) = pictures(run, Theme())
-    assert [trace.name for trace in picture.figure.data] == [words(r) for r in SPEC.rankings]
+    drawn = [str(name) for name, line in picture.table.groupby("name", sort=False) if line["benign"].iloc[0] <= REACH]
+    assert [trace.name for trace in picture.figure.data] == drawn
+    assert len(drawn) >= 3
     assert len(picture.table) == len(losses[losses["q"].notna()].groupby(["ranking", "q"]))
     assert limits(run)
 
