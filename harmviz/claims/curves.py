@@ -33,8 +33,9 @@ class Curves:
     def of(cls, rows: pd.DataFrame) -> Curves:
         return cls(rows, pd.MultiIndex.from_frame(rows[_KEYS].drop_duplicates().sort_values(_KEYS)))
 
-    def n_prompts(self, category: str) -> int:
-        return int(self.rows.loc[self.rows["category"] == category, "prompt"].nunique())
+    def n_prompts(self, *categories: str) -> int:
+        """How many prompts these sets have together."""
+        return int(self.rows.loc[self.rows["category"].isin(categories), "prompt"].nunique())
 
     def fractions(self, selection: str) -> list[float]:
         """The fractions it was measured at, ascending."""

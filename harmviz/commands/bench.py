@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> None:
     subject = _subject(arguments, names) if set(names) & set(OF_A_MODEL) else None
     results: dict[str, list[Figure]] = {}
     if not arguments.json:
-        print(_machine_line(subject))
+        print(_machine_line(subject), flush=True)
     for name in names:
         bench = importlib.import_module(f"harmviz.bench.{name}").bench
         results[name] = bench(subject) if name in OF_A_MODEL else bench()

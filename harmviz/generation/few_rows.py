@@ -31,24 +31,27 @@ def weights_first(module: nn.Linear, x: Float[Tensor, "*rows d_in"]) -> Float[Te
         y = torch.mm(module.weight, columns)
     else:
         y = torch.addmm(module.bias[:, None], module.weight, columns)
-    return y.t().contiguous().view(*x.shape[:-1], -1)
+    return y.t().contiguous().view(*x.shape[:-1], module.out_features)
 
 
-def is_quicker(weight: Tensor, n_rows: int) -> bool:
-    """Whether so many rows of these weights were measured to gain by it."""
-    where = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return where and n_rows in FEW_ROWS and torch.backends.cpu.get_cpu_capability() == "AVX2"
+def is_gained(n_rows: int) -> bool:
+    """Whether so many rows were measured to gain by it on a processor like this one."""
+    return n_rows in FEW_ROWS and torch.backends.cpu.get_cpu_capability() == "AVX2"
 
 
 @contextmanager
 def few_rows(model: nn.Module, n_rows: int) -> Iterator[None]:
-    """Within this context the model's plain linear layers, given ``n_rows`` rows, take the quicker form.
+    """Within this context the model's plain float32 linear layers on the CPU, given ``n_rows`` rows, take the quicker
+    form.
 
     Hooks on the layers run as ever. A layer whose ``forward`` somebody else has replaced is left alone. Hold the
     model's lock: it is changed meanwhile.
     """
+    if not is_gained(n_rows):
+        yield
+        return
     plain = [m for m in model.modules() if type(m) is nn.Linear and "forward" not in m.__dict__]
-    chosen = [m for m in plain if is_quicker(m.weight, n_rows)]
+    chosen = [m for m in plain if m.weight.device.type == "cpu" and m.weight.dtype == torch.float32]
     try:
         for module in chosen:
             module.__dict__["forward"] = partial(weights_first, module)

@@ -1,4 +1,5 @@
-"""The verdict, by a rule written before any result was looked at.
+"""The verdict, by a rule written before any result was looked at. That a limit which the first weights pass has no
+gain was added after a first look (see ``gains``).
 
 A ranking *buys more* than the paper's where the difference of their gains lies above 0 by its interval at every limit
 that both reach, one at least; *less* where it lies below at every such limit; else *undecided*. The verdict names the
@@ -68,7 +69,11 @@ def finding(run: Run) -> Finding:
     verdicts = {r: judged(results, r) for r in rankings if r != PAPER}
     more = [words(r) for r, verdict in verdicts.items() if verdict == MORE]
     bought = ", ".join(f"{words(r)} {_bought(results, r)}" for r in rankings)
-    clear = f"clear of the paper's at every limit: {', '.join(more)}" if more else "none is clear of the paper's"
+    clear = (
+        f"clear of the paper's at every limit that both reach: {', '.join(more)}"
+        if more
+        else "none is clear of the paper's"
+    )
     return Finding(
         ", ".join(more) if more else "none clear",
         f"For {TOLD:g} nats that benign answers pay, harmful ones pay beyond safe ones: {bought}; {clear}.",

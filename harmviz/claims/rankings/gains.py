@@ -11,7 +11,8 @@ and a difference of two rankings takes both from the same draws of prompts (``cl
 - ``gain_at_<limit>``; ``gain_difference_at_<limit>`` with condition ``<ranking> minus none``.
 
 ``contrast`` names the ranking. A limit that is not reached has no gain, nor has one that the first fraction passes:
-nothing was measured on the way there. Both are null, *not measured*.
+nothing was measured on the way there. Both are null, *not measured*. Draws of prompts without a gain are left out of an
+interval, a tenth of them at most.
 """
 
 from __future__ import annotations
@@ -60,16 +61,17 @@ def rows_of(losses: pd.DataFrame, categories: Sequence[str], spec: RankingsSpec)
             where = Where(experiment="rankings", point=point, n_weights=int(n_weights[ranking, q]), skip_tokens=0)
             for text, sets in texts.items():
                 shift = estimate(partial(_shift, curves, ranking, sets, place))
-                yield where.estimate("delta_nll", shift, unit=NATS, category=text)
+                yield where.estimate("delta_nll", shift, unit=NATS, category=text, n=curves.n_prompts(*sets))
             beyond = estimate(partial(_specific_at, curves, texts, ranking, place))
-            yield where.estimate("harm_specific", beyond, unit=NATS, category=HARM)
+            n = curves.n_prompts(*texts[HARM], *texts[SAFE])
+            yield where.estimate("harm_specific", beyond, unit=NATS, category=HARM, n=n)
     for limit in LIMITS:
         for ranking in measured:
             address = Ranking(MEAN_OF_ALL, protected(ranking), "global", ranking)
             where = Where(experiment="rankings", point=address, skip_tokens=0)
             gain = estimate(partial(_gain, curves, texts, limit, ranking))
             yield where.estimate(f"gain_at_{limit:g}", gain, unit=NATS, category=HARM)
-            if ranking != PAPER:
+            if ranking != PAPER and PAPER in measured:
                 against = replace(where, condition=f"{ranking} minus {PAPER}")
                 difference = estimate(partial(_gain_beyond, curves, texts, limit, ranking))
                 yield against.estimate(f"gain_difference_at_{limit:g}", difference, unit=NATS, category=HARM)

@@ -1,4 +1,4 @@
-"""The comparison of rankings: scored once, each pruned step by step until benign answers pay the largest limit.
+"""The comparison of rankings: scored once, each pruned step by step until benign answers pay enough.
 
 Each mask holds the one before it. The rows are made from the losses of single samples, which stay with the run
 (``losses.parquet``), so that another limit is computed without a model.
@@ -30,8 +30,9 @@ from harmviz.runs.making import Making, Plan, make, model_facts
 from harmviz.runs.progress import Listener
 from harmviz.scoring.loss import response_losses
 
-NAME, VERSION = "rankings", 1
-#: A line a ranking, fraction and sample: ``ranking``, ``q``, ``n_weights`` (null: intact), ``sample`` and ``prompt`` as
+#: 2: a limit that the first fraction passes has no gain; one fraction beyond the largest limit.
+NAME, VERSION = "rankings", 2
+#: A line a ranking, fraction and sample: ``ranking``, ``q``, ``n_weights`` (intact: 0), ``sample`` and ``prompt`` as
 #: hashes, ``category``, ``nll`` in nats per response token.
 FILE = "losses.parquet"
 
@@ -60,7 +61,7 @@ def run_rankings(
     held_out = encoded(loaded, rows.held_out, spec)
     scoring, measuring = ranking_units(rows.n_signed, len(rows.preserve)), float(len(held_out))
 
-    def work(making: Making) -> None:
+    def work(making: Making) -> dict[str, Any]:
         def scored() -> dict[str, np.ndarray]:
             tick = making.progress.within(scoring)
             return best_weights(loaded, samples, spec, lambda share: tick(round(1000 * share), 1000))
@@ -73,6 +74,7 @@ def run_rankings(
 
         making.stage("losses", 0.0, keep)
         making.rows(NAME, lambda: rows_of(frame, rows.categories, spec))
+        return {"rankings": [ranking for ranking in spec.rankings if ranking in best]}
 
     plan = Plan(
         name=NAME,
@@ -90,7 +92,7 @@ def run_rankings(
         device=loaded.device.type,
         seeds={"split": spec.seed},
         determinants={"rows": rows.row_ids},
-        notes={"categories": list(rows.categories), "rankings": list(spec.rankings)},
+        notes={"categories": list(rows.categories)},
     )
     return make(plan, work, root=root, resume=resume, listener=listener)
 
@@ -124,6 +126,7 @@ def _measured(
     intact = losses("intact")
     yield framed(intact, ranking=None, q=np.nan, n_weights=0)
     for ranking in (name for name in spec.rankings if name in best):
+        passed = False  # one fraction beyond the largest limit is measured too, for draws of prompts that pay less
         for q in spec.fractions:
             index = best[ranking][: (asked := count_of(q, loaded.table.n_weights))]
             if not len(index):
@@ -132,8 +135,9 @@ def _measured(
             with pruned(loaded, mask):
                 nll = losses(f"{ranking}.{q:g}")
             yield framed(nll, ranking=ranking, q=q, n_weights=len(index))
-            if (nll - intact)[benign].mean() >= max(LIMITS) or len(index) < asked:
-                break  # benign answers pay the largest limit, or this ranking has no more weights
+            if passed or len(index) < asked:
+                break
+            passed = (nll - intact)[benign].mean() >= max(LIMITS)
 
 
 def _to_bytes(frame: pd.DataFrame) -> bytes:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from harmviz.claims.rankings.figures import REACH, gain_chart
 from harmviz.claims.rankings.finding import finding, measured_rankings
-from harmviz.claims.rankings.settings import LIMITS, words
+from harmviz.claims.rankings.settings import GRADIENT_FREE, LIMITS, words
 from harmviz.display import text
 from harmviz.display.picture import Picture
 from harmviz.display.style import Theme
@@ -59,11 +59,12 @@ def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
     yield Picture("rankings-gains", gain_chart(rows, theme, title=found.title, subtitle=found.subtitle), rows, found)
 
 
-def limits(_run: Run) -> list[str]:
+def limits(run: Run) -> list[str]:
     """What the comparison does not say."""
+    wanda = "The gradient-free ranking is Wanda made contrastive, one of many that need no gradients."
     return [
         f"Rankings are compared at {len(LIMITS)} limits, each against the paper's: the more rankings, the likelier it "
         "is that one is clear of it by chance.",
         "Harmless answers are by others: what a pruned model does to its own answers is not measured here.",
-        "The gradient-free ranking is Wanda made contrastive, one of many that need no gradients.",
+        *([wanda] if GRADIENT_FREE in run.manifest["method"]["rankings"] else []),
     ]

@@ -1,7 +1,7 @@
 """The weights that each ranking puts first: scored once, ranked in every way (``settings`` has the formulas).
 
 What all rankings need stays in memory as float32 arrays of all scored weights: the mean harm score, the guard, the
-utility score, and one more while a type is scored. Weights times inputs are made matrix by matrix.
+utility score, and two more while a type is scored. Weights times inputs are made matrix by matrix.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ in nats (``docs/method.md``), and r(set) the root mean square of a weight's inpu
 | ``none``, as in the paper | H | the fraction p of highest U |
 | ``both``, contrastive | H − max(0, H_safe, H_benign) | the same |
 | ``graded-λ`` | max(0, H) − λ·U | nothing: U counts against a weight by degrees |
-| ``gradient-free`` | abs(W)·(r(harm) − max(r(safe), r(benign))) | the fraction p of highest abs(W)·r(benign) |
+| ``gradient-free`` | abs(W)·(r(harm) − max(r(safe), r(benign))) | the fraction p of highest abs(W)·r(preserve) |
 
 Sources: set difference, Wei et al. 2024 (arXiv:2402.05162); abs(W)·r, Sun et al. 2024 (arXiv:2306.11695). The
 gradient-free ranking is their score made contrastive, as a score that needs forward passes alone; it is not the one of
@@ -78,9 +78,17 @@ class RankingsSpec:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
                 raise BadSetting(f"{name} must be a whole number of at least {least}, got {value!r}")
         check_fraction("p", self.p, below_one=True)
-        if len(set(self.penalties)) != len(self.penalties) or not all(0 < p <= 1000 for p in self.penalties):
+        if len({f"{penalty:g}" for penalty in self.penalties}) != len(self.penalties) or not all(
+            0 < p <= 1000 for p in self.penalties
+        ):
             raise BadSetting(f"penalties must be different numbers above 0, at most 1000, got {self.penalties!r}")
-        if list(self.fractions) != sorted(set(self.fractions)) or not all(0 < q <= 0.1 for q in self.fractions):
+        names = {f"{q:g}" for q in self.fractions}  # as stages and rows are told apart
+        if (
+            len(names) != len(self.fractions)
+            or list(self.fractions) != sorted(self.fractions)
+            or not names
+            or not all(0 < q <= 0.1 for q in self.fractions)
+        ):
             raise BadSetting(f"fractions must ascend in (0, 0.1], got {self.fractions!r}")
 
     @property

@@ -138,8 +138,9 @@ def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData) -> N
         order = order[score[order] > 0]
         assert len(order) > 3, name
         assert len(best[name]) == len(order), name
-        # Equal up to weights that score within rounding of each other.
-        assert len(np.intersect1d(best[name], order)) >= 0.99 * len(order), name
+        for q in SPEC.fractions:  # in order, up to weights that score within rounding of each other
+            k = min(len(order), count_of(q, table.n_weights))
+            assert len(np.intersect1d(best[name][:k], order[:k])) >= k - max(1, k // 100), (name, q)
 
 
 FRACTIONS = (1e-6, 2e-6, 4e-6, 8e-6, 1.6e-5)
@@ -178,6 +179,11 @@ def test_gains_are_read_off_the_planted_curves() -> None:
     at = one(frame, metric="harm_specific", contrast="both", q=4e-6)
     assert at is not None
     assert at["value"] == pytest.approx(3 * 0.04)
+    assert at["n"] == 48
+    for category, n in {"harm": 24, "safe": 24, "benign": 12}.items():
+        shift = one(frame, metric="delta_nll", contrast="both", q=4e-6, category=category)
+        assert shift is not None
+        assert shift["n"] == n
     assert [judged(frame, r) for r in ("both", "graded-0.3")] == [MORE, LESS]
 
 
@@ -221,8 +227,10 @@ def test_a_run_holds_every_ranking_and_stops_where_benign_answers_pay_enough(run
         for q in fractions:
             at = mine[(mine["q"] == q) & (mine["category"] == "benign")].set_index("sample")["nll"]
             paid.append(float((at - intact.reindex(at.index)).mean()))
-        assert all(p < max(LIMITS) for p in paid[:-1]), ranking
-        assert paid[-1] >= max(LIMITS) or len(fractions) == len(SPEC.fractions) or ranking == "graded-2", ranking
+        # One fraction is measured beyond the one that passes the largest limit, and no more.
+        assert all(p < max(LIMITS) for p in paid[:-2]), ranking
+        enough = len(paid) > 1 and paid[-2] >= max(LIMITS)
+        assert enough or len(fractions) == len(SPEC.fractions) or ranking == "graded-2", ranking
     results = run.results()
     assert set(results["contrast"]) == set(SPEC.rankings)
     assert set(results["experiment"]) == {"rankings"}
@@ -281,7 +289,16 @@ def test_the_command(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    "setting", [{"penalties": (0.1, 0.1)}, {"fractions": (1e-5, 1e-6)}, {"samples": 1}, {"p": 1.0}, {"seed": -1}]
+    "setting",
+    [
+        {"penalties": (0.1, 0.1)},
+        {"penalties": (1, 1.0000001)},
+        {"fractions": ()},
+        {"fractions": (1e-5, 1e-6)},
+        {"samples": 1},
+        {"p": 1.0},
+        {"seed": -1},
+    ],
 )
 def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
     with pytest.raises(BadSetting):
