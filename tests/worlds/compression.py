@@ -29,19 +29,17 @@ from tests.worlds.fabricated import TABLE, make_run
 CATEGORIES = ("hate", "privacy", "violence")
 SPEC = CompressionSpec(q_plain=(1e-6, 5e-6, 1e-5), q_contrastive=(1e-5, 2e-5, 5e-5))
 #: Of the tiny model, in seconds.
-TINY_SPEC = CompressionSpec(
-    samples=4,
-    safe=2,
-    benign=4,
-    preserve=4,
-    held_out=3,
-    benign_held_out=6,
-    max_response_tokens=12,
-    max_prompt_tokens=200,
-    q_plain=(1e-3, 5e-3),
-    q_contrastive=(5e-3,),
-    set_q=0.02,
-)
+TINY_SIZES = {
+    "samples": 4,
+    "safe": 2,
+    "benign": 4,
+    "preserve": 4,
+    "held_out": 3,
+    "benign_held_out": 6,
+    "max_response_tokens": 12,
+    "max_prompt_tokens": 200,
+}
+TINY_SPEC = CompressionSpec(**TINY_SIZES, q_plain=(1e-3, 5e-3), q_contrastive=(5e-3,), set_q=0.02)
 ARMS = ("safety", "helpful-only", "refusal-style")
 
 

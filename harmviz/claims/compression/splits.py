@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from harmviz.claims.compression.settings import MIN_HELD_OUT
+from harmviz.claims.compression.sizes import MIN_HELD_OUT, Sizes
 from harmviz.data.encoding import Sample, encode, encode_prompt
 from harmviz.data.prompts import PromptData, PromptRow
 from harmviz.data.splits import SCORING, choose_rows, split_prompts
@@ -16,27 +16,6 @@ from harmviz.errors import DataInvalid
 
 if TYPE_CHECKING:
     from harmviz.models.load import LoadedModel
-
-
-class Sizes(Protocol):
-    """How many answers have which role, and how long they may be: as ``CompressionSpec`` says it."""
-
-    @property
-    def samples(self) -> int: ...
-    @property
-    def safe(self) -> int: ...
-    @property
-    def benign(self) -> int: ...
-    @property
-    def preserve(self) -> int: ...
-    @property
-    def held_out(self) -> int: ...
-    @property
-    def benign_held_out(self) -> int: ...
-    @property
-    def max_response_tokens(self) -> int: ...
-    @property
-    def max_prompt_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True)

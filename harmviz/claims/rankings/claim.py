@@ -29,7 +29,7 @@ CLAIM = Claim(
             "--penalties",
             default=None,
             metavar="L,L",
-            help="factors of the utility score in the graded ranking (1,10,100)",
+            help="factors of the utility score in the graded ranking (1,2,4)",
         ),
         *MODEL_OPTIONS,
         *EXPERIMENT_OPTIONS,

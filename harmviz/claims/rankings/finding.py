@@ -8,8 +8,8 @@ rankings that buy more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ from harmviz.claims.claim import Finding
 from harmviz.claims.markdown import number, one, pick
 from harmviz.claims.rankings.settings import LIMITS, PAPER, words
 from harmviz.display import text
-from harmviz.runs import Run
+from harmviz.runs import Run, frame_to_records
 
 #: Why a ranking has no gain at a limit.
 NOT_REACHED, PASSED, NO_WEIGHTS = "not reached", "passed at once", "selects no weight"
@@ -26,9 +26,23 @@ MORE, LESS, UNDECIDED = "buys more", "buys less", "undecided"
 TOLD = 0.05
 
 
-def measured_rankings(run: Run, results: pd.DataFrame) -> list[str]:
-    """The rankings that selected any weight, in order."""
-    return [r for r in run.manifest["method"]["rankings"] if (results["contrast"] == r).any()]
+class Mark(NamedTuple):
+    """A ranking at one fraction: the rows of what each text pays, by text, and of harm − safe."""
+
+    ranking: str
+    q: float
+    shifts: Mapping[str, Mapping[str, Any]]
+    specific: Mapping[str, Any]
+
+
+def marks(run: Run, results: pd.DataFrame) -> Iterator[Mark]:
+    """Every ranking at every fraction that was measured, in order. One that selects no weight has none."""
+    for ranking in run.manifest["method"]["rankings"]:
+        of_ranking = results[(results["contrast"] == ranking) & results["q"].notna()]
+        for q, rows in of_ranking.groupby("q", sort=True):
+            shifts = {row["category"]: row for row in frame_to_records(rows[rows["metric"] == "delta_nll"])}
+            (specific,) = frame_to_records(rows[rows["metric"] == "harm_specific"])
+            yield Mark(ranking, float(q), shifts, specific)
 
 
 def gain(results: pd.DataFrame, ranking: str, limit: float) -> Mapping[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from harmviz.claims.markdown import number
-from harmviz.claims.rankings.finding import difference, gain, judged, measured_rankings, told
+from harmviz.claims.rankings.finding import difference, gain, judged, marks, told
 from harmviz.claims.rankings.settings import LIMITS, PAPER, words
 from harmviz.display import text
 from harmviz.runs import Run
@@ -46,19 +46,13 @@ def _beyond(results: pd.DataFrame, ranking: str, limit: float) -> str:
 
 def along(run: Run, results: pd.DataFrame) -> list[list[str]]:
     """A line a ranking and fraction: what each text pays."""
-    lines = []
-    for ranking in measured_rankings(run, results):
-        of_ranking = results[(results["contrast"] == ranking) & results["q"].notna()]
-        for q, rows in of_ranking.groupby("q", sort=True):
-            shifts = rows[rows["metric"] == "delta_nll"].set_index("category")
-            specific = rows[rows["metric"] == "harm_specific"].iloc[0]
-            lines.append(
-                [
-                    words(ranking),
-                    text.percent(float(q)),
-                    text.count(int(specific["n_weights"])),
-                    *(number(dict(shifts.loc[c]), 3) for c in ("harm", "safe", "benign")),
-                    number(dict(specific), 3),
-                ]
-            )
-    return lines
+    return [
+        [
+            words(mark.ranking),
+            text.percent(mark.q),
+            text.count(int(mark.specific["n_weights"])),
+            *(number(mark.shifts[c], 3) for c in ("harm", "safe", "benign")),
+            number(mark.specific, 3),
+        ]
+        for mark in marks(run, results)
+    ]

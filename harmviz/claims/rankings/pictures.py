@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from harmviz.claims.rankings.figures import REACH, gain_chart
-from harmviz.claims.rankings.finding import finding, measured_rankings
+from harmviz.claims.rankings.finding import finding, marks
 from harmviz.claims.rankings.settings import GRADIENT_FREE, LIMITS, words
 from harmviz.display import text
 from harmviz.display.picture import Picture
@@ -19,24 +19,21 @@ from harmviz.runs import Run
 def chart_rows(run: Run, results: pd.DataFrame) -> pd.DataFrame:
     """A line a ranking and fraction, as ``figures.gain_chart`` takes it."""
     lines = []
-    for ranking in measured_rankings(run, results):
-        of_ranking = results[(results["contrast"] == ranking) & results["q"].notna()]
-        for q, rows in of_ranking.groupby("q", sort=True):
-            benign = rows[(rows["metric"] == "delta_nll") & (rows["category"] == "benign")].iloc[0]
-            specific = rows[rows["metric"] == "harm_specific"].iloc[0]
-            lines.append(
-                {
-                    "ranking": ranking,
-                    "name": words(ranking),
-                    "q": float(q),
-                    "benign": benign["value"],
-                    "specific": specific["value"],
-                    "ci_low": specific["ci_low"],
-                    "ci_high": specific["ci_high"],
-                    "note": f"{words(ranking)}\n{text.count(int(specific['n_weights']))} weights pruned\n"
-                    f"harm − safe {text.signed(specific['value'], 3)}, benign {text.signed(benign['value'], 3)}",
-                }
-            )
+    for ranking, q, shifts, specific in marks(run, results):
+        paid, bought = shifts["benign"]["value"], specific["value"]
+        lines.append(
+            {
+                "ranking": ranking,
+                "name": words(ranking),
+                "q": q,
+                "benign": paid,
+                "specific": bought,
+                "ci_low": specific["ci_low"],
+                "ci_high": specific["ci_high"],
+                "note": f"{words(ranking)}\n{text.count(specific['n_weights'])} weights pruned\n"
+                f"harm − safe {text.signed(bought, 3)}, benign {text.signed(paid, 3)}",
+            }
+        )
     return pd.DataFrame(lines)
 
 

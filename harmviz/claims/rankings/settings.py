@@ -20,38 +20,22 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from harmviz.claims.compression.sizes import Sizes
 from harmviz.errors import BadSetting
-from harmviz.masks.ranking import check_fraction
 from harmviz.runs.point import SELECTOR_WORDS
 
 PAPER, CONTRASTIVE, GRADED, GRADIENT_FREE = "none", "both", "graded", "gradient-free"
 #: Rises of the loss of benign answers that rankings are compared at, nats per response token.
 LIMITS = (0.02, 0.05, 0.1)
-#: Each ranking is pruned to these fractions in turn until benign answers pay the largest limit.
+#: Each ranking is pruned to these fractions in turn until benign answers pay the largest limit, and to one more.
 FRACTIONS = (1e-6, 2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4)
-_LEAST = {
-    "samples": 2,
-    "safe": 2,
-    "benign": 2,
-    "preserve": 1,
-    "held_out": 2,
-    "benign_held_out": 2,
-    "max_response_tokens": 8,
-    "max_prompt_tokens": 8,
-    "seed": 0,
-}
 
 
 @dataclass(frozen=True)
-class RankingsSpec:
+class RankingsSpec(Sizes):
     """Settings of ``python -m harmviz experiment rankings``.
 
     Attributes:
-        samples, safe, benign, preserve: answers scored of each category, of each category's safe set, of the harmless
-            set, and those of it that the utility score rests on.
-        held_out, benign_held_out: answers measured of each category and each safe set, and of the harmless set.
-        max_prompt_tokens: longer prompts are left out.
-        p: fraction protected.
         penalties: λ of the graded rankings.
         fractions: of all scored weights, ascending.
 
@@ -64,20 +48,11 @@ class RankingsSpec:
     benign: int = 32
     preserve: int = 32
     held_out: int = 8
-    benign_held_out: int = 60
-    max_response_tokens: int = 64
-    max_prompt_tokens: int = 112
-    p: float = 0.01
-    penalties: tuple[float, ...] = (1.0, 10.0, 100.0)
+    penalties: tuple[float, ...] = (1.0, 2.0, 4.0)
     fractions: tuple[float, ...] = FRACTIONS
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**31:
-                raise BadSetting(f"{name} must be a whole number of at least {least}, got {value!r}")
-        check_fraction("p", self.p, below_one=True)
+        super().__post_init__()
         if len({f"{penalty:g}" for penalty in self.penalties}) != len(self.penalties) or not all(
             0 < p <= 1000 for p in self.penalties
         ):
@@ -102,7 +77,7 @@ class RankingsSpec:
 
 
 def words(ranking: str) -> str:
-    """What a ranking is called beside a number: ``as in the paper``, ``graded, λ = 10``."""
+    """What a ranking is called beside a number: ``as in the paper``, ``graded, λ = 2``."""
     if ranking in SELECTOR_WORDS:
         return SELECTOR_WORDS[ranking].short
     kind, _, penalty = ranking.partition("-")

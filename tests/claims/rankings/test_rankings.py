@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,18 @@ from harmviz.claims.markdown import one
 from harmviz.claims.rankings import measure
 from harmviz.claims.rankings.document import PARTS
 from harmviz.claims.rankings.figures import REACH
-from harmviz.claims.rankings.finding import LESS, MORE, NOT_REACHED, PASSED, UNDECIDED, finding, judged, told
+from harmviz.claims.rankings.finding import (
+    LESS,
+    MORE,
+    NO_WEIGHTS,
+    NOT_REACHED,
+    PASSED,
+    UNDECIDED,
+    finding,
+    gain,
+    judged,
+    told,
+)
 from harmviz.claims.rankings.gains import rows_of
 from harmviz.claims.rankings.measure import FILE, run_rankings
 from harmviz.claims.rankings.pictures import limits, pictures
@@ -38,21 +50,10 @@ from harmviz.models.load import LoadedModel
 from harmviz.runs import Run, rows_to_frame, verify_run
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.signed import score_signed
+from tests.worlds.compression import TINY_SIZES
 from tests.worlds.tiny import tiny_model
 
-SPEC = RankingsSpec(
-    samples=4,
-    safe=2,
-    benign=4,
-    preserve=4,
-    held_out=3,
-    benign_held_out=6,
-    max_response_tokens=12,
-    max_prompt_tokens=200,
-    p=0.1,
-    penalties=(0.3, 2.0),
-    fractions=(1e-3, 5e-3, 0.05),
-)
+SPEC = RankingsSpec(**TINY_SIZES, p=0.1, penalties=(0.3, 2.0), fractions=(1e-3, 5e-3, 0.05))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +81,9 @@ def inputs_of(loaded: LoadedModel, sample: Sample) -> list[np.ndarray]:
     return [seen[i] for i in range(len(seen))]
 
 
-def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData) -> None:
-    loaded = tiny_model()
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # gpt2 keeps its matrices transposed
+def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData, family: str) -> None:
+    loaded = tiny_model(family)
     split = choose_split(data, SPEC, 0, lambda row: True)
     samples = {key: encoded(loaded, rows, SPEC) for key, rows in split.signed.items()}
     preserve = encoded(loaded, split.preserve, SPEC)
@@ -92,8 +94,8 @@ def test_every_ranking_is_its_formula_over_whole_matrices(data: PromptData) -> N
     assert list(best) == list(SPEC.rankings) == ["none", "both", "graded-0.3", "graded-2", "gradient-free"]
     table = loaded.table
 
-    def flat(matrices: object) -> np.ndarray:
-        return np.concatenate([np.asarray(m, dtype=np.float64).ravel() for m in matrices])  # type: ignore[attr-defined]
+    def flat(matrices: Iterable[Any]) -> np.ndarray:
+        return np.concatenate([np.asarray(m, dtype=np.float64).ravel() for m in matrices])
 
     def harm(name: str) -> np.ndarray:
         group = [s for half in SCORING for s in samples[name, half]]
@@ -192,10 +194,8 @@ def test_noise_leaves_it_undecided_and_what_is_not_reached_has_no_gain() -> None
     noisy = rows_to_frame(rows_of(planted({"none": 1.0, "both": 1.1}, noise=0.2), ("hate", "violence"), spec))
     assert judged(noisy, "both") == UNDECIDED
     gentle = rows_to_frame(rows_of(planted({"none": 1.0, "both": 3.0}, benign=0.2), ("hate", "violence"), spec))
-    reached = {
-        limit: one(gentle, metric=f"gain_at_{limit:g}", contrast="both", condition=None)["value"]  # type: ignore[index]
-        for limit in LIMITS
-    }
+    reached = {limit: row["value"] for limit in LIMITS if (row := gain(gentle, "both", limit)) is not None}
+    assert list(reached) == list(LIMITS)
     assert reached[0.02] == pytest.approx(0.06)
     assert pd.isna(reached[0.05])
     assert pd.isna(reached[0.1])
@@ -253,11 +253,11 @@ def test_interrupted_it_goes_on_and_comes_to_the_same(
 ) -> None:
     usual, calls = measure.response_losses, []
 
-    def dies(*args: object, **options: object) -> np.ndarray:
+    def dies(loaded: LoadedModel, samples: Sequence[Sample], **options: Any) -> np.ndarray:
         calls.append(1)
         if len(calls) == 4:
             raise KeyboardInterrupt
-        return usual(*args, **options)  # type: ignore[arg-type]
+        return usual(loaded, samples, **options)
 
     monkeypatch.setattr(measure, "response_losses", dies)
     with pytest.raises(KeyboardInterrupt):
@@ -300,6 +300,23 @@ def test_the_command(tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         {"seed": -1},
     ],
 )
-def test_settings_out_of_range_are_refused(setting: dict[str, object]) -> None:
+def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(BadSetting):
-        RankingsSpec(**setting)  # type: ignore[arg-type]
+        RankingsSpec(**setting)
+
+
+def test_without_a_gain_of_the_papers_nothing_is_judged() -> None:
+    spec = replace(SPEC, penalties=())
+    frame = rows_to_frame(rows_of(planted({"both": 3.0}), ("hate", "violence"), spec))
+    assert judged(frame, "both") == UNDECIDED
+    assert told(frame, "none", 0.05, gain(frame, "none", 0.05)) == NO_WEIGHTS
+
+
+def test_inputs_that_no_module_shows_have_no_ranking(data: PromptData, tmp_path: Path) -> None:
+    """Fused experts: the result does not speak of a gradient-free ranking at all."""
+    loaded = tiny_model("mixtral")
+    assert loaded.table.has_fused_experts
+    made = run_rankings(loaded, data, replace(SPEC, fractions=(1e-3,), penalties=(1.0,)), root=tmp_path)
+    assert made.manifest["method"]["rankings"] == ["none", "both", "graded-1"]
+    assert "gradient-free" not in finding(made).sentence
+    assert not any("gradient-free" in line for line in limits(made))
