@@ -119,7 +119,8 @@ def select_weights(
         return lambda some, of: tick((base + units * some / max(1, of)) / samples.units)
 
     utility = utility_scores(loaded, samples.preserve, within(ABSOLUTE_UNITS * len(samples.preserve)))
-    eligible = eligible_weights(table, lambda: iter(utility), p)
+    eligible = eligible_weights(table, utility.__iter__, p)
+    del utility
     done += ABSOLUTE_UNITS * len(samples.preserve)
 
     def harm(name: str) -> dict[str, list[np.ndarray]]:
