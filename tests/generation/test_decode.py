@@ -372,9 +372,12 @@ def without_end_embedded(loaded: LoadedModel) -> LoadedModel:
 
 @pytest.mark.alone
 @pytest.mark.slow
-def test_four_panes_cost_less_than_twice_one() -> None:
+def test_four_panes_cost_less_than_three_decoded_one_by_one() -> None:
     """Steps of 1, 2 and 4 variants taken in turns, so that the noise of a busy machine falls on all alike; the best of
-    three rounds, since what other machines on the same host do to the memory's speed comes and goes."""
+    three rounds, since what other machines on the same host do to the memory's speed comes and goes.
+
+    The bound is what must hold on every processor: 1.3 … 1.7 were measured where few rows multiply weights first, 2.2
+    and 2.3 where they do not. `bench decode` says what this machine does."""
     loaded = without_end_embedded(embedded())
     masks = [Variant(f"mask {s}", random_mask(loaded, 10_616, s)) for s in range(3)]
     panes = {1: INTACT, 2: [*INTACT, *masks[:1]], 4: [*INTACT, *masks]}
@@ -391,6 +394,6 @@ def test_four_panes_cost_less_than_twice_one() -> None:
         medians = {n: float(np.median(t)) for n, t in times.items()}
         print(", ".join(f"{n} variants {1e3 * t:.0f} ms" for n, t in medians.items()))
         ratios.append(medians[4] / medians[1])
-        if ratios[-1] < 2.2:  # 1.5 … 1.7 on a quiet machine
+        if ratios[-1] < 3:
             break
-    assert min(ratios) < 2.2
+    assert min(ratios) < 3
