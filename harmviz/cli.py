@@ -66,8 +66,8 @@ def _runs_actions(runs: argparse.ArgumentParser) -> None:
     p.add_argument("run", metavar="RUN", help="the whole id")
     p.add_argument("--yes", action="store_true", help="really")
     _json_option(p)
-    p = actions.add_parser("slim", help="delete the checkpoints of a ladder and keep what they measured")
-    p.add_argument("run", metavar="LADDER", help="the whole id")
+    p = actions.add_parser("slim", help="delete a ladder's checkpoints or a map's candidates, keep the results")
+    p.add_argument("run", metavar="RUN", help="the whole id")
     p.add_argument("--yes", action="store_true", help="really")
     _json_option(p)
 

@@ -17,6 +17,7 @@ from harmviz.claims.mapping.headline import chosen_point
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.runs import Run
+from harmviz.runs.manifest import CANDIDATES
 
 _POWERS = {
     10: "ten",
@@ -61,7 +62,7 @@ class Lesson:
 
 def with_everything(run: Run) -> bool:
     """Whether the run has what the lessons draw from: chosen points, candidates and maps."""
-    files = {"candidates.safetensors", "maps.safetensors"}
+    files = {CANDIDATES, "maps.safetensors"}
     return files <= set(run.manifest["files"]) and chosen_point(run, "none") is not None
 
 

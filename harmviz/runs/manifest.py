@@ -17,7 +17,7 @@ The manifest of a complete run, schema 1::
     software        {package: version}           hardware    {...}
     timings         {stage: seconds}
     files           {relative path: sha256} of everything beside the manifest
-    let_go          {relative path: sha256} of what was deleted since (a ladder's checkpoints); most runs have none
+    let_go          {relative path: sha256} of what was deleted since (`runs slim`); most runs have none
     digests         {name: digest} of results that two runs are compared by
     manifest_hash   sha256 over all of the above; older runs have none
 
@@ -40,6 +40,8 @@ MANIFEST = "manifest.json"
 HASH = "manifest_hash"
 #: Files that were deleted after the run was made, on purpose.
 LET_GO = "let_go"
+#: What a map's masks are selected from.
+CANDIDATES = "candidates.safetensors"
 
 
 def run_id(slug_parts: Iterable[str], determinants: Mapping[str, Any]) -> str:

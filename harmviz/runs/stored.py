@@ -20,7 +20,7 @@ from harmviz.paths import runs_root
 from harmviz.runs.heads import unusable
 from harmviz.runs.imports import taken_in
 from harmviz.runs.json_text import read_json
-from harmviz.runs.manifest import LET_GO, MANIFEST
+from harmviz.runs.manifest import CANDIDATES, LET_GO, MANIFEST
 from harmviz.runs.manifest_check import manifest_problems
 from harmviz.runs.rows import read_rows, rows_problem
 from harmviz.runs.shipped import shipped_runs
@@ -87,8 +87,13 @@ class Run:
         """The path of a file the manifest lists.
 
         Raises:
-            RunIncompatible: the run has no such file.
+            RunIncompatible: the run has no such file, or no longer; the message says which.
         """
+        if name in self.manifest.get(LET_GO, {}):
+            raise RunIncompatible(
+                f"{name} of run {self.id} was deleted (`runs slim`), its results were kept; restore the run from where "
+                "it is whole, or compute it again"
+            )
         if name not in self.manifest["files"]:
             raise RunIncompatible(f"run {self.id} has no {name}; choose a run that computed it, or compute it again")
         return self.path / name
@@ -100,7 +105,7 @@ class Run:
         Raises:
             RunIncompatible: this run has none.
         """
-        return self.file("candidates.safetensors")
+        return self.file(CANDIDATES)
 
     @property
     def maps_path(self) -> Path:

@@ -65,7 +65,7 @@ class Ladder:
 
     @property
     def let_go(self) -> Mapping[str, str]:
-        """File → sha256 of the checkpoints whose weights were deleted since (``harmviz.tuning.slimming``)."""
+        """File → sha256 of the checkpoints whose weights were deleted since (``harmviz.runs.slimming``)."""
         return dict(self.run.manifest.get(LET_GO, {}))
 
     def checkpoint(self, name: str) -> Mapping[str, Any]:

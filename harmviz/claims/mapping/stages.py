@@ -40,6 +40,7 @@ from harmviz.masks.selection import Selection, select
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Row
 from harmviz.runs.making import Making
+from harmviz.runs.manifest import CANDIDATES
 from harmviz.runs.point import MEAN_OF_ALL, Contrast, Point
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.blocks import ScoreBlocks
@@ -168,7 +169,7 @@ class MapWork:
 
         self._gated_candidates()
         categories, reading = self.samples.categories, self.reading(1)
-        selectable = Candidates.load(partial.path("candidates.safetensors"))
+        selectable = Candidates.load(partial.path(CANDIDATES))
         sets = (*categories, *selectable.listed_baselines)
         selected = {
             name: {q: select(selectable, Selection((name,), q=q, p=FIXED_P)).global_index for q in spec.q_grid}
@@ -235,7 +236,7 @@ class MapWork:
                 raise
             kept = [c for c in self.samples.categories if c not in failed]
             withheld = [name for name in BASELINES if name in failed]
-            partial.write("candidates.safetensors", (build(kept, withheld) if failed else built).to_bytes())
+            partial.write(CANDIDATES, (build(kept, withheld) if failed else built).to_bytes())
             self.making.write_rows("gate", (row for item in judged for row in item.rows()))
             return {"left_out": dict(failed)}
 

@@ -30,7 +30,7 @@ from harmviz.models.adapters import merge_adapter
 from harmviz.runs import Run, read_run, verify_run
 from harmviz.runs.archive import export_run, import_run
 from harmviz.runs.manifest import manifest_hash
-from harmviz.tuning.slimming import slim
+from harmviz.runs.slimming import slim
 from harmviz.tuning.stored import Ladder
 from tests.worlds.compression import TINY_SPEC
 

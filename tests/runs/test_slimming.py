@@ -1,4 +1,4 @@
-"""A ladder without its checkpoints: what stays, what goes, and what is said of it afterwards."""
+"""A ladder without its checkpoints, a map without its candidates: what stays, what goes, what is said."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from harmviz.cli import main
 from harmviz.errors import ModelUnavailable, RunIncompatible, RunNotFound
 from harmviz.models.locating import locate
 from harmviz.preflight.models import model_estimate
-from harmviz.runs import export_run, import_run, list_partials, open_run, result_digest, verify_run
-from harmviz.tuning import slimming
-from harmviz.tuning.slimming import slim
+from harmviz.runs import export_run, import_run, list_partials, open_run, result_digest, slimming, verify_run
+from harmviz.runs.slimming import slim
 from harmviz.tuning.stored import checkpoints, open_ladder
 from tests.worlds.fabricated import make_ladder, make_run
 
@@ -80,9 +79,24 @@ def test_what_a_killed_call_left_lying_is_deleted_by_the_next(runs: Path, monkey
     assert not (ladder.path / "adapters").exists()
 
 
-def test_only_a_whole_ladder_is_slimmed(runs: Path) -> None:
-    other = make_run(runs)
-    with pytest.raises(RunIncompatible, match="is no ladder"):
+def test_a_map_lets_go_of_its_candidates_alone(runs: Path) -> None:
+    before = make_run(runs)
+    digest, n_bytes = result_digest(before), before.candidates_path.stat().st_size
+    assert slim(before.id) == n_bytes
+    after = open_run(before.id)
+    assert verify_run(after) == []
+    assert result_digest(after) == digest
+    assert set(before.manifest["files"]) - set(after.manifest["files"]) == {"candidates.safetensors"}
+    assert after.masks() == before.masks()
+    assert after.results().equals(before.results())
+    with pytest.raises(RunIncompatible, match=r"candidates\.safetensors of run .* was deleted \(`runs slim`\)"):
+        _ = after.candidates_path
+    assert slim(before.id) == 0
+
+
+def test_only_what_is_whole_and_has_something_to_spare_is_slimmed(runs: Path) -> None:
+    other = make_run(runs, kind="experiment")
+    with pytest.raises(RunIncompatible, match="nothing of it can be spared"):
         slim(other.id)
     for name in ("nothing", "", "../x", "."):
         with pytest.raises(RunNotFound, match="there is no run"):
