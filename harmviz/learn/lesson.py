@@ -17,7 +17,6 @@ from harmviz.claims.mapping.headline import chosen_point
 from harmviz.display import text
 from harmviz.display.words import Words
 from harmviz.runs import Run
-from harmviz.runs.manifest import CANDIDATES
 
 _POWERS = {
     10: "ten",
@@ -62,8 +61,8 @@ class Lesson:
 
 def with_everything(run: Run) -> bool:
     """Whether the run has what the lessons draw from: chosen points, candidates and maps."""
-    files = {CANDIDATES, "maps.safetensors"}
-    return files <= set(run.manifest["files"]) and chosen_point(run, "none") is not None
+    has_maps = "maps.safetensors" in run.manifest["files"]
+    return run.has_candidates and has_maps and chosen_point(run, "none") is not None
 
 
 # -- numbers in words -------------------------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from harmviz.learn import evidence, method, outcome
 from harmviz.learn.lesson import with_everything
 from harmviz.masks.candidates import Candidates
 from harmviz.runs import Run
-from harmviz.runs.manifest import CANDIDATES
 from harmviz.runs.point import Contrast
 from harmviz.ui import experiments, stored
 
@@ -59,7 +58,7 @@ def _read(folder: str, digest: str, scene_folder: str, scene_digest: str) -> Mat
     run = store.read_run(Path(folder))
     files, results = run.manifest["files"], stored.results(run)
     try:
-        candidates = stored.candidates(run) if CANDIDATES in files else None
+        candidates = stored.candidates(run) if run.has_candidates else None
     except RunIncompatible:
         candidates = None  # damaged: the steps that need them say so, the others stand
     scene = store.read_run(Path(scene_folder)) if scene_folder else None

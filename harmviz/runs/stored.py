@@ -99,6 +99,11 @@ class Run:
         return self.path / name
 
     @property
+    def has_candidates(self) -> bool:
+        """Whether further masks can be selected from it: no experiment's can, nor a slimmed map's."""
+        return CANDIDATES in self.manifest["files"]
+
+    @property
     def candidates_path(self) -> Path:
         """``candidates.safetensors``: what masks are selected from.
 

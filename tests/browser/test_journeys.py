@@ -15,7 +15,7 @@ import pytest
 from harmviz.masks.candidates import Candidates
 from tests.browser.plots import read, title_of, z_of
 from tests.browser.waiting import WAIT, at_rest, choose
-from tests.worlds.fabricated import ALIGNED_REFERENCE, REFERENCE
+from tests.worlds.fabricated import ALIGNED_REFERENCE, QUICK_REFERENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 MAP = ".st-key-harm-map-chart .js-plotly-plot"
@@ -169,7 +169,7 @@ def ended(page: Any, timeout: int = 240_000) -> None:
 
 def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
     with serve(reference) as url:
-        page = visit(f"{url}?run={REFERENCE.name}")
+        page = visit(f"{url}?run={QUICK_REFERENCE.name}")
         go_to(page, "Playground")
         choose(page, ".st-key-play_preset input", "An insult for a latecomer")
         load(page)

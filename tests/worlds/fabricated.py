@@ -19,6 +19,8 @@ REFERENCE, ALIGNED_REFERENCE = (
     next(path for path in _MAPS if path.name.startswith(f"smollm2-135m-{model}-") and "-quick-" not in path.name)
     for model in ("instruct", "aligned")
 )
+#: The quick map of the start model: unlike its full one it has its candidates.
+QUICK_REFERENCE = next(path for path in _MAPS if path.name.startswith("smollm2-135m-instruct-quick-"))
 
 _SHAPES = {
     "self_attn.q_proj": (576, 576),

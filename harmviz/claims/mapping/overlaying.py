@@ -67,11 +67,11 @@ def _laid(name: str, mask: PruneMask, other: PruneMask, table: WeightTable | Non
 
 
 def _masks_of(run: Run, n_weights: int) -> Iterator[tuple[str, PruneMask]]:
-    """The run's selected masks by name, and its selections of ``n_weights`` weights."""
+    """The run's selected masks by name, and, where it has its candidates, its selections of ``n_weights`` weights."""
     for name, path in run.masks().items():
         if not name.endswith(tuple(f".{drawn}" for drawn in DRAWN)):
             yield name, PruneMask.load(path)
-    if run.kind != "map":
+    if not run.has_candidates:
         return
     candidates = Candidates.load(run.candidates_path)
     for contrast in _CONTRASTS:
