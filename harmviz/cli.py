@@ -172,7 +172,10 @@ def parser() -> argparse.ArgumentParser:
         "--model", default=None, metavar="M", help=f"{EMBEDDED} (default), a folder, a .gguf file, or hub id@revision"
     )
     p.add_argument(
-        "--device", default="auto", metavar="D", help="auto (default), cpu, cuda, or one GPU of several: cuda:1"
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (default), cpu, cuda, one GPU of several: cuda:1, or all: layers spread over all GPUs",
     )
     p.add_argument("--arms", default=None, metavar="a,b", help="among safety, helpful-only, refusal-style (all three)")
     p.add_argument(

@@ -39,6 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 #: May load torch when they are imported; everybody else inside functions, or not at all.
 TORCH = (
     "models.load",
+    "models.spread",
     "models.reading",
     "models.streaming",
     "models.differing",

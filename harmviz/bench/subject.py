@@ -53,6 +53,7 @@ def named_model(name: str, *, dtype: str = "auto", device: str = "auto") -> Subj
     from harmviz.models.reading import read_model
 
     loaded = load_model(name, dtype=dtype, device=device)
+    loaded.check_on_one_device("bench")
     rows = load_prompts("builtin").of("benign")[:SAMPLES]
     samples = encode_all(loaded.tokenizer, rows, max_response_tokens=96)
     prompt = encode_prompt(loaded.tokenizer, "Write a long story about a lighthouse keeper and her telescope.")

@@ -14,7 +14,12 @@ MODEL_OPTIONS = (
         help=f"{EMBEDDED} (default), a folder (model, LoRA adapter), a .gguf file, or hub id@revision",
     ),
     option("--dtype", default="auto", metavar="T", help="auto (default), float32 or bfloat16"),
-    option("--device", default="auto", metavar="D", help="auto (default), cpu, cuda, or one GPU of several: cuda:1"),
+    option(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (default), cpu, cuda, one GPU of several: cuda:1, or all: layers spread over all GPUs",
+    ),
 )
 
 #: How data of a reader's own is read.

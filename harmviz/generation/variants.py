@@ -21,7 +21,7 @@ longer knows whose row it was. See ``expert_matrix``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -130,6 +130,59 @@ class _Correction:
         y.index_add_(0, target, sums if y.dtype == sums.dtype else sums.to(y.dtype))
 
 
+class _Share:
+    """The corrections of the matrices that lie on one device: hooks that are views of flat tensors there.
+
+    ``corrections``: each with the module that it is a hook of. ``n_nonzero``: of each variant, how many of its masks'
+    weights here are not 0 anyway.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        device: torch.device,
+        entries: Mapping[int, Sequence[tuple[int, Int64[np.ndarray, " k"]]]],
+        n_rows: int,
+    ):
+        self.corrections: list[tuple[nn.Module, _Correction]] = []
+        rows, sources, starts, targets, weights = [], [], [], [], []
+        for place, parts in sorted(entries.items()):
+            matrix = loaded.table[place]
+            flat = np.concatenate([f for _, f in parts])
+            row = np.repeat([k for k, _ in parts], [len(f) for _, f in parts])
+            out_unit, in_unit = matrix.out_in(flat)
+            d_out, d_in = (matrix.cols, matrix.rows) if matrix.transposed else (matrix.rows, matrix.cols)
+            target = row * d_out + out_unit
+            order = np.argsort(target, kind="stable")
+            flat, row, in_unit = flat[order], row[order], in_unit[order]
+            bags, start = np.unique(target[order], return_index=True)
+            rows.append(row)
+            sources.append(row * d_in + in_unit)
+            starts.append(np.append(start, len(flat)))
+            targets.append(bags)
+            stored = torch.from_numpy(np.stack(np.divmod(flat, matrix.cols))).to(device)
+            weights.append(loaded.tensor(place)[stored[0], stored[1]].detach().float())
+            self.corrections.append((loaded.modules[place], _Correction(matrix.name, n_rows, d_in, d_out)))
+
+        def moved(parts: list[np.ndarray]) -> Tensor:  # one transfer for all matrices
+            return torch.from_numpy(np.concatenate(parts)).to(device)
+
+        self._row = moved(rows)
+        self._minus_weight = -torch.cat(weights)
+        self._scaled = torch.empty_like(self._minus_weight)
+        flats = (moved(sources), self._scaled, moved(starts), moved(targets))
+        lengths = [list(map(len, parts)) for parts in (sources, weights, starts, targets)]
+        views = (flat.split(n) for flat, n in zip(flats, lengths, strict=True))
+        for (_, c), source, weight, start, target in zip(self.corrections, *views, strict=True):
+            c.source, c.weight, c.start, c.target = source, weight, start, target
+        self.n_nonzero = torch.bincount(self._row[self._minus_weight != 0], minlength=n_rows).tolist()
+
+    def rescale(self, strengths: Sequence[float]) -> None:
+        """Takes each variant's strength into its weights."""
+        strength = torch.tensor(strengths, dtype=self._scaled.dtype, device=self._scaled.device)
+        torch.mul(self._minus_weight, strength[self._row], out=self._scaled)  # in place: the hooks hold views of it
+
+
 class SideBySide:
     """The corrections of K variants, ready to be switched on around forward passes of K rows.
 
@@ -153,53 +206,29 @@ class SideBySide:
             self._build()
 
     def _build(self) -> None:
-        table, device, n_rows = self.loaded.table, self.loaded.device, len(self.variants)
-        entries: dict[int, list[tuple[int, np.ndarray]]] = {}  # matrix → (variant, flat indices)
+        table = self.loaded.table
+        entries: dict[
+            torch.device, dict[int, list[tuple[int, np.ndarray]]]
+        ] = {}  # device → matrix → (variant, indices)
         for k, variant in enumerate(self.variants):
             for name, flat in variant.mask.indices.items() if variant.mask else ():
-                entries.setdefault(table.index_of[name], []).append((k, flat.astype(np.int64)))
-
-        self._corrections: list[tuple[nn.Module, _Correction]] = []
-        rows, sources, starts, targets, weights = [], [], [], [], []
-        for place, parts in sorted(entries.items()):
-            matrix = table[place]
-            flat = np.concatenate([f for _, f in parts])
-            row = np.repeat([k for k, _ in parts], [len(f) for _, f in parts])
-            out_unit, in_unit = matrix.out_in(flat)
-            d_out, d_in = (matrix.cols, matrix.rows) if matrix.transposed else (matrix.rows, matrix.cols)
-            target = row * d_out + out_unit
-            order = np.argsort(target, kind="stable")
-            flat, row, in_unit = flat[order], row[order], in_unit[order]
-            bags, start = np.unique(target[order], return_index=True)
-            rows.append(row)
-            sources.append(row * d_in + in_unit)
-            starts.append(np.append(start, len(flat)))
-            targets.append(bags)
-            stored = torch.from_numpy(np.stack(np.divmod(flat, matrix.cols))).to(device)
-            weights.append(self.loaded.tensor(place)[stored[0], stored[1]].detach().float())
-            self._corrections.append((self.loaded.modules[place], _Correction(matrix.name, n_rows, d_in, d_out)))
-
-        def moved(parts: list[np.ndarray]) -> Tensor:  # one transfer for the whole model
-            return torch.from_numpy(np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)).to(device)
-
-        self._row = moved(rows)
-        self._minus_weight = -torch.cat(weights) if weights else torch.empty(0, device=device)
-        self._scaled = torch.empty_like(self._minus_weight)
-        flats = (moved(sources), self._scaled, moved(starts), moved(targets))
-        lengths = [list(map(len, parts)) for parts in (sources, weights, starts, targets)]
-        views = (flat.split(n) for flat, n in zip(flats, lengths, strict=True))
-        for (_, c), source, weight, start, target in zip(self._corrections, *views, strict=True):
-            c.source, c.weight, c.start, c.target = source, weight, start, target
+                place = table.index_of[name]
+                on_device = entries.setdefault(self.loaded.device_of(place), {})
+                on_device.setdefault(place, []).append((k, flat.astype(np.int64)))
         self._strengths = [float(v.strength) for v in self.variants]
+        self._shares = [_Share(self.loaded, device, parts, len(self.variants)) for device, parts in entries.items()]
         self._rescale()
-        nonzero = torch.bincount(self._row[self._minus_weight != 0], minlength=n_rows).tolist()
+        nonzero = (
+            np.sum([share.n_nonzero for share in self._shares], axis=0) if self._shares else [0] * len(self.variants)
+        )
         for variant, n_changed in zip(self.variants, nonzero, strict=True):
             if variant.mask is not None:
-                warn_if_unchanged(n_changed, variant.strength, variant.mask.n_weights, f"the mask of {variant.name!r}")
+                what = f"the mask of {variant.name!r}"
+                warn_if_unchanged(int(n_changed), variant.strength, variant.mask.n_weights, what)
 
     def _rescale(self) -> None:
-        strength = torch.tensor(self._strengths, dtype=self._scaled.dtype, device=self._scaled.device)
-        torch.mul(self._minus_weight, strength[self._row], out=self._scaled)  # in place: the hooks hold views of it
+        for share in self._shares:
+            share.rescale(self._strengths)
 
     def set_strength(self, variant: int, strength: float) -> None:
         """Moves one variant's strength, from the next forward pass on.
@@ -223,16 +252,17 @@ class SideBySide:
         passes: list[bool] = []
         with self.loaded.lock:
             handles = []
+            corrections = [pair for share in self._shares for pair in share.corrections]
             try:
                 handles.append(self.loaded.model.register_forward_hook(lambda *_: passes.append(True)))
-                for module, correction in self._corrections:
+                for module, correction in corrections:
                     correction.fired = False
                     handles.append(module.register_forward_hook(correction))
                 yield
             finally:
                 for handle in handles:
                     handle.remove()
-            idle = [c.name for _, c in self._corrections if not c.fired]
+            idle = [c.name for _, c in corrections if not c.fired]
             if idle and passes:
                 raise UnsupportedArchitecture(
                     f"{idle[0]}{f' and {len(idle) - 1} more' if idle[1:] else ''} did not run as a layer of its own, "

@@ -144,7 +144,8 @@ class PreparedMask:
         self._matrices = [loaded.table.index_of[name] for name in mask.indices]
         flats = list(mask.indices.values())
         joined = np.concatenate(flats).astype(np.int64) if flats else np.empty(0, dtype=np.int64)
-        self._flats = torch.from_numpy(joined).to(loaded.device).split([len(f) for f in flats])  # one transfer
+        moved = torch.from_numpy(joined).to(loaded.device).split([len(f) for f in flats])  # one transfer
+        self._flats = [f.to(loaded.device_of(i)) for i, f in zip(self._matrices, moved, strict=True)]
 
     @contextmanager
     def applied(self, strength: float = 1.0) -> Iterator[Pruned]:
@@ -168,8 +169,7 @@ class PreparedMask:
                         saved.append(_Saved(tensor, flat, old))  # before the write, so that it cannot be missed
                         tensor.put_(flat, new)
                         written.append(new)
-                    changed = torch.cat(written) != torch.cat([s.values for s in saved]) if saved else None
-                n_changed = 0 if changed is None else int(changed.sum())
+                    n_changed = self._count_changed(written, [s.values for s in saved])
                 done = Pruned(self.mask, strength, self.mask.n_weights, n_changed)
                 self.loaded.in_force.append(done)
                 yield done
@@ -178,6 +178,13 @@ class PreparedMask:
                     _restore(saved)
                 finally:
                     del self.loaded.in_force[n_before:]
+
+    def _count_changed(self, new: list[Float[Tensor, " k"]], old: list[Float[Tensor, " k"]]) -> int:
+        if not new:
+            return 0
+        if self.loaded.others:
+            new, old = ([part.to(self.loaded.device) for part in parts] for parts in (new, old))
+        return int((torch.cat(new) != torch.cat(old)).sum())
 
 
 @contextmanager

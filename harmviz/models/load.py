@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,7 @@ from harmviz.models.locating import locate
 from harmviz.models.memory import free_on
 from harmviz.models.reading import read_model
 from harmviz.models.scored import reads_other_senses
+from harmviz.models.spread import spread
 from harmviz.models.weights import WeightTable
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class LoadedModel:
     ``config_hash`` are what the model is recognised by: weights, what text becomes, and how the weights are used.
     ``unembedded``: special tokens without an embedding. ``notes``: what a reader of its results should know.
     ``ranks``: other processes with a copy of it. ``in_force``: the masks that are applied now, innermost last.
+    ``others``: the further devices that its layers are spread over (``harmviz.models.spread``); what a pass is given
+    and gives lies on ``device``.
     """
 
     model: PreTrainedModel
@@ -65,6 +68,25 @@ class LoadedModel:
     lock: threading.RLock = field(default_factory=threading.RLock)
     ranks: Ranks | None = None
     in_force: list[Change] = field(default_factory=list)
+    others: tuple[torch.device, ...] = ()
+
+    @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All devices that it lies on, the first one first."""
+        return (self.device, *self.others)
+
+    def device_of(self, index: int) -> torch.device:
+        """Where matrix ``index`` of the table lies."""
+        return self.tensor(index).device if self.others else self.device
+
+    def check_on_one_device(self, what: str) -> None:
+        """Nothing, if the model is not spread.
+
+        Raises:
+            BadSetting: it is; ``what`` cannot be done then.
+        """
+        if self.others:
+            raise BadSetting(f"{what} needs the whole model on one device; leave --device all out")
 
     @property
     def scored_parameters(self) -> dict[str, nn.Parameter]:
@@ -124,7 +146,19 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if asked[1] is None else f"cuda:{int(asked[1])}")
 
 
-def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
+def choose_devices(device: str) -> tuple[torch.device, ...]:
+    """As ``choose_device``, and ``all``: every GPU that is visible, for one model to be spread over.
+
+    Raises:
+        as ``choose_device``.
+    """
+    if device != "all":
+        return (choose_device(device),)
+    choose_device("cuda")
+    return tuple(torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count()))
+
+
+def choose_dtype(dtype: str, devices: Sequence[torch.device], n_parameters: int) -> torch.dtype:
     """``auto`` is float32 on the CPU, and on a GPU where weights and float32 sums take at most 60 % of free memory,
     else bfloat16. float16 is not offered: products of weight and gradient underflow in it.
 
@@ -132,9 +166,10 @@ def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.d
         ValueError: not one of auto, float32, bfloat16.
     """
     if dtype == "auto":
-        if device.type == "cpu":
+        if devices[0].type == "cpu":
             return torch.float32
-        return torch.float32 if 12 * n_parameters < 0.6 * (free_on(device) or 0) else torch.bfloat16
+        free = sum(free_on(d) or 0 for d in devices)
+        return torch.float32 if 12 * n_parameters < 0.6 * free else torch.bfloat16
     if dtype not in DTYPES:
         raise BadSetting(f"dtype must be auto, {' or '.join(DTYPES)}, got {dtype!r}")
     return DTYPES[dtype]
@@ -209,7 +244,7 @@ def load_model(
     Args:
         name: see ``harmviz.models.locating``.
         dtype: auto, float32 or bfloat16.
-        device: auto, cpu, cuda or cuda:N.
+        device: auto, cpu, cuda, cuda:N, or all (``choose_devices``).
         say: told one line per step.
 
     Raises:
@@ -218,8 +253,8 @@ def load_model(
         OutOfMemory: the device is too small.
         ValueError: dtype or device is not among the allowed ones.
     """
-    chosen_device = choose_device(device)
-    choose_dtype(dtype, torch.device("cpu"), 0)  # a typing mistake should fail before gigabytes are read
+    devices = choose_devices(device)
+    choose_dtype(dtype, [torch.device("cpu")], 0)  # a typing mistake should fail before gigabytes are read
     location = locate(name, say)
     say(f"{location.name}: loading")
     model, tokenizer = read_model(name, location)
@@ -227,12 +262,34 @@ def load_model(
     loaded = wrap(model, tokenizer, name=location.name, revision=revision)
     for note in loaded.notes:
         say(f"{loaded.name}: {note}")
-    chosen_dtype = choose_dtype(dtype, chosen_device, loaded.n_parameters)
+    chosen_dtype = choose_dtype(dtype, devices, loaded.n_parameters)
+    if len(devices) > 1:
+        say(f"{loaded.name}: spreading its layers over {len(devices)} GPUs")
     try:
-        for parameter in loaded.model.parameters():  # parameters only: rotary frequencies must stay float32
-            parameter.data = parameter.data.to(device=chosen_device, dtype=chosen_dtype)
-        nn.Module.to(loaded.model, device=chosen_device)
+        place(loaded, devices, chosen_dtype)
     except torch.cuda.OutOfMemoryError as e:
-        raise OutOfMemory(f"model {name} does not fit on {chosen_device}; use --dtype bfloat16 or --device cpu") from e
-    loaded.device, loaded.dtype = chosen_device, chosen_dtype
+        remedy = "use --dtype bfloat16, --device cpu, or --device all where there are several GPUs"
+        raise OutOfMemory(f"model {name} does not fit on {devices[0]}; {remedy}") from e
     return loaded
+
+
+def place(loaded: LoadedModel, devices: Sequence[torch.device], dtype: torch.dtype) -> None:
+    """Moves the model to the device, or spreads it over several, in this dtype.
+
+    Raises:
+        OutOfMemory, UnsupportedArchitecture: see ``harmviz.models.spread.spread``.
+    """
+    model = loaded.model
+    if len(devices) > 1:
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(dtype)
+        spread(model, getattr(model.config.get_text_config(), "num_hidden_layers", None), devices, _room(devices))
+    else:
+        for parameter in model.parameters():  # parameters only: rotary frequencies must stay float32
+            parameter.data = parameter.data.to(device=devices[0], dtype=dtype)
+        nn.Module.to(model, device=devices[0])
+    loaded.device, loaded.others, loaded.dtype = devices[0], tuple(devices[1:]), dtype
+
+
+def _room(devices: Sequence[torch.device]) -> list[int]:
+    return [free_on(device) or 0 for device in devices]

@@ -287,13 +287,17 @@ def own_devices(device: str, n: int) -> tuple[str, ...]:
     """The device of each of ``n`` ranks: GPUs 0 … n-1 of those that are visible, or the CPU for all.
 
     Raises:
-        BadSetting: ``device`` names one GPU, or there are fewer than ranks.
+        BadSetting: ``device`` names one GPU or all for one model, or there are fewer than ranks.
         ModelUnavailable: as ``choose_device``.
     """
     import torch
 
     from harmviz.models.load import choose_device
 
+    if device == "all":
+        raise BadSetting(
+            f"--device all spreads one model over all GPUs, and each of {n} ranks has its own; give one of both"
+        )
     chosen = choose_device(device)
     if chosen.type == "cpu":
         return ("cpu",) * n

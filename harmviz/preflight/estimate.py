@@ -207,6 +207,7 @@ def _time(model: ModelEstimate, data: DataPlan, device: str) -> tuple[float | No
         if r.kind == "map"
         and r.manifest["hardware"].get("device") == device
         and r.manifest["hardware"].get("ranks", 1) == 1
+        and len(r.manifest["hardware"].get("devices", ())) < 2
         and r.manifest["timings"]
     ]
 

@@ -133,10 +133,13 @@ def model_facts(loaded: Any) -> dict[str, Any]:
 
 
 def hardware_facts(loaded: Any) -> dict[str, Any]:
-    """What a manifest's ``hardware`` says of a model that several devices share (``LoadedModel.ranks``); else nothing.
+    """What a manifest's ``hardware`` says of a model that several devices share, each with a copy of it
+    (``LoadedModel.ranks``) or with some of its layers (``LoadedModel.others``); else nothing.
 
     They take no part in a run's id: the same settings make the same run on any number of devices.
     """
+    if loaded.others:
+        return {"devices": [str(device) for device in loaded.devices]}
     return {} if loaded.ranks is None else dict(loaded.ranks.facts)
 
 

@@ -32,7 +32,7 @@ from harmviz.scoring.abs_kernel import add_in_tiles, usable
 from harmviz.scoring.fitting import in_batches_that_fit
 from harmviz.scoring.forward import by_sample, sample_losses
 from harmviz.scoring.sharing import batch_shares
-from harmviz.scoring.signed import Progress, across_shares, check_losses, sums_device
+from harmviz.scoring.signed import Progress, across_shares, check_losses, sums_devices
 from harmviz.scoring.wanda import InputNorms
 
 #: Without the kernel per-sample gradients are made in row blocks of at most this many bytes: on a CPU so that they stay
@@ -166,14 +166,15 @@ def _sums(
 ) -> list[Float32[Tensor, "d_out d_in"]]:
     """As ``score_absolute``, of these batches as they are."""
     of_table = [loaded.table[i] for i in chosen]
-    where = sums_device(loaded, chosen)
+    where = sums_devices(loaded, chosen)
     experts = {m.param_name: loaded.model.get_parameter(m.param_name) for m in of_table if m.expert is not None}
-    expert_totals = {n: torch.zeros_like(p, dtype=torch.float32, device=where) for n, p in experts.items()}
+    place = {m.param_name: device for m, device in zip(of_table, where, strict=True)}
+    expert_totals = {n: torch.zeros_like(p, dtype=torch.float32, device=place[n]) for n, p in experts.items()}
     totals = [  # views of their parameter's sum for experts: a second one of all of them would fit nowhere
-        torch.zeros(m.rows, m.cols, dtype=torch.float32, device=where)
+        torch.zeros(m.rows, m.cols, dtype=torch.float32, device=device)
         if m.expert is None
         else expert_totals[m.param_name][m.expert]
-        for m in of_table
+        for m, device in zip(of_table, where, strict=True)
     ]
     captures: list[_Capture] = []
     handles: list[RemovableHandle] = []
@@ -212,7 +213,7 @@ def _sums(
             for parameter in experts.values():
                 parameter.requires_grad_(False).grad = None
     for i, total in zip(chosen, totals, strict=True):
-        total *= loaded.tensor(i).detach().to(where, torch.float32).abs()
+        total *= loaded.tensor(i).detach().to(total.device, torch.float32).abs()
     return totals
 
 

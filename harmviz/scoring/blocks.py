@@ -83,7 +83,8 @@ class ScoreBlocks(Scores):
         *,
         n_bytes: int | None = None,
     ):
-        room = int(_SHARE * (free_on(loaded.device) or 0)) if n_bytes is None else n_bytes
+        # A block's matrices are neighbours, and may lie on one device of several.
+        room = int(_SHARE * min(free_on(d) or 0 for d in loaded.devices)) if n_bytes is None else n_bytes
         self.counts, self.n_preserve = {key: len(samples) for key, samples in scoring.items()}, len(preserve)
         self._loaded = loaded
         fused = loaded.table.has_fused_experts

@@ -141,7 +141,8 @@ def _attend(
 ) -> tuple[Float[Tensor, "1 nodes heads d"], None]:
     """Plain causal attention of every sample by itself; what a shared node gets is the same on each of its paths."""
     batch = _current.get()
-    flat, shape = batch.paths.flatten(), batch.paths.shape
+    paths, owner = batch.paths.to(query.device), batch.owner.to(query.device)  # a layer may lie on another device
+    flat, shape = paths.flatten(), paths.shape
 
     def along_paths(x: Float[Tensor, "1 heads nodes d"]) -> Float[Tensor, "batch heads pos d"]:
         return x[0].transpose(0, 1).index_select(0, flat).unflatten(0, shape).transpose(1, 2)
@@ -149,7 +150,7 @@ def _attend(
     attended, _ = sdpa_attention_forward(
         module, along_paths(query), along_paths(key), along_paths(value), None, **options
     )
-    return attended.flatten(0, 1).index_select(0, batch.owner).unsqueeze(0), None
+    return attended.flatten(0, 1).index_select(0, owner).unsqueeze(0), None
 
 
 AttentionInterface.register(ATTENTION, _attend)

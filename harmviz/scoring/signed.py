@@ -13,6 +13,7 @@ Source: Lee, Ajanthan & Torr 2019 (arXiv:1810.02340), eq. 5 without the absolute
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -40,25 +41,27 @@ def check_losses(losses: Float[Tensor, " n"], where: str) -> None:
         raise HarmvizError(f"{where}: the loss is NaN or infinite; try --dtype float32")
 
 
-def sums_device(loaded: LoadedModel, matrices: Sequence[int] | None = None) -> torch.device:
-    """Where float32 sums over these matrices (None: all) are kept: beside the model if they fit, else in main
-    memory."""
-    chosen = range(len(loaded.table)) if matrices is None else matrices
-    n_bytes = 4 * sum(loaded.table[i].size for i in chosen)
-    if loaded.device.type == "cuda" and n_bytes > 0.7 * (free_on(loaded.device) or 0):
-        return torch.device("cpu")
-    return loaded.device
+def sums_devices(loaded: LoadedModel, matrices: Sequence[int]) -> list[torch.device]:
+    """Where the float32 sum of each of these matrices is kept: beside the matrix, or in main memory where the sums of
+    all that lie on one GPU do not fit there."""
+    where = [loaded.device_of(i) for i in matrices]
+    n_bytes: Counter[torch.device] = Counter()
+    for i, device in zip(matrices, where, strict=True):
+        n_bytes[device] += 4 * loaded.table[i].size
+    full = {d for d, n in n_bytes.items() if d.type == "cuda" and n > 0.7 * (free_on(d) or 0)}
+    return [torch.device("cpu") if device in full else device for device in where]
 
 
 @contextmanager
 def gradient_sums(
-    loaded: LoadedModel, matrices: Sequence[int], where: torch.device
+    loaded: LoadedModel, matrices: Sequence[int], where: Sequence[torch.device]
 ) -> Iterator[dict[str, Float32[Tensor, ...]]]:
-    """Within this context every backward pass adds the gradients of these matrices' parameters to float32 sums.
+    """Within this context every backward pass adds the gradients of these matrices' parameters to float32 sums, each
+    on its device of ``where``.
 
     Yields parameter name → sum (filled as backward passes run). Afterwards the model is frozen and holds no gradients.
     """
-    names = dict.fromkeys(loaded.table[i].param_name for i in matrices)
+    names = {loaded.table[i].param_name: device for i, device in zip(matrices, where, strict=True)}
     parameters = {n: loaded.model.get_parameter(n) for n in names}
     sums: dict[str, Float32[Tensor, ...]] = {}
     handles = []
@@ -67,7 +70,7 @@ def gradient_sums(
             parameter.requires_grad_(True)
             parameter.grad = None  # what an earlier training step left would be added in
 
-            def move(p: torch.Tensor, name: str = name) -> None:
+            def move(p: torch.Tensor, name: str = name, where: torch.device = names[name]) -> None:
                 assert p.grad is not None
                 if name not in sums:
                     sums[name] = p.grad.to(where, torch.float32)  # float32 in place: the gradient itself, no copy
@@ -111,7 +114,7 @@ def score_signed(
         return ranks.added(loaded, Work("signed_share", options), batch_shares(batches, ranks.n), here)
 
     def scored(batches: Sequence[Batch]) -> list[Float32[Tensor, "d_out d_in"]]:
-        done, total, where = 0, sum(b.n_samples for b in batches), sums_device(loaded, chosen)
+        done, total, where = 0, sum(b.n_samples for b in batches), sums_devices(loaded, chosen)
         with gradient_sums(loaded, chosen, where) as sums, torch.enable_grad():
             for batch in batches:
                 losses = sample_losses(loaded, batch)
@@ -119,7 +122,7 @@ def score_signed(
                 losses.sum().backward()
                 done += batch.n_samples
                 progress(done, total)
-            return [_times_weight(loaded, i, sums, where) for i in chosen]
+            return [_times_weight(loaded, i, sums, device) for i, device in zip(chosen, where, strict=True)]
 
     with loaded.lock:
         return in_batches_that_fit(batches, scored)

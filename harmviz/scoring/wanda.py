@@ -43,7 +43,10 @@ class InputNorms:
             )
         self.loaded = loaded
         self.batch: Batch | None = None
-        self.squares = [torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device) for m in loaded.table]
+        self.squares = [
+            torch.zeros(m.rows if m.transposed else m.cols, device=loaded.device_of(i))
+            for i, m in enumerate(loaded.table)
+        ]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -59,7 +62,8 @@ class InputNorms:
 
     def _add(self, total: Float32[Tensor, " d_in"], _module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert self.batch is not None, "a pass is announced before it runs"
-        chosen = by_sample(inputs[0].detach(), self.batch.n_samples)[self.batch.rows, self.batch.positions]
+        hidden = by_sample(inputs[0].detach(), self.batch.n_samples)
+        chosen = hidden[self.batch.rows.to(hidden.device), self.batch.positions.to(hidden.device)]
         total.add_(chosen.float().square().sum(0))
 
     def scores(self) -> Iterator[Float32[Tensor, "d_out d_in"]]:

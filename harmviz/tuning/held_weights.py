@@ -66,8 +66,10 @@ def make_tuned(loaded: LoadedModel, spec: NarrowSpec, seed: int, held: Held) -> 
     """Fresh weights of the spec's method. The low-rank start depends on ``seed`` alone, never on the arm.
 
     Raises:
-        HarmvizError: full tuning of a model that is not in float32, whose small steps would round away.
+        HarmvizError: full tuning of a model that is not in float32, whose small steps would round away; a model that is
+            spread over devices.
     """
+    loaded.check_on_one_device("fine-tuning")
     if spec.method == "lora":
         return LowRankWeights(loaded, spec.rank, spec.scale, seed, held)
     return FullWeights(loaded, held)

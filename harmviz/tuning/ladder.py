@@ -69,12 +69,13 @@ def run_align(
         root, resume, listener: as ``harmviz.runs.making.make``.
 
     Raises:
-        ValueError: unknown or repeated arms.
+        ValueError: unknown or repeated arms; a model spread over devices.
         UnsupportedArchitecture: the model has weights that take no adapter.
         RunIncompatible: another process makes this ladder, or a finished one is damaged.
         HarmvizError: the folder cannot be written.
         OutOfMemory: the disk is full.
     """
+    loaded.check_on_one_device("safety tuning")
     tuned_modules(loaded)
     work = LadderWork(loaded, data, spec, check_arms(arms), None if spec.brief else usable_judge())
     plan = work.plan()

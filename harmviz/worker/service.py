@@ -339,5 +339,5 @@ def _memory_bytes(loaded: LoadedModel) -> int:
     if loaded.device.type == "cuda":
         import torch
 
-        return torch.cuda.memory_allocated(loaded.device)
+        return sum(torch.cuda.memory_allocated(device) for device in loaded.devices)
     return sum(p.numel() * p.element_size() for p in loaded.model.parameters())

@@ -126,7 +126,8 @@ def test_every_output_of_a_layer_is_corrected_once(family: str) -> None:
     flat = np.sort(np.concatenate([by_output[:3].ravel(), by_output[3:, 1]]))
     mask = PruneMask({matrix.name: flat}, "harm", loaded.weight_hash)
     rows = SideBySide(loaded, [Variant("a", mask), Variant("intact"), Variant("b", mask, 0.5)])
-    ((_, correction),) = rows._corrections
+    (share,) = rows._shares
+    ((_, correction),) = share.corrections
     n_bags = len(by_output)
     assert len(correction.target.unique()) == len(correction.target) == 2 * n_bags
     assert correction.start.diff().tolist() == 2 * ([by_output.shape[1]] * 3 + [1] * (n_bags - 3))
@@ -209,7 +210,7 @@ def test_the_strength_slider() -> None:
             rows.set_strength(1, strength)
             moved = loaded.model(input_ids=ids).logits[1]
             rebuilt = SideBySide(loaded, [Variant("intact"), Variant("a", mask, strength)])
-            assert torch.equal(rows._scaled, rebuilt._scaled)
+            assert torch.equal(rows._shares[0]._scaled, rebuilt._shares[0]._scaled)
             with pruned(loaded, mask, strength), _without_hooks(loaded):
                 torch.testing.assert_close(moved, loaded.model(input_ids=ids[:1]).logits[0], atol=ATOL, rtol=RTOL)
         with pytest.raises(ValueError, match=r"strength must lie in \[0, 1\]"):

@@ -66,6 +66,11 @@ def assert_same_results(run: Run, one: Run) -> None:
             np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-4, atol=1e-7)
         else:
             np.testing.assert_array_equal(mine[name], theirs[name], name)
+    assert_same_rows(run, one)
+
+
+def assert_same_rows(run: Run, one: Run) -> None:
+    """The same rows of results, every number to 1e-4."""
     rows, wanted = run.results(), one.results()
     assert len(rows) == len(wanted)
     for column in wanted:

@@ -20,7 +20,7 @@ from harmviz.preflight.tensors import Tensors
 from harmviz.scoring import absolute, signed
 from harmviz.scoring.blocks import blocks_of
 from harmviz.scoring.forward import default_batch_tokens
-from harmviz.scoring.signed import sums_device
+from harmviz.scoring.signed import sums_devices
 from tests.worlds.held_bytes import HeldBytes
 from tests.worlds.large import LARGE, large_model
 from tests.worlds.tiny import tiny_model
@@ -141,11 +141,11 @@ def test_where_the_sums_lie(name: str, gigabytes: int, where: str, card) -> None
     loaded, taken = large_model(name, "cuda"), weight_bytes(name)
     for cached in (0, gigabytes * GB - taken):  # after a stage torch holds all of the card, and the driver says so
         card(gigabytes * GB, taken, cached)
-        assert sums_device(loaded).type == where
+        assert {d.type for d in sums_devices(loaded, range(len(loaded.table)))} == {where}
         free = gigabytes * GB - taken
         block = blocks_of(loaded.table, int(0.5 * free) // (8 * 2 * N_SETS))[-1]
-        assert sums_device(loaded, block).type == "cuda", "a block's sums fit beside the model"
-    assert choose_dtype("auto", loaded.device, loaded.n_parameters) == torch.bfloat16
+        assert {d.type for d in sums_devices(loaded, block)} == {"cuda"}, "a block's sums fit beside the model"
+    assert choose_dtype("auto", [loaded.device], loaded.n_parameters) == torch.bfloat16
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_stack_of_experts_is_a_block_even_where_it_is_too_large(card) -> None:
     free, kept = 141 * GB - taken, 0
     for _ in range(2 * N_SETS):  # as the sets' sums are made one after another
         card(141 * GB, taken + kept)
-        kept += max(n_bytes) * (sums_device(loaded, blocks[n_bytes.index(max(n_bytes))]).type == "cuda")
+        kept += max(n_bytes) * ({d.type for d in sums_devices(loaded, blocks[n_bytes.index(max(n_bytes))])} == {"cuda"})
     assert 0 < kept < free
 
 

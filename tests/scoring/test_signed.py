@@ -11,7 +11,7 @@ from harmviz.data.encoding import make_batches
 from harmviz.errors import HarmvizError
 from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import sample_losses
-from harmviz.scoring.signed import score_signed, sums_device
+from harmviz.scoring.signed import score_signed, sums_devices
 from tests.worlds.tiny import FAMILIES, tiny_model
 from tests.worlds.worked import SAMPLE_A, SAMPLE_B, by_hand, reference, samples, single_loss, worst_error
 
@@ -169,12 +169,12 @@ def test_bfloat16_is_near_float32_on_the_same_weights() -> None:
 
 def test_sums_move_to_main_memory_where_they_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = tiny_model()
-    assert sums_device(loaded) == torch.device("cpu")
+    assert set(sums_devices(loaded, range(len(loaded.table)))) == {torch.device("cpu")}
     loaded.device = torch.device("cuda")
     needed = 4 * loaded.table.n_weights  # float32, at most 70 % of what is free
     for free, where in ((needed / 0.7 + 10, "cuda"), (needed / 0.7 - 10, "cpu")):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (int(free), 0))
-        assert sums_device(loaded).type == where
+        assert {d.type for d in sums_devices(loaded, range(len(loaded.table)))} == {where}
 
 
 # -- what is left behind ----------------------------------------------------------------------------------------------

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 
 from harmviz.claims.mapping.figures import intersections as intersection_figures
 from harmviz.claims.mapping.figures import overlap as overlap_figures
 from harmviz.claims.mapping.figures import transfer as transfer_figures
 from harmviz.claims.mapping.figures.harm_map import Panel, layer_maps
-from harmviz.claims.mapping.headline import CHOSEN, chosen_point
+from harmviz.claims.mapping.headline import CHOSEN
 from harmviz.claims.mapping.views import (
     concentration,
     harm_map,
@@ -25,9 +25,10 @@ from harmviz.display import text
 from harmviz.display.effects import effect_dots
 from harmviz.display.picture import Picture
 from harmviz.display.style import BENIGN, Theme, category_colour
-from harmviz.masks.candidates import Candidates
-from harmviz.masks.selection import Selection, largest_exact_q
+from harmviz.masks.mask import PruneMask
+from harmviz.masks.selection import Selection
 from harmviz.runs import Run
+from harmviz.runs.point import selector_words
 
 
 def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
@@ -59,21 +60,21 @@ def _effects(run: Run, results: pd.DataFrame, theme: Theme) -> Iterator[Picture]
 
 
 def _maps(run: Run, theme: Theme) -> Iterator[Picture]:
-    """Where each chosen mask sits, at most at the q that the stored lists settle."""
-    candidates = Candidates.load(run.candidates_path)
-    grid = harm_map.grid(candidates.table)
+    """Where each chosen mask sits, as it is stored with the run."""
+    grid, masks = harm_map.grid(run.table), run.masks()
     for contrast in CHOSEN:
-        point = chosen_point(run, contrast)
-        if point is None:
+        path = masks.get(f"headline-{selector_words(contrast).state}")
+        if path is None:
             continue
-        selection = Selection(candidates.categories, q=point.q, p=point.p, contrast=contrast)
-        limit, _ = largest_exact_q(candidates, selection)
-        if limit <= 0:
+        mask = PruneMask.load(path)
+        if not mask.n_weights or mask.point is None:
             continue
-        selection = replace(selection, q=min(selection.q, limit))
-        cells = harm_map.mapped(grid, harm_map.matrix_counts(candidates, selection))
-        words = harm_map.mask_words(cells, grid, selection, candidates.categories, run.manifest, theme.scale)
-        panel = Panel(harm_map.mask_label(selection, candidates.categories), cells)
+        types = tuple(mask.provenance["categories"])
+        selection = Selection(types, q=mask.point.q, p=mask.point.p, contrast=contrast)
+        counts = np.array([len(mask.indices.get(m.name, ())) for m in run.table], dtype=np.int64)
+        cells = harm_map.mapped(grid, counts)
+        words = harm_map.mask_words(cells, grid, selection, types, run.manifest, theme.scale)
+        panel = Panel(harm_map.mask_label(selection, types), cells)
         figure = layer_maps([panel], theme, title=words.title, subtitle=words.subtitle)
         yield Picture(f"harm-map-{contrast}", figure, cells, words)
 
