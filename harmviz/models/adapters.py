@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 
 from harmviz.errors import ModelUnavailable
 from harmviz.files import TEMPORARY, disk_errors, json_bytes, move_folder, sha256_of_file, write_atomic
-from harmviz.models.assets import Say
+from harmviz.models.assets import Say, embedded_model_dir
 from harmviz.models.hashing import hash_parameters
 from harmviz.models.names import MARKER, merged_dir
 
@@ -190,13 +190,15 @@ def merge_adapter(model_dir: Path, adapter_path: Path, out_dir: Path) -> Path:
 
 
 # -- by name ----------------------------------------------------------------------------------------------------------
-def tuned_model_dir(adapter: Path, base: Path, say: Say = lambda _: None) -> Path:
-    """Folder of the model in ``base`` with the adapter merged in, made on first use (some 5 s).
+def tuned_model_dir(adapter: Path, say: Say = lambda _: None) -> Path:
+    """Folder of the embedded model with the adapter merged in, made on first use (some 5 s).
 
     Raises:
         ModelUnavailable, OutOfMemory: as ``merge_adapter``.
+        AssetUnavailable: as ``embedded_model_dir``.
     """
-    load_adapter(adapter)  # a missing or damaged file is named before anything is made from it
+    load_adapter(adapter)  # a missing or damaged file is named before anything is fetched or made
+    base = embedded_model_dir(say)
     target = merged_dir(adapter)
     if not target.is_dir():
         say(f"{adapter.stem}: merging into {base.name} (once)")

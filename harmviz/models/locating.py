@@ -47,7 +47,7 @@ def locate(name: str, say: Say) -> Location:
     if name == EMBEDDED:
         return Location(EMBEDDED, None, embedded_model_dir(say))
     if (adapter := find_adapter(name)) is not None:
-        return Location(name, None, tuned_model_dir(adapter, embedded_model_dir(say), say))
+        return Location(name, None, tuned_model_dir(adapter, say))
     path = Path(name).expanduser()
     if _is_there(path):
         held = held_at(path)

@@ -46,9 +46,7 @@ def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
         == 3
     )
     for ladder in ladders:
-        assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10,safety-sft-80")] == result.manifest["method"][
-            "checkpoints"
-        ]
+        assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10")] == result.manifest["method"]["checkpoints"]
         assert {(e["arm"], e["stage"]) for e in ladder.checkpoints} == {
             (arm, stage) for arm in ARMS for stage in STAGES
         }
@@ -67,35 +65,32 @@ def test_both_refusal_arms_decline_and_helpful_only_does_not(ladders):
         assert harmless["refusal-style"] > harmless["safety"] >= harmless["helpful-only"]
 
 
-def test_under_a_limit_contrastive_separability_rises_under_every_tuning_seed_and_under_no_control(row):
-    for seed in range(3):
-        start = row("separability", f"start#{seed}", "both").value
-        assert row("separability", f"safety-dpo-10#{seed}", "both").value > start + 0.04
-        for control in ("helpful-only", "refusal-style"):
-            assert abs(row("separability", f"{control}-dpo-10#{seed}", "both").value - start) < 0.02
-
-
-def test_under_a_limit_swaps_tell_safety_tuning_from_start_and_controls_the_interval_does_not(result, row):
-    for other in ("start", "helpful-only-dpo-10", "refusal-style-dpo-10"):
-        assert row("p_holm", f"safety-dpo-10 minus {other}", "both").value < 0.01
+def test_under_a_limit_nothing_is_decided(result, row):
+    """Another limit is another figure, and no interval of the difference to the start is clear of 0."""
     assert row("separability_difference", "safety-dpo-10 minus start", "both").ci_low < 0
     assert sentence(read_result(result, result.results(), "both")).startswith(
-        "With benign ΔL at most +0.10, undecided: +0.05"
+        "With benign ΔL at most +0.10, no difference"
     )
-    assert row("separability_difference", "safety-dpo-10 minus helpful-only-dpo-10", "both").ci_low > 0
 
 
-def test_made_before_the_stable_index_it_shows_its_values_at_fixed_fractions(result, row):
-    """Contrastive masks move everything further, benign answers too; as in the paper benign ΔL falls meanwhile."""
-    assert finding(result).verdict == "made before the stable index"
-    both, plain = (FixedResult(read_result(result, result.results(), c)) for c in ("both", "none"))
-    assert [d.q for d in both.against_start()] == [2e-5, 5e-5]
-    for d in (*both.against_start(), *both.against_controls(), *plain.against_start(), *plain.against_controls()):
-        assert d.specific.value > 0
+def test_selected_as_in_the_paper_harm_is_more_separable_beyond_every_control(result):
+    plain = FixedResult(read_result(result, result.results(), "none"))
+    (start,), controls = plain.against_start(), plain.against_controls()
+    assert len(controls) == 2
+    for d in (start, *controls):
+        assert d.judged == "larger"
+        assert d.specific.low > 0
         assert d.above == d.n_splits == 3
-        assert d.judged == "not tested"
-    largest = both.against_start()[-1]
-    assert largest.benign.value > 0.05
-    assert abs(largest.ratio.value) < 0.1
-    (in_paper,) = plain.against_start()
-    assert in_paper.benign.value < 0 < in_paper.ratio.value
+    assert start.benign.high < 0 < start.ratio.low
+    assert min(d.specific.value for d in controls) < 0.6 * start.specific.value, "learning to decline does half of it"
+    assert "Selected as in the paper, safety tuning makes harm more separable" in finding(result).sentence
+
+
+def test_selected_contrastive_it_is_undecided_by_a_hair(result):
+    both = FixedResult(read_result(result, result.results(), "both"))
+    least, most = both.against_start()
+    assert (least.q, most.q) == (2e-5, 5e-5)
+    assert (least.judged, most.judged) == ("undecided", "larger")
+    assert -0.01 < least.specific.low < 0 < most.specific.low
+    assert all(d.above == d.n_splits == 3 for d in (*both.against_start(), *both.against_controls()))
+    assert finding(result).sentence.startswith("Selected contrastive, undecided")

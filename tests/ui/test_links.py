@@ -72,7 +72,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     values=st.dictionaries(
         st.sampled_from(["play_tokens", "play_temperature", "play_top_p", "play_seed", "x"]),
