@@ -34,7 +34,7 @@ from harmviz.runs.point import selector_words
 def pictures(run: Run, theme: Theme) -> Iterator[Picture]:
     results = run.results()
     yield from _effects(run, results, theme)
-    yield from _maps(run, theme)
+    yield from chosen_maps(run, theme)
     yield from _overlap(run, results, theme)
     yield from _transfer(run, results, theme)
     points = concentration.concentration(results)
@@ -59,7 +59,7 @@ def _effects(run: Run, results: pd.DataFrame, theme: Theme) -> Iterator[Picture]
         yield Picture(f"effect-{contrast}", figure, table, words)
 
 
-def _maps(run: Run, theme: Theme) -> Iterator[Picture]:
+def chosen_maps(run: Run, theme: Theme) -> Iterator[Picture]:
     """Where each chosen mask sits, as it is stored with the run."""
     grid, masks = harm_map.grid(run.table), run.masks()
     for contrast in CHOSEN:

@@ -20,7 +20,7 @@ from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection, select
 from harmviz.models.weights import WeightMatrix, WeightTable
 from harmviz.runs import begin, read_run
-from harmviz.runs.manifest import manifest_hash
+from harmviz.runs.slimming import slim
 from harmviz.ui.mask_settings import p_steps, q_steps, settled
 from tests.worlds.charts import figures, markup, numbers, trace
 from tests.worlds.fabricated import make_run, manifest
@@ -235,13 +235,24 @@ def test_p_without_lists_of_single_types_is_one_line(tiny: Candidates) -> None:
     assert "p=0.0 is not stored" in markup(app)
 
 
-def test_a_run_without_candidates_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_run: Path) -> None:
+def test_of_a_run_without_candidates_the_masks_that_it_chose_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_run: Path
+) -> None:
     monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
-    copy = tmp_path / "runs" / tiny_run.name
-    shutil.copytree(tiny_run, copy)
-    manifest = json.loads((copy / "manifest.json").read_bytes())
-    del manifest["files"]["candidates.safetensors"]
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"manifest_hash": manifest_hash(manifest)}))
+    shutil.copytree(tiny_run, tmp_path / "runs" / tiny_run.name)
+    slim(tiny_run.name)
+    app = opened()
+    assert "candidates.safetensors" in markup(app)
+    assert "was deleted (`runs slim`)" in markup(app)
+    assert len(app.get("plotly_chart")) == 2
+    with pytest.raises(KeyError):
+        app.select_slider(key="map_q")
+
+
+def test_a_run_with_neither_candidates_nor_masks_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path))
+    with begin("bare-0000000000", tmp_path / "runs") as partial:
+        partial.commit(manifest())
     app = opened()
     assert "has no candidates.safetensors" in markup(app)
     assert not app.get("plotly_chart")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,11 @@ from harmviz import runs as store
 from harmviz.claims.mapping.figures.harm_map import Panel, layer_maps
 from harmviz.claims.mapping.figures.matrix import matrix_map
 from harmviz.claims.mapping.headline import UNCHOSEN, chosen_point
+from harmviz.claims.mapping.pictures import chosen_maps
 from harmviz.claims.mapping.views import harm_map, matrix
+from harmviz.display.picture import Picture
 from harmviz.display.words import Words
+from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Selection, select
@@ -46,6 +49,9 @@ def show() -> None:
         "Density: how many of a module's weights are in the mask, per million of its own.",
     )
     with frame.shown_errors():
+        if not run.has_candidates and (chosen := list(chosen_maps(run, theme.current()))):
+            show_chosen(run, chosen)
+            return
         candidates = stored.candidates(run)
         default = default_selection(run, candidates)
         asked = mask_settings.controls(candidates, key="map", default=default)
@@ -75,6 +81,17 @@ def show() -> None:
         with below:
             show_matrix(run, candidates, selection, index, pooling)
         frame.refresh_link()
+
+
+def show_chosen(run: Run, chosen: list[Picture]) -> None:
+    """The masks that the run chose itself: all there is where further ones cannot be selected."""
+    try:
+        stored.candidates(run)
+    except RunIncompatible as e:
+        frame.html(f'<div class="hv hv-note quiet small">Only the masks that the run chose: {escape(str(e))}</div>')
+    for picture in chosen:
+        chart.show(picture)
+    frame.refresh_link()
 
 
 def default_selection(run: Run, candidates: Candidates) -> Selection:
