@@ -77,7 +77,8 @@ def show() -> None:
                 opened=(opened.layer, opened.module_kind),
             )
             table = pd.concat([p.cells.assign(map=p.name) for p in drawing.panels], ignore_index=True)
-            chart.draw(figure, key=CHART, table=table, how_to_read=words.reading, alt=words.alt, selectable=True)
+            reading = f"{words.reading} Click a cell to look into that matrix."
+            chart.draw(figure, key=CHART, table=table, how_to_read=reading, alt=words.alt, selectable=True)
         with below:
             show_matrix(run, candidates, selection, index, pooling)
         frame.refresh_link()

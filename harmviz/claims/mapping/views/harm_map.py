@@ -178,7 +178,6 @@ def lines(sentences: Sequence[str], scale: float, width: int = 126) -> str:
 
 _READ = (
     "A cell is one module of one layer; its colour is the density, selected weights per million of its own weights. "
-    "Click a cell to look into that matrix. "
 )
 
 
