@@ -111,7 +111,7 @@ def test_a_damaged_old_ladder_is_not_taken_in(cache: Path, tmp_path: Path) -> No
 def test_ladders_that_ship_stand_beside_those_made_here(cache: Path) -> None:
     shipped = {run.id for run in list_runs(shipped_runs_root()) if is_ladder(run)}
     assert shipped <= shipped_runs()
-    assert len(shipped) == 3
+    assert len(shipped) >= 3
     make_run(cache / "runs")  # no ladder
     make_ladder(cache / "runs", "a-1", checkpoints=("safety-sft-4", "safety-dpo-2"))
     both = min(shipped)
@@ -125,10 +125,18 @@ def test_ladders_that_ship_stand_beside_those_made_here(cache: Path) -> None:
     assert checkpoints() == ["a-1/safety-dpo-2", "a-1/safety-sft-4"]
 
 
-def test_the_committed_ladders_keep_their_numbers_without_their_weights() -> None:
+def test_the_committed_ladders_keep_their_numbers_and_are_without_weights_once_measured() -> None:
+    measured = {
+        source["ladder"]
+        for run in list_runs(shipped_runs_root())
+        if run.id in shipped_runs()
+        for source in run.manifest["method"].get("sources", [])
+    }
     for run in (run for run in list_runs(shipped_runs_root()) if is_ladder(run)):
         ladder = Ladder(run)
         assert verify_run(run) == []
-        assert set(ladder.let_go) == {entry["file"] for entry in ladder.checkpoints}
-        assert all(ladder.sha256(entry["name"]) == ladder.let_go[entry["file"]] for entry in ladder.checkpoints)
+        files = {entry["file"] for entry in ladder.checkpoints}
+        assert set(ladder.let_go) == (files if run.id in measured else set())
+        hashes = {**run.manifest["files"], **ladder.let_go}
+        assert all(ladder.sha256(entry["name"]) == hashes[entry["file"]] for entry in ladder.checkpoints)
         assert all(entry["numbers"]["refusal/harmful"]["n"] > 0 for entry in ladder.checkpoints)
