@@ -56,8 +56,8 @@ def settings_of(name: str) -> Setting | None:
 
 # -- choices ----------------------------------------------------------------------------------------------------------
 def map_run(*, optional: bool = False) -> Run | None:
-    """A stored map run; None where there is none, or none is wanted."""
-    maps = {r.id: r for r in stored.runs() if r.kind == "map"}
+    """A stored map run that masks can be selected from; None where there is none, or none is wanted."""
+    maps = {r.id: r for r in stored.runs() if r.kind == "map" and r.has_candidates}
     if not maps and not optional:
         frame.html(
             '<div class="hv hv-note"><div class="quiet small">It works with the masks of a map run: start one '

@@ -27,6 +27,7 @@ from harmviz.cli import parser
 from harmviz.jobs import control
 from harmviz.preflight import machine
 from harmviz.runs import begin
+from harmviz.runs.slimming import slim
 from tests.conftest import QUICK_RUN
 from tests.worlds.charts import markup, open_page
 from tests.worlds.damage import DAMAGES, damaged_run, packed
@@ -482,6 +483,13 @@ def test_without_a_map_run_only_what_needs_none_can_start(cache):
     assert not app.button(key="runs_start").disabled
     choose(app, experiment="emergent")
     assert not app.button(key="runs_experiment_start").disabled
+
+
+def test_a_map_without_candidates_is_no_map_to_select_from(cache):
+    slim(make_run(cache / "runs").id)
+    app = choose(opened(), experiment="scene")
+    assert "start one first" in markup(app)
+    assert app.button(key="runs_experiment_start").disabled
 
 
 def test_rankings_are_compared_on_a_model_and_data_alone(cache):
