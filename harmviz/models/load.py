@@ -153,8 +153,12 @@ def choose_devices(device: str) -> tuple[torch.device, ...]:
         as ``choose_device``.
     """
     if device != "all":
-        return (choose_device(device),)
-    choose_device("cuda")
+        try:
+            return (choose_device(device),)
+        except BadSetting as e:
+            raise BadSetting(f"device must be auto, cpu, cuda, cuda:N or all, got {device!r}") from e
+    if not torch.cuda.is_available():
+        raise ModelUnavailable("device all was asked for, but no CUDA device is visible here; use --device cpu")
     return tuple(torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count()))
 
 

@@ -188,7 +188,7 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelUnavailable, match="no CUDA device is visible here; use --device cpu"):
         load_model(device="cuda")
     for bad in ("tpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0", ""):
-        with pytest.raises(ValueError, match=f"device must be auto, cpu, cuda or cuda:N, got '{bad}'"):
+        with pytest.raises(ValueError, match=f"device must be auto, cpu, cuda, cuda:N or all, got '{bad}'"):
             load_model(device=bad)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -198,8 +198,10 @@ def test_what_needs_the_whole_model_in_one_place_says_so(
 def test_all_are_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:
     assert choose_devices("cpu") == (HERE,)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ModelUnavailable, match="no CUDA device is visible"):
+    with pytest.raises(ModelUnavailable, match="device all was asked for, but no CUDA device is visible"):
         choose_devices("all")
+    with pytest.raises(BadSetting, match="cuda:N or all, got 'al'"):
+        choose_devices("al")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     assert [str(d) for d in choose_devices("all")] == ["cuda:0", "cuda:1", "cuda:2"]
