@@ -112,7 +112,8 @@ def _steps(
         going = [r for r, i in enumerate(rows) if endings.finished[i] is None]  # the rest is fed along, and ignored
         if not going:
             return
-        if len(going) <= _KEEP * len(rows) and hasattr(cache, "batch_select_indices"):
+        # Of a model over several devices the cache's layers lie where theirs do: all rows are fed along there.
+        if not loaded.others and len(going) <= _KEEP * len(rows) and hasattr(cache, "batch_select_indices"):
             kept = torch.tensor(going, device=device)
             cache.batch_select_indices(kept)
             chosen, seen, positions = chosen[kept], seen[kept], positions[kept]

@@ -60,7 +60,8 @@ def spared(run: Run) -> set[str]:
     """The files that the run can do without, whether they are still there or not."""
     listed = {*run.manifest["files"], *run.manifest.get(LET_GO, {})}
     checkpoints = run.manifest["method"].get("checkpoints", [])
-    heavy = {CANDIDATES} if run.kind == "map" else {e["file"] for e in checkpoints if "file" in e}
+    is_ladder = run.manifest["method"].get("experiment") == "align"
+    heavy = {CANDIDATES} if run.kind == "map" else {e["file"] for e in checkpoints} if is_ladder else set()
     return heavy & listed
 
 

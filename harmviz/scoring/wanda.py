@@ -24,9 +24,9 @@ from harmviz.models.load import LoadedModel
 from harmviz.scoring.forward import by_sample
 
 
-def score_magnitude(loaded: LoadedModel) -> list[Float32[Tensor, "d_out d_in"]]:
-    """``|W|`` per scored matrix, float32, as stored."""
-    return [loaded.tensor(i).detach().float().abs() for i in range(len(loaded.table))]
+def score_magnitude(loaded: LoadedModel) -> Iterator[Float32[Tensor, "d_out d_in"]]:
+    """``|W|`` per scored matrix, float32, as stored, one after another."""
+    return (loaded.tensor(i).detach().float().abs() for i in range(len(loaded.table)))
 
 
 class InputNorms:

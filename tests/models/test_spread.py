@@ -1,7 +1,7 @@
 """One model over two devices: the numbers of one device, everything where it belongs, what does not go is refused.
 
 The second device is a pretended one (``tests.worlds.two_devices``): real numbers, and an error wherever tensors of both
-meet. Whole runs go through it, so that no operation that a run needs is left out.
+meet. A whole quick run goes through it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 from harmviz.cli import main
 from harmviz.data.encoding import make_batches
 from harmviz.errors import BadSetting, ModelUnavailable, OutOfMemory, UnsupportedArchitecture
+from harmviz.generation.batch import generate_batch
 from harmviz.generation.decode import generate
 from harmviz.generation.variants import Variant
 from harmviz.masks.apply import pruned
@@ -154,6 +155,19 @@ def test_variants_write_what_they_write_on_one_device(family: str) -> None:
     assert len(set(wanted)) > 1, "the masks change answers"
     with two_devices():
         assert answers(spread_model(family)) == wanted
+
+
+def test_prompts_answered_together_may_end_at_different_steps() -> None:
+    prompts = [PROMPT[:n] for n in (4, 8, 12, 16, 20)]
+
+    def answers(loaded: LoadedModel) -> list[tuple[int, ...]]:
+        loaded.model.generation_config.eos_token_id = list(range(40, 90))  # half of all tokens end an answer
+        return [tuple(ids) for ids in generate_batch(loaded, prompts, 12)]
+
+    wanted = answers(tiny_model())
+    assert len({len(a) for a in wanted}) > 1
+    with two_devices():
+        assert answers(spread_model()) == wanted
 
 
 # -- commands ---------------------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class RefusalMasks:
                 guard = [matrix.clamp_(min=0) for matrix in scores]
             else:
                 for highest, matrix in zip(guard, scores, strict=True):
-                    torch.maximum(highest, matrix, out=highest)
+                    torch.maximum(highest, matrix.to(highest.device), out=highest)
         refusal = scored(self._samples)
         best = {contrast: TopK(quota.n_weights) for contrast, quota in self._quotas.items()}
         for i in range(len(candidates.table)):
