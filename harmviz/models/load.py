@@ -162,7 +162,7 @@ def choose_devices(device: str) -> tuple[torch.device, ...]:
     return tuple(torch.device(f"cuda:{i}") for i in range(torch.cuda.device_count()))
 
 
-def choose_dtype(dtype: str, devices: Sequence[torch.device], n_parameters: int) -> torch.dtype:
+def choose_dtype(dtype: str, device: torch.device, n_parameters: int) -> torch.dtype:
     """``auto`` is float32 on the CPU, and on a GPU where weights and float32 sums take at most 60 % of free memory,
     else bfloat16. float16 is not offered: products of weight and gradient underflow in it.
 
@@ -170,10 +170,9 @@ def choose_dtype(dtype: str, devices: Sequence[torch.device], n_parameters: int)
         ValueError: not one of auto, float32, bfloat16.
     """
     if dtype == "auto":
-        if devices[0].type == "cpu":
+        if device.type == "cpu":
             return torch.float32
-        free = sum(free_on(d) or 0 for d in devices)
-        return torch.float32 if 12 * n_parameters < 0.6 * free else torch.bfloat16
+        return torch.float32 if 12 * n_parameters < 0.6 * (free_on(device) or 0) else torch.bfloat16
     if dtype not in DTYPES:
         raise BadSetting(f"dtype must be auto, {' or '.join(DTYPES)}, got {dtype!r}")
     return DTYPES[dtype]
@@ -258,7 +257,7 @@ def load_model(
         ValueError: dtype or device is not among the allowed ones.
     """
     devices = choose_devices(device)
-    choose_dtype(dtype, [torch.device("cpu")], 0)  # a typing mistake should fail before gigabytes are read
+    choose_dtype(dtype, torch.device("cpu"), 0)  # a typing mistake should fail before gigabytes are read
     location = locate(name, say)
     say(f"{location.name}: loading")
     model, tokenizer = read_model(name, location)
@@ -266,14 +265,15 @@ def load_model(
     loaded = wrap(model, tokenizer, name=location.name, revision=revision)
     for note in loaded.notes:
         say(f"{loaded.name}: {note}")
-    chosen_dtype = choose_dtype(dtype, devices, loaded.n_parameters)
+    chosen_dtype = choose_dtype(dtype, devices[0], loaded.n_parameters)  # by one of several: the same on any number
     if len(devices) > 1:
         say(f"{loaded.name}: spreading its layers over {len(devices)} GPUs")
     try:
         place(loaded, devices, chosen_dtype)
     except torch.cuda.OutOfMemoryError as e:
-        remedy = "use --dtype bfloat16, --device cpu, or --device all where there are several GPUs"
-        raise OutOfMemory(f"model {name} does not fit on {devices[0]}; {remedy}") from e
+        where = " and ".join(map(str, devices))
+        remedy = "a smaller model" if len(devices) > 1 else "--device cpu, or --device all where there are several GPUs"
+        raise OutOfMemory(f"model {name} does not fit on {where}; use --dtype bfloat16, or {remedy}") from e
     return loaded
 
 
@@ -287,13 +287,9 @@ def place(loaded: LoadedModel, devices: Sequence[torch.device], dtype: torch.dty
     if len(devices) > 1:
         for parameter in model.parameters():
             parameter.data = parameter.data.to(dtype)
-        spread(model, getattr(model.config.get_text_config(), "num_hidden_layers", None), devices, _room(devices))
+        spread(model, devices, [free_on(device) or 0 for device in devices])
     else:
         for parameter in model.parameters():  # parameters only: rotary frequencies must stay float32
             parameter.data = parameter.data.to(device=devices[0], dtype=dtype)
         nn.Module.to(model, device=devices[0])
     loaded.device, loaded.others, loaded.dtype = devices[0], tuple(devices[1:]), dtype
-
-
-def _room(devices: Sequence[torch.device]) -> list[int]:
-    return [free_on(device) or 0 for device in devices]

@@ -9,14 +9,18 @@ a mask changes of it lie where the matrix lies (``LoadedModel.device_of``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from harmviz.errors import OutOfMemory, UnsupportedArchitecture
 from harmviz.models.scored import decoder_blocks
+
+_IN_COMMON = "parts on different devices have weights in common; use one device"
 
 
 def shares(sizes: Sequence[int], outside: int, room: Sequence[int]) -> list[int]:
@@ -28,47 +32,58 @@ def shares(sizes: Sequence[int], outside: int, room: Sequence[int]) -> list[int]
         room: free bytes of each device.
 
     Raises:
-        OutOfMemory: all of it is larger than all devices together, or what lies outside than the first.
+        OutOfMemory: no device may be overfilled, and in order the layers do not fit.
     """
-    if outside > room[0] or outside + sum(sizes) > sum(room):
-        raise OutOfMemory(
-            f"{(outside + sum(sizes)) / 1e9:.1f} GB of weights do not fit into {len(room)} devices with "
-            f"{', '.join(f'{n / 1e9:.1f}' for n in room)} GB free; use --dtype bfloat16 or a smaller model"
-        )
     left = [room[0] - outside, *room[1:]]
-    scale = sum(sizes) / sum(left)
-    device, filled, placed = 0, 0.0, []
+    # In proportion where that overfills none; else each device as full as it gets.
+    for share in (sum(sizes) / max(1, sum(left)), 1.0):
+        placed = _in_order(sizes, [share * n for n in left], left)
+        if left[0] >= 0 and placed is not None:
+            return placed
+    raise OutOfMemory(
+        f"{(outside + sum(sizes)) / 1e9:.1f} GB of weights do not fit into {len(room)} devices with "
+        f"{', '.join(f'{n / 1e9:.1f}' for n in room)} GB free; use --dtype bfloat16 or a smaller model"
+    )
+
+
+def _in_order(sizes: Sequence[int], wanted: Sequence[float], left: Sequence[int]) -> list[int] | None:
+    """Each layer on the first device whose wanted bytes, added up, reach its middle, and that has room for it."""
+    placed: list[int] = []
+    filled = [0] * len(left)
+    ends = list(accumulate(wanted))
     for size in sizes:
-        while device < len(left) - 1 and filled + size / 2 > scale * sum(left[: device + 1]):
+        middle, device = sum(filled) + size / 2, placed[-1] if placed else 0
+        while device < len(left) and (middle > ends[device] or filled[device] + size > left[device]):
             device += 1
+        if device == len(left):
+            return None
+        filled[device] += size
         placed.append(device)
-        filled += size
     return placed
 
 
-def spread(model: nn.Module, n_layers: int | None, devices: Sequence[torch.device], room: Sequence[int]) -> None:
+def spread(model: PreTrainedModel, devices: Sequence[torch.device], room: Sequence[int]) -> None:
     """Moves the model's layers to these devices, everything else to the first, and has hidden states follow.
 
     Args:
-        n_layers: as for ``decoder_blocks``.
         room: free bytes of each device.
 
     Raises:
         OutOfMemory: see ``shares``.
-        UnsupportedArchitecture: no list of layers, or two layers on different devices have weights in common.
+        UnsupportedArchitecture: no list of layers; parts on different devices have weights, or keys and values, in
+            common.
     """
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
-    blocks = decoder_blocks(shapes, n_layers)
+    blocks = decoder_blocks(shapes, getattr(model.config.get_text_config(), "num_hidden_layers", None))
     if blocks is None:
         raise UnsupportedArchitecture(f"{type(model).__name__} has no list of decoder blocks to spread over devices")
+    if getattr(model.config.get_text_config(), "num_kv_shared_layers", 0):
+        raise UnsupportedArchitecture(f"{type(model).__name__}'s layers share keys and values; use one device")
     layers = [model.get_submodule(f"{blocks.prefix}.{i}") for i in sorted(set(blocks.layers.values()))]
     inside = {id(p) for layer in layers for p in layer.parameters()}
     outside = sum(_bytes_of(p) for p in model.parameters() if id(p) not in inside)
     placed = shares([sum(map(_bytes_of, layer.parameters())) for layer in layers], outside, room)
-    _check_nothing_is_shared(layers, placed)
-    for layer, place in zip(layers, placed, strict=True):
-        _move(layer, devices[place])
-    _move(model, devices[0], but={id(module) for layer in layers for module in layer.modules()})
+    _move(model, layers, [devices[place] for place in placed], devices[0])
     for layer, place in zip(layers, placed, strict=True):
         if place:
             layer.register_forward_pre_hook(_Inputs(devices[place]), with_kwargs=True)
@@ -106,26 +121,26 @@ class _Output:
         return moved(output, self.device)
 
 
-def _move(module: nn.Module, device: torch.device, but: Iterable[int] = ()) -> None:
-    """Parameters and buffers to the device, one at a time; parameters held twice stay one."""
-    spared, known = set(but), dict[int, nn.Parameter]()
-    for part in module.modules():
-        if id(part) in spared:
-            continue
+def _move(model: nn.Module, layers: Sequence[nn.Module], where: Sequence[torch.device], rest: torch.device) -> None:
+    """Parameters and buffers to their layer's device, one at a time, those of no layer to ``rest``; parameters held
+    twice stay one."""
+    device_of: dict[int, torch.device] = {}
+    for layer, device in zip(layers, where, strict=True):
+        if any(device_of.setdefault(id(part), device) != device for part in layer.modules()):
+            raise UnsupportedArchitecture(_IN_COMMON)
+    known: dict[int, nn.Parameter] = {}
+    for part in model.modules():
+        device = device_of.get(id(part), rest)
         for name, parameter in part._parameters.items():
-            if parameter is not None:
-                if id(parameter) not in known:
-                    known[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
-                part._parameters[name] = known[id(parameter)]
+            if parameter is None:
+                continue
+            if id(parameter) not in known:
+                known[id(parameter)] = nn.Parameter(parameter.detach().to(device), requires_grad=False)
+            if known[id(parameter)].device != device:
+                raise UnsupportedArchitecture(_IN_COMMON)
+            part._parameters[name] = known[id(parameter)]
         for name, buffer in part._buffers.items():
             part._buffers[name] = None if buffer is None else buffer.to(device)
-
-
-def _check_nothing_is_shared(layers: Sequence[nn.Module], placed: Sequence[int]) -> None:
-    where: dict[int, int] = {}
-    for layer, place in zip(layers, placed, strict=True):
-        if any(where.setdefault(id(p), place) != place for p in layer.parameters()):
-            raise UnsupportedArchitecture("layers on different devices have weights in common; use one device")
 
 
 def _bytes_of(parameter: Tensor) -> int:

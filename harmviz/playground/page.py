@@ -11,7 +11,7 @@ from harmviz.claims.scene import page as scene
 from harmviz.playground import keepsakes, next_view, settings, stage, switch
 from harmviz.playground.lineup import Lineup
 from harmviz.playground.on_stage import Asked
-from harmviz.ui import frame, model_bar, picker
+from harmviz.ui import frame, mask_settings, model_bar, picker
 
 
 def show() -> None:
@@ -49,7 +49,7 @@ def show() -> None:
                 recording = scene.recording(chosen_scene, prompt, opening, lineup)
             elif run is not None:
                 with masks:
-                    candidates = settings.candidates_of(run)
+                    candidates = mask_settings.candidates_or_note(run, "Only stored masks can be played")
                     lineup = settings.lineup_controls(run, candidates, sampling.seed)
             if run is not None and loaded:
                 why = settings.other_weights(run, model)

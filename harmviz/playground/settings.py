@@ -15,14 +15,13 @@ from harmviz.claims.mapping.headline import chosen_point
 from harmviz.claims.scene import page as scene
 from harmviz.claims.scene.page import Scene
 from harmviz.display import text
-from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.selection import Selection
 from harmviz.playground.lineup import OTHER_SELECTION, Lineup, mask_of, stored_masks, stored_name
 from harmviz.playground.on_stage import Asked, Sampling, current, start
 from harmviz.playground.presets import preset_of, presets
 from harmviz.runs import Run
-from harmviz.ui import frame, mask_settings, stored
+from harmviz.ui import frame, mask_settings
 from harmviz.worker import MAX_NEW_TOKENS, ModelState
 
 OWN = "own"
@@ -122,15 +121,6 @@ def _fill_in(stored_scene: Scene | None) -> None:
     preset = presets().get(which)
     st.session_state[_PROMPT] = preset.prompt if preset else ""
     st.session_state[_OPENING] = preset.opening if preset else ""
-
-
-def candidates_of(run: Run) -> Candidates | None:
-    """What masks are selected from; None where the run has none that can be read, which the page then says."""
-    try:
-        return stored.candidates(run)
-    except RunIncompatible as e:
-        frame.html(f'<div class="hv hv-note quiet small">Only stored masks can be played: {escape(str(e))}</div>')
-        return None
 
 
 def default_selection(run: Run, candidates: Candidates) -> Selection:

@@ -24,7 +24,7 @@ from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.files import TEMPORARY, disk_errors, move_folder, printable, sync_tree
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import imports
-from harmviz.runs.manifest import MANIFEST, check_run_id
+from harmviz.runs.manifest import LET_GO, MANIFEST, check_run_id
 from harmviz.runs.partial import PREFIX, begin
 from harmviz.runs.shipped import shipped_runs
 from harmviz.runs.stored import Run, broken_runs, read_run, result_digest, verify_run
@@ -136,7 +136,14 @@ def _same_as_stored(imported: Run, target: Path) -> Run:
             f"a run {imported.id} with other results is stored in {target.parent}; "
             "delete or move that one if the archive's is wanted"
         )
-    return stored
+    if set(stored.manifest.get(LET_GO, {})) <= set(imported.manifest.get(LET_GO, {})):
+        return stored
+    aside = target.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")  # what was let go comes back
+    sync_tree(imported.path, contents=True)
+    move_folder(target, aside)
+    move_folder(imported.path, target)
+    shutil.rmtree(aside)
+    return read_run(target)
 
 
 def delete_run(run_id: str, root: Path | None = None) -> None:

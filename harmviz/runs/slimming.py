@@ -15,7 +15,7 @@ from typing import Any
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.files import json_bytes, write_atomic
 from harmviz.paths import runs_root
-from harmviz.runs import Run, begin, is_covered, read_run, verify_run
+from harmviz.runs import Run, begin, default_run, is_covered, read_run, shipped_runs, verify_run
 from harmviz.runs.manifest import CANDIDATES, HASH, LET_GO, MANIFEST, manifest_hash
 
 
@@ -28,7 +28,7 @@ def slim(run_id: str, root: Path | None = None) -> int:
 
     Raises:
         RunNotFound: no run here has this id.
-        RunIncompatible: it has nothing to spare, it is damaged, or a process is at it.
+        RunIncompatible: it has nothing to spare, pages open with it, it is damaged, or a process is at it.
         HarmvizError: the folder cannot be written.
     """
     where = root or runs_root()
@@ -36,6 +36,8 @@ def slim(run_id: str, root: Path | None = None) -> int:
         raise RunNotFound(f"there is no run {run_id!r} in {where}; `python -m harmviz runs` lists them")
     with begin(run_id, where) as work:
         run = read_run(where / run_id)
+        if run.kind == "map" and run.id == default_run(where).id and run.id in shipped_runs():
+            raise RunIncompatible(f"run {run_id} ships with harmviz and keeps its candidates: pages open with it")
         if not spared(run):
             raise RunIncompatible(
                 f"run {run_id} is no ladder and no map with candidates: nothing of it can be spared; delete it whole "

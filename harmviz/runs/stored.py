@@ -90,7 +90,7 @@ class Run:
             RunIncompatible: the run has no such file, or no longer; the message says which.
         """
         if name in self.manifest.get(LET_GO, {}):
-            why = "was deleted (`runs slim`), its results were kept; delete it, and import its archive or make it again"
+            why = "was deleted (`runs slim`), its results were kept; import its archive, or delete it and make it again"
             raise RunIncompatible(f"{name} of run {self.id} {why}")
         if name not in self.manifest["files"]:
             raise RunIncompatible(f"run {self.id} has no {name}; choose a run that computed it, or compute it again")

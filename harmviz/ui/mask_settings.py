@@ -16,11 +16,12 @@ from typing import get_args
 import streamlit as st
 
 from harmviz.display import text
-from harmviz.errors import SelectionInexact
+from harmviz.errors import RunIncompatible, SelectionInexact
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import MEAN, Contrast, ListKey, Scope
 from harmviz.masks.selection import Combine, Selection, largest_exact_q
-from harmviz.ui import frame
+from harmviz.runs import Run
+from harmviz.ui import frame, stored
 
 _STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
 CONTRASTS: dict[Contrast, str] = {"both": "contrastive", "none": "as in the paper"}
@@ -41,6 +42,16 @@ def q_steps(q_max: float) -> list[float]:
     steps = [float(f"{s}e{e}") for e in range(decade, decade + 4) for s in _STEPS]
     within = [q for q in steps if low * 0.9999 <= q < q_max * 0.9999 and text.percent(q) != text.percent(q_max)]
     return [*within, q_max]
+
+
+def candidates_or_note(run: Run, otherwise: str) -> Candidates | None:
+    """What masks are selected from; None where the run has none that can be read, which is said behind what there is
+    instead."""
+    try:
+        return stored.candidates(run)
+    except RunIncompatible as e:
+        frame.html(f'<div class="hv hv-note quiet small">{escape(otherwise)}: {escape(str(e))}</div>')
+        return None
 
 
 def p_steps(candidates: Candidates, contrast: Contrast, scope: Scope, sets: Sequence[str]) -> list[float]:

@@ -17,11 +17,12 @@ from harmviz import runs as store
 from harmviz.masks.candidates import Candidates
 from harmviz.paths import runs_root
 from harmviz.runs import BrokenRun, Run
+from harmviz.runs.manifest import LET_GO
 
 
 def contents(run: Run) -> tuple[str, str]:
-    """The key of everything computed from a run: where it is, and what is in it."""
-    return str(run.path), store.result_digest(run)
+    """The key of everything computed from a run: where it is, and what is in it (what was let go is not)."""
+    return str(run.path), " ".join([store.result_digest(run), *sorted(run.manifest.get(LET_GO, {}))])
 
 
 def results(run: Run) -> pd.DataFrame:

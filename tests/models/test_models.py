@@ -201,12 +201,12 @@ def test_device(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dtype(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (80 * 10**9, 80 * 10**9))
-    assert choose_dtype("auto", [cpu], 10**12) == torch.float32
+    assert choose_dtype("auto", cpu, 10**12) == torch.float32
     # weights and two float32 sums take 12 bytes each, at most 60 % of 80 GB: up to 4 billion parameters
-    assert choose_dtype("auto", [cuda], 3_999_999_999) == torch.float32
-    assert choose_dtype("auto", [cuda], 4_000_000_000) == torch.bfloat16
-    assert choose_dtype("bfloat16", [cpu], 1) == torch.bfloat16
-    assert choose_dtype("float32", [cuda], 10**12) == torch.float32
+    assert choose_dtype("auto", cuda, 3_999_999_999) == torch.float32
+    assert choose_dtype("auto", cuda, 4_000_000_000) == torch.bfloat16
+    assert choose_dtype("bfloat16", cpu, 1) == torch.bfloat16
+    assert choose_dtype("float32", cuda, 10**12) == torch.float32
 
 
 @pytest.mark.parametrize("dtype", ["float16", "fp32", ""])

@@ -78,7 +78,9 @@ def test_layers_go_in_order_as_there_is_room() -> None:
     assert shares([10] * 4, 100, [100, 50, 50]) == [1, 1, 2, 2]
     assert shares([50, 10, 10], 0, [50, 50]) == [0, 1, 1]
     assert shares([10], 5, [20]) == [0]
-    for sizes, outside, room in (([10] * 6, 0, [30, 29]), ([10], 40, [30, 100])):
+    assert shares([10] * 6, 0, [35, 30]) == [0, 0, 0, 1, 1, 1]
+    assert shares([20, 20, 20, 20], 0, [65, 20]) == [0, 0, 0, 1], "in proportion the second would be overfilled"
+    for sizes, outside, room in (([10] * 6, 0, [30, 29]), ([10], 40, [30, 100]), ([10] * 6, 0, [35, 25])):
         with pytest.raises(OutOfMemory, match="GB of weights do not fit into 2 devices with"):
             shares(sizes, outside, room)
 
@@ -98,10 +100,21 @@ def test_everything_lies_where_it_should() -> None:
 
 def test_weights_that_two_devices_would_share_are_refused() -> None:
     with two_devices():
-        model = tiny_model().model
-        model.model.layers[1].mlp = model.model.layers[0].mlp
-        with pytest.raises(UnsupportedArchitecture, match="weights in common"):
-            spread(model, 2, DEVICES, [1 << 30, 1 << 30])
+        for tie in ("layer", "outside"):
+            model = tiny_model().model
+            if tie == "layer":
+                model.model.layers[1].mlp = model.model.layers[0].mlp
+            else:
+                model.model.norm.weight = model.model.layers[1].input_layernorm.weight
+            with pytest.raises(UnsupportedArchitecture, match="weights in common"):
+                spread(model, DEVICES, [1 << 30, 1 << 30])
+
+
+def test_a_model_whose_layers_share_keys_and_values_is_refused() -> None:
+    model = tiny_model().model
+    model.config.num_kv_shared_layers = 1
+    with pytest.raises(UnsupportedArchitecture, match="share keys and values"):
+        spread(model, DEVICES, [1 << 30, 1 << 30])
 
 
 # -- the numbers of one device ----------------------------------------------------------------------------------------

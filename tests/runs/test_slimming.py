@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,27 @@ def test_a_map_lets_go_of_its_candidates_alone(runs: Path) -> None:
     with pytest.raises(RunIncompatible, match=r"candidates\.safetensors of run .* was deleted \(`runs slim`\)"):
         _ = after.candidates_path
     assert slim(before.id) == 0
+
+
+def test_what_went_comes_back_with_the_archive_of_the_whole_run(runs: Path, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, runs / tiny_run.name)
+    whole = open_run(tiny_run.name)
+    kept = whole.candidates_path.read_bytes()
+    export_run(whole, tmp_path / "whole.zip")
+    slim(whole.id)
+    export_run(open_run(whole.id), tmp_path / "slimmed.zip")
+    assert not import_run(tmp_path / "slimmed.zip").has_candidates
+    assert import_run(tmp_path / "whole.zip").candidates_path.read_bytes() == kept
+    assert verify_run(open_run(whole.id)) == []
+    assert import_run(tmp_path / "slimmed.zip").has_candidates, "a whole run is not slimmed by an import"
+
+
+def test_the_map_that_pages_open_with_keeps_its_candidates(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = make_run(runs)
+    monkeypatch.setattr(slimming, "shipped_runs", lambda: frozenset({shown.id}))
+    with pytest.raises(RunIncompatible, match="pages open with it"):
+        slim(shown.id)
+    assert open_run(shown.id).has_candidates
 
 
 def test_only_what_is_whole_and_has_something_to_spare_is_slimmed(runs: Path) -> None:

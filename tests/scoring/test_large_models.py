@@ -145,7 +145,7 @@ def test_where_the_sums_lie(name: str, gigabytes: int, where: str, card) -> None
         free = gigabytes * GB - taken
         block = blocks_of(loaded.table, int(0.5 * free) // (8 * 2 * N_SETS))[-1]
         assert {d.type for d in sums_devices(loaded, block)} == {"cuda"}, "a block's sums fit beside the model"
-    assert choose_dtype("auto", [loaded.device], loaded.n_parameters) == torch.bfloat16
+    assert choose_dtype("auto", loaded.device, loaded.n_parameters) == torch.bfloat16
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from html import escape, unescape
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,6 @@ from harmviz.claims.mapping.pictures import chosen_maps
 from harmviz.claims.mapping.views import harm_map, matrix
 from harmviz.display.picture import Picture
 from harmviz.display.words import Words
-from harmviz.errors import RunIncompatible
 from harmviz.masks.candidates import Candidates
 from harmviz.masks.lists import Contrast
 from harmviz.masks.selection import Selection, select
@@ -86,10 +85,7 @@ def show() -> None:
 
 def show_chosen(run: Run, chosen: list[Picture]) -> None:
     """The masks that the run chose itself: all there is where further ones cannot be selected."""
-    try:
-        stored.candidates(run)
-    except RunIncompatible as e:
-        frame.html(f'<div class="hv hv-note quiet small">Only the masks that the run chose: {escape(str(e))}</div>')
+    mask_settings.candidates_or_note(run, "Only the masks that the run chose")
     for picture in chosen:
         chart.show(picture)
     frame.refresh_link()

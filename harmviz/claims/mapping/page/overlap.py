@@ -52,8 +52,9 @@ def show() -> None:
                     _shared_weights(shared, size)
         if sharing.open:
             with sharing:
-                q, p = (stored.candidates(run).q_max, UNCHOSEN.p) if shared is None else (shared.q, shared.p)
-                _exact_intersections(run, contrast, q, p)
+                if (candidates := mask_settings.candidates_or_note(run, "No masks to intersect")) is not None:
+                    q, p = (candidates.q_max, UNCHOSEN.p) if shared is None else (shared.q, shared.p)
+                    _exact_intersections(run, contrast, q, p)
                 if shared is not None and not shared.core.empty:
                     _core(shared, size)
         if effects.open:
