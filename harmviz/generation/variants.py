@@ -207,9 +207,8 @@ class SideBySide:
 
     def _build(self) -> None:
         table = self.loaded.table
-        entries: dict[
-            torch.device, dict[int, list[tuple[int, np.ndarray]]]
-        ] = {}  # device → matrix → (variant, indices)
+        # device → matrix → (variant, flat indices)
+        entries: dict[torch.device, dict[int, list[tuple[int, np.ndarray]]]] = {}
         for k, variant in enumerate(self.variants):
             for name, flat in variant.mask.indices.items() if variant.mask else ():
                 place = table.index_of[name]
@@ -218,13 +217,10 @@ class SideBySide:
         self._strengths = [float(v.strength) for v in self.variants]
         self._shares = [_Share(self.loaded, device, parts, len(self.variants)) for device, parts in entries.items()]
         self._rescale()
-        nonzero = (
-            np.sum([share.n_nonzero for share in self._shares], axis=0) if self._shares else [0] * len(self.variants)
-        )
-        for variant, n_changed in zip(self.variants, nonzero, strict=True):
+        for k, variant in enumerate(self.variants):
             if variant.mask is not None:
-                what = f"the mask of {variant.name!r}"
-                warn_if_unchanged(int(n_changed), variant.strength, variant.mask.n_weights, what)
+                n_changed = sum(share.n_nonzero[k] for share in self._shares)
+                warn_if_unchanged(n_changed, variant.strength, variant.mask.n_weights, f"the mask of {variant.name!r}")
 
     def _rescale(self) -> None:
         for share in self._shares:
