@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from harmviz.cli import main
+from harmviz.models.ranks import leave
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    leave(main())

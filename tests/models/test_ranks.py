@@ -46,7 +46,7 @@ def struck(self, message):
 
 _Follower._call, ranks.Ranks.load = struck, loaded
 from harmviz.cli import main
-sys.exit(main(sys.argv[1:]))
+ranks.leave(main(sys.argv[1:]))
 """
 
 

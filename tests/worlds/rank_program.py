@@ -22,7 +22,7 @@ from harmviz.masks.mask import Kind, PruneMask
 from harmviz.models import processes
 from harmviz.models.load import LoadedModel
 from harmviz.models.rank_messages import WORKS, Work
-from harmviz.models.ranks import joined, load_shared
+from harmviz.models.ranks import joined, leave, load_shared
 from harmviz.scoring.absolute import score_absolute
 from harmviz.scoring.loss import response_losses
 from harmviz.scoring.signed import score_signed
@@ -130,3 +130,4 @@ if __name__ == "__main__":
         if leads:
             shared = load_shared(sys.argv[1], dtype="auto", device="cpu", say=lambda _: None)
             Path(sys.argv[2]).write_text(json.dumps(rank_program.findings(shared)))
+    leave(0)
