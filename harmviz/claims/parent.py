@@ -17,6 +17,7 @@ from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.load import LoadedModel
 from harmviz.runs import Run
 from harmviz.runs.making import identity_of
+from harmviz.runs.manifest import CANDIDATES
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,26 @@ class Parent:
         return random_control(mask, self.candidates.table, eligible, seed=seed, draw=draw)
 
 
-def open_parent(run: Run, loaded: LoadedModel) -> Parent:
-    """The map run with its candidates, checked to be of the loaded model.
+def check_parent(run: Run) -> None:
+    """Nothing, if masks can be selected from this run. Commands ask before they load its model.
 
     Raises:
-        RunIncompatible: no map run, or a run of another model; the message names both.
+        RunIncompatible: it is no map run, or its candidates were deleted; the message says what to do.
     """
     if run.kind != "map":
         raise RunIncompatible(
             f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them"
         )
+    run.file(CANDIDATES)
+
+
+def open_parent(run: Run, loaded: LoadedModel) -> Parent:
+    """The map run with its candidates, checked to be of the loaded model.
+
+    Raises:
+        RunIncompatible: as ``check_parent``, or a run of another model; the message names both.
+    """
+    check_parent(run)
     check_same_model(run, loaded)
     return Parent(run, loaded, Candidates.load(run.candidates_path))
 

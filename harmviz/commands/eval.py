@@ -42,6 +42,10 @@ _SHOWN = ("delta_nll", "harm_specific", "harm_specific_source", "harm_specific_m
 def run(arguments: argparse.Namespace) -> None:
     mask = PruneMask.load(arguments.mask)
     source = open_run(arguments.run) if arguments.run else None
+    if source is not None:
+        from harmviz.claims.parent import check_parent
+
+        check_parent(source)
     if arguments.split == "report":
         _show(arguments, mask, _repeated(arguments, mask, source), controls=True)
         return

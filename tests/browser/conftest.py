@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,6 +76,18 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
     pytest.fail(f"the dashboard did not start:\n{log.read_text()}")
 
 
+def _end(server: subprocess.Popen[bytes], log: Path) -> None:
+    """Ends the server as Ctrl-C would. uvicorn then waits for open connections without a limit, so that a page that is
+    still open can hold it: what it waited in is told, and the journey, which was at its end, is not judged by it."""
+    server.terminate()
+    try:
+        server.wait(timeout=20)
+    except subprocess.TimeoutExpired:
+        server.send_signal(signal.SIGABRT)  # faulthandler writes down where every thread stands
+        server.wait()
+        warnings.warn(f"the dashboard did not end within 20 s:\n{log.read_text()[-6000:]}", stacklevel=2)
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Callable[..., Any]:
     """``with serve(cache, **environment) as url:`` the dashboard over this cache folder, on a free port."""
@@ -86,7 +100,7 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
             server = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "HARMVIZ_CACHE": str(cache), **environment},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", "HARMVIZ_CACHE": str(cache), **environment},
                 stdout=sink,
                 stderr=subprocess.STDOUT,
             )
@@ -95,8 +109,7 @@ def serve(tmp_path: Path) -> Callable[..., Any]:
             _wait_until_healthy(url, server, log)
             yield url
         finally:
-            server.terminate()
-            server.wait(timeout=20)
+            _end(server, log)
 
     return run
 

@@ -165,6 +165,7 @@ def lengths(page: Any) -> list[int]:
 def ended(page: Any, timeout: int = 240_000) -> None:
     page.locator(".hv-status .lamp:not(.busy)").wait_for(timeout=timeout)
     page.locator(".st-key-play_stop button[disabled]").first.wait_for(timeout=WAIT)
+    at_rest(page, ".hv-panes")  # the panes are drawn after the line and the button that say so
 
 
 def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[..., Any], reference: Path) -> None:
@@ -182,12 +183,10 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
         assert intact != masked, "the mask changes the answer"
         page.locator(".hv-panes").scroll_into_view_if_needed()
         at_rest(page, ".hv-panes")
+        page.locator(".hv-pane .mark").first.wait_for(timeout=WAIT)
         (ROOT / "artifacts").mkdir(exist_ok=True)
         page.screenshot(path=ROOT / "artifacts" / "playground-live.png")
-        assert page.locator(".hv-pane .mark").first.is_visible()
-        assert (
-            page.locator(".hv-pane .answer span.s3, .hv-pane .answer span.s4, .hv-pane .answer span.s5").count() > 0
-        ), "tokens wear their surprise"
+        page.locator(".hv-pane .answer").locator("span.s3, span.s4, span.s5").first.wait_for(timeout=WAIT)  # surprise
 
         page.get_by_text("Advanced", exact=True).click()
         thumb = page.locator(".st-key-play_strength input[type=range]")
@@ -209,7 +208,7 @@ def test_play_the_embedded_model(serve: Callable[..., Any], visit: Callable[...,
         page.locator(".st-key-play_stop button").first.click()
         ended(page, 20_000)
         assert max(lengths(page)) < 96
-        assert page.get_by_text("stopped").first.is_visible()
+        page.get_by_text("stopped").first.wait_for(timeout=WAIT)
 
 
 def test_two_browsers_with_different_masks_each_get_their_own(

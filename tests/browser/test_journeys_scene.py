@@ -91,7 +91,7 @@ def test_one_click_from_the_overview_to_answers_that_part(serve: Callable[..., A
             arg=[p.text for p in full.panes],
             timeout=WAIT,
         )
-        assert page.locator(".hv-pane .mark").first.is_visible(), "where they part is marked"
+        page.locator(".hv-pane .mark").first.wait_for(timeout=WAIT)  # where they part
         assert page.get_by_text("recorded", exact=True).count() == 0
         assert not any(word in page.url for word in record.prompt.split() if len(word) > 4)
 
@@ -114,7 +114,7 @@ def test_the_recording_where_there_is_no_model(serve: Callable[..., Any], page: 
         page.get_by_text("recorded", exact=True).first.wait_for(timeout=WAIT)
         with_control(page)
         page.locator(".hv-panes.n3").wait_for(timeout=WAIT)
-        assert page.get_by_text("something that I can't help with").first.is_visible()
+        page.get_by_text("something that I can't help with").first.wait_for(timeout=WAIT)
         assert page.locator(".st-key-play_run button").first.is_disabled()
         page.reload()
         page.get_by_text("recorded", exact=True).first.wait_for(timeout=WAIT)

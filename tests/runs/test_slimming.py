@@ -95,6 +95,21 @@ def test_a_map_lets_go_of_its_candidates_alone(runs: Path) -> None:
     assert slim(before.id) == 0
 
 
+@pytest.mark.parametrize("what", ["dissociation", "scene", "jailbreak", "emergent", "eval"])
+def test_who_needs_candidates_is_told_before_a_model_is_loaded(
+    runs: Path, tiny_run: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(tiny_run, runs / tiny_run.name)
+    slim(tiny_run.name)
+    mask = next((runs / tiny_run.name / "masks").iterdir())
+    data = ["--data", "demo"] if what in ("dissociation", "jailbreak") else []
+    argv = ["eval", "--mask", str(mask), "--run"] if what == "eval" else ["experiment", what]
+    assert main([*argv, tiny_run.name, *data, "--model", str(runs / "nowhere")]) != 0
+    said = capsys.readouterr().err
+    assert "was deleted (`runs slim`)" in said
+    assert "nowhere" not in said
+
+
 def test_what_went_comes_back_with_the_archive_of_the_whole_run(runs: Path, tiny_run: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_run, runs / tiny_run.name)
     whole = open_run(tiny_run.name)

@@ -47,6 +47,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise DataInvalid(
             f"run {source.id} was made on the file {named!r}; give it with --data, so that prompts it scored stay apart"
         )
+    from harmviz.claims.parent import check_parent
+
+    check_parent(source)
     from harmviz.claims.dissociation.measure import run_dissociation
     from harmviz.claims.dissociation.settings import Settings
 

@@ -53,9 +53,11 @@ def run(arguments: argparse.Namespace) -> None:
     domain = make_domain(spec.domain, rows, questions, split_rows, spec.all_seeds)
     source = open_run(arguments.run) if arguments.run else None
     from harmviz.claims.emergent.measure import run_emergent
-    from harmviz.claims.parent import open_parent
+    from harmviz.claims.parent import check_parent, open_parent
     from harmviz.models.load import load_model
 
+    if source is not None:
+        check_parent(source)
     name = arguments.model or (EMBEDDED if source is None else source.model_id)
     loaded = load_model(name, dtype=arguments.dtype, device=arguments.device, say=say)
     parent = None if source is None else open_parent(source, loaded)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from harmviz.claims.parent import Parent
+from harmviz.claims.parent import Parent, check_parent
 from harmviz.claims.scene.chosen import chosen_mask, chosen_point
 from harmviz.errors import RunIncompatible
 from harmviz.masks.apply import check_mask
@@ -55,12 +55,9 @@ def mask_points(run: Run, given: tuple[float, float] | None = None) -> dict[Cont
     Reads the manifest alone, so that a run that does not fit is found out at once.
 
     Raises:
-        RunIncompatible: no map run, or one without headline points where none are given.
+        RunIncompatible: as ``check_parent``, or it has no headline points where none are given.
     """
-    if run.kind != "map":
-        raise RunIncompatible(
-            f"run {run.id} is an {run.kind}, and masks come from map runs; `python -m harmviz runs` lists them"
-        )
+    check_parent(run)
     if given is not None:
         return {contrast: Point(MEAN_OF_ALL, *given, contrast=contrast) for contrast in SELECTIONS}
     headline = run.manifest["method"].get("headline") or {}

@@ -31,9 +31,11 @@ CHECKS = {
 def run(arguments: argparse.Namespace) -> None:
     source = open_run(arguments.run)
     root = runs_folder(arguments.out)
+    from harmviz.claims.parent import check_parent
     from harmviz.claims.scene.measure import make_scene
     from harmviz.models.ranks import load_shared
 
+    check_parent(source)
     grids: dict[str, Any] = {}
     for name in ("q", "p"):
         if getattr(arguments, name) is not None:
