@@ -38,12 +38,12 @@ def row(result):
     return one
 
 
-def test_it_rests_on_three_tuning_seeds_of_all_arms_and_stages(result, ladders):
+def test_it_rests_on_four_tuning_seeds_of_all_arms_and_stages(result, ladders):
     assert (
         len({ladder.settings["seed"] for ladder in ladders})
         == len(ladders)
         == len(result.manifest["method"]["split_seeds"])
-        == 3
+        == 4
     )
     for ladder in ladders:
         assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10")] == result.manifest["method"]["checkpoints"]
@@ -73,24 +73,24 @@ def test_under_a_limit_nothing_is_decided(result, row):
     )
 
 
-def test_selected_as_in_the_paper_harm_is_more_separable_beyond_every_control(result):
+def test_selected_as_in_the_paper_learning_to_decline_does_most_of_it(result):
     plain = FixedResult(read_result(result, result.results(), "none"))
     (start,), controls = plain.against_start(), plain.against_controls()
-    assert len(controls) == 2
-    for d in (start, *controls):
-        assert d.judged == "larger"
-        assert d.specific.low > 0
-        assert d.above == d.n_splits == 3
+    assert start.judged == "larger"
+    assert (start.above, start.n_splits) == (4, 4)
     assert start.benign.high < 0 < start.ratio.low
-    assert min(d.specific.value for d in controls) < 0.6 * start.specific.value, "learning to decline does half of it"
-    assert "Selected as in the paper, safety tuning makes harm more separable" in finding(result).sentence
+    beyond = {d.judged: d for d in controls}
+    assert beyond["larger"].specific.low > 0
+    assert beyond["undecided"].specific.low < 0 < beyond["undecided"].specific.high
+    assert beyond["undecided"].specific.value < 0.5 * start.specific.value
+    assert "Selected as in the paper, safety tuning moves harm further, but not beyond every" in finding(result).sentence
 
 
-def test_selected_contrastive_it_is_undecided_by_a_hair(result):
+def test_selected_contrastive_it_moves_harm_further_but_not_beyond_every_control(result):
     both = FixedResult(read_result(result, result.results(), "both"))
-    least, most = both.against_start()
-    assert (least.q, most.q) == (2e-5, 5e-5)
-    assert (least.judged, most.judged) == ("undecided", "larger")
-    assert -0.01 < least.specific.low < 0 < most.specific.low
-    assert all(d.above == d.n_splits == 3 for d in (*both.against_start(), *both.against_controls()))
-    assert finding(result).sentence.startswith("Selected contrastive, undecided")
+    assert [d.q for d in both.against_start()] == [2e-5, 5e-5]
+    assert all(d.judged == "larger" and d.specific.low > 0 for d in both.against_start())
+    assert sorted(d.judged for d in both.against_controls()) == ["larger", "larger", "larger", "undecided"]
+    assert all(d.above == d.n_splits == 4 for d in (*both.against_start(), *both.against_controls()))
+    assert all(d.ratio.low < 0 < d.ratio.high for d in both.against_start())
+    assert finding(result).sentence.startswith("Selected contrastive, safety tuning moves harm further, but not beyond")
