@@ -57,9 +57,9 @@ def run(arguments: argparse.Namespace) -> None:
     check_mask(loaded, mask)
     measured = _measured_on(loaded, mask, data)
     if not any(s in data.categories for s in measured.sets):
-        raise DataInvalid(
-            f"data {data.id!r}: the mask was scored on every harmful prompt of it; none is left to measure on"
-        )
+        left = any(r.prompt_id not in _scoring_prompts(mask) for name in data.categories for r in data.of(name))
+        why = "those it was not scored on do not fit, see above" if left else "the mask was scored on every one"
+        raise DataInvalid(f"data {data.id!r}: no harmful prompt of it is left to measure on; {why}")
     if "scoring_prompts" in mask.provenance:
         say(f"{len(measured.sets)} samples; {len(_scoring_prompts(mask))} prompts the mask was scored on are left out")
     else:

@@ -9,6 +9,7 @@ of scratch disk. With ``--from-checkpoints`` two checkpoints are read instead (`
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from harmviz.masks.mask import PruneMask
 from harmviz.masks.selection import Selection, make_mask
 from harmviz.models.weights import WeightTable
 from harmviz.runs import Run, open_run
+
+#: What selects a mask in a run, what ranks it anew, and how a model is loaded; each as it is where nobody types it.
+_SELECTING = {"categories": None, "q": None, "combine": "mean", "p": 0.01, "scope": "global", "contrast": "none"}
+_READING, _LOADING = {"model": None, "data": None}, {"dtype": "auto", "device": "auto"}
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -43,19 +48,26 @@ def _check(arguments: argparse.Namespace) -> None:
     """Raises BadSetting where what is given does not say where the mask comes from, or says it twice."""
     if bool(arguments.run) == bool(arguments.from_checkpoints):
         raise BadSetting("give RUN (a run, or a mask file) or --from-checkpoints BASE PRUNED, one of them; see --help")
-    of_run = {"--categories": arguments.categories, "--q": arguments.q}
+    ranking = _typed(arguments, {**_READING, **_LOADING})
     if arguments.from_checkpoints or _is_mask_file(arguments.run):
-        given = [name for name, value in of_run.items() if value is not None]
-        if given or arguments.from_model or arguments.model:
-            raise BadSetting(
-                f"{(*given, '--from-model or --model')[0]} selects a mask in a run, and this one is given whole; leave "
-                "it out"
-            )
+        loading = {} if arguments.from_checkpoints else _LOADING  # checkpoints are loaded to judge what they differ by
+        if given := _typed(arguments, {**_SELECTING, **_READING, **loading, "from_model": False}):
+            raise BadSetting(f"{given[0]} selects a mask in a run, and this one is given whole; leave it out")
         if arguments.run and (arguments.out or not arguments.compare_with):
             raise BadSetting(f"{arguments.run} is a mask already; say what it is laid over with --compare-with")
         return
-    if missing := [name for name, value in {**of_run, "--out": arguments.out}.items() if value is None]:
+    if missing := [f"--{name}" for name in ("categories", "q", "out") if getattr(arguments, name) is None]:
         raise BadSetting(f"a mask out of a run needs {', '.join(missing)}; see --help")
+    if ranking and not arguments.from_model:
+        raise BadSetting(
+            f"{ranking[0]} goes with --from-model: without that the mask comes from what the run stores, and no model "
+            "or data is read; add it, or leave this out"
+        )
+
+
+def _typed(arguments: argparse.Namespace, options: Mapping[str, Any]) -> list[str]:
+    """Those of the options that are not what they are where nobody types them."""
+    return [f"--{name.replace('_', '-')}" for name, value in options.items() if getattr(arguments, name) != value]
 
 
 def _is_mask_file(name: str | None) -> bool:

@@ -9,6 +9,7 @@ import streamlit as st
 from harmviz.playground import transcript
 from harmviz.playground.on_stage import Comparison, current
 from harmviz.ui import frame, live
+from harmviz.worker import ModelState
 
 _WITH_TEXTS = "play_transcript_texts"
 
@@ -52,7 +53,8 @@ def draw() -> None:
 
 
 def _transcript(shown: Comparison, ending: str, *, with_texts: bool) -> bytes:
-    held = shown.model if shown.model.state == "ready" else live.worker().state()  # it was loaded for this comparison
+    states = (shown.model, live.worker().state())  # it may have been loaded for this comparison alone
+    held = next((s for s in states if s.state == "ready" and s.key == shown.ticket.request.model), ModelState())
     facts = {
         "created": shown.created,
         "run_id": shown.asked.run_id,

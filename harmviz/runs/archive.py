@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import IO
 
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
-from harmviz.files import TEMPORARY, disk_errors, move_folder, printable, sync_tree
+from harmviz.files import TEMPORARY, disk_errors, json_bytes, move_folder, printable, sync_tree, write_atomic
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import imports
-from harmviz.runs.manifest import LET_GO, MANIFEST, check_run_id
+from harmviz.runs.manifest import HASH, LET_GO, MANIFEST, check_run_id, is_covered, manifest_hash
 from harmviz.runs.partial import PREFIX, begin
 from harmviz.runs.shipped import shipped_runs
 from harmviz.runs.stored import Run, broken_runs, read_run, result_digest, verify_run
@@ -136,14 +136,32 @@ def _same_as_stored(imported: Run, target: Path) -> Run:
             f"a run {imported.id} with other results is stored in {target.parent}; "
             "delete or move that one if the archive's is wanted"
         )
-    if set(stored.manifest.get(LET_GO, {})) <= set(imported.manifest.get(LET_GO, {})):
+    return _with_what_it_let_go(stored, imported)
+
+
+def _with_what_it_let_go(stored: Run, imported: Run) -> Run:
+    """The stored run with those files back that it let go of and the archive holds, by their sha256; all else of it
+    stays the stored run's."""
+    let_go, files = stored.manifest.get(LET_GO, {}), imported.manifest["files"]
+    back = {name: digest for name, digest in let_go.items() if files.get(name) == digest}
+    if not back:
         return stored
-    aside = target.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")  # what was let go comes back
+    manifest = {**stored.manifest, "files": {**stored.manifest["files"], **back}}
+    manifest[LET_GO] = {name: digest for name, digest in let_go.items() if name not in back}
+    if not manifest[LET_GO]:
+        del manifest[LET_GO]
+    if is_covered(manifest):
+        manifest[HASH] = manifest_hash(manifest)
+    write_atomic(imported.path / MANIFEST, json_bytes(manifest))
+    if problems := verify_run(read_run(imported.path)):
+        raise RunIncompatible(f"the archive's files are not those of run {stored.id}: {problems[0]}")
     sync_tree(imported.path, contents=True)
-    move_folder(target, aside)
-    move_folder(imported.path, target)
+    aside = stored.path.with_name(f"{_DELETED}{uuid.uuid4().hex[:8]}")
+    move_folder(stored.path, aside)
+    os.utime(aside)
+    move_folder(imported.path, stored.path)
     shutil.rmtree(aside)
-    return read_run(target)
+    return read_run(stored.path)
 
 
 def delete_run(run_id: str, root: Path | None = None) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from harmviz.files import write_atomic
 
-_FOLDER = ".imported"
+#: The folder of the marks, beside the runs.
+FOLDER = ".imported"
 
 
 def mark(root: Path, run_id: str) -> None:
@@ -20,7 +21,7 @@ def mark(root: Path, run_id: str) -> None:
     Raises:
         OutOfMemory: the disk is full. OSError: the folder cannot be written.
     """
-    write_atomic(root / _FOLDER / run_id, b"")
+    write_atomic(root / FOLDER / run_id, b"")
 
 
 def unmark(root: Path, run_id: str) -> None:
@@ -29,12 +30,12 @@ def unmark(root: Path, run_id: str) -> None:
     Raises:
         OSError: the folder cannot be written.
     """
-    (root / _FOLDER / run_id).unlink(missing_ok=True)
+    (root / FOLDER / run_id).unlink(missing_ok=True)
 
 
 def taken_in(folder: Path) -> int | None:
     """When the run in this folder was taken in, in ns since 1970 by this machine's clock; None: it was made here."""
     try:
-        return (folder.parent / _FOLDER / folder.name).stat().st_mtime_ns
+        return (folder.parent / FOLDER / folder.name).stat().st_mtime_ns
     except (OSError, ValueError):  # no such file, or a name that no file can have
         return None

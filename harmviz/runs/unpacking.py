@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from safetensors import safe_open
 
-from harmviz.errors import RunIncompatible
+from harmviz.errors import OutOfMemory, RunIncompatible
 from harmviz.runs import json_text
 from harmviz.runs.heads import safetensors_problem
 from harmviz.runs.json_text import parse_json
@@ -51,12 +51,12 @@ def unpack(source: Path | IO[bytes], folder: Path, max_bytes: int = MAX_BYTES) -
     """Unpacks an archive below ``folder`` and returns its run, with every rule checked and every byte verified.
 
     Raises:
-        RunIncompatible: the archive breaks a rule, or is damaged.
+        RunIncompatible: the archive breaks a rule, or is damaged. OutOfMemory: it holds more than ``max_bytes``.
         OSError: the folder cannot be written.
     """
     try:
         with zipfile.ZipFile(source) as archive:
-            run_id, members = _members(archive, min(max_bytes, _plausible(archive)))
+            run_id, members = _members(archive, max_bytes)
             manifest = _manifest(archive, members, run_id)
             target = folder / run_id
             for name, info in members.items():
@@ -109,8 +109,14 @@ def _members(archive: zipfile.ZipFile, max_bytes: int) -> tuple[str, dict[str, z
         members["/".join(parts[1:])] = info
     if len(tops) != 1:
         raise refused(f"it must hold one folder, it holds {len(tops)}")
-    if sum(i.file_size for i in members.values()) > max_bytes:
-        raise refused(f"it would unpack to more than {max_bytes >> 20} MB")
+    n_bytes, most = sum(i.file_size for i in members.values()), min(MAX_BYTES, _plausible(archive))
+    if n_bytes > most:
+        raise refused(f"it would unpack to more than {most >> 20} MB")
+    if n_bytes > max_bytes:
+        raise OutOfMemory(
+            f"the archive is not imported: it would unpack to {n_bytes / 1e6:.3g} MB, and imports may take "
+            f"{max_bytes / 1e6:.3g} MB more; delete some, or raise HARMVIZ_IMPORT_LIMIT"
+        )
     if MANIFEST not in members:
         raise refused(f"it has no {MANIFEST}")
     return tops.pop(), members

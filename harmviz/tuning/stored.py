@@ -89,8 +89,9 @@ class Ladder:
         file = self.checkpoint(checkpoint)["file"]
         if file in self.let_go:
             raise RunIncompatible(
-                f"the weights of {self.id}/{checkpoint} were deleted once they were measured (runs slim); delete the "
-                "ladder and make it again with `python -m harmviz align` and its settings"
+                f"the weights of {self.id}/{checkpoint} were deleted once they were measured (runs slim); what was "
+                "measured is taken over with --with RESULT, and `python -m harmviz align` with its settings, --out "
+                "elsewhere, makes them again"
             )
         return self.path / file
 

@@ -35,11 +35,15 @@ def chosen_or_stop(name: str, *, command: str, what: str) -> Run:
         st.stop()
     ids = [r.id for r in runs]
     parameter = f"{name}_result"
+    by_itself = f"_{parameter}_by_itself"  # what was shown without being asked for: it follows the sidebar
     if st.session_state.get(parameter) not in ids:
-        asked = st.query_params.get(parameter, ids[0])
-        if asked not in ids:
+        asked = st.query_params.get(parameter)
+        if asked is not None and asked not in ids:
             frame.error(f"There is no result {asked!r} here, so another one is shown")
         st.session_state[parameter] = asked if asked in ids else ids[0]
+        st.session_state[by_itself] = None if asked in ids else ids[0]
+    elif st.session_state[parameter] == st.session_state.get(by_itself):
+        st.session_state[parameter] = st.session_state[by_itself] = ids[0]
     if len(ids) > 1:
         st.selectbox("Result", ids, key=parameter, format_func=lambda i: _label(runs[ids.index(i)]), width=420)
     chosen = runs[ids.index(st.session_state[parameter])]

@@ -24,7 +24,8 @@ def draw() -> None:
     if running is not None:
         with st.container(border=True):
             st.fragment(_running, run_every=_EVERY)(running)
-    for job in [j for j in listed if j != running][:_SHOWN]:
+    done = [j for j in listed if j.state == "done"][:_SHOWN]
+    for job in [j for j in listed if j != running and (j.state != "done" or j in done)]:
         with st.container(border=True):
             _ended(job)
 

@@ -141,6 +141,8 @@ def _delete(name: str, *, disabled: bool = False, why: str, label: str = "Delete
         if st.button(f"{label} for good", key=f"runs_really_{name}", disabled=not confirmed) and confirmed:
             with frame.shown_errors():
                 actions.delete(name)
+                if st.query_params.get(picker.PARAMETER) == name:
+                    del st.query_params[picker.PARAMETER]
                 _say(f"{name} is deleted.")
                 st.rerun()
 

@@ -6,6 +6,7 @@ visitors (read only).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file
 from harmviz import runs as store
 from harmviz.masks.candidates import Candidates
 from harmviz.paths import runs_root
-from harmviz.runs import BrokenRun, Run
+from harmviz.runs import BrokenRun, Run, imports
 from harmviz.runs.manifest import LET_GO
 
 
@@ -91,7 +92,10 @@ def _state(root: Path) -> tuple[tuple[str, int, int], ...]:
     state = []
     for pattern in ("*", ".imported/*", "*/*", "*/results/*", "*/masks/*"):
         for path in root.glob(pattern):
-            if not path.name.startswith("."):
+            inside = path.relative_to(root).parts
+            if any(part.startswith(".") for part in inside if part != imports.FOLDER):
+                continue  # being made, taken in or deleted
+            with suppress(FileNotFoundError):
                 look = path.lstat()
                 state.append((str(path), look.st_size, look.st_mtime_ns))
     return tuple(sorted(state))

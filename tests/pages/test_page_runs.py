@@ -31,7 +31,7 @@ from harmviz.runs.slimming import slim
 from tests.conftest import QUICK_RUN
 from tests.worlds.charts import markup, open_page
 from tests.worlds.damage import DAMAGES, damaged_run, packed
-from tests.worlds.fabricated import make_run, manifest
+from tests.worlds.fabricated import make_ladder, make_run, manifest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,6 +181,30 @@ def test_deleting_needs_the_end_of_the_name(cache):
     assert [r.id for r in store.list_runs()] == [other.id]
     assert f"{run.id} is deleted." in markup(app)
     assert not _has(app, "button", really)
+
+
+def test_the_run_in_the_link_can_be_deleted_without_an_error(cache):
+    make_run(cache / "runs", "other-0000000000")
+    run = make_run(cache / "runs", "a-1111111111")
+    app = choose(opened(run=run.id), chosen=run.id)
+    app.text_input(key=f"runs_confirm_{run.id}").set_value(run.id[-10:])
+    ran(app).button(key=f"runs_really_{run.id}").click()
+    assert errors(ran(app)) == []
+    assert [r.id for r in store.list_runs()] == ["other-0000000000"]
+
+
+def test_a_job_that_failed_stays_listed_however_many_others_are_done(cache, let_go):
+    failed = jobs.start(("run", "--model=/no/such/folder"))
+    let_go(failed)
+    while failed.state == "running":
+        time.sleep(0.1)
+    for _ in range(6):
+        more = jobs.start(("run", "--model=/no/other/folder"))
+        let_go(more)
+        while more.state == "running":
+            time.sleep(0.1)
+    app = opened()
+    assert _has(app, "button", f"runs_forget_{failed.id}")
 
 
 def test_a_shipped_run_has_no_way_to_be_deleted(cache):
@@ -490,6 +514,14 @@ def test_a_map_without_candidates_is_no_map_to_select_from(cache):
     app = choose(opened(), experiment="scene")
     assert "start one first" in markup(app)
     assert app.button(key="runs_experiment_start").disabled
+
+
+def test_a_ladder_without_its_weights_is_none_to_measure(cache):
+    ladder = make_ladder(cache / "runs", "tiny-align-0123456789")
+    app = choose(opened(), series="ladders")
+    assert app.multiselect(key="runs_ladders").options == [ladder.id]
+    slim(ladder.id)
+    assert ran(app).segmented_control(key="runs_series").options == ["Models here", "Published series"]
 
 
 def test_rankings_are_compared_on_a_model_and_data_alone(cache):

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 
@@ -277,3 +278,8 @@ def test_the_transcript_holds_what_was_played(cache: Path) -> None:
     assert document["weight_hash"]
     assert document["run_id"] == next(p.name for p in (cache / "runs").iterdir() if not p.name.startswith("."))
     assert document["panes"][1]["mask"]["q"] > 0
+    shown = app.session_state["_comparison"]
+    elsewhere = replace(shown.model, key=replace(shown.model.key, name="another"), weight_hash="0" * 64)
+    for other in (elsewhere, replace(elsewhere, state="none")):
+        told = json.loads(_transcript(replace(shown, model=other), "json", with_texts=True))
+        assert told["weight_hash"] == document["weight_hash"], "of the model that answered, whatever else was held"

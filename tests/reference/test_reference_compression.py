@@ -83,7 +83,9 @@ def test_selected_as_in_the_paper_learning_to_decline_does_most_of_it(result):
     assert beyond["larger"].specific.low > 0
     assert beyond["undecided"].specific.low < 0 < beyond["undecided"].specific.high
     assert beyond["undecided"].specific.value < 0.5 * start.specific.value
-    assert "Selected as in the paper, safety tuning moves harm further, but not beyond every" in finding(result).sentence
+    assert (
+        "Selected as in the paper, safety tuning moves harm further, but not beyond every" in finding(result).sentence
+    )
 
 
 def test_selected_contrastive_it_moves_harm_further_but_not_beyond_every_control(result):

@@ -13,6 +13,7 @@ from harmviz.errors import ModelUnavailable, RunIncompatible, RunNotFound
 from harmviz.models.locating import locate
 from harmviz.preflight.models import model_estimate
 from harmviz.runs import export_run, import_run, list_partials, open_run, result_digest, slimming, verify_run
+from harmviz.runs.manifest import manifest_hash
 from harmviz.runs.slimming import slim
 from harmviz.tuning.stored import checkpoints, open_ladder
 from tests.worlds.fabricated import make_ladder, make_run
@@ -121,6 +122,23 @@ def test_what_went_comes_back_with_the_archive_of_the_whole_run(runs: Path, tiny
     assert import_run(tmp_path / "whole.zip").candidates_path.read_bytes() == kept
     assert verify_run(open_run(whole.id)) == []
     assert import_run(tmp_path / "slimmed.zip").has_candidates, "a whole run is not slimmed by an import"
+
+
+def test_only_the_files_come_back_and_only_the_very_same(runs: Path, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run, runs / tiny_run.name)
+    whole = open_run(tiny_run.name)
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(whole.path, elsewhere / whole.id)
+    manifest = json.loads((elsewhere / whole.id / "manifest.json").read_text())
+    manifest["created"] = "2020-01-01T00:00:00+00:00"
+    manifest["manifest_hash"] = manifest_hash(manifest)
+    (elsewhere / whole.id / "manifest.json").write_text(json.dumps(manifest))
+    export_run(open_run(whole.id, elsewhere), tmp_path / "told.zip")
+    slim(whole.id)
+    again = import_run(tmp_path / "told.zip")
+    assert again.has_candidates
+    assert again.manifest == whole.manifest, "what the archive tells of itself does not replace what is stored"
+    assert verify_run(again) == []
 
 
 def test_the_map_that_pages_open_with_keeps_its_candidates(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

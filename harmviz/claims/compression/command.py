@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from harmviz.claims.compression import lines
@@ -14,7 +16,8 @@ from harmviz.claims.compression.settings import LIMITS, CompressionSpec, with_fi
 from harmviz.claims.compression.stored import read_result, selections
 from harmviz.commands.output import duration, print_made, print_table, progress_printer, runs_folder, say
 from harmviz.commands.user_data import load_told
-from harmviz.errors import BadSetting, HarmvizError
+from harmviz.errors import BadSetting, HarmvizError, RunNotFound
+from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import Run, open_run
 from harmviz.runs.point import SELECTOR_WORDS
 
@@ -31,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
     from harmviz.claims.compression.series import Series, check_names
     from harmviz.claims.compression.splits import usable_categories
 
-    earlier = Earlier.of([open_run(name, root) for name in arguments.earlier])
+    earlier = Earlier.of([_earlier(name, root) for name in arguments.earlier])
     stages = _stages(arguments)
     if not arguments.ladder:
         check_names([stage.model for stage in stages])
@@ -75,8 +78,22 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.model and not arguments.ladder:
         raise HarmvizError("--model names the start model of ladders; without --ladder give it as a checkpoint")
+    if arguments.at != "ends" and not arguments.ladder:
+        raise BadSetting("--at names checkpoints of ladders; without --ladder leave it out")
     if arguments.splits is not None and not 1 <= arguments.splits <= 100:
         raise BadSetting(f"splits must be a whole number from 1 to 100, got {arguments.splits}")
+
+
+def _earlier(name: str, root: Path | None) -> Run:
+    """The result of this name: where this one goes, among the runs here, or among those that ship.
+
+    Raises:
+        RunNotFound, RunIncompatible: as ``open_run``.
+    """
+    for place in dict.fromkeys((root or runs_root(), runs_root(), shipped_runs_root())):
+        with suppress(RunNotFound):
+            return open_run(name, place)
+    return open_run(name)
 
 
 def _spec(arguments: argparse.Namespace) -> CompressionSpec:

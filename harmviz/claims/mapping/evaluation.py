@@ -22,7 +22,7 @@ from harmviz.claims.mapping.effects import control_rows, effect_rows
 from harmviz.claims.mapping.losses import Losses
 from harmviz.claims.mapping.mirrors import mirror_masks, ranked_mask
 from harmviz.claims.mapping.sample_losses import FILE, to_bytes
-from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, SKIPS
+from harmviz.claims.mapping.settings import BENIGN_LIMIT, CONTRASTS, FIXED_P, SKIPS
 from harmviz.claims.mapping.stages import MapWork
 from harmviz.claims.mapping.twin_answers import twin_rows
 from harmviz.data.splits import SCORING
@@ -167,9 +167,10 @@ class Evaluation:
         """Rows of the drawn controls of this mask, each over its draws, on the control subset.
 
         One draw of each goes with the run under ``save_as``, so that a page can play the control beside the mask.
+        A mask that was selected elsewhere has no address: its controls keep clear of what the usual p protects.
         """
-        assert where.point is not None, "a mask has an address"
-        p, subset = where.point.p, self.losses.sets["controls"]
+        p = FIXED_P if where.point is None else where.point.p
+        subset = self.losses.sets["controls"]
         of_mask = self.losses.delta(mask, "report", self.skip)[self._in_subset]
         for control in kinds:
             masks = self.drawn(control, mask, p, range(self.run.spec.extent.control_draws))

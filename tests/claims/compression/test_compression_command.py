@@ -9,7 +9,9 @@ import pytest
 
 from harmviz.cli import main
 from harmviz.errors import HarmvizError, RunIncompatible
+from harmviz.runs import shipped_runs
 from harmviz.tuning.stored import Ladder
+from tests.worlds.fabricated import make_run
 
 
 def test_the_command_prints_tables_and_json(
@@ -60,6 +62,30 @@ def test_the_command_prints_tables_and_json(
     )
 
 
+def test_an_earlier_result_is_found_where_this_one_goes_and_where_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HARMVIZ_CACHE", str(tmp_path / "cache"))
+    (shipped,) = [name for name in shipped_runs() if "-compression-" in name]
+    call = [
+        "experiment",
+        "compression",
+        "--ladder",
+        "nowhere-at-all",
+        "--data",
+        "builtin",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main([*call, "--with", shipped]) == 2
+    assert "no such ladder" in capsys.readouterr().err, "it was found among those that ship"
+    make_run(tmp_path / "cache" / "runs", "here-compression-0000000000", kind="experiment")
+    assert main([*call, "--with", "here-compression-0000000000"]) == 2
+    assert "no run named" not in capsys.readouterr().err
+    assert main([*call, "--with", "no-such-result"]) == 2
+    assert "no run named 'no-such-result'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -69,6 +95,7 @@ def test_the_command_prints_tables_and_json(
         (["x", "x"], "twice"),
         (["--preset", "gpt-5"], "preset must be one of"),
         (["a", "b", "--model", "m"], "--model names the start model"),
+        (["a", "b", "--at", "all"], "--at names checkpoints of ladders"),
         (["a", "b", "--splits", "0"], "splits must be"),
         (["a", "b", "--q", "much"], "q must be fractions"),
         (["a", "b", "--samples", "1"], "samples must be"),

@@ -51,6 +51,22 @@ def test_selection_and_strength_change_the_picture_and_a_link_reopens_it(stored:
     assert harm(opened(dissociation_contrast="contrastive", dissociation_strength="at matched strength")) == matched
 
 
+def test_what_nobody_chose_follows_the_run_in_the_sidebar(runs: Path) -> None:
+    made = {
+        n: make_dissociation(runs, make_run(runs, f"{n}-{n * 10}").id, f"smollm2-135m-instruct-dissociation-{n * 10}")
+        for n in ("a", "b")
+    }
+    app = opened()
+    picker, box = partial(app.selectbox, key="run-choice"), partial(app.selectbox, key="dissociation_result")
+    for name in ("a", "b"):
+        picker().set_value(f"{name}-{name * 10}").run()
+        assert box().value == made[name].id
+    box().set_value(made["a"].id).run()
+    picker().set_value("a-aaaaaaaaaa").run()
+    picker().set_value("b-bbbbbbbbbb").run()
+    assert box().value == made["a"].id, "a choice stays"
+
+
 def test_the_double_dissociation_is_the_title_where_it_was_found(stored: Path) -> None:
     app = opened(dissociation_strength="at matched strength")
     assert figures(app)[0]["layout"]["title"]["text"].startswith("A double dissociation")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,23 @@ def test_eval_on_the_report_split_repeats_the_stored_rows_to_the_digit(
     assert again == stored
     assert "%] measure.intact.report" in err  # progress, on stderr
     assert not list(cache.rglob("*"))  # nothing is left behind
+
+
+def test_a_mask_from_elsewhere_is_measured_beside_its_controls_too(
+    tiny_run: Path, tiny_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One read off two checkpoints names no set, q and p."""
+    chosen = PruneMask.load(tiny_run / "masks" / "headline-plain.safetensors")
+    path = replace(chosen, provenance={}).save(tmp_path / "elsewhere.safetensors")
+    assert PruneMask.load(path).point is None
+    argv = ["eval", "--mask", str(path), "--run", str(tiny_run), "--split", "report", "--model", str(tiny_dir)]
+    rows = document(capsys, argv)["rows"]
+    assert {r["control"] for r in rows} >= {"none", "random", "magnitude"}
+    again = {k: v for k, v in keyed(rows).items() if k[2] == "none" and k[1] == "delta_nll"}
+    of_run = keyed(stored_rows(tiny_run, chosen))
+    assert again
+    place = COMPARED.index("value")
+    assert all(v[place] == of_run[k][place] for k, v in again.items())
 
 
 def test_the_report_split_needs_the_run_its_model_and_its_data(
