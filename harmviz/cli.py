@@ -175,7 +175,7 @@ def parser() -> argparse.ArgumentParser:
         "--device",
         default="auto",
         metavar="D",
-        help="auto (default), cpu, cuda, one GPU of several: cuda:1, or all: layers spread over all GPUs",
+        help="auto (default), cpu, cuda, or one GPU of several: cuda:1",
     )
     p.add_argument("--arms", default=None, metavar="a,b", help="among safety, helpful-only, refusal-style (all three)")
     p.add_argument(

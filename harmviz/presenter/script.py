@@ -46,7 +46,7 @@ SCENES: tuple[Scene, ...] = (
     Scene(
         "overview",
         "scene",
-        "Not one answer, but many: how often does it decline?",
+        "Not one answer, but many: how often are they turned away?",
         (("scene-rates", "rates"),),
     ),
     Scene(

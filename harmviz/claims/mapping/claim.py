@@ -22,7 +22,7 @@ CLAIM = Claim(
         option(
             "--quick",
             action="store_true",
-            help="a first look in about ten minutes: fewer prompts, grid points and draws, same controls; marked quick",
+            help="a first look in 10 to 45 minutes: fewer prompts, grid points and draws, same controls; marked quick",
         ),
         option(
             "--twins",

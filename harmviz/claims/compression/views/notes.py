@@ -30,7 +30,7 @@ def notes_list(run: Run, fixed: FixedResult) -> str:
         f"everything is computed again ({swaps}, two-sided). p-values are corrected by Holm's method over the {tests} "
         f"tests of this selection. They speak for these checkpoints; the interval also varies {varied}, and is widened "
         "for how few they are.",
-        "“More” or “less” is said only where the interval leaves out 0 and the corrected p-value is at most 0.05; "
+        "“Larger” or “smaller” is said only where the interval leaves out 0 and the corrected p-value is at most 0.05; "
         "“undecided” where only the p-value is.",
         "The ratio is harm-specific over benign ΔL. Where the interval of benign ΔL does not lie above 0, it is not "
         "defined: a small denominator would make it any number.",

@@ -33,7 +33,7 @@ def choose() -> tuple[str | None, Upload | None]:
         st.caption(
             {
                 "pyrit": (
-                    "1,200 answers with human harm scores (MIT licence), fetched once and never stored with a run."
+                    "1,005 answers with human harm scores (MIT licence), fetched once and never stored with a run."
                 ),
                 "scored": "Those and further answers labelled by people, more of each harm type; fetched once as well.",
                 "builtin": "Texts without usable detail, for trying things out.",
