@@ -38,12 +38,12 @@ def row(result):
     return one
 
 
-def test_it_rests_on_four_tuning_seeds_of_all_arms_and_stages(result, ladders):
+def test_it_rests_on_six_tuning_seeds_of_all_arms_and_stages(result, ladders):
     assert (
         len({ladder.settings["seed"] for ladder in ladders})
         == len(ladders)
         == len(result.manifest["method"]["split_seeds"])
-        == 4
+        == 6
     )
     for ladder in ladders:
         assert [c.as_dict() for c in ladder_checkpoints(ladder, "dpo-10")] == result.manifest["method"]["checkpoints"]
@@ -77,7 +77,7 @@ def test_selected_as_in_the_paper_learning_to_decline_does_most_of_it(result):
     plain = FixedResult(read_result(result, result.results(), "none"))
     (start,), controls = plain.against_start(), plain.against_controls()
     assert start.judged == "larger"
-    assert (start.above, start.n_splits) == (4, 4)
+    assert (start.above, start.n_splits) == (6, 6)
     assert start.benign.high < 0 < start.ratio.low
     beyond = {d.judged: d for d in controls}
     assert beyond["larger"].specific.low > 0
@@ -88,11 +88,14 @@ def test_selected_as_in_the_paper_learning_to_decline_does_most_of_it(result):
     )
 
 
-def test_selected_contrastive_it_moves_harm_further_but_not_beyond_every_control(result):
+def test_selected_contrastive_harm_moves_beyond_every_control_and_its_ratio_to_benign_is_open(result):
     both = FixedResult(read_result(result, result.results(), "both"))
-    assert [d.q for d in both.against_start()] == [2e-5, 5e-5]
-    assert all(d.judged == "larger" and d.specific.low > 0 for d in both.against_start())
-    assert sorted(d.judged for d in both.against_controls()) == ["larger", "larger", "larger", "undecided"]
-    assert all(d.above == d.n_splits == 4 for d in (*both.against_start(), *both.against_controls()))
-    assert all(d.ratio.low < 0 < d.ratio.high for d in both.against_start())
-    assert finding(result).sentence.startswith("Selected contrastive, safety tuning moves harm further, but not beyond")
+    start, controls = both.against_start(), both.against_controls()
+    assert [d.q for d in start] == [2e-5, 5e-5]
+    assert len(controls) == 4
+    for d in (*start, *controls):
+        assert d.judged == "larger"
+        assert d.specific.low > 0
+        assert d.above == d.n_splits == 6
+    assert all(d.ratio.low < 0 < d.ratio.high and d.benign.low < 0 < d.benign.high for d in start)
+    assert finding(result).sentence.startswith("Selected contrastive, undecided")
