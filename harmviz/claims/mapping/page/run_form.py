@@ -135,8 +135,8 @@ def _options() -> Options:
     quick = st.toggle(
         "Quick first look",
         key="runs_quick",
-        help="10 to 45 minutes for a small model, by how many answers: fewer prompts, grid points and draws, the same controls. Its "
-        "intervals are wide, and it is marked as quick everywhere.",
+        help="10 to 45 minutes for a small model, by how many answers: fewer prompts, grid points and draws, the same "
+        "controls. Its intervals are wide, and it is marked as quick everywhere.",
     )
     # A control of its own for each: what was chosen for one is no choice for the other.
     kind = "_quick" if quick else ""
