@@ -18,8 +18,8 @@ MODEL_OPTIONS = (
         "--device",
         default="auto",
         metavar="D",
-        help="auto (default), cpu, cuda, one GPU of several: cuda:1, or all: layers spread over all GPUs (not for tuning "
-        "and bench)",
+        help="auto (default), cpu, cuda, one GPU of several: cuda:1, or all: layers spread over all GPUs (not for "
+        "tuning and bench)",
     ),
 )
 
