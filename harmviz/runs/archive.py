@@ -24,7 +24,7 @@ from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.files import TEMPORARY, disk_errors, json_bytes, move_folder, printable, sync_tree, write_atomic
 from harmviz.paths import runs_root, shipped_runs_root
 from harmviz.runs import imports
-from harmviz.runs.manifest import HASH, LET_GO, MANIFEST, check_run_id, is_covered, manifest_hash
+from harmviz.runs.manifest import LET_GO, MANIFEST, check_run_id, sealed_again
 from harmviz.runs.partial import PREFIX, begin
 from harmviz.runs.shipped import shipped_runs
 from harmviz.runs.stored import Run, broken_runs, read_run, result_digest, verify_run
@@ -150,9 +150,7 @@ def _with_what_it_let_go(stored: Run, imported: Run) -> Run:
     manifest[LET_GO] = {name: digest for name, digest in let_go.items() if name not in back}
     if not manifest[LET_GO]:
         del manifest[LET_GO]
-    if is_covered(manifest):
-        manifest[HASH] = manifest_hash(manifest)
-    write_atomic(imported.path / MANIFEST, json_bytes(manifest))
+    write_atomic(imported.path / MANIFEST, json_bytes(sealed_again(manifest)))
     if problems := verify_run(read_run(imported.path)):
         raise RunIncompatible(f"the archive's files are not those of run {stored.id}: {problems[0]}")
     sync_tree(imported.path, contents=True)

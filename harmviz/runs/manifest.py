@@ -82,6 +82,11 @@ def manifest_hash(manifest: Mapping[str, Any]) -> str:
     return sha256(canonical_json({key: value for key, value in manifest.items() if key != HASH}).encode()).hexdigest()
 
 
+def sealed_again(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A changed manifest with the hash that it has now; one that never had any gets none."""
+    return {**manifest, HASH: manifest_hash(manifest)} if is_covered(manifest) else dict(manifest)
+
+
 def is_covered(manifest: Mapping[str, Any]) -> bool:
     """Whether a change of the manifest itself would show: runs of an older harmviz carry no hash of it."""
     return HASH in manifest

@@ -15,8 +15,8 @@ from typing import Any
 from harmviz.errors import HarmvizError, RunIncompatible, RunNotFound
 from harmviz.files import json_bytes, write_atomic
 from harmviz.paths import runs_root
-from harmviz.runs import Run, begin, default_run, is_covered, read_run, shipped_runs, verify_run
-from harmviz.runs.manifest import CANDIDATES, HASH, LET_GO, MANIFEST, manifest_hash
+from harmviz.runs import Run, begin, default_run, read_run, shipped_runs, verify_run
+from harmviz.runs.manifest import CANDIDATES, LET_GO, MANIFEST, sealed_again
 
 
 def slim(run_id: str, root: Path | None = None) -> int:
@@ -71,7 +71,7 @@ def _without(run: Run, names: set[str]) -> dict[str, Any]:
     files = dict(run.manifest["files"])
     gone = {name: files.pop(name) for name in sorted(names & set(files))}
     slimmed = {**run.manifest, "files": files, LET_GO: {**run.manifest.get(LET_GO, {}), **gone}}
-    return {**slimmed, HASH: manifest_hash(slimmed)} if is_covered(run.manifest) else slimmed
+    return sealed_again(slimmed)
 
 
 def _delete(folder: Path, names: list[str]) -> int:

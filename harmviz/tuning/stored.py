@@ -149,10 +149,12 @@ def open_ladder(path: Path) -> Ladder:
     return Ladder(run)
 
 
-def ladders() -> dict[str, Path]:
-    """Id → folder of every complete ladder, by id; one among the runs here comes before a shipped one of its id."""
+def ladders(*, with_weights: bool = False) -> dict[str, Path]:
+    """Id → folder of every complete ladder, by id; one among the runs here comes before a shipped one of its id.
+    ``with_weights``: only those that have let go of no checkpoint, so that they can be measured."""
     runs = [run for root in (shipped_runs_root(), runs_root()) for run in list_runs(root) if is_ladder(run)]
-    return dict(sorted({run.id: run.path for run in runs}.items()))
+    found = {run.id: run for run in runs}
+    return {i: run.path for i, run in sorted(found.items()) if not (with_weights and Ladder(run).let_go)}
 
 
 def checkpoints() -> list[str]:

@@ -18,9 +18,9 @@ from harmviz.claims.compression.views.ladder import METRICS, ladder, ladder_word
 from harmviz.claims.compression.views.notes import notes_list, paper
 from harmviz.claims.compression.views.overlap import overlap, overlap_words
 from harmviz.models.assets import EMBEDDED
-from harmviz.runs import Run, read_run
+from harmviz.runs import Run
 from harmviz.runs.point import selector_words
-from harmviz.tuning.stored import Ladder, ladders
+from harmviz.tuning.stored import ladders
 from harmviz.ui import chart, experiments, frame, stored, theme
 from harmviz.ui.experiment_form import Setting
 from harmviz.ui.model_bar import shown_name
@@ -188,7 +188,7 @@ def _overlap(result: StoredResult) -> None:
 # -- on the Runs page -------------------------------------------------------------------------------------------------
 def settings() -> Setting | None:
     """The form that starts one: which checkpoints; None until there are enough of them."""
-    ladder_ids = [name for name, path in ladders().items() if not Ladder(read_run(path)).let_go]
+    ladder_ids = list(ladders(with_weights=True))
     sources = {"models": "Models here", "ladders": "Ladders", "published": "Published series"}
     source = st.segmented_control(
         "Checkpoints",
